@@ -1,0 +1,296 @@
+// The picture: tiles on one canvas, names and activations over them as text.
+import { h, replace, setText, throttle } from "./dom";
+import { arrange, type Cell, type Layout, type Room, type Tile } from "./layout";
+import { unitText, type Setup, type Unit } from "./messages";
+import { PaneImage } from "./panes";
+import { formatShort } from "./scale";
+import { lineStyle } from "./theme";
+import type { FilledFrame } from "./wire";
+
+const GRID_HEIGHT = 440; // CSS pixels that a grid of small pictures keeps to if it can
+const PHOTO_GRID_HEIGHT = 640;
+const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
+
+export class Picture {
+  readonly canvas = h("canvas.ldam-canvas", { role: "img", tabindex: 0 });
+  readonly element: HTMLElement;
+  /** Told after anything was painted or relabelled: what lies under the pointer may have changed. */
+  onChange: () => void = () => {};
+  layout: Layout | null = null;
+  zoom: Cell | null = null;
+
+  #context = this.canvas.getContext("2d")!;
+  #heads = h("div");
+  #sides = h("div");
+  #panes = new Map<string, PaneImage>();
+  #setup: Setup | null = null;
+  #next: Setup | null = null; // waits for its first frame, so that names and pictures change together
+  #frame: FilledFrame | null = null;
+  #width = 0;
+  #ratio = 1;
+  #key = ""; // what the layout was made for
+  #gridHeight = 0;
+  #dark = false;
+  #label = throttle(1000, () => this.#updateLabel());
+  #texts = throttle(100, () => this.#updateTexts());
+
+  constructor() {
+    this.element = h("div.ldam-stage", {}, this.canvas, h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides));
+    this.canvas.setAttribute("aria-label", "samples");
+  }
+
+  get neurons(): Unit[] {
+    return this.#setup?.neurons ?? [];
+  }
+
+  get painted(): boolean {
+    return this.#setup !== null;
+  }
+
+  setup(setup: Setup): void {
+    if (this.#setup?.gen === setup.gen) {
+      this.#adopt(setup);
+      this.#draw();
+    } else {
+      this.#next = setup;
+    }
+    this.#label.now();
+  }
+
+  /** New width of the place the picture may take. */
+  resize(width: number): void {
+    if (width === this.#width || width <= 0) return;
+    this.#width = width;
+    this.#draw();
+  }
+
+  set dark(dark: boolean) {
+    this.#dark = dark;
+    this.#key = "";
+    this.#draw();
+  }
+
+  paint(frame: FilledFrame): void | Promise<void> {
+    const fresh = this.#next !== null;
+    const panes = fresh ? new Map<string, PaneImage>() : this.#panes;
+    const loads = frame.panes.map((pane) => {
+      const image = panes.get(pane.name) ?? new PaneImage(pane);
+      panes.set(pane.name, image);
+      return image.load(pane);
+    });
+    const done = () => {
+      if (fresh && this.#next?.gen !== frame.gen) return; // another layer was chosen while this was decoded
+      this.#panes = panes;
+      this.#frame = frame;
+      if (fresh) this.#adopt(this.#next!);
+      this.#draw();
+      this.#label();
+      this.#texts();
+    };
+    return loads.some(Boolean) ? Promise.all(loads).then(done) : done();
+  }
+
+  /** Activations were read out before play or pause changed: say the newest ones. */
+  relabel(): void {
+    this.#label.now();
+  }
+
+  close(): void {
+    this.#label.cancel();
+    this.#texts.cancel();
+  }
+
+  /** Show one tile large with its neighbours of the other panes, or all again. */
+  enlarge(cell: Cell | null): void {
+    this.zoom = cell;
+    this.element.classList.toggle("ldam-zoomed", cell !== null);
+    this.#draw();
+  }
+
+  /** Rows from top to bottom: the first chain, its average, then the further chains; any other panes after them. */
+  lines(): { pane: string; row: number }[] {
+    const rows = [...this.#panes].flatMap(([pane, { pane: { shape } }]) => Array.from({ length: shape[0] }, (_, row) => ({ pane, row })));
+    const rank = ({ pane, row }: { pane: string; row: number }) => (pane === "sample" ? (row === 0 ? 0 : 2) : pane === "average" ? 1 : 3);
+    return rows.sort((a, b) => rank(a) - rank(b));
+  }
+
+  /** What the row label says of a row: its bold line and its small one. */
+  rowText(pane: string, row: number): [string, string] {
+    const [first = pane, ...rest] = (this.#panes.get(pane)?.pane.labels[row] ?? pane).split("\n");
+    return [first, rest.join(" ")];
+  }
+
+  /** Activation of the chain in a row of samples; of an average, the mean over chains. */
+  activation({ pane, row, column }: Cell): number {
+    const chains = this.#frame?.activation[column] ?? [];
+    return pane === "average" || chains.length === 1 ? mean(chains) : (chains[row] ?? NaN);
+  }
+
+  burnedIn({ pane, row, column }: Cell): boolean {
+    const chains = this.#frame?.burned_in[column] ?? [];
+    return pane === "average" ? chains.every(Boolean) : (chains[row] ?? true);
+  }
+
+  values({ pane, row, column }: Cell, y: number, x: number): number[] {
+    return this.#panes.get(pane)?.values(row, column, y, x) ?? [];
+  }
+
+  /** Image pixels of a tile: height and width. */
+  get pixels(): { height: number; width: number } {
+    const [pane] = this.#panes.values();
+    return { height: pane?.pane.shape[2] ?? 1, width: pane?.pane.shape[3] ?? 1 };
+  }
+
+  /** The tile under a point in CSS pixels, or the top tile of the column whose name is there. */
+  tileAt(x: number, y: number): { tile: Tile; y: number; x: number } | { tile: Tile } | null {
+    if (!this.layout) return null;
+    const [dx, dy] = [x * this.#ratio, y * this.#ratio];
+    for (const tile of this.layout.tiles) {
+      const [inX, inY] = [dx - tile.x, dy - tile.y];
+      if (inX < 0 || inY < 0 || inX >= tile.width || inY >= tile.height) continue;
+      const { height, width } = this.pixels;
+      return { tile, x: Math.floor((inX * width) / tile.width), y: Math.floor((inY * height) / tile.height) };
+    }
+    const head = this.layout.heads.findIndex((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height);
+    const tile = head < 0 ? undefined : this.#headTile(head);
+    return tile ? { tile } : null;
+  }
+
+  /** Where a tile stands in CSS pixels. */
+  boxOf(tile: Tile): { x: number; y: number; width: number; height: number } {
+    const r = this.#ratio;
+    return { x: tile.x / r, y: tile.y / r, width: tile.width / r, height: tile.height / r };
+  }
+
+  #adopt(setup: Setup): void {
+    const zoomed = this.zoom && this.#setup?.neurons[this.zoom.column]?.key;
+    this.#setup = setup;
+    this.#next = null;
+    this.#key = "";
+    if (this.zoom) {
+      const column = setup.neurons.findIndex(({ key }) => key === zoomed);
+      this.enlarge(column < 0 ? null : { ...this.zoom, column });
+    }
+  }
+
+  #draw(): void {
+    if (!this.#setup || !this.#width || !this.#panes.size) return;
+    this.#arrange();
+    const { tiles, smooth } = this.layout!;
+    const context = this.#context;
+    const { height, width } = this.pixels;
+    context.imageSmoothingEnabled = smooth;
+    for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
+      const image = this.#panes.get(pane)!;
+      context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
+    }
+    this.onChange();
+  }
+
+  #arrange(): void {
+    const lines = this.lines();
+    const size = this.pixels;
+    const columns = this.#setup!.neurons.length;
+    const { zoom } = this;
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom]);
+    if (key === this.#key) return;
+    this.#key = key;
+    this.#ratio = devicePixelRatio || 1;
+    const photo = size.width > 88 || size.height > 88;
+    const gutter = this.#width < 460 ? 64 : 92;
+    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
+    if (zoom) {
+      // The chosen tile, and beside it the same neuron in every other pane.
+      const chosen = lines.find(({ pane, row }) => pane === zoom.pane && row === zoom.row) ?? lines[0]!;
+      const others = lines.filter(({ pane, row }) => pane !== chosen.pane && row === 0);
+      const cells = zoom.pane === "average" ? [...others, chosen] : [chosen, ...others];
+      const budget = Math.max(this.#gridHeight, ZOOM_HEIGHT);
+      const layout = arrange([{ pane: "", row: 0 }], cells.length, size, { ...room, gutter: 0, budget });
+      layout.tiles = layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]!, column: zoom.column }));
+      layout.height = Math.max(layout.height, this.#gridHeight); // what stands below stays where it is
+      this.layout = { ...layout, sides: [] };
+    } else {
+      this.layout = arrange(lines, columns, size, room);
+      this.#gridHeight = this.layout.height;
+    }
+    this.#fitCanvas();
+    this.#buildTexts();
+  }
+
+  #fitCanvas(): void {
+    const { width, height, tiles, smooth } = this.layout!;
+    const ratio = this.#ratio;
+    this.canvas.width = Math.round(width * ratio); // also clears it
+    this.canvas.height = Math.ceil(height * ratio);
+    this.canvas.style.width = `${this.canvas.width / ratio}px`;
+    this.canvas.style.height = `${this.canvas.height / ratio}px`;
+    this.canvas.style.imageRendering = smooth ? "auto" : "pixelated";
+    // A thin frame tells a black picture from a dark page. The style sheet's `color` is the line's.
+    this.#context.fillStyle = getComputedStyle(this.canvas).color;
+    for (const { x, y, width: w, height: h } of tiles) this.#context.fillRect(x - 1, y - 1, w + 2, h + 2);
+  }
+
+  #buildTexts(): void {
+    const { heads, sides } = this.layout!;
+    const place = (element: HTMLElement, box: { x: number; y: number; width: number; height: number }) => {
+      const { style } = element;
+      [style.left, style.top] = [`${box.x}px`, `${box.y}px`];
+      [style.width, style.height] = [`${box.width}px`, `${box.height}px`];
+      return element;
+    };
+    const names = heads.map((box, i) => {
+      const unit = this.neurons[this.zoom?.column ?? i]!;
+      const name = h("div.ldam-name", {}, h("b", {}, unit.label), unit.name && ` ${unit.name}`);
+      const bar = h("span.ldam-bar");
+      const { color, border } = lineStyle(this.zoom?.column ?? i, this.#dark);
+      bar.style.borderTop = `2px ${border} ${color}`;
+      return place(h("div.ldam-head", {}, name, h("div.ldam-activation"), bar), box);
+    });
+    replace(this.#heads, ...names);
+    replace(this.#sides, ...sides.map((box) => place(h("div.ldam-side", {}, h("b"), h("small")), box)));
+    this.#updateTexts();
+  }
+
+  #updateTexts(): void {
+    if (!this.layout || !this.#frame) return;
+    for (const [i, head] of [...this.#heads.children].entries()) {
+      const activation = head.children[1]!;
+      const tile = this.#headTile(i);
+      if (!tile) continue;
+      const cell: Cell = this.zoom ? tile : { pane: "average", row: 0, column: i };
+      const value = formatShort(this.activation(cell));
+      setText(activation, this.zoom ? `${this.rowText(tile.pane, tile.row).filter(Boolean).join(" · ")} · ${value}` : value);
+      activation.classList.toggle("ldam-young", !this.burnedIn(cell));
+    }
+    const lines = this.lines();
+    for (const [i, side] of [...this.#sides.children].entries()) {
+      const { pane, row } = lines[this.layout.sides[i]!.line] ?? lines[0]!;
+      const [first, second] = this.rowText(pane, row);
+      setText(side.children[0]!, first);
+      setText(side.children[1]!, second);
+    }
+    this.onChange();
+  }
+
+  #headTile(head: number): Tile | undefined {
+    if (this.zoom) return this.layout!.tiles[head];
+    return this.layout!.tiles.find(({ column, line }) => column === head && line === 0);
+  }
+
+  #updateLabel(): void {
+    const setup = this.#next ?? this.#setup;
+    if (!setup) return;
+    const { neurons, layer } = setup;
+    const current = this.#next === null && this.#frame?.gen === setup.gen;
+    const each = neurons.map((unit, i) => {
+      const activation = current ? mean(this.#frame!.activation[i] ?? []) : (setup.trace.activation.at(-1)?.[i] ?? NaN);
+      return Number.isNaN(activation) ? unitText(unit) : `${unitText(unit)} ${formatShort(activation)}`;
+    });
+    const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
+    this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);
+  }
+}
+
+export function mean(values: number[]): number {
+  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
+}

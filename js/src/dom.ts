@@ -1,0 +1,64 @@
+// Small helpers over the DOM. Strings become text nodes and attributes only: class names are data, never markup.
+
+type Child = Node | string | null | undefined | false;
+
+/** An element with a class, attributes and children: h("button.ldam-chip", {type: "button"}, "3 three"). */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K | `${K}.${string}`,
+  attributes: Record<string, string | number | boolean | null | undefined> = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const [name, ...classes] = tag.split(".") as [K, ...string[]];
+  const element = document.createElement(name);
+  if (classes.length) element.className = classes.join(" ");
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value != null) element.setAttribute(key, String(value));
+  }
+  for (const child of children) if (child) element.append(child);
+  return element;
+}
+
+/** A decorative icon drawn by a path in a 16 × 16 box. */
+export function icon(path: string): SVGSVGElement {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.setAttribute("class", "ldam-icon");
+  const shape = document.createElementNS(space, "path");
+  shape.setAttribute("d", path);
+  svg.append(shape);
+  return svg;
+}
+
+/** Writing the same text again would still cost a layout. */
+export function setText(node: Node, text: string): void {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+/** Calls at most once in `interval` ms; the last call is never lost. */
+export function throttle(interval: number, call: () => void): { (): void; now(): void; cancel(): void } {
+  let last = -Infinity;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const run = () => {
+    clearTimeout(timer);
+    timer = undefined;
+    last = performance.now();
+    call();
+  };
+  const throttled = () => {
+    if (timer !== undefined) return;
+    const wait = last + interval - performance.now();
+    if (wait <= 0) run();
+    else timer = setTimeout(run, wait);
+  };
+  throttled.now = run;
+  throttled.cancel = () => clearTimeout(timer);
+  return throttled;
+}
+
+/** Empty lists of nodes are replaced in one go. */
+export function replace(parent: Element, ...children: Child[]): void {
+  parent.replaceChildren(...children.filter((child): child is Node | string => Boolean(child)));
+}

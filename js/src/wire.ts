@@ -1,0 +1,241 @@
+// One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
+import { parse, toBytes, type Deed, type Download, type ErrorMessage, type Frame, type Params } from "./messages";
+import type { Pane, Setup, State, ToKernel, Units } from "./messages";
+
+/** A pane with the bytes that came for it. */
+export interface FilledPane extends Pane {
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface FilledFrame extends Omit<Frame, "panes"> {
+  panes: FilledPane[];
+}
+
+/** What the kernel's silence means: it never answered this view, or it did and stopped. */
+export type Silence = "never" | "stopped" | null;
+
+export interface Handlers {
+  setup(message: Setup): void;
+  state(message: State): void;
+  /** Every frame that counts, painted or not: the trace needs them all. */
+  frame(frame: FilledFrame): void;
+  /** Paint now; a promise if pictures have to be decoded first. */
+  paint(frame: FilledFrame): void | Promise<void>;
+  units(message: Units): void;
+  error(message: ErrorMessage): void;
+  download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
+  silence(silence: Silence): void;
+}
+
+/** The part of an anywidget model that is used here; never `save_changes`, it can stall an ipykernel for good. */
+export interface Model {
+  on(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
+  off(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
+  send(content: ToKernel): void;
+}
+type Buffers = (DataView | ArrayBuffer)[];
+
+const BEAT = 1000; // ms without a frame after which a resting kernel is woken
+const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
+const SILENT = 8000; // ms without an answer after which the reader is told
+// Kernel messages can be out for a cell's length: an own change that long unanswered no longer hides the kernel's value.
+const ECHO_LOST = 5000;
+
+export class Wire {
+  readonly view = Math.random().toString(36).slice(2, 10);
+  #model: Model;
+  #handlers: Handlers;
+  #gen: number | null = null;
+  #lastSeq: number | null = null;
+  #lastFrameAt = performance.now();
+  #waiting: FilledFrame | null = null; // the newest frame not yet painted
+  #scheduled = 0;
+  #painting = false;
+  #visible = true;
+  #playing = false;
+  #heard = false;
+  #askedAt: number | null = null; // since when an answer is due
+  #helloAt = 0;
+  #silence: Silence = null;
+  #rev = 0;
+  #changed: Params = {};
+  #changeScheduled = 0;
+  #own = new Map<string, { rev: number; at: number }>(); // own changes whose echo is still out
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(model: Model, handlers: Handlers) {
+    this.#model = model;
+    this.#handlers = handlers;
+  }
+
+  start(): void {
+    this.#model.on("msg:custom", this.#receive);
+    this.#timer = setInterval(this.#beat, BEAT / 4);
+    this.#hello();
+  }
+
+  close(): void {
+    this.#model.off("msg:custom", this.#receive);
+    clearInterval(this.#timer);
+    cancelAnimationFrame(this.#scheduled);
+    cancelAnimationFrame(this.#changeScheduled);
+  }
+
+  do(what: Deed): void {
+    this.#ask({ kind: "do", what });
+  }
+
+  select(selection: { layer?: string; neurons?: string[] }): void {
+    this.#ask({ kind: "select", ...selection });
+  }
+
+  units(layer: string, query: string, offset: number, limit: number): void {
+    this.#ask({ kind: "units", layer, query, offset, limit });
+  }
+
+  /** A slider moved: sent with the next animation frame, newest value wins. */
+  set(name: string, value: number): void {
+    this.#changed[name] = value;
+    this.#own.set(name, { rev: this.#rev + 1, at: performance.now() });
+    this.#changeScheduled ||= requestAnimationFrame(this.#flushChanges);
+  }
+
+  /** Whether the kernel's value of a parameter is older than what this view has asked for. */
+  isStale(name: string, state?: Pick<State, "view" | "rev">): boolean {
+    const own = this.#own.get(name);
+    if (!own) return false;
+    const answered = state?.view === this.view && (state.rev ?? 0) >= own.rev;
+    if (!answered && performance.now() - own.at < ECHO_LOST) return true;
+    this.#own.delete(name);
+    return false;
+  }
+
+  set playing(playing: boolean) {
+    if (playing && !this.#playing) this.#lastFrameAt = performance.now();
+    this.#playing = playing;
+  }
+
+  set visible(visible: boolean) {
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    // A hidden page gets no animation frames: nothing may wait for one.
+    if (!visible && this.#changeScheduled) this.#flushChanges();
+    if (this.#lastSeq !== null) this.#ack(this.#lastSeq);
+    if (!visible) return;
+    if (this.#askedAt !== null) this.#askedAt = performance.now(); // silence counts while it is seen
+    this.#schedule();
+  }
+
+  #receive = (content: unknown, buffers: Buffers = []): void => {
+    const message = parse(content);
+    if (!message) return;
+    this.#heard = true;
+    this.#askedAt = null;
+    this.#tellSilence(null);
+    switch (message.kind) {
+      case "setup":
+        this.#gen = message.gen;
+        this.#waiting = null;
+        this.playing = message.playing;
+        return this.#handlers.setup(message);
+      case "state":
+        this.playing = message.playing;
+        return this.#handlers.state(message);
+      case "frame":
+        return this.#receiveFrame(message, buffers);
+      case "units":
+        return this.#handlers.units(message);
+      case "error":
+        return this.#handlers.error(message);
+      case "download":
+        if (buffers[0]) this.#handlers.download(message, toBytes(buffers[0]));
+    }
+  };
+
+  #receiveFrame(message: Frame, buffers: Buffers): void {
+    this.#lastSeq = message.seq;
+    this.#lastFrameAt = performance.now();
+    if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
+    const panes = message.panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, bytes: toBytes(buffers[i]) }] : []));
+    // Averages come seldom: one in a frame that is never painted must not be lost with it.
+    const left = this.#waiting?.panes.filter((old) => !panes.some((pane) => pane.name === old.name)) ?? [];
+    this.#waiting = { ...message, panes: [...panes, ...left] };
+    this.#handlers.frame(this.#waiting);
+    if (this.#visible) this.#schedule();
+    else this.#ack(message.seq);
+  }
+
+  #schedule(): void {
+    if (this.#waiting && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
+  }
+
+  #paint = (): void => {
+    this.#scheduled = 0;
+    const frame = this.#waiting;
+    if (!frame || !this.#visible) return;
+    this.#waiting = null;
+    const painted = this.#handlers.paint(frame);
+    if (!painted) return this.#ack(frame.seq);
+    this.#painting = true;
+    painted
+      .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))
+      .finally(() => {
+        this.#painting = false;
+        this.#ack(frame.seq);
+        if (this.#visible) this.#schedule();
+      });
+  };
+
+  #flushChanges = (): void => {
+    cancelAnimationFrame(this.#changeScheduled);
+    this.#changeScheduled = 0;
+    const params = this.#changed;
+    this.#changed = {};
+    this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params });
+  };
+
+  #beat = (): void => {
+    const now = performance.now();
+    if (this.#playing && this.#visible && now - this.#lastFrameAt >= BEAT) {
+      this.#lastFrameAt = now;
+      if (this.#lastSeq !== null) {
+        this.#askedAt ??= now;
+        this.#ack(this.#lastSeq);
+      }
+    }
+    if (this.#askedAt === null || !this.#visible) return;
+    const waited = now - this.#askedAt;
+    if (waited >= SILENT) this.#tellSilence(this.#heard ? "stopped" : "never");
+    if (waited >= ASK_AGAIN && now - this.#helloAt >= (waited < 2 * SILENT ? ASK_AGAIN : 3 * ASK_AGAIN)) this.#hello();
+  };
+
+  #hello(): void {
+    this.#helloAt = performance.now();
+    this.#ask({ kind: "hello" });
+  }
+
+  /** Send something that is answered. */
+  #ask(message: ToKernel): void {
+    this.#askedAt ??= performance.now();
+    this.#send(message);
+  }
+
+  #ack(seq: number): void {
+    this.#send({ kind: "ack", seq, visible: this.#visible });
+  }
+
+  #send(message: ToKernel): void {
+    try {
+      this.#model.send(message);
+    } catch (error) {
+      // A notebook shown without its kernel has no comm to send on; the reader is told by the silence.
+      console.warn("ldam: could not send", message.kind, error);
+    }
+  }
+
+  #tellSilence(silence: Silence): void {
+    if (silence === this.#silence) return;
+    this.#silence = silence;
+    this.#handlers.silence(silence);
+  }
+}

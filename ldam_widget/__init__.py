@@ -1,0 +1,55 @@
+"""See what a neuron has really learned: live Langevin sampling of the images it likes.
+
+The widget, matplotlib and arviz-stats are imported on first use, so that a script that only samples needs none of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from . import demo, kernels
+from ._version import __version__
+from .averages import EMA, Window
+from .burn_in import BurnIn
+from .models import LDAMWarning
+from .neurons import layers
+from .regularizers import L2
+from .sampler import Sampler, SamplingError
+from .schedules import PolynomialDecay
+from .types import Frame
+
+if TYPE_CHECKING:
+    from . import figures
+    from .widget import LDAM
+
+__all__ = [
+    "EMA",
+    "L2",
+    "LDAM",
+    "BurnIn",
+    "Frame",
+    "LDAMWarning",
+    "PolynomialDecay",
+    "Sampler",
+    "SamplingError",
+    "Window",
+    "__version__",
+    "demo",
+    "figures",
+    "kernels",
+    "layers",
+]
+
+_LAZY = {"LDAM": ".widget", "figures": ".figures"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(_LAZY[name], __name__)
+    return module if name == "figures" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

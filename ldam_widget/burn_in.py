@@ -1,0 +1,71 @@
+"""When has a chain forgotten its start?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BurnIn:
+    """The paper's rule made precise: the activation has passed a threshold and is stable.
+
+    A chain has burned in once the mean activation of its last `window` pictures exceeds `threshold` and differs from
+    the mean of the `window` pictures before by at most `tolerance` standard deviations within the windows. A straight
+    trend gives √12 ≈ 3.5 there, whatever its slope; a stationary chain with autocorrelation time τ gives about
+    √(2τ/window). Once burned in, a chain stays so until the sampler restarts or changes its target.
+
+    Args:
+        window: pictures, ≥ 2.
+        threshold: activation to pass; None is the chain's own activation at x0.
+        tolerance: > 0, in standard deviations.
+
+    Raises:
+        ValueError: window or tolerance out of range.
+    """
+
+    window: int = 50
+    threshold: float | None = None
+    tolerance: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.window, int) or self.window < 2:
+            raise ValueError(f"burn_in window must be an integer ≥ 2; got {self.window!r}")
+        if not self.tolerance > 0:
+            raise ValueError(f"burn_in tolerance must be > 0; got {self.tolerance!r}")
+
+    def start(self, activation: Tensor) -> BurnInMeter:
+        """Begin watching chains whose activation (N, C) at x0 is given."""
+        return BurnInMeter(self, activation)
+
+
+class BurnInMeter:
+    """Watches the activation of every chain until all have burned in; then it costs nothing."""
+
+    def __init__(self, rule: BurnIn, activation: Tensor) -> None:
+        self.rule = rule
+        self.done = torch.zeros_like(activation, dtype=torch.bool)  # (N, C); replaced, never changed in place
+        self.step: int | None = None  # at which the last chain burned in
+        self._threshold = activation if rule.threshold is None else torch.full_like(activation, rule.threshold)
+        self._recent = activation.new_zeros((2 * rule.window, *activation.shape))
+        self._seen = 0
+
+    def add(self, activation: Tensor, step: int) -> None:
+        """Activation (N, C) of the next picture, taken at `step`."""
+        if self.step is not None:
+            return
+        window = self.rule.window
+        self._recent[self._seen % (2 * window)] = activation
+        self._seen += 1
+        if self._seen < 2 * window:
+            return
+        # time order does not matter within a window, only which window a row is in
+        order = torch.arange(self._seen, self._seen + 2 * window) % (2 * window)
+        before, after = self._recent[order[:window]], self._recent[order[window:]]
+        spread = ((before.var(0) + after.var(0)) / 2).sqrt()
+        stable = (after.mean(0) - before.mean(0)).abs() <= self.rule.tolerance * spread
+        self.done = self.done | (stable & (after.mean(0) >= self._threshold))
+        if bool(self.done.all()):
+            self.step = step

@@ -1,0 +1,132 @@
+"""Training LeNet-5: the loop, without files. Tensors in, weights out.
+
+Jiang, Chan, Zhang & Canny 2018 (arXiv:1812.04604) train with RMSProp and momentum, and compare the neurons of a
+network after one epoch, at the end, and with its weights averaged over the last iterations (Polyak & Juditsky 1992).
+All three come out of one run here, so that one and the same neuron is seen at three ages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from tqdm.auto import tqdm
+
+from ldam_widget.demo.lenet import LeNet5, preprocess
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, apart from the data. The learning rate stays constant to the end.
+
+    CHOSEN
+    """
+
+    epochs: int = 10
+    seed: int = 0
+    batch_size: int = 100
+    learning_rate: float = 3e-4
+    momentum: float = 0.9  # of the scaled gradient: a lasting gradient moves ten times as far as learning_rate says
+    smoothing: float = 0.99  # of the squared gradient (torch calls it alpha)
+    weight_decay: float = 0.0
+    average_epochs: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "average_epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+
+    @property
+    def averaged_from(self) -> int:
+        """The first epoch, counted from 0, whose steps count in the average."""
+        return max(self.epochs - self.average_epochs, 0)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What each of the three kept states is, in words."""
+        return {
+            "epoch1": "the weights after epoch 1",
+            "final": f"the weights after epoch {self.epochs}, the last",
+            "averaged": "equal mean of the weights after every optimizer step of "
+            f"epochs {self.averaged_from + 1} to {self.epochs}",
+        }
+
+
+def fit(
+    images: Tensor,
+    labels: Tensor,
+    recipe: Recipe,
+    *,
+    progress: bool = True,
+    on_step: Callable[[LeNet5, int], None] | None = None,
+) -> dict[str, Weights]:
+    """Train on images (N, 28, 28) uint8 and labels (N,) int64; state dicts "epoch1", "final", "averaged".
+
+    `on_step(model, steps_done)` is called after every step and must leave the model as it is. One thread, private
+    random numbers: the same arguments give the same bits on one machine, and nothing global in torch is changed.
+    """
+    model = _fresh_model(recipe.seed)
+    averaged = AveragedModel(model, device=torch.device("cpu"))  # its mean starts with the first update
+    optimizer = torch.optim.RMSprop(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        alpha=recipe.smoothing,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+    )
+    shuffle = torch.Generator("cpu").manual_seed(recipe.seed)
+    steps_done = 0
+    steps = recipe.epochs * -(-len(images) // recipe.batch_size)
+    with _one_thread(), torch.enable_grad(), tqdm(total=steps, unit="step", disable=not progress) as bar:
+        for epoch in range(recipe.epochs):
+            bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}")
+            order = torch.randperm(len(images), generator=shuffle, device="cpu")
+            for batch in torch.split(order, recipe.batch_size):
+                loss = F.cross_entropy(model(network_input(images[batch])), labels[batch])
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                if epoch >= recipe.averaged_from:
+                    averaged.update_parameters(model)
+                steps_done += 1
+                bar.update()
+                if on_step is not None:
+                    on_step(model, steps_done)
+            if epoch == 0:
+                first = _copy(model)
+    return {"epoch1": first, "final": _copy(model), "averaged": _copy(averaged.module)}
+
+
+def network_input(images: Tensor) -> Tensor:
+    """Bytes (N, 28, 28) as idx files hold them to standardised float32 (N, 1, 28, 28)."""
+    return preprocess(images.unsqueeze(1).to(torch.float32) / 255)
+
+
+def _fresh_model(seed: int) -> LeNet5:
+    """torch's own initialisation, drawn from `seed`; the global generators stay as they are."""
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        # torch.manual_seed would also seed the accelerators, which fork_rng was told to leave alone
+        torch.default_generator.manual_seed(seed)
+        return LeNet5().to(torch.float32)
+
+
+def _copy(model: nn.Module) -> Weights:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A net this small gains nothing from more threads, and sums in one order only are reproducible."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,69 @@
+"""R-hat, effective sample size and autocorrelation time of the activation."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+class History:
+    """The activation of every chain over time in bounded memory.
+
+    When full, every second draw is dropped and from then on every second one is kept: the draws stay equally spaced,
+    which the estimators need, and cover the whole run.
+    """
+
+    def __init__(self, capacity: int = 2000) -> None:
+        self.capacity = capacity
+        self.clear()
+
+    def clear(self) -> None:
+        self.spacing = 1  # pictures between two kept draws
+        self._seen = 0
+        self._draws: list[npt.NDArray[np.float32]] = []
+        self._steps: list[int] = []
+
+    def add(self, draw: npt.NDArray[np.float32], step: int) -> None:
+        """One draw (N, C), taken at `step`."""
+        if self._seen % self.spacing == 0:
+            self._draws.append(draw)
+            self._steps.append(step)
+            if len(self._draws) >= self.capacity:
+                self._draws, self._steps = self._draws[::2], self._steps[::2]
+                self.spacing *= 2
+        self._seen += 1
+
+    def steps(self) -> npt.NDArray[np.int64]:
+        """Step number of every kept draw, (draws,)."""
+        return np.array(self._steps, dtype=np.int64)
+
+    def draws(self) -> npt.NDArray[np.float32]:
+        """All kept draws, (draws, N, C)."""
+        return np.stack(self._draws) if self._draws else np.empty((0, 0, 0), np.float32)
+
+
+def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
+    """Effective sample size, split rank R-hat and autocorrelation time, a number a neuron.
+
+    Args:
+        draws: (draws, N, C) of one scalar, burn-in removed.
+
+    Returns:
+        `ess` (bulk), `r_hat` (rank-normalised, split; Vehtari et al. 2021), `autocorrelation_time` in draws, each (N,).
+        NaN where there are fewer than 8 draws or nothing varies.
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    count, neurons, chains = values.shape
+    nan = np.full(neurons, np.nan)
+    if count < 8:
+        return {"ess": nan, "r_hat": nan.copy(), "autocorrelation_time": nan.copy()}
+    from arviz_stats.base import array_stats  # takes two seconds to import
+
+    with np.errstate(all="ignore"):
+        ess = np.atleast_1d(array_stats.ess(values, chain_axis=2, draw_axis=0))
+        r_hat = np.atleast_1d(array_stats.rhat(values, chain_axis=2, draw_axis=0))
+    still = np.ptp(values, axis=(0, 2)) == 0
+    ess, r_hat = np.where(still, np.nan, ess), np.where(still, np.nan, r_hat)
+    return {"ess": ess, "r_hat": r_hat, "autocorrelation_time": count * chains / ess}

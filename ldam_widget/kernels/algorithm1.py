@@ -1,0 +1,139 @@
+"""Algorithm 1 of the paper, as printed, with the readings that paper, text and released program disagree on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..parameters import TEMPERATURE, Parameter
+from ..schedules import PolynomialDecay
+from ..types import Evaluation, Info, Noise, State, TargetLike
+
+_NEURON = "neuron"
+_RMS_DECAY, _RMS_EPSILON = 0.9, 1e-8  # Synthesis.scala, lines 296 to 299
+
+_STEP_SIZE = Parameter("step_size", 1e-4, 1e3, 0.1, "β: pixels moved per unit of (normalised) gradient.", log=True)
+_NOISE = Parameter("noise", 1e-4, 1e2, 0.03, "σ: standard deviation of the noise added to the gradient.",
+                   log=True, zero=True)  # fmt: skip
+_MOMENTUM = Parameter("momentum", 0, 0.99, 0.5, "γ: share of the last move that is kept.")
+_TEMPERATURE = TEMPERATURE._replace(
+    help="Multiplies σ by √T: 1 is the procedure as printed, 0 is plain activation maximisation."
+)
+
+
+@dataclass(frozen=True)
+class Algorithm1:
+    """Langevin dynamics activation maximisation as the paper prints it (Jiang et al. 2018, Algorithm 1).
+
+        g_t     = ∇f/‖∇f‖ + Σ λ_i ∇R_i/‖∇R_i‖ + N(0, σ²)
+        v_{t+1} = γ v_t + β_t g_t
+        x_{t+1} = x_t + v_{t+1}
+
+    This is a heuristic. What is known of its law:
+
+    * ``normalize="none"`` samples Eq. 2 at a temperature that no slider names, βσ²/(2(1 − γ)) (to first order in β;
+      exact on quadratics up to the factor 1/(1 − βΛ/(2(1 + γ))) for curvature Λ). `temperature` gives that number.
+    * ``normalize="unit"`` (as printed, all terms) has no stationary law of the form of Eq. 2: temperature and λ depend
+      on the place, T = T_hidden ‖∇f(x)‖. For a first-layer filter w the averaged image still points along w.
+    * ``normalize="rms"`` (the released program, Synthesis.scala) divides every pixel's gradient by its own running
+      root mean square. A constant gradient w then becomes sign(w): averages of a first-layer neuron show the sign of
+      the filter and not the filter, so the check of paper section 4.1 cannot succeed with it.
+
+    Cost: one gradient a step. Bounded pixels are clamped, as the original does; `λ` with ``normalize="unit"`` is a
+    constant pull, which below 1 cannot hold an unbounded image.
+
+    Args:
+        step_size: β > 0, a number or a `PolynomialDecay`; live.
+        noise: σ ≥ 0, standard deviation (the paper does not say whether variance); live.
+        momentum: γ in [0, 0.99]; live.
+        normalize: "unit", "none" or "rms" (which leaves formula terms such as L2 as they are, as the program does).
+        mix: "add" is Σ λ_i as printed; "convex" is (1 − w) ∇f + w ∇R for learned R (the program): w = 1 ignores f.
+        burst: steps between kicks of the program: noise σ/(1 + t²), t counted within a burst; 1 is constant noise. The
+            original program's step is ``Algorithm1(25.6 * lrate, noise, 0.9, normalize="rms", mix="convex",
+            burst=steps_per_frame)`` on pixels 0…255 with ``L2(2 * lambda / 256)``.
+
+    Raises:
+        TypeError, ValueError: a parameter out of range; unknown normalize or mix.
+    """
+
+    step_size: float | PolynomialDecay = 0.1
+    noise: float = 0.03
+    momentum: float = 0.5
+    normalize: Literal["unit", "none", "rms"] = "unit"
+    mix: Literal["add", "convex"] = "add"
+    burst: int = 1
+
+    name: ClassVar[str] = "Algorithm 1"
+    parameters: ClassVar[tuple[Parameter, ...]] = (_STEP_SIZE, _TEMPERATURE, _NOISE, _MOMENTUM)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.step_size, PolynomialDecay):
+            _STEP_SIZE.check(self.step_size)
+        _NOISE.check(self.noise)
+        _MOMENTUM.check(self.momentum)
+        if self.normalize not in ("unit", "none", "rms"):
+            raise ValueError(f"normalize must be 'unit', 'none' or 'rms'; got {self.normalize!r}")
+        if self.mix not in ("add", "convex"):
+            raise ValueError(f"mix must be 'add' or 'convex'; got {self.mix!r}")
+        if not isinstance(self.burst, int) or self.burst < 1:
+            raise ValueError(f"burst must be an integer ≥ 1; got {self.burst!r}")
+
+    def init(self, x: Tensor, target: TargetLike) -> State:
+        return State(x, target.evaluate(x), 0, (torch.zeros_like(x), {}))
+
+    def step(self, state: State, target: TargetLike, noise: Noise) -> tuple[State, Info]:
+        x, evaluation, t, (velocity, squares) = state
+        gradient, squares = self._gradient(target.complete(evaluation, x), target, squares)
+        sigma = self.noise * math.sqrt(target.temperature) / (1 + (t % self.burst) ** 2)
+        # drawn even if sigma is 0: the noise of a step depends on (seed, chain, step) alone
+        gradient = torch.add(gradient, noise.normal(), alpha=sigma)
+        velocity = torch.add(gradient * self.beta(t), velocity, alpha=self.momentum)
+        x = x + velocity
+        if target.bounds is not None:
+            x = x.clamp_(*target.bounds)
+        return State(x, target.evaluate(x), t + 1, (velocity, squares)), Info()
+
+    def beta(self, step: int) -> float:
+        """β_t."""
+        return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
+
+    def temperature(self, target: TargetLike, step: int = 0) -> float | None:
+        """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where there is no law to have one."""
+        if self.normalize != "none" or self.mix != "add" or self.burst != 1:
+            return None
+        return target.temperature * self.beta(step) * self.noise**2 / (2 * (1 - self.momentum))
+
+    def note(self, target: TargetLike) -> str:
+        hidden = self.temperature(target)
+        if hidden is not None:
+            return f"as printed, plain gradients: runs at T = {hidden:.3g}"
+        return f"heuristic ({self.normalize}-normalised gradients): no known law"
+
+    def _gradient(
+        self, evaluation: Evaluation, target: TargetLike, squares: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total: Tensor | None = None
+        updated = {}
+        for name, grad in evaluation.grads.items():
+            weight = target.weights[name]
+            if name == _NEURON and self.mix == "convex":
+                weight -= sum(target.weights[other] for other in target.learned if other != _NEURON)
+            if weight == 0:
+                continue
+            if self.normalize == "unit":
+                norm = grad.flatten(1).norm(dim=1).clamp_min(1e-20)  # a gradient that is exactly 0 stays 0
+                grad = grad * (weight / norm).view(-1, *[1] * (grad.ndim - 1))
+            elif self.normalize == "rms" and name in target.learned:
+                last = squares[name] * _RMS_DECAY if name in squares else 0.0
+                updated[name] = last + (1 - _RMS_DECAY) * grad.square()
+                grad = weight * grad / (updated[name] + _RMS_EPSILON).sqrt()
+            elif weight != 1:
+                grad = weight * grad
+            total = grad if total is None else total + grad
+        if total is None:  # every weight is 0: nothing pulls, the noise alone moves the picture
+            total = torch.zeros_like(next(iter(evaluation.grads.values())))
+        return total, updated

@@ -1,0 +1,309 @@
+"""One thread that runs a sampler for a front end: newest parameters in, frames out.
+
+Developer notes. The thread owns the sampler's position: whatever moves the chains (stepping, restarting, choosing
+other neurons) runs on it, handed over by `submit`. Parameters need no hand-over, `Sampler.set` replaces them in one
+assignment. The thread knows nothing of Jupyter: it calls `publish`, which sends, and never touches a widget's traits.
+It lives only while there is work; a paused or resting loop has no thread at all, and the next `submit` starts one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from .sampler import Sampler
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+FRAME_PERIOD = 1 / 60  # seconds; no display shows more
+LINGER = 2.0  # seconds that an idle thread waits for more work
+
+
+class Pacer:
+    """When may a frame be sent, and is anybody looking? Pure bookkeeping over a clock that the caller reads.
+
+    A frame is sent while fewer than `WINDOW` are unacknowledged. If acknowledgements stay out for `KEEP_ALIVE`, one
+    more is sent all the same: the kernel may be busy and unable to take acknowledgements while the page is fine. If
+    nobody has been seen looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame
+    every `KEEP_ALIVE` goes on, which leaves the processor to the cell.
+    """
+
+    WINDOW = 2
+    KEEP_ALIVE = 0.25
+    REST = 5.0
+
+    def __init__(self, now: float) -> None:
+        self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
+        self.round_trip = float("nan")  # seconds, smoothed
+        self._sent_at: dict[int, float] = {}
+        self.wake(now)
+
+    def wake(self, now: float) -> None:
+        """Assume from now on that somebody is looking: on play, and when a view appears."""
+        self._last_sent = now - self.KEEP_ALIVE
+        self._seen = self._heard = now
+
+    def leave(self) -> None:
+        """Nobody is looking any more."""
+        self._seen = -float("inf")
+        self._heard = float("inf")
+
+    def on_send(self, now: float) -> int:
+        """Count a frame; returns its sequence number."""
+        self.sent += 1
+        self._last_sent = now
+        self._sent_at[self.sent] = now
+        return self.sent
+
+    def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:
+        """A front end has painted frame `seq`, which settles all frames before it. Tolerates any nonsense."""
+        self._heard = now
+        if visible:
+            self._seen = now
+        if not self.acknowledged < seq <= self.sent:
+            return  # once more, or never sent
+        self.acknowledged = seq
+        since = self._sent_at.get(seq)
+        self._sent_at = {s: at for s, at in self._sent_at.items() if s > seq}
+        if since is not None:
+            trip = now - since
+            self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
+
+    def may_send(self, now: float) -> bool:
+        """Is a frame wanted now?"""
+        if self._heard > self._seen + 1:
+            return False  # front ends answer, but all of them are hidden
+        return self.sent - self.acknowledged < self.WINDOW or now - self._last_sent >= self.KEEP_ALIVE
+
+    def resting(self, now: float, cell_running: bool) -> bool:
+        """Should sampling stop until something is heard?"""
+        if now - self._seen < self.REST:
+            return False
+        return self._heard > self._seen + 1 or not cell_running
+
+    def slow(self, now: float) -> bool:
+        """Nothing has been heard for long: sample no more than is sent."""
+        return now - self._heard >= self.REST
+
+
+class Loop:
+    """Runs `sampler` on a daemon thread.
+
+    Args:
+        sampler: what to run.
+        publish: called on the thread with this loop after every frame that is to be sent; encodes and sends it, and
+            returns the number of bytes.
+        on_fault: called on the thread with an exception that stopped the run.
+        cell_running: whether the kernel is executing a cell.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        publish: Callable[[int], int],
+        on_fault: Callable[[BaseException], None],
+        cell_running: Callable[[], bool] = lambda: False,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self.sampler = sampler
+        self.playing = False
+        self.closed = False
+        self.pacer = Pacer(clock())
+        self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
+        self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
+        self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
+        self._thread: threading.Thread | None = None
+        self._next_frame = clock()
+        self._meter = _Meter(clock())
+
+    # ---- from any thread -------------------------------------------------------------------------------------------
+
+    def submit(self, command: Callable[[], T]) -> Future[T]:
+        """Run `command` between two frames; returns at once. Its exception goes into the future alone."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self.closed:
+                future.set_exception(RuntimeError("the widget is closed; make a new one"))
+                return future
+            self._commands.put((command, future))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
+                self._thread.start()
+        return future
+
+    def call(self, command: Callable[[], T]) -> T:
+        """`submit` and wait for the result; directly if already on the thread."""
+        if threading.current_thread() is self._thread:
+            return command()
+        return self.submit(command).result()
+
+    def play(self) -> None:
+        """Go on sampling; also out of a rest."""
+        self.pacer.wake(self._clock())
+        self.playing = True
+        self.submit(_nothing)
+
+    def pause(self) -> None:
+        """Stop after the frame in progress; returns when it has stopped."""
+        self.playing = False
+        if self._thread is not None and not self.closed:
+            self.call(_nothing)
+
+    def acknowledge(self, seq: int, visible: bool) -> None:
+        """A front end has painted a frame, or lives."""
+        now = self._clock()
+        asleep = self._thread is None or self.pacer.resting(now, self._cell_running())
+        self.pacer.on_acknowledge(seq, visible, now)
+        if self.playing and visible and asleep and not self.closed:
+            self.submit(_nothing)
+
+    def leave(self) -> None:
+        """The last view has gone: rest at once, unless somebody plays again or another view appears."""
+        self.pacer.leave()
+
+    def send_now(self) -> None:
+        """Send the present picture whatever the window says: after a step, a pause or a change of contrast."""
+        self._send(self._clock())
+
+    def close(self) -> None:
+        """End the thread and let go of the sampler; waits up to a second for the step in progress."""
+        with self._lock:
+            self.closed = True
+            self.playing = False
+            thread = self._thread
+            self._commands.put((_nothing, Future()))
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=1.0)
+
+    @property
+    def alive(self) -> bool:
+        """Is there a thread?"""
+        return self._thread is not None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """steps/s, frames/s, bytes/frame and round trip in ms, smoothed over about a second."""
+        return self._meter.read(self._clock()) | {"round_trip_ms": self.pacer.round_trip * 1e3}
+
+    # ---- on the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with _one_cpu_thread(self.sampler.device):
+            while self._turn():
+                pass
+
+    def _turn(self) -> bool:
+        """Do what is due, then wait for the next due time or command. False: the thread ends."""
+        now = self._clock()
+        if self._active(now) and now >= self._next_frame:
+            self._frame(now)
+        now = self._clock()
+        active = self._active(now)
+        try:
+            command, future = self._commands.get(timeout=max(0.0, self._next_frame - now) if active else LINGER)
+        except queue.Empty:
+            return active or self._stay()
+        if self.closed:
+            future.cancel()
+            self._end()
+            return False
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(command())
+            except BaseException as error:  # noqa: BLE001  (it is the submitter's)
+                future.set_exception(error)
+        return True
+
+    def _stay(self) -> bool:
+        with self._lock:
+            if not self._commands.empty() or self._active(self._clock()):
+                return True
+            self._thread = None
+            return False
+
+    def _end(self) -> None:
+        with self._lock:
+            self._thread = None
+            while not self._commands.empty():  # nobody may wait for ever
+                self._commands.get()[1].cancel()
+
+    def _active(self, now: float) -> bool:
+        return self.playing and not self.closed and not self.pacer.resting(now, self._cell_running())
+
+    def _frame(self, now: float) -> None:
+        period = self.pacer.KEEP_ALIVE if self.pacer.slow(now) else FRAME_PERIOD
+        # a late frame shifts the later ones; it does not make them hurry
+        self._next_frame = max(self._next_frame + period, now)
+        try:
+            self.advance(int(self.sampler.params["steps_per_frame"]))
+            now = self._clock()
+            if self.pacer.may_send(now):
+                self._send(now)
+        except Exception as error:  # a fault of the model's or of ours: stop, say so, keep what was averaged
+            self.playing = False
+            self._on_fault(error)
+
+    def advance(self, steps: int) -> None:
+        """Step the sampler and tell the observers; on the thread only."""
+        before = self.sampler.steps
+        self.sampler.step(steps)
+        self._meter.steps += self.sampler.steps - before
+        for observer in tuple(self.observers):
+            observer()
+
+    def _send(self, now: float) -> None:
+        self._meter.bytes += self._publish(self.pacer.on_send(now))
+        self._meter.frames += 1
+
+
+class _Meter:
+    """Rates since about a second ago."""
+
+    def __init__(self, now: float) -> None:
+        self.steps = self.frames = self.bytes = 0
+        self._since = now
+        self._last = {"steps_per_second": 0.0, "frames_per_second": 0.0, "bytes_per_frame": 0.0}
+
+    def read(self, now: float) -> dict[str, float]:
+        elapsed = now - self._since
+        if elapsed >= 1.0:
+            self._last = {
+                "steps_per_second": self.steps / elapsed,
+                "frames_per_second": self.frames / elapsed,
+                "bytes_per_frame": self.bytes / self.frames if self.frames else 0.0,
+            }
+            self.steps = self.frames = self.bytes = 0
+            self._since = now
+        return self._last
+
+
+def _nothing() -> None:
+    """A command that only wakes the thread."""
+
+
+@contextlib.contextmanager
+def _one_cpu_thread(device: torch.device) -> Any:
+    """Make OpenMP use one CPU thread for work that *this* thread starts.
+
+    The sampler shares the machine with the browser, the kernel and the user's own cell. Small networks gain nothing
+    from more threads, and OpenMP's spinning ones cost ten times on a busy machine. `torch.set_num_threads` would
+    change every thread that starts later; OpenMP's own call changes the calling thread alone.
+    """
+    if device.type == "cpu":
+        torch.get_num_threads()  # torch sets the number of a new thread on first use: let that be over
+        for library in (Path(torch.__file__).parent / "lib").glob("lib*omp*.so*"):
+            with contextlib.suppress(OSError, AttributeError):
+                ctypes.CDLL(str(library)).omp_set_num_threads(1)
+    yield

@@ -1,0 +1,98 @@
+"""Live parameters: what a slider, an attribute, a JSON message and a command-line option all agree on."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Parameter(NamedTuple):
+    """One number that may change while the sampler runs.
+
+    A kernel or regulariser declares its own; the panel is built from these declarations.
+    """
+
+    name: str  # in Python, JSON and on the command line
+    low: float
+    high: float
+    default: float
+    help: str
+    label: str = ""  # in words, the accessible name of the slider; the name without underscores if empty
+    group: str = "sampler"  # heading in the panel: "sampler", "image prior", "picture"
+    unit: str = ""
+    log: bool = False  # logarithmic slider
+    zero: bool = False  # exactly 0 is allowed as well, below `low`
+    integer: bool = False
+
+    def check(self, value: Any) -> float:
+        """Return value as a plain number.
+
+        Raises:
+            TypeError: it is no real number.
+            ValueError: it is not finite, out of range, or no integer where one is asked for.
+        """
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            # numpy and torch scalars are welcome, strings and arrays are not
+            item = getattr(value, "item", None)
+            if isinstance(value, (bool, str, bytes)) or item is None or getattr(value, "ndim", 0) != 0:
+                raise TypeError(f"{self.name} must be a number, {self.allowed()}; got {value!r}")
+            value = item()
+        value = float(value)
+        inside = self.low <= value <= self.high or (self.zero and value == 0.0)
+        if not math.isfinite(value) or not inside:
+            raise ValueError(f"{self.name} must be {self.allowed()}; got {value:g}")
+        if self.integer:
+            if value != round(value):
+                raise ValueError(f"{self.name} must be an integer, {self.allowed()}; got {value:g}")
+            return int(value)
+        return value
+
+    def allowed(self) -> str:
+        """The allowed values in words."""
+        return f"{'0 or ' if self.zero and self.low > 0 else ''}between {self.low:g} and {self.high:g}"
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-safe description for the front end."""
+        return {**self._asdict(), "label": self.label or self.name.replace("_", " ")}
+
+
+def check_all(known: Iterable[Parameter], values: Mapping[str, Any]) -> dict[str, float]:
+    """Validate several values before any of them is applied.
+
+    Raises:
+        ValueError: an unknown name; the message offers the nearest ones and lists all that are known.
+    """
+    table = {parameter.name: parameter for parameter in known}
+    checked = {}
+    for name, value in values.items():
+        if name not in table:
+            near = difflib.get_close_matches(str(name), table, n=2)
+            hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+            raise ValueError(f"unknown parameter {name!r}{hint}; known are: {', '.join(table)}")
+        checked[name] = table[name].check(value)
+    return checked
+
+
+STEPS_PER_FRAME = Parameter(
+    "steps_per_frame", 1, 101, 2, "Steps between two pictures; the average and the trace count pictures.",
+    integer=True,
+)  # fmt: skip
+TEMPERATURE = Parameter(
+    "temperature", 1e-4, 1e4, 1.0, "p(x) ∝ exp(E(x)/T): higher wanders further, 0 is plain activation maximisation.",
+    unit="", log=True, zero=True,
+)  # fmt: skip
+AVERAGE = Parameter(
+    "average", 1, 518, 100, "Averaging time: the average forgets with weight 1 − 1/time a picture; 1 is no averaging.",
+    group="picture", unit="frames", log=True,
+)  # fmt: skip
+DISPLAY_SCALE = Parameter(
+    "display_scale", 0, 10, 1.0, "Contrast of the picture only: grey level = base + scale · 255 · (x − middle) / range.",
+    group="picture",
+)  # fmt: skip
+DISPLAY_BASE = Parameter(
+    "display_base", 0, 400, 127.5, "Grey level of the middle of the pixel range; brightness of the picture only.",
+    group="picture", unit="",
+)  # fmt: skip

@@ -1,0 +1,34 @@
+"""Step sizes that fall with the step number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PolynomialDecay:
+    """β_t = a (b + t)^−µ (paper, section 3.2; Welling & Teh 2011).
+
+    With constant noise this anneals: the hidden temperature of `Algorithm1` falls with β_t, so that averages are taken
+    at a falling temperature. A constant step size samples at one temperature.
+
+    Args:
+        a: scale, > 0, pixels per unit of gradient.
+        b: offset in steps, > 0.
+        mu: exponent, ≥ 0; the sums of Welling & Teh's conditions want 0.5 < µ ≤ 1.
+
+    Raises:
+        ValueError: a or b not positive, or µ negative.
+    """
+
+    a: float
+    b: float = 1.0
+    mu: float = 0.55
+
+    def __post_init__(self) -> None:
+        if not (self.a > 0 and self.b > 0 and self.mu >= 0):
+            raise ValueError(f"PolynomialDecay needs a > 0, b > 0, mu >= 0; got a={self.a}, b={self.b}, mu={self.mu}")
+
+    def at(self, step: int) -> float:
+        """β at step t = 0, 1, …"""
+        return float(self.a * (self.b + step) ** -self.mu)

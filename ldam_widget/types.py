@@ -1,0 +1,109 @@
+"""What the rooms hand to each other: evaluations, states, frames, and the protocols of terms and kernels.
+
+Units, once for the whole package. Pixels `x` are in the units of `pixel_range` (unbounded if that is None). The energy
+E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T), so the temperature T is in the neuron's
+units too; λ_i converts the units of R_i into them. Axes of a batch of images are always (chain, channel, height,
+width); "chain" counts neurons × chains, neuron first. Sums run over the batch, never means: a mean would multiply the
+temperature by the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from torch import Tensor
+
+from .parameters import Parameter
+
+
+class Evaluation(NamedTuple):
+    """Every term at one x, unweighted and kept apart, so that a λ or T slider needs no new forward pass."""
+
+    values: dict[str, Tensor]  # term name -> (chain,)
+    grads: dict[str, Tensor]  # term name -> like x
+
+
+class State(NamedTuple):
+    """Where the chains are. Never changed in place: whoever holds a state may read it from another thread."""
+
+    x: Tensor  # (chain, *image)
+    evaluation: Evaluation  # at x
+    step: int
+    memory: tuple[Any, ...] = ()  # what the kernel carries along (velocity, running squares, …)
+
+
+class Info(NamedTuple):
+    """What a kernel reports of one step."""
+
+    acceptance: Tensor | None = None  # (chain,) in [0, 1]; None: the kernel accepts everything
+
+
+class Frame(NamedTuple):
+    """One picture of the run, safe to keep. N neurons, C chains a neuron."""
+
+    images: Tensor  # (N, C, *image) float32, current samples
+    average_images: Tensor  # same shape
+    activation: Tensor  # (N, C), f_α of the current samples
+    burned_in: Tensor  # (N, C) bool
+    steps: int
+    params: dict[str, float]  # every live parameter, JSON-safe
+
+
+class Noise(Protocol):
+    """The random numbers of one run, a stream of its own for every chain."""
+
+    def normal(self) -> Tensor:
+        """Standard normal numbers of the next step, like x."""
+        ...
+
+
+class Term(Protocol):
+    """One scalar a chain and its gradient."""
+
+    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (chain, *image) -> value (chain,), gradient like x."""
+        ...
+
+
+class Regularizer(Term, Protocol):
+    """A term with a weight of its own on a slider."""
+
+    name: ClassVar[str]  # of its live parameter
+    learned: ClassVar[bool]  # a network (mixed and RMS-normalised by Algorithm1), not a formula
+    parameter: ClassVar[Parameter]
+
+    @property
+    def weight(self) -> float: ...
+
+
+class TargetLike(Protocol):
+    """What a kernel needs of the density it moves through; see `target.Target`."""
+
+    weights: Mapping[str, float]
+    temperature: float
+    bounds: tuple[float, float] | None
+    learned: frozenset[str]
+
+    def evaluate(self, x: Tensor) -> Evaluation: ...
+
+    def complete(self, evaluation: Evaluation, x: Tensor) -> Evaluation: ...
+
+
+class Kernel(Protocol):
+    """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live."""
+
+    name: ClassVar[str]
+    parameters: ClassVar[tuple[Parameter, ...]]
+
+    def init(self, x: Tensor, target: TargetLike) -> State: ...
+
+    def step(self, state: State, target: TargetLike, noise: Noise) -> tuple[State, Info]: ...
+
+    def temperature(self, target: TargetLike) -> float | None:
+        """The temperature the chain has in truth, in closed form; None where no closed form is known."""
+        ...
+
+    def note(self, target: TargetLike) -> str:
+        """One line for the panel on what is known of the law of the samples."""
+        ...

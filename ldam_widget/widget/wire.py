@@ -1,0 +1,226 @@
+"""Messages between the kernel and the front end: JSON contents, and bytes for pictures.
+
+Kernel to front end, by `kind`: "setup" (everything the panel is built from), "frame" (one buffer a pane), "state"
+(parameters after a change), "units" (a page of the picker's list), "error", "download" (one buffer). Front end to
+kernel: "hello", "ack", "set", "do", "select", "units", "bye". `js/src/wire.ts` is the other side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import images
+from ..sampler import Sampler
+from ..types import Frame
+
+RAW_LIMIT = 100_000  # bytes a pane; above, a picture is compressed while it moves
+TRACE_POINTS = 300
+
+Message = tuple[dict[str, Any], list[bytes]]
+
+ACTIONS = frozenset(
+    {"play", "pause", "step", "restart", "reset_average", "snapshot", "record", "stop_record", "dismiss_error"}
+)
+
+
+class Hello(NamedTuple):
+    """A view has appeared."""
+
+    view: str
+
+
+class Bye(NamedTuple):
+    """A view has gone."""
+
+    view: str
+
+
+class Ack(NamedTuple):
+    """A view has painted frame `seq`, or lives."""
+
+    seq: int
+    visible: bool
+    view: str
+
+
+class Set(NamedTuple):
+    """Sliders have moved."""
+
+    view: str
+    rev: int
+    params: dict[str, Any]
+
+
+class Do(NamedTuple):
+    """A button was pressed."""
+
+    what: str
+
+
+class Select(NamedTuple):
+    """Another layer or other neurons were chosen."""
+
+    layer: str | None
+    neurons: list[str] | None
+
+
+class Units(NamedTuple):
+    """The picker asks for a page of units."""
+
+    layer: str
+    query: str
+    offset: int
+    limit: int
+
+
+def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
+    """A message of the front end, or None for anything malformed: a page must not be able to raise in the kernel."""
+    if not isinstance(content, Mapping):
+        return None
+    view = _text(content.get("view")) or ""
+    kind = content.get("kind")
+    if kind == "hello":
+        return Hello(view)
+    if kind == "bye":
+        return Bye(view)
+    if kind == "ack":
+        seq = _integer(content.get("seq"))
+        return None if seq is None else Ack(seq, content.get("visible") is not False, view)
+    if kind == "set":
+        params, rev = content.get("params"), _integer(content.get("rev"))
+        if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+            return None
+        return Set(view, rev or 0, dict(params))
+    if kind == "do":
+        what = content.get("what")
+        return Do(what) if isinstance(what, str) and what in ACTIONS else None
+    if kind == "select":
+        layer, neurons = content.get("layer"), content.get("neurons")
+        if neurons is not None and not (isinstance(neurons, Sequence) and all(isinstance(n, str) for n in neurons)):
+            return None
+        if isinstance(neurons, str):
+            return None
+        return Select(_text(layer), None if neurons is None else list(neurons)[:1000])
+    if kind == "units":
+        offset, limit = _integer(content.get("offset")), _integer(content.get("limit"))
+        query = _text(content.get("query")) or ""
+        return Units(_text(content.get("layer")) or "", query[:200], max(0, offset or 0), min(max(1, limit or 50), 500))
+    return None
+
+
+def setup(sampler: Sampler, parameters: Sequence[Any], params: Mapping[str, float], **more: Any) -> dict[str, Any]:
+    """Everything the panel is built from. `more` holds what the widget alone knows."""
+    draws = sampler.history.draws().mean(2) if len(sampler.history.steps()) else np.empty((0, 0))
+    every = max(1, math.ceil(len(draws) / TRACE_POINTS))
+    return {
+        "kind": "setup",
+        "device": str(sampler.device),
+        "layer": sampler.layer,
+        "layers": [row._asdict() for row in sampler.layers],
+        "neurons": [_unit(neuron) for neuron in sampler.neurons],
+        "parameters": [parameter.describe() for parameter in parameters],
+        "params": dict(params),
+        "chains": sampler.chains,
+        "notes": list(sampler.notes),
+        "kernel": {"name": sampler.kernel.name, "note": sampler.kernel_note},
+        "trace": {
+            "steps": sampler.history.steps()[::every].tolist(),
+            "activation": [[_plain(v) for v in row] for row in draws[::every]],
+        },
+        **more,
+    }
+
+
+def frame(
+    sampler: Sampler, picture: Frame, chains_shown: int, *, with_average: bool, lossless: bool, **more: Any
+) -> Message:
+    """One frame message: sample tiles, and at a slower rate the average."""
+    tiles = images.panes(picture, len(sampler.input_shape), sampler.pixel_range, chains_shown)
+    chains = sampler.chains
+    wanted = [("sample", tiles.sample, [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))])]
+    if with_average:
+        time = f"{picture.params['average']:.4g} frames"
+        wanted.append(("average", tiles.average, [f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"]))
+    described, buffers = [], []
+    for name, levels, labels in wanted:
+        encoding = "raw" if levels.nbytes <= RAW_LIMIT else "png" if lossless else "jpeg"
+        # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
+        buffers.append(levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding))
+        described.append(
+            {
+                "name": name,
+                "encoding": encoding,
+                "shape": list(levels.shape),
+                "range": list(tiles.shown),
+                "labels": labels,
+            }
+        )
+    content = {
+        "kind": "frame",
+        "steps": picture.steps,
+        "panes": described,
+        "activation": picture.activation.tolist(),
+        "burned_in": picture.burned_in.tolist(),
+        "burn_in_step": sampler.burn_in_step,
+        **more,
+    }
+    return content, buffers
+
+
+def units(sampler: Sampler, ask: Units) -> dict[str, Any]:
+    """A page of the units whose number starts with, or whose name contains, the query."""
+    query = ask.query.strip().lower()
+    named = sampler.unit_names
+    found = [
+        i
+        for i in range(sampler.units)
+        if not query or str(i).startswith(query) or (named and query in str(named[i]).lower())
+    ]
+    page = found[ask.offset : ask.offset + ask.limit]
+    return {
+        "kind": "units",
+        "layer": ask.layer,
+        "query": ask.query,
+        "offset": ask.offset,
+        "total": len(found),
+        "units": [_unit(sampler.unit(str(i))) for i in page],
+    }
+
+
+def fault(error: BaseException) -> dict[str, str]:
+    """An exception as the banner shows it."""
+    hint = "The averages are kept. Change a setting and press play to go on, or restart."
+    text = str(error) or type(error).__name__
+    if not isinstance(error, (ValueError, RuntimeError)) or type(error) is RuntimeError:
+        text = f"{type(error).__name__}: {text}"
+    return {"message": text[:2000], "hint": hint}
+
+
+def stats(values: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _unit(neuron: Any) -> dict[str, str]:
+    return {"key": neuron.key, "label": neuron.key, "name": neuron.name}
+
+
+def _plain(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return int(value) if abs(value) < 2**53 else None
+
+
