@@ -38,7 +38,7 @@ if (process.argv.includes("--watch")) {
     logLevel: "warning",
   });
   const files = tests.map((name) => join(outdir, name.replace(/\.ts$/, ".mjs")));
-  const run = spawnSync(process.execPath, ["--enable-source-maps", "--test", ...files], { stdio: "inherit" });
+  const run = spawnSync(process.execPath, ["--enable-source-maps", "--no-warnings=ExperimentalWarning", "--test", "--test-reporter=spec", ...files], { stdio: "inherit" });
   process.exit(run.status ?? 1);
 } else {
   await esbuild.build({ ...bundle, minify: true });

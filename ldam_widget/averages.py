@@ -13,7 +13,9 @@ from typing import Protocol
 
 from torch import Tensor
 
-from .parameters import AVERAGE
+from .parameters import AVERAGE, Parameter
+
+_DECAY = Parameter("decay", 0, 1 - 1 / AVERAGE.high, 0.99, "Share of the average that is kept at every picture.")
 
 
 class Average(Protocol):
@@ -46,14 +48,13 @@ class EMA:
             where it is a slider from 1 to 518). 0 is no averaging.
 
     Raises:
-        ValueError: decay out of range.
+        TypeError, ValueError: decay is no number or out of range.
     """
 
     decay: float = 0.99
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay < 1 or self.time > AVERAGE.high * (1 + 1e-9):
-            raise ValueError(f"decay must be between 0 and {1 - 1 / AVERAGE.high:.4f}; got {self.decay!r}")
+        _DECAY.check(self.decay)
 
     @property
     def time(self) -> float:

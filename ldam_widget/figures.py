@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,15 @@ from . import images
 from .types import Frame
 
 
+class PaperFigure(Figure):
+    """A figure that notebooks show without pyplot, and that no window or global list holds on to."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
 def samples(
     frame: Frame,
     labels: Sequence[str],
@@ -18,7 +28,7 @@ def samples(
     pixel_range: images.Range | None = None,
     title: str = "",
     chains: int | None = None,
-) -> Figure:
+) -> PaperFigure:
     """Samples and averages of every neuron, with activations and all parameters in the caption.
 
     Args:
@@ -29,14 +39,14 @@ def samples(
         chains: rows of samples; None is all of them.
 
     Returns:
-        A figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
     """
     shown_chains = frame.images.shape[1] if chains is None else chains
     tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains)
     rows = np.concatenate([tiles.sample, tiles.average])
     names = [f"sample, chain {i + 1}" for i in range(shown_chains)] + ["average"]
     count, columns = rows.shape[:2]
-    figure = Figure(figsize=(0.9 + 0.85 * columns, 0.9 * count + 1.1), layout="constrained")
+    figure = PaperFigure(figsize=(0.9 + 0.85 * columns, 0.9 * count + 1.1), layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
     activation = frame.activation[:, :shown_chains].mean(1).tolist()
     for column in range(columns):

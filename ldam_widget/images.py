@@ -55,7 +55,8 @@ def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.
     low, high = shown
     gain = np.float32(scale * 255 / (high - low))
     offset = np.float32(base + 0.5 - (low + high) / 2 * float(gain))
-    return np.clip(pictures * gain + offset, 0, 255).astype(np.uint8)
+    levels: Levels = np.clip(pictures * gain + offset, 0, 255).astype(np.uint8)
+    return levels
 
 
 def level_range(shown: Range, scale: float, base: float) -> Range:
@@ -134,7 +135,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
         columns: a heading a column, "\\n" separates lines; rows: a label a row.
         tile: small tiles are enlarged by a whole factor to about this many pixels.
     """
-    n_rows, n_columns, height, width, channels = tiles.shape
+    n_rows, n_columns, height, width, _ = tiles.shape
     factor = max(1, round(tile / max(height, width)))
     height, width, gap = height * factor, width * factor, 4
     font = ImageFont.load_default()

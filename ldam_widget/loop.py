@@ -74,7 +74,9 @@ class Pacer:
             return  # once more, or never sent
         self.acknowledged = seq
         since = self._sent_at.get(seq)
-        self._sent_at = {s: at for s, at in self._sent_at.items() if s > seq}
+        for settled in list(self._sent_at):  # a copy: the loop sends meanwhile
+            if settled <= seq:
+                self._sent_at.pop(settled, None)
         if since is not None:
             trip = now - since
             self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
@@ -222,7 +224,7 @@ class Loop:
         if future.set_running_or_notify_cancel():
             try:
                 future.set_result(command())
-            except BaseException as error:  # noqa: BLE001  (it is the submitter's)
+            except BaseException as error:
                 future.set_exception(error)
         return True
 
@@ -243,15 +245,18 @@ class Loop:
         return self.playing and not self.closed and not self.pacer.resting(now, self._cell_running())
 
     def _frame(self, now: float) -> None:
-        period = self.pacer.KEEP_ALIVE if self.pacer.slow(now) else FRAME_PERIOD
+        slow = self.pacer.slow(now)
+        period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
         try:
             self.advance(int(self.sampler.params["steps_per_frame"]))
             now = self._clock()
-            if self.pacer.may_send(now):
+            if not self.closed and (slow or self.pacer.may_send(now)):
                 self._send(now)
         except Exception as error:  # a fault of the model's or of ours: stop, say so, keep what was averaged
+            if self.closed:
+                return  # in the middle of a long step: the sampler is gone, and nobody is there to be told
             self.playing = False
             self._on_fault(error)
 
@@ -264,7 +269,8 @@ class Loop:
             observer()
 
     def _send(self, now: float) -> None:
-        self._meter.bytes += self._publish(self.pacer.on_send(now))
+        size = self._publish(self.pacer.on_send(now))  # reads the meter, so it is counted afterwards
+        self._meter.bytes += size
         self._meter.frames += 1
 
 

@@ -29,13 +29,9 @@ class Notes(list[str]):
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain module inside `DataParallel` and `torch.compile` wrappers, whose layer names the user knows."""
-    while True:
-        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            model = model.module
-        elif hasattr(model, "_orig_mod"):
-            model = model._orig_mod
-        else:
-            return model
+    parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+    inside = model.module if parallel else getattr(model, "_orig_mod", None)
+    return unwrap(inside) if isinstance(inside, nn.Module) else model
 
 
 def private_view(model: nn.Module, device: torch.device | None, notes: Notes) -> nn.Module:
@@ -50,8 +46,7 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
         TypeError: `model` is no module, or cannot be copied.
         ValueError: a weight is not finite, or has no data.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+    _check_type(model)
     model = unwrap(model)
     _check_weights(model)
     memo: dict[int, object] = {}
@@ -90,12 +85,16 @@ def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.
     """The device asked for; else CUDA if there is one; else where the model's weights are.
 
     Raises:
+        TypeError: `model` is no module.
         ValueError: the device asked for is not there.
     """
+    _check_type(model)
     if device is not None:
         try:
             chosen = torch.device(device)
             torch.empty(0, device=chosen)
+            if chosen.type == "meta":
+                raise RuntimeError("it holds no data")
         except Exception as error:
             raise ValueError(f"device={str(device)!r} cannot be used here: {error}. Try device='cpu'.") from error
         return chosen
@@ -108,6 +107,11 @@ def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.
 def dtype_of(model: nn.Module) -> torch.dtype:
     """The floating-point type the model computes in: that of its first floating-point weight."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _check_type(model: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
 
 
 def _mode_matters(module: nn.Module) -> bool:

@@ -7,6 +7,7 @@ gradient is therefore one backward pass from the layer, seeded with the read-out
 from __future__ import annotations
 
 import difflib
+import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -40,10 +41,8 @@ class LayerTable(list[Layer]):
         head = ("name", "type", "output shape", "units")
         rows = [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
         width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
-        return "\n".join(
-            "  ".join(cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, width)))
-            for row in [head, tuple("-" * w for w in width), *rows]
-        )
+        form = "{:<%d}  {:<%d}  {:<%d}  {:>%d}" % tuple(width)  # noqa: UP031  (braces within braces read worse)
+        return "\n".join(form.format(*row) for row in [head, tuple("-" * w for w in width), *rows])
 
 
 class Neuron(NamedTuple):
@@ -59,7 +58,9 @@ class Neuron(NamedTuple):
         return f"{self.key} {self.name}".rstrip()
 
 
-class _Reached(Exception):  # noqa: N818  (not an error: it carries the output out of the forward pass)
+class _Reached(BaseException):
+    """No error: it carries the output out of the forward pass, past any `except Exception` of the model's."""
+
     def __init__(self, output: Any) -> None:
         self.output = output
 
@@ -75,13 +76,13 @@ def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess 
     Raises:
         ValueError: the model does not accept `input_shape`; its own error is shown.
     """
-    return trace_layers(private_view(model, None, Notes()), check_shape(input_shape), preprocess)
+    return trace_layers(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes())
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
     """Raises ValueError unless `input_shape` is a non-empty sequence of positive integers."""
     try:
-        shape = tuple(int(size) for size in input_shape)
+        shape = tuple(operator.index(size) for size in input_shape)
     except TypeError:
         shape = ()
     if not shape or any(size < 1 for size in shape):
@@ -91,8 +92,10 @@ def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def trace_layers(view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None) -> LayerTable:
-    """`layers` on a model that is already private."""
+def trace_layers(
+    view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, wanted: str | None, notes: Notes
+) -> LayerTable:
+    """`layers` on a model that is already private; a failure beyond the layer `wanted` is worth a remark only."""
     table, seen = LayerTable(), set()
     names = {module: name for name, module in view.named_modules()}
 
@@ -105,7 +108,11 @@ def trace_layers(view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess
     handles = [module.register_forward_hook(record) for module in names]
     try:
         with torch.no_grad():
-            run(view, torch.zeros(1, *shape, device=_device(view)), preprocess, shape)
+            run(view, torch.zeros(1, *shape, dtype=torch.float32, device=_device(view)), preprocess, shape)
+    except ValueError as error:
+        if wanted not in [layer.name for layer in table]:
+            raise
+        notes.tell(f"the forward pass is listed up to {table[-1].name!r} only: {error}")
     finally:
         for handle in handles:
             handle.remove()
@@ -120,10 +127,10 @@ def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[
         raise ValueError(
             f"preprocess failed on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
         ) from error
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"preprocess must return the model's input as a tensor; it returned {type(inputs).__name__}")
     try:
         return view(inputs.to(dtype_of(view)))
-    except _Reached:
-        raise
     except Exception as error:
         raise ValueError(
             f"input_shape={shape} does not fit the model, which raised {type(error).__name__}: {error}. "
@@ -142,6 +149,7 @@ class Neurons:
         input_shape, preprocess: as for `layers`.
         class_names: names of the layer's units, used wherever one is named.
         at: where on the map an int looks: "center" (as the original program) or "mean".
+        default_layer: where neither `layer` nor a neuron names one, instead of the last layer.
 
     Raises:
         ValueError: unknown layer, neuron out of range, empty list, no gradient; the message says what would work.
@@ -159,15 +167,18 @@ class Neurons:
         class_names: Sequence[str] | None = None,
         at: Literal["center", "mean"] = "center",
         notes: Notes | None = None,
+        default_layer: str | None = None,
     ) -> None:
         if at not in ("center", "mean"):
             raise ValueError(f"at must be 'center' or 'mean'; got {at!r}")
         self._view, self._preprocess, self._shape = view, preprocess, input_shape
         self._dtype = dtype_of(view)
-        self.layers = trace_layers(view, input_shape, preprocess)
+        notes = Notes() if notes is None else notes
         wanted = _as_list(neurons)
         layer, wanted = _layer_of_strings(layer, wanted)
-        self.layer = self._choose_layer(layer, notes if notes is not None else Notes())
+        layer = default_layer if layer is None else layer
+        self.layers = trace_layers(view, input_shape, preprocess, layer, notes)
+        self.layer = self._choose_layer(layer, notes)
         self._module = view.get_submodule(self.layer)
         self.output_shape = self._probe()
         self.units = self.output_shape[0]
@@ -240,7 +251,9 @@ class Neurons:
         """Shape of the layer's output for one image, having made sure that a gradient reaches the pixels."""
         name = self.layer
         with torch.inference_mode(False), torch.enable_grad():
-            x = torch.rand(1, *self._shape, device=_device(self._view)).requires_grad_(True)
+            device = _device(self._view)
+            own = torch.Generator(device).manual_seed(0)  # the user's random numbers stay where they are
+            x = torch.rand(1, *self._shape, generator=own, dtype=torch.float32, device=device).requires_grad_(True)
             handle = self._module.register_forward_hook(_stop)
             try:
                 run(self._view, x, self._preprocess, self._shape)
@@ -256,9 +269,7 @@ class Neurons:
                     if isinstance(output, dict)
                     else f"a {type(output).__name__} of {len(output)}"
                 )
-                raise ValueError(
-                    f"layer {name!r} returns {inside}, not one tensor; choose a layer inside or before it"
-                )
+                raise ValueError(f"layer {name!r} returns {inside}, not one tensor; choose a layer inside or before it")
             if not isinstance(output, Tensor) or output.ndim < 2 or output.shape[0] != 1:
                 got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
                 raise ValueError(
@@ -268,9 +279,7 @@ class Neurons:
                 raise ValueError(
                     f"layer {name!r} gives integers ({output.dtype}), which have no gradient; choose a layer before it"
                 )
-            grad = (
-                torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
-            )
+            grad = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
             if grad is None:
                 raise ValueError(
                     f"no gradient reaches the input from layer {name!r}: its path is cut (torch.no_grad, .detach(), an "
@@ -288,9 +297,9 @@ class Neurons:
         else:
             unit, place = neuron, None
         try:
-            unit = int(unit.item() if hasattr(unit, "item") else unit.__index__())
-            place = None if place is None else tuple(int(p.__index__()) for p in place)
-        except (AttributeError, TypeError) as error:
+            unit = operator.index(unit.item() if hasattr(unit, "item") else unit)
+            place = None if place is None else tuple(operator.index(p) for p in place)
+        except (TypeError, ValueError) as error:
             raise ValueError(
                 f"a neuron is an int, (channel, y, x), '5', '5@3,4', a class name or a direction tensor; got {neuron!r}"
             ) from error
@@ -341,7 +350,7 @@ class Neurons:
         if tuple(direction.shape) == shape:
             weights = direction / norm
         else:
-            weights[(slice(None), *(size // 2 for size in shape[1:]))] = direction / norm
+            weights.view(shape[0], -1)[:, _centre(shape[1:])] = direction / norm
         return Neuron(f"direction {position + 1}", "", None, weights)
 
     def _readout(self, chains: int) -> tuple[Tensor, Tensor | None]:
@@ -356,6 +365,14 @@ class Neurons:
         single = all(isinstance(neuron.readout, tuple) for neuron in self.neurons)
         index = seed.flatten(1).argmax(1, keepdim=True).repeat_interleave(chains, 0).to(device) if single else None
         return seed.repeat_interleave(chains, 0).to(device, self._dtype), index
+
+
+def _centre(spatial: tuple[int, ...]) -> int:
+    """Flat index of the centre of a map; 0 where there is none."""
+    index = 0
+    for size in spatial:
+        index = index * size + size // 2
+    return index
 
 
 def _stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
@@ -388,7 +405,7 @@ def _layer_of_strings(layer: str | None, neurons: list[Any] | None) -> tuple[str
     found, plain = set() if layer is None else {layer}, []
     for neuron in neurons:
         if isinstance(neuron, str) and re.fullmatch(r"[^:]+:\d+(@.*)?", neuron):
-            name, neuron = neuron.split(":", 1)  # noqa: PLW2901
+            name, neuron = neuron.split(":", 1)
             found.add(name)
         plain.append(neuron)
     if len(found) > 1:

@@ -18,6 +18,9 @@ _BLOCK_NUMBERS = 2**14
 _BLOCK_STEPS = 16
 
 
+Mark = tuple[list[Tensor], int]
+
+
 class ChainNoise:
     """Streams of normal numbers for (neuron, chain) pairs.
 
@@ -38,6 +41,7 @@ class ChainNoise:
         ]
         numbers = int(np.prod(self.shape))
         self._block = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // numbers))
+        self._before: list[Tensor] = []  # states of the generators before they drew the block in use
         self._buffer = torch.empty(0)
         self._next = self._block
 
@@ -48,15 +52,34 @@ class ChainNoise:
     def normal(self) -> Tensor:
         """Standard normal numbers of the next step, (chain, *shape); a view that later calls leave alone."""
         if self._next == self._block:
-            # a fresh tensor each time: a state may still hold a view of the last block
-            self._buffer = self._draw((len(self._generators), self._block, *self.shape))
-            self._next = 0
+            self._fill()
         numbers = self._buffer[:, self._next]
         self._next += 1
         return numbers
 
+    def mark(self) -> Mark:
+        """The present step, for `rewind`."""
+        if self._next == self._block:
+            self._fill()
+        return self._before, self._next
+
+    def rewind(self, mark: Mark) -> None:
+        """Go back to a marked step, whose numbers come again: steps that were not taken do not use any up."""
+        before, step = mark
+        if before is not self._before:
+            for generator, state in zip(self._generators, before, strict=True):
+                generator.set_state(state)
+            self._fill()
+        self._next = step
+
+    def _fill(self) -> None:
+        self._before = [generator.get_state() for generator in self._generators]
+        # a fresh tensor each time: a state may still hold a view of the last block
+        self._buffer = self._draw((len(self._generators), self._block, *self.shape))
+        self._next = 0
+
     def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        out = torch.empty(shape, device=self.device)
+        out = torch.empty(shape, dtype=torch.float32, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
             row.normal_(generator=generator)
         return out

@@ -40,15 +40,13 @@ class Parameter(NamedTuple):
             if isinstance(value, (bool, str, bytes)) or item is None or getattr(value, "ndim", 0) != 0:
                 raise TypeError(f"{self.name} must be a number, {self.allowed()}; got {value!r}")
             value = item()
-        value = float(value)
-        inside = self.low <= value <= self.high or (self.zero and value == 0.0)
-        if not math.isfinite(value) or not inside:
-            raise ValueError(f"{self.name} must be {self.allowed()}; got {value:g}")
-        if self.integer:
-            if value != round(value):
-                raise ValueError(f"{self.name} must be an integer, {self.allowed()}; got {value:g}")
-            return int(value)
-        return value
+        number = float(value)
+        inside = self.low <= number <= self.high or (self.zero and number == 0.0)
+        if not math.isfinite(number) or not inside:
+            raise ValueError(f"{self.name} must be {self.allowed()}; got {number:g}")
+        if self.integer and number != round(number):
+            raise ValueError(f"{self.name} must be an integer, {self.allowed()}; got {number:g}")
+        return int(number) if self.integer else number
 
     def allowed(self) -> str:
         """The allowed values in words."""
@@ -89,7 +87,7 @@ AVERAGE = Parameter(
     group="picture", unit="frames", log=True,
 )  # fmt: skip
 DISPLAY_SCALE = Parameter(
-    "display_scale", 0, 10, 1.0, "Contrast of the picture only: grey level = base + scale · 255 · (x − middle) / range.",
+    "display_scale", 0, 10, 1.0, "Contrast of the picture only: grey level = base + scale · 255 · (x − middle)/range.",
     group="picture",
 )  # fmt: skip
 DISPLAY_BASE = Parameter(

@@ -83,10 +83,10 @@ class Sampler:
         self.pixel_range = _check_range(pixel_range)
         self.chains = _check_count("chains", chains)
         self.seed = _check_seed(seed)
-        self.class_names = None if class_names is None else tuple(str(name) for name in class_names)
+        self.class_names = _check_names(class_names)
         self.average = _check_average(average)
         self.kernel: Kernel = _check_kernel(Algorithm1() if kernel is None else kernel)
-        self.burn_in = burn_in
+        self.burn_in = _check_burn_in(burn_in)
         self._regularizers = _check_regularizers(regularizers)
         if preprocess is not None and not callable(preprocess):
             raise TypeError(f"preprocess must be a function of a batch of images, or None; got {preprocess!r}")
@@ -94,16 +94,15 @@ class Sampler:
         self._at: Literal["center", "mean"] = at
 
         self._params: dict[str, float] = {p.name: p.default for p in self.parameters}
-        self._params |= {name: value for name, value in _fields(self.kernel).items() if name in self._params}
-        self._params |= {r.name: r.weight for r in self._regularizers}
-        self._params |= check_all(
-            self.parameters,
-            {"steps_per_frame": steps_per_frame, "average": self.average.time} | self._if_known(temperature),
-        )
+        given: dict[str, Any] = {r.name: r.weight for r in self._regularizers}
+        given |= {"steps_per_frame": steps_per_frame, "average": self.average.time} | self._if_known(temperature)
+        for name, value in _fields(self.kernel).items():
+            if name in self._params and not isinstance(value, PolynomialDecay):
+                given[name] = value
+        self._params |= check_all(self.parameters, given)
 
         self._view = private_view(model, choose_device(model, device), self.notes)
-        self._select(layer, neurons)
-        self.restart()
+        self._start(self._aim(layer, neurons), self.seed)
 
     # ---- what is sampled -------------------------------------------------------------------------------------------
 
@@ -149,12 +148,11 @@ class Sampler:
             neurons: None is the first ten of a new layer, or the present ones of the same layer.
 
         Raises:
-            ValueError: as the constructor; the sampler then goes on with what it had.
+            ValueError, SamplingError: as the constructor; the sampler then goes on with what it had.
         """
         if neurons is None and layer in (None, self.layer):
             return
-        self._select(self.layer if layer is None else layer, neurons)
-        self.restart()
+        self._start(self._aim(layer, neurons, self.layer), self.seed)
 
     def restart(self, seed: int | None = None) -> None:
         """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.
@@ -163,26 +161,9 @@ class Sampler:
             seed: None repeats the run with the same noise.
 
         Raises:
-            SamplingError: the activation of the start images is not finite.
+            SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
-        if seed is not None:
-            self.seed = _check_seed(seed)
-        view_device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
-        self._noise = ChainNoise(self.seed, len(self.neurons), self.chains, self.input_shape, view_device)
-        x = self._noise.start()
-        if self.pixel_range is not None:
-            low, high = self.pixel_range
-            x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
-        self._target = self._make_target()
-        state = self.kernel.init(x, self._target)
-        self._require_finite(state)
-        self._state: State = state
-        self._acceptance: Tensor | None = None
-        self._phase = 0  # steps since the last picture
-        self._accumulator = self.average.start()
-        self._accumulator.set_time(self._params["average"])
-        self._burn_in = self.burn_in.start(self.activation)
-        self._history = History()
+        self._start(self._neurons, self.seed if seed is None else _check_seed(seed))
 
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
@@ -233,7 +214,7 @@ class Sampler:
         self._params = self._params | values
         if "average" in values:
             self._accumulator.set_time(values["average"])
-        self._target = self._make_target()
+        self._target = self._make_target(self._neurons)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -321,12 +302,12 @@ class Sampler:
     @property
     def temperature_in_truth(self) -> float | None:
         """The temperature the chains have by the kernel's closed form; None where none is known."""
-        return self.kernel.temperature(self._target)
+        return self.kernel.temperature(self._target, self.steps)
 
     @property
     def kernel_note(self) -> str:
         """One line on what is known of the law of the samples."""
-        return self.kernel.note(self._target)
+        return self.kernel.note(self._target, self.steps)
 
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed, from the pictures since burn-in (or all, while it lasts).
@@ -351,14 +332,39 @@ class Sampler:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)  # tensors made in the caller's inference mode could never have a gradient
+    def _start(self, neurons: Neurons, seed: int) -> None:
+        """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
+        device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
+        noise = ChainNoise(seed, len(neurons.neurons), self.chains, self.input_shape, device)
+        x = noise.start()
+        if self.pixel_range is not None:
+            low, high = self.pixel_range
+            x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
+        target = self._make_target(neurons)
+        state = self.kernel.init(x, target)
+        self._require_finite(state, neurons)
+        self._neurons, self.seed, self._noise, self._target, self._state = neurons, seed, noise, target, state
+        self._acceptance: Tensor | None = None
+        self._phase = 0  # steps since the last picture
+        self.reset_average()
+        self._burn_in = self.burn_in.start(self.activation)
+        self._history = History()
+
+    @torch.inference_mode(False)
     def _advance(self, n: int) -> None:
         """n steps, no more than are left to the next picture; all of them or none."""
         state, info = self._state, None
-        for _ in range(n):
-            state, info = self.kernel.step(state, self._target, self._noise)
+        mark = self._noise.mark()
+        try:
+            for _ in range(n):
+                state, info = self.kernel.step(state, self._target, self._noise)
+            self._require_finite(state, self._neurons)
+        except BaseException:
+            self._noise.rewind(mark)
+            raise
         phase = self._phase + n
         if phase >= self._params["steps_per_frame"]:
-            self._require_finite(state)
             phase = 0
         self._state, self._phase = state, phase
         if info is not None and info.acceptance is not None:
@@ -369,21 +375,23 @@ class Sampler:
             self._burn_in.add(activation, state.step)
             self._history.add(activation.cpu().numpy(), state.step)
 
-    def _require_finite(self, state: State) -> None:
-        activation = state.evaluation.values[NEURON].view(len(self.neurons), self.chains)
+    def _require_finite(self, state: State, neurons: Neurons) -> None:
+        activation = state.evaluation.values[NEURON].view(len(neurons.neurons), self.chains)
         bad = ~activation.isfinite()
         if bool(bad.any()):
             n, c = (int(i) for i in bad.nonzero()[0])
+            label, value = neurons.neurons[n].label, float(activation[n, c])
             raise SamplingError(
-                f"the activation of neuron {self.neurons[n].label} (chain {c + 1}) became {float(activation[n, c])} at "
+                f"the activation of neuron {label} (chain {c + 1}) became {value} at "
                 f"step {state.step}. Lower step_size, raise l2, or give a pixel_range; restart begins anew."
             )
 
     def _fold(self, x: Tensor) -> Tensor:
         return x.view(len(self.neurons), self.chains, *self.input_shape)
 
-    def _select(self, layer: str | None, neurons: Iterable[Any] | None) -> None:
-        self._neurons = Neurons(
+    @torch.inference_mode(False)
+    def _aim(self, layer: str | None, neurons: Iterable[Any] | None, default_layer: str | None = None) -> Neurons:
+        return Neurons(
             self._view,
             layer,
             neurons,
@@ -393,11 +401,12 @@ class Sampler:
             class_names=self.class_names,
             at=self._at,
             notes=self.notes,
+            default_layer=default_layer,
         )
 
-    def _make_target(self) -> Target:
+    def _make_target(self, neurons: Neurons) -> Target:
         return Target(
-            {NEURON: self._neurons, **{r.name: r for r in self._regularizers}},
+            {NEURON: neurons, **{r.name: r for r in self._regularizers}},
             {NEURON: 1.0, **{r.name: self._params[r.name] for r in self._regularizers}},
             self._params.get("temperature", 1.0),
             self.pixel_range,
@@ -449,8 +458,22 @@ def _check_seed(seed: Any) -> int:
     return number
 
 
+def _check_names(names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"class_names must be a list of names, one a unit of the layer, or None; got {names!r}")
+    return tuple(str(name) for name in names)
+
+
+def _check_burn_in(burn_in: Any) -> BurnIn:
+    if not isinstance(burn_in, BurnIn):
+        raise TypeError(f"burn_in must be BurnIn(window, threshold, tolerance); got {burn_in!r}")
+    return burn_in
+
+
 def _check_average(average: Any) -> Average:
-    if not (hasattr(average, "start") and hasattr(average, "time")):
+    if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
         raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
     return average  # type: ignore[no-any-return]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from dataclasses import dataclass
 
 
@@ -18,7 +20,7 @@ class PolynomialDecay:
         mu: exponent, ≥ 0; the sums of Welling & Teh's conditions want 0.5 < µ ≤ 1.
 
     Raises:
-        ValueError: a or b not positive, or µ negative.
+        TypeError, ValueError: a or b is no positive number, or µ negative.
     """
 
     a: float
@@ -26,8 +28,12 @@ class PolynomialDecay:
     mu: float = 0.55
 
     def __post_init__(self) -> None:
-        if not (self.a > 0 and self.b > 0 and self.mu >= 0):
-            raise ValueError(f"PolynomialDecay needs a > 0, b > 0, mu >= 0; got a={self.a}, b={self.b}, mu={self.mu}")
+        message = f"PolynomialDecay needs finite numbers a > 0, b > 0, mu >= 0; got {self}"
+        values = (self.a, self.b, self.mu)
+        if not all(isinstance(value, numbers.Real) for value in values):
+            raise TypeError(message)
+        if not (self.a > 0 and self.b > 0 and self.mu >= 0 and all(map(math.isfinite, values))):
+            raise ValueError(message)
 
     def at(self, step: int) -> float:
         """β at step t = 0, 1, …"""

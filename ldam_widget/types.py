@@ -9,12 +9,14 @@ temperature by the batch size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
 from .parameters import Parameter
+
+if TYPE_CHECKING:
+    from .target import Target
 
 
 class Evaluation(NamedTuple):
@@ -77,33 +79,20 @@ class Regularizer(Term, Protocol):
     def weight(self) -> float: ...
 
 
-class TargetLike(Protocol):
-    """What a kernel needs of the density it moves through; see `target.Target`."""
-
-    weights: Mapping[str, float]
-    temperature: float
-    bounds: tuple[float, float] | None
-    learned: frozenset[str]
-
-    def evaluate(self, x: Tensor) -> Evaluation: ...
-
-    def complete(self, evaluation: Evaluation, x: Tensor) -> Evaluation: ...
-
-
 class Kernel(Protocol):
     """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live."""
 
     name: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
 
-    def init(self, x: Tensor, target: TargetLike) -> State: ...
+    def init(self, x: Tensor, target: Target) -> State: ...
 
-    def step(self, state: State, target: TargetLike, noise: Noise) -> tuple[State, Info]: ...
+    def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]: ...
 
-    def temperature(self, target: TargetLike) -> float | None:
-        """The temperature the chain has in truth, in closed form; None where no closed form is known."""
+    def temperature(self, target: Target, step: int = 0) -> float | None:
+        """The temperature the chain has at `step`, in closed form; None where no closed form is known."""
         ...
 
-    def note(self, target: TargetLike) -> str:
+    def note(self, target: Target, step: int = 0) -> str:
         """One line for the panel on what is known of the law of the samples."""
         ...

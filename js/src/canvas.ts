@@ -30,6 +30,7 @@ export class Picture {
   #ratio = 1;
   #key = ""; // what the layout was made for
   #gridHeight = 0;
+  #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
   #dark = false;
   #label = throttle(1000, () => this.#updateLabel());
   #texts = throttle(100, () => this.#updateTexts());
@@ -110,7 +111,7 @@ export class Picture {
   /** Rows from top to bottom: the first chain, its average, then the further chains; any other panes after them. */
   lines(): { pane: string; row: number }[] {
     const rows = [...this.#panes].flatMap(([pane, { pane: { shape } }]) => Array.from({ length: shape[0] }, (_, row) => ({ pane, row })));
-    const rank = ({ pane, row }: { pane: string; row: number }) => (pane === "sample" ? (row === 0 ? 0 : 2) : pane === "average" ? 1 : 3);
+    const rank = ({ pane, row }: { pane: string; row: number }) => (0);
     return rows.sort((a, b) => rank(a) - rank(b));
   }
 
@@ -197,22 +198,23 @@ export class Picture {
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
-    const gutter = this.#width < 460 ? 64 : 92;
+    const gutter = this.#width < 460 ? 76 : 94;
     const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
-    if (zoom) {
-      // The chosen tile, and beside it the same neuron in every other pane.
-      const chosen = lines.find(({ pane, row }) => pane === zoom.pane && row === zoom.row) ?? lines[0]!;
-      const others = lines.filter(({ pane, row }) => pane !== chosen.pane && row === 0);
-      const cells = zoom.pane === "average" ? [...others, chosen] : [chosen, ...others];
-      const budget = Math.max(this.#gridHeight, ZOOM_HEIGHT);
-      const layout = arrange([{ pane: "", row: 0 }], cells.length, size, { ...room, gutter: 0, budget });
-      layout.tiles = layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]!, column: zoom.column }));
-      layout.height = Math.max(layout.height, this.#gridHeight); // what stands below stays where it is
-      this.layout = { ...layout, sides: [] };
-    } else {
+    this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
+    if (this.#column === null) {
       this.layout = arrange(lines, columns, size, room);
-      this.#gridHeight = this.layout.height;
+    } else {
+      const shown = lines.map((line, i) => ({ ...line, line: i, column: this.#column! }));
+      // The chosen tile, and beside it the same neuron in every other pane.
+      const cells = zoom
+        ? shown.filter(({ pane, row }) => (pane === zoom.pane ? row === zoom.row : row === 0))
+        : shown;
+      if (zoom) room.budget = Math.max(this.#gridHeight, ZOOM_HEIGHT);
+      this.layout = arrange([{ pane: "", row: 0 }], cells.length, size, room);
+      this.layout.tiles = this.layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]! }));
     }
+    if (zoom) this.layout.height = Math.max(this.layout.height, this.#gridHeight); // what stands below stays where it is
+    else this.#gridHeight = this.layout.height;
     this.#fitCanvas();
     this.#buildTexts();
   }
@@ -239,10 +241,11 @@ export class Picture {
       return element;
     };
     const names = heads.map((box, i) => {
-      const unit = this.neurons[this.zoom?.column ?? i]!;
-      const name = h("div.ldam-name", {}, h("b", {}, unit.label), unit.name && ` ${unit.name}`);
+      const column = this.#column ?? i;
+      const unit = this.neurons[column]!;
+      const name = h("div.ldam-name", {}, h("b", {}, unit.label), unit.name ? ` ${unit.name}` : " ");
       const bar = h("span.ldam-bar");
-      const { color, border } = lineStyle(this.zoom?.column ?? i, this.#dark);
+      const { color, border } = lineStyle(column, this.#dark);
       bar.style.borderTop = `2px ${border} ${color}`;
       return place(h("div.ldam-head", {}, name, h("div.ldam-activation"), bar), box);
     });
@@ -253,27 +256,35 @@ export class Picture {
 
   #updateTexts(): void {
     if (!this.layout || !this.#frame) return;
+    const only = this.#column === null ? null : this.neurons[this.#column];
     for (const [i, head] of [...this.#heads.children].entries()) {
-      const activation = head.children[1]!;
+      const [name, activation] = head.children as unknown as [HTMLElement, HTMLElement];
       const tile = this.#headTile(i);
       if (!tile) continue;
-      const cell: Cell = this.zoom ? tile : { pane: "average", row: 0, column: i };
-      const value = formatShort(this.activation(cell));
-      setText(activation, this.zoom ? `${this.rowText(tile.pane, tile.row).filter(Boolean).join(" · ")} · ${value}` : value);
+      if (only) setPair(name, this.#headText(tile, this.layout.heads[i]!.width));
+      const cell: Cell = only ? tile : { pane: "average", row: 0, column: i };
+      setText(activation, formatShort(this.activation(cell)));
       activation.classList.toggle("ldam-young", !this.burnedIn(cell));
     }
     const lines = this.lines();
     for (const [i, side] of [...this.#sides.children].entries()) {
       const { pane, row } = lines[this.layout.sides[i]!.line] ?? lines[0]!;
-      const [first, second] = this.rowText(pane, row);
+      const [first, second] = only ? [only.label, only.name] : this.rowText(pane, row);
       setText(side.children[0]!, first);
       setText(side.children[1]!, second);
     }
     this.onChange();
   }
 
+  /** Where rows stand side by side, their labels are headings: what they have in common goes first if room is short. */
+  #headText({ pane, row }: Cell, width: number): [string, string] {
+    const [first, second] = this.rowText(pane, row);
+    const repeated = (this.#panes.get(pane)?.pane.shape[0] ?? 1) > 1;
+    return width >= 150 ? [first, second] : [repeated ? second || first : first, ""];
+  }
+
   #headTile(head: number): Tile | undefined {
-    if (this.zoom) return this.layout!.tiles[head];
+    if (this.#column !== null) return this.layout!.tiles[head];
     return this.layout!.tiles.find(({ column, line }) => column === head && line === 0);
   }
 
@@ -289,6 +300,12 @@ export class Picture {
     const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
     this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);
   }
+}
+
+/** The bold and the quiet part of a heading. */
+function setPair(element: Element, [first, second]: [string, string]): void {
+  setText(element.firstChild!, first);
+  setText(element.lastChild!, ` ${second}`);
 }
 
 export function mean(values: number[]): number {

@@ -73,9 +73,9 @@ class Control {
     const lowest = zero ? Math.min(0, low) : low;
     this.#aside.id = `${id}-aside`;
     const range = { min: lowest, max: high, step: "any", "aria-describedby": this.#aside.id };
-    this.#box = h("input.ldam-number", { type: "number", "aria-label": `${label} value`, ...range });
+    this.#box = h("input", { type: "number", "aria-label": `${label} value`, ...range });
     const caption = h("label.ldam-label", { for: id, title }, label);
-    const number = h("span.ldam-boxed", {}, this.#box, unit && h("span.ldam-unit", { "aria-hidden": "true" }, unit));
+    const number = h("label.ldam-number", {}, this.#box, unit && h("span.ldam-unit", { "aria-hidden": "true" }, unit));
     this.element = h("div.ldam-parameter", {}, caption, this.#aside, this.#slider, number);
 
     this.#slider.addEventListener("input", () => this.#commit(this.#scale.value(this.#slider.valueAsNumber)));

@@ -116,8 +116,9 @@ export type Deed =
   | "dismiss_error";
 
 export type ToKernel =
-  | { kind: "hello" }
-  | { kind: "ack"; seq: number; visible: boolean }
+  | { kind: "hello"; view: string }
+  | { kind: "bye"; view: string } // this view is gone: with the last one, the kernel rests at once
+  | { kind: "ack"; view: string; seq: number; visible: boolean }
   | { kind: "set"; view: string; rev: number; params: Params }
   | { kind: "do"; what: Deed }
   | { kind: "select"; layer?: string; neurons?: string[] }

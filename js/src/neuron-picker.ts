@@ -130,13 +130,13 @@ export class NeuronPicker {
       }),
     );
     // A removed chip took the focus with it: the next one, so that the keyboard can go on removing.
-    if (focused >= 0) [...chips.querySelectorAll("button")].at(Math.min(focused, units.length - 1))?.focus();
+    if (focused >= 0 && only) this.#search.focus();
+    else if (focused >= 0) chips.querySelectorAll("button")[Math.min(focused, units.length - 1)]?.focus();
     const count = this.#current()?.units ?? 0;
     this.#all.disabled = count > MOST;
     this.#all.title = count > MOST ? `${formatCount(count)} units: more than ${MOST} do not fit on one panel` : `all ${count} units`;
     this.#none.disabled = only;
     this.#none.title = only ? "one neuron has to stay" : "keep the first only";
-    this.#first.hidden = count <= FIRST;
     this.#search.refresh();
   }
 }

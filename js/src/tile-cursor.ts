@@ -124,7 +124,10 @@ export class TileCursor {
     const lines = this.#picture.lines().length;
     if (!columns || !lines) return;
     const block = this.#picture.layout.perBlock;
-    switch (event.key) {
+    const wraps = !this.#picture.zoom && columns > 1; // up and down lead on to the next block of columns
+    // The rows of a single neuron stand side by side.
+    const key = columns > 1 ? event.key : event.key.replace("Left", "Up").replace("Right", "Down");
+    switch (key) {
       case "ArrowLeft":
         this.#column = Math.max(this.#column - 1, 0);
         break;
@@ -133,11 +136,11 @@ export class TileCursor {
         break;
       case "ArrowUp":
         if (this.#line > 0) this.#line--;
-        else if (!this.#picture.zoom && this.#column >= block) [this.#line, this.#column] = [lines - 1, this.#column - block];
+        else if (wraps && this.#column >= block) [this.#line, this.#column] = [lines - 1, this.#column - block];
         break;
       case "ArrowDown":
         if (this.#line < lines - 1) this.#line++;
-        else if (!this.#picture.zoom && this.#column + block < columns) [this.#line, this.#column] = [0, this.#column + block];
+        else if (wraps && this.#column + block < columns) [this.#line, this.#column] = [0, this.#column + block];
         break;
       case "Home":
         this.#column = 0;

@@ -91,9 +91,10 @@ export class TopBar {
 
   #writeSpeed(): void {
     const stats = this.#stats;
-    const speed =
-      this.#playing && stats ? `${formatCount(stats.frames_per_second)} frames/s · ${formatCount(stats.steps_per_second)} steps/s` : this.#playing ? "" : "paused";
-    setText(this.#speed, [speed, this.#device].filter(Boolean).join(" · "));
+    const rate = (value: number) => (value < 10 ? value.toFixed(1) : formatCount(value));
+    const running = stats ? `${rate(stats.frames_per_second)} frames/s · ${rate(stats.steps_per_second)} steps/s` : "";
+    const known = this.#device !== ""; // nothing is, before the kernel has spoken
+    setText(this.#speed, known ? [this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
     this.#speed.title = stats && Number.isFinite(stats.round_trip_ms) ? `round trip ${Math.round(stats.round_trip_ms)} ms` : "";
   }
 }

@@ -6,30 +6,34 @@ import { formatCount, formatShort } from "./scale";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
+const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
 export const MOST = 600; // points kept a line; every second one is dropped when there are more
 
 /** Points in order of steps, thinned evenly so that a long run costs no more than a short one. */
 export class History {
   steps: number[] = [];
   values: number[][] = []; // [point][neuron]
-  #stride = 1; // every so many-th point is kept
-  #count = 0; // since the last one kept
+  #stride = 1; // of all points the multiples of this one are kept
+  #count = -1; // which of all points the last one is
 
   clear(): void {
     this.steps = [];
     this.values = [];
     this.#stride = 1;
-    this.#count = 0;
+    this.#count = -1;
   }
 
   push(step: number, values: number[]): void {
-    const last = this.steps.at(-1);
-    if (last !== undefined && step < last) this.clear(); // restarted
-    else if (step === last) this.#drop();
-    else {
+    const last = this.steps.at(-1) ?? -Infinity;
+    if (step > last) {
       // The last point always shows "now"; one that is not to be kept gives way to the next.
-      if (this.#count !== 0) this.#drop();
-      this.#count = (this.#count + 1) % this.#stride;
+      if (this.#count % this.#stride !== 0) this.#drop();
+      this.#count++;
+    } else {
+      // Said again, restarted, or a frame that was on its way while the history was sent: the newer message counts.
+      while (this.steps.at(-1)! >= step) this.#drop();
+      if (step < last) this.#count = (this.steps.length - 1) * this.#stride + 1;
+      if (!this.steps.length && step < last) [this.#stride, this.#count] = [1, 0];
     }
     this.steps.push(step);
     this.values.push(values);
@@ -156,16 +160,19 @@ export class Trace {
       const at = Math.round(x(this.#burnIn)) + 0.5;
       this.#line([at, at], [0, height]);
     }
-    const xs = steps.map(x);
+    // Of many lines fewer points each, always the same ones, and the newest.
+    const every = Math.ceil((steps.length * this.#neurons.length) / DRAWN);
+    const drawn = [...steps.keys()].filter((i) => i % every === 0 || i === steps.length - 1);
+    const xs = drawn.map((i) => x(steps[i]!));
     context.lineJoin = "round";
     for (let i = 0; i < this.#neurons.length; i++) {
       const on = this.#highlighted === i;
       const { color, dash } = lineStyle(i, this.#dark);
       context.strokeStyle = color;
       context.setLineDash(dash);
-      context.lineWidth = on ? 2.25 : 1.25;
-      context.globalAlpha = this.#highlighted === null ? 0.9 : on ? 1 : 0.25;
-      this.#line(xs, values.map((point) => y(point[i] ?? NaN)));
+      context.lineWidth = on ? 2.25 : 1; // hairlines are many times cheaper than any wider stroke
+      context.globalAlpha = this.#highlighted === null || on ? 1 : 0.25;
+      this.#line(xs, drawn.map((point) => y(values[point]![i] ?? NaN)));
     }
     context.globalAlpha = 1;
   }

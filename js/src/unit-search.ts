@@ -4,6 +4,7 @@ import { unitText, type Unit, type Units } from "./messages";
 import { formatCount } from "./scale";
 
 const PAGE = 50;
+const POPUP_WIDTH = 240; // CSS pixels, as in the style sheet
 const PAUSE = 120; // ms without a key before the kernel is asked
 
 export class UnitSearch {
@@ -77,9 +78,16 @@ export class UnitSearch {
     return !this.#popup.hidden;
   }
 
+  focus(): void {
+    this.#input.focus();
+  }
+
   open(): void {
     if (this.isOpen) return;
     this.#popup.hidden = false;
+    const panel = this.element.closest(".ldam")?.getBoundingClientRect();
+    const popup = this.element.getBoundingClientRect().left + POPUP_WIDTH;
+    this.element.classList.toggle("ldam-popup-left", panel !== undefined && popup > panel.right);
     this.#input.setAttribute("aria-expanded", "true");
     this.#restart();
   }
@@ -99,7 +107,7 @@ export class UnitSearch {
     this.#units = this.#units.slice(0, offset).concat(units);
     this.#list.append(...units.map((unit, i) => this.#option(unit, offset + i)));
     const all = `${formatCount(total)} ${total === 1 ? "unit" : "units"}`;
-    setText(this.#count, total === 0 ? "no unit found" : this.#query ? `${all} found` : `${all} · type a number or a name`);
+    setText(this.#count, total === 0 ? "no unit found" : this.#query ? `${all} found` : `${all} · type number or name`);
     if (offset === 0 && units.length) this.#activate(0);
   }
 

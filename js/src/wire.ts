@@ -75,6 +75,7 @@ export class Wire {
   }
 
   close(): void {
+    this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
     this.#model.off("msg:custom", this.#receive);
     clearInterval(this.#timer);
     cancelAnimationFrame(this.#scheduled);
@@ -211,7 +212,7 @@ export class Wire {
 
   #hello(): void {
     this.#helloAt = performance.now();
-    this.#ask({ kind: "hello" });
+    this.#ask({ kind: "hello", view: this.view });
   }
 
   /** Send something that is answered. */
@@ -221,7 +222,7 @@ export class Wire {
   }
 
   #ack(seq: number): void {
-    this.#send({ kind: "ack", seq, visible: this.#visible });
+    this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
   }
 
   #send(message: ToKernel): void {

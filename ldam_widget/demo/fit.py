@@ -26,16 +26,20 @@ Weights = dict[str, Tensor]
 class Recipe:
     """Everything that decides the weights, apart from the data. The learning rate stays constant to the end.
 
-    CHOSEN
+    Chosen on the last 5,000 training images, training on the other 55,000 (18 runs: learning rates 1e-4 to 1e-3,
+    weight decay 0 to 1e-3, batches of 100 and 250); the test images had no part in it. From 1e-4 to 5e-4 the averaged
+    network hardly cares (99.1 to 99.4 %, one standard error is 0.13); the last state does, since a constant rate keeps
+    it moving: at 2e-4 three seeds gave 98.9 to 99.2 %, at 1e-3 98.2 to 98.5 %. Averaging every step or only the ends
+    of the epochs came to the same (within 0.15); every step is what the paper does.
     """
 
     epochs: int = 10
     seed: int = 0
     batch_size: int = 100
-    learning_rate: float = 3e-4
+    learning_rate: float = 2e-4
     momentum: float = 0.9  # of the scaled gradient: a lasting gradient moves ten times as far as learning_rate says
     smoothing: float = 0.99  # of the squared gradient (torch calls it alpha)
-    weight_decay: float = 0.0
+    weight_decay: float = 1e-3
     average_epochs: int = 5
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ FILES = {
     ),
 }
 
-# yann.lecun.com itself has long refused downloads; these two serve the same bytes.
+# The original site is often unreachable; these two serve the same bytes.
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",

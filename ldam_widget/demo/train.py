@@ -42,7 +42,7 @@ def train_lenet5(
     progress: bool = True,
     on_step: Callable[[LeNet5, int], None] | None = None,
 ) -> TrainingResult:
-    """Train on all training images in the folder `data` and test on its test images; two to three minutes on one core.
+    """Train on all training images in the folder `data` and test on its test images; about three minutes on one core.
 
     With `out`, writes `lenet5_epoch1.safetensors`, `lenet5_final.safetensors`, `lenet5_averaged.safetensors` and
     `lenet5.json` there when all is done. A run that fails or is interrupted leaves what was there before.

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from ..parameters import TEMPERATURE, Parameter
 from ..schedules import PolynomialDecay
-from ..types import Evaluation, Info, Noise, State, TargetLike
+from ..target import NEURON, Target
+from ..types import Evaluation, Info, Noise, State
 
-_NEURON = "neuron"
 _RMS_DECAY, _RMS_EPSILON = 0.9, 1e-8  # Synthesis.scala, lines 296 to 299
 
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e3, 0.1, "β: pixels moved per unit of (normalised) gradient.", log=True)
-_NOISE = Parameter("noise", 1e-4, 1e2, 0.03, "σ: standard deviation of the noise added to the gradient.",
+_NOISE = Parameter("noise", 1e-4, 1e2, 0.1, "σ: standard deviation of the noise added to the gradient.",
                    log=True, zero=True)  # fmt: skip
-_MOMENTUM = Parameter("momentum", 0, 0.99, 0.5, "γ: share of the last move that is kept.")
+_MOMENTUM = Parameter("momentum", 0, 0.99, 0.8, "γ: share of the last move that is kept.")
 _TEMPERATURE = TEMPERATURE._replace(
     help="Multiplies σ by √T: 1 is the procedure as printed, 0 is plain activation maximisation."
 )
@@ -61,8 +61,8 @@ class Algorithm1:
     """
 
     step_size: float | PolynomialDecay = 0.1
-    noise: float = 0.03
-    momentum: float = 0.5
+    noise: float = 0.1
+    momentum: float = 0.8
     normalize: Literal["unit", "none", "rms"] = "unit"
     mix: Literal["add", "convex"] = "add"
     burst: int = 1
@@ -82,10 +82,10 @@ class Algorithm1:
         if not isinstance(self.burst, int) or self.burst < 1:
             raise ValueError(f"burst must be an integer ≥ 1; got {self.burst!r}")
 
-    def init(self, x: Tensor, target: TargetLike) -> State:
+    def init(self, x: Tensor, target: Target) -> State:
         return State(x, target.evaluate(x), 0, (torch.zeros_like(x), {}))
 
-    def step(self, state: State, target: TargetLike, noise: Noise) -> tuple[State, Info]:
+    def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         x, evaluation, t, (velocity, squares) = state
         gradient, squares = self._gradient(target.complete(evaluation, x), target, squares)
         sigma = self.noise * math.sqrt(target.temperature) / (1 + (t % self.burst) ** 2)
@@ -101,27 +101,27 @@ class Algorithm1:
         """β_t."""
         return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
 
-    def temperature(self, target: TargetLike, step: int = 0) -> float | None:
+    def temperature(self, target: Target, step: int = 0) -> float | None:
         """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where there is no law to have one."""
         if self.normalize != "none" or self.mix != "add" or self.burst != 1:
             return None
         return target.temperature * self.beta(step) * self.noise**2 / (2 * (1 - self.momentum))
 
-    def note(self, target: TargetLike) -> str:
-        hidden = self.temperature(target)
+    def note(self, target: Target, step: int = 0) -> str:
+        hidden = self.temperature(target, step)
         if hidden is not None:
             return f"as printed, plain gradients: runs at T = {hidden:.3g}"
         return f"heuristic ({self.normalize}-normalised gradients): no known law"
 
     def _gradient(
-        self, evaluation: Evaluation, target: TargetLike, squares: dict[str, Tensor]
+        self, evaluation: Evaluation, target: Target, squares: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         total: Tensor | None = None
         updated = {}
         for name, grad in evaluation.grads.items():
             weight = target.weights[name]
-            if name == _NEURON and self.mix == "convex":
-                weight -= sum(target.weights[other] for other in target.learned if other != _NEURON)
+            if name == NEURON and self.mix == "convex":
+                weight -= sum(target.weights[other] for other in target.learned if other != NEURON)
             if weight == 0:
                 continue
             if self.normalize == "unit":

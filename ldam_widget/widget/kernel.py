@@ -29,7 +29,7 @@ def cell_running() -> Callable[[], bool]:
         from IPython.core.getipython import get_ipython
     except ImportError:
         return lambda: False
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     if shell is None:
         return lambda: False
     if _watch is None or _watch.events is not shell.events:

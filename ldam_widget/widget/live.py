@@ -1,6 +1,6 @@
 """`LDAM`: the live widget.
 
-Developer notes. Messages of the front end arrive on whatever thread the kernel picks (the main thread, or a subshell's);
+Developer notes. Messages of the front end arrive on whatever thread the kernel picks (the main one, or a subshell's);
 `_receive` therefore puts work on the loop and returns. The loop's thread sends and never sets a trait. Live parameters
 are traits that are not synchronised: they travel by our own messages, which cost less, carry a revision so that a
 slider can ignore its own echo, and go on working where trait sync is stuck behind a running cell.
@@ -37,7 +37,7 @@ _RECORDED_PER_SECOND = 12
 _LONGEST_RECORDING = 60.0  # seconds
 
 
-class UnknownParameter(AttributeError, ValueError):
+class UnknownParameterError(AttributeError, ValueError):
     """An attribute was set that the widget does not have."""
 
 
@@ -52,14 +52,14 @@ class _Live(traitlets.TraitType[Any, Any]):
         if self.name == "step_size" and isinstance(value, PolynomialDecay):
             obj.sampler.set(step_size=value)
             return value.at(obj.sampler.steps)
-        value = self._parameter.check(value)
-        if self.name in obj.sampler.params:
+        number = self._parameter.check(value)
+        if self.name is not None and self.name in obj.sampler.params:
             # here and not in an observer: a number also replaces a schedule that happens to stand at this number
-            obj.sampler.set(**{self.name: value})
-        return value
+            obj.sampler.set(**{self.name: number})
+        return number
 
 
-class LDAM(anywidget.AnyWidget):  # type: ignore[misc]
+class LDAM(anywidget.AnyWidget):
     """A live picture of the images that neurons like, with sliders for everything.
 
     Takes the arguments of `Sampler`, and:
@@ -117,6 +117,11 @@ class LDAM(anywidget.AnyWidget):  # type: ignore[misc]
         self.observe(self._on_parameter, names=[p.name for p in self._parameters])
         self.on_msg(self._receive)
 
+    def __repr__(self) -> str:
+        if self._sampler is None:
+            return "LDAM(closed)"
+        return f"LDAM({self._title}, layer {self.layer}, {len(self.neurons)} neurons)"
+
     # ---- parameters ------------------------------------------------------------------------------------------------
 
     @property
@@ -141,11 +146,11 @@ class LDAM(anywidget.AnyWidget):  # type: ignore[misc]
             raise self._unknown(name)
         super().__setattr__(name, value)
 
-    def _unknown(self, name: str) -> UnknownParameter:
+    def _unknown(self, name: str) -> UnknownParameterError:
         known = [p.name for p in self._parameters]
         near = difflib.get_close_matches(name, [*known, "neurons", "layer"], n=2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
-        return UnknownParameter(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
+        return UnknownParameterError(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
 
     def _on_parameter(self, change: Any) -> None:
         if not self._quiet:
@@ -458,7 +463,7 @@ class LDAM(anywidget.AnyWidget):  # type: ignore[misc]
             self._loop.submit(self._loop.send_now)
             self._send_state()
         elif what == "step":
-            self._from_view(lambda: (self._loop.advance(self.steps_per_frame), self._loop.send_now()))
+            self._from_view(self._step_from_view)
         elif what in {"restart", "reset_average"}:
             self._from_view(self.restart if what == "restart" else self.reset_average)
         elif what == "snapshot":
@@ -470,6 +475,10 @@ class LDAM(anywidget.AnyWidget):  # type: ignore[misc]
         elif what == "dismiss_error":
             self._fault = None
             self._send_error()
+
+    def _step_from_view(self) -> None:
+        self._loop.advance(self.steps_per_frame)
+        self._loop.send_now()
 
     def _from_view(self, command: Any) -> None:
         """Run on the loop; a fault goes to the banner, since no Python caller is there to catch it."""

@@ -144,7 +144,9 @@ def frame(
     wanted = [("sample", tiles.sample, [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))])]
     if with_average:
         time = f"{picture.params['average']:.4g} frames"
-        wanted.append(("average", tiles.average, [f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"]))
+        wanted.append(
+            ("average", tiles.average, [f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"])
+        )
     described, buffers = [], []
     for name, levels, labels in wanted:
         encoding = "raw" if levels.nbytes <= RAW_LIMIT else "png" if lossless else "jpeg"
@@ -222,5 +224,3 @@ def _integer(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return int(value) if abs(value) < 2**53 else None
-
-

@@ -24,7 +24,8 @@ class Server:
     """Serves one folder on 127.0.0.1 and remembers what was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.asked = asked = []  # type: list[str]
+        asked: list[str] = []
+        self.asked = asked
 
         class Handler(SimpleHTTPRequestHandler):
             def log_message(self, format: str, *args: object) -> None:

@@ -1,0 +1,72 @@
+# make demo   JupyterLab on the quick-start notebook
+# make test   all suites: Python, JavaScript, real kernels, real browser
+# Both set up everything they need in .venv; Node comes through pip.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(abspath $(VENV))/bin
+READY  := $(VENV)/.ready
+BUNDLE := ldam_widget/static/widget.js
+JS     := $(wildcard js/src/*) js/package.json js/tsconfig.json
+
+export PATH := $(BIN):$(PATH)
+
+.PHONY: demo test lint types js-test python-test kernels browser wheel bench notebooks format clean
+
+demo: $(READY) $(BUNDLE)
+	$(BIN)/ldam demo
+
+test: js-test python-test
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+js/node_modules/.package-lock.json: js/package.json js/package-lock.json $(READY)
+	cd js && npm ci --no-audit --no-fund
+	touch $@
+
+$(BUNDLE): $(JS) js/node_modules/.package-lock.json
+	cd js && npm run --silent build
+
+js-test: js/node_modules/.package-lock.json
+	cd js && npm test --silent
+
+python-test: $(READY) $(BUNDLE) kernels browser
+	$(BIN)/python -m pytest tests
+
+# ipykernel 6.31, 7.3 and 7.4 side by side
+kernels: $(READY)
+	$(BIN)/python -m tests.kernel.environments
+
+# a Chromium for the browser tests: the one that is there, or one that gets installed
+browser: $(READY)
+	$(BIN)/python -m tests.browser.chromium
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) js/node_modules/.package-lock.json
+	$(BIN)/mypy
+	cd js && npm run --silent typecheck
+
+# the built wheel holds the front end, and works in an empty environment
+wheel: $(READY) $(BUNDLE)
+	$(BIN)/python tests/wheel_check.py
+
+notebooks: $(READY) $(BUNDLE)
+	$(BIN)/python notebooks/execute.py
+
+bench: $(READY) $(BUNDLE)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt ".[bench]"
+	$(BIN)/python benchmarks/run.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf build dist .kernels ldam_widget/static js/node_modules

@@ -1,0 +1,155 @@
+// One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
+import { Picture } from "./canvas";
+import { Controls } from "./controls";
+import { h, setText, throttle } from "./dom";
+import { NeuronPicker } from "./neuron-picker";
+import { Notices } from "./notices";
+import { formatCount } from "./scale";
+import { watchTheme } from "./theme";
+import { TileCursor } from "./tile-cursor";
+import { TopBar } from "./top-bar";
+import { Trace } from "./trace";
+import { Wire, type Model } from "./wire";
+import type { Download, Setup } from "./messages";
+
+const REDUCED_MOTION = "paused, since your system asks for reduced motion; press play to start";
+const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
+
+export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
+  const root = h("div.ldam", { "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "neuron samples" });
+  let setup: Setup | null = null;
+  let playing = false;
+  let steps = 0;
+
+  // The parts speak through the wire, and it through them: made first, started last.
+  const wire = new Wire(model, {
+    setup: (message) => {
+      const first = setup === null;
+      setup = message;
+      root.setAttribute("aria-label", message.title || "neuron samples");
+      picture.setup(message);
+      picker.setup(message);
+      controls.setup(message);
+      controls.update(message.params, (name) => wire.isStale(name));
+      trace.setup(message);
+      topBar.device = message.device;
+      notices.notes(message.notes);
+      notices.error(message.error);
+      main.hidden = side.hidden = false;
+      showState(message.playing, message.recording);
+      if (first && message.playing && window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) {
+        wire.do("pause");
+        notices.add(REDUCED_MOTION);
+      }
+    },
+    state: (message) => {
+      controls.update(message.params, (name) => wire.isStale(name, message));
+      showState(message.playing, message.recording);
+    },
+    frame: (frame) => {
+      steps = frame.steps;
+      trace.push(frame);
+      topBar.stats(frame.stats);
+    },
+    paint: (frame) => picture.paint(frame),
+    units: (message) => picker.units(message),
+    error: ({ error }) => {
+      if (error) picker.refused();
+      notices.error(error);
+    },
+    download: offer,
+    silence: (silence) => {
+      notices.tell(silence);
+      main.hidden = side.hidden = setup === null;
+    },
+  });
+
+  const topBar = new TopBar((what) => wire.do(what));
+  const notices = new Notices(() => wire.do("dismiss_error"));
+  const picker = new NeuronPicker(`ldam-${wire.view}`, {
+    select: (selection) => wire.select(selection),
+    units: (...request) => wire.units(...request),
+  });
+  const controls = new Controls(`ldam-${wire.view}`, (name, value) => wire.set(name, value));
+  const picture = new Picture();
+  const trace = new Trace();
+
+  const status = h("div.ldam-hidden", { role: "status" });
+  let say = "";
+  const speak = throttle(1000, () => setText(status, say));
+  const announce = (text: string) => {
+    say = text;
+    speak();
+  };
+  const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
+
+  const showState = (nowPlaying: boolean, recording: boolean) => {
+    topBar.update(nowPlaying, recording);
+    if (nowPlaying !== playing) {
+      playing = nowPlaying;
+      announce(`${playing ? "playing" : "paused"}, step ${formatCount(steps)}`);
+      picture.relabel();
+    }
+  };
+  const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
+
+  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element);
+  const side = h("div.ldam-side-panel", { hidden: true }, controls.element);
+  const body = h("div.ldam-body", {}, main, side);
+  root.append(topBar.element, notices.element, notices.silence, body, status);
+
+  // JupyterLab listens for single keys on the whole page: without this, arrows leave the cell and "b" inserts one.
+  root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  watchTheme(root, signal, (dark) => (picture.dark = trace.dark = dark));
+  watchSize(picture.element, signal, (width) => picture.resize(width));
+  watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
+  watchVisible(root, signal, (visible) => (wire.visible = visible));
+  signal.addEventListener("abort", () => {
+    clearInterval(speaking);
+    speak.cancel();
+    for (const part of [wire, topBar, picture, trace]) part.close();
+    root.remove();
+  });
+
+  parent.append(root);
+  wire.start();
+}
+
+/** In the next animation frame: what follows from one size may change another that is watched. */
+function watchSize(element: HTMLElement, signal: AbortSignal, changed: (width: number, height: number) => void): void {
+  let scheduled = 0;
+  const observer = new ResizeObserver((entries) => {
+    const { width, height } = entries.at(-1)!.contentRect; // handed over: reading it ourselves would force a layout
+    cancelAnimationFrame(scheduled);
+    scheduled = requestAnimationFrame(() => changed(width, height));
+  });
+  observer.observe(element);
+  signal.addEventListener("abort", () => {
+    observer.disconnect();
+    cancelAnimationFrame(scheduled);
+  });
+}
+
+/** Seen by the reader: on screen, in a page that is not in the background. */
+function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visible: boolean) => void): void {
+  let onScreen = true;
+  const tell = () => changed(onScreen && !document.hidden);
+  document.addEventListener("visibilitychange", tell, { signal });
+  if (typeof IntersectionObserver !== "undefined") {
+    const observer = new IntersectionObserver((entries) => {
+      onScreen = entries.at(-1)!.isIntersecting;
+      tell();
+    });
+    observer.observe(element);
+    signal.addEventListener("abort", () => observer.disconnect());
+  }
+  tell();
+}
+
+/** Hands a file to the reader as a download. */
+function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
+  const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
+  const link = h("a", { href: url, download: filename });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
+}

@@ -1,0 +1,20 @@
+// Entry point: what anywidget, and every front end that speaks its module format, calls for each view.
+import type { AnyModel } from "@anywidget/types";
+import { showPanel } from "./panel";
+import type { Model } from "./wire";
+
+interface View {
+  model: AnyModel;
+  el: HTMLElement;
+  signal?: AbortSignal; // anywidget has it since 0.11, marimo and others may not
+}
+
+function render({ model, el, signal }: View): () => void {
+  const end = new AbortController();
+  if (signal?.aborted) return () => {};
+  signal?.addEventListener("abort", () => end.abort());
+  showPanel(model as unknown as Model, el, end.signal);
+  return () => end.abort();
+}
+
+export default { render };

@@ -1,0 +1,45 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { arrange, type Layout, type Room } from "../src/layout";
+
+const ROWS = [{ pane: "sample", row: 0 }, { pane: "average", row: 0 }];
+const room = (changes: Partial<Room> = {}): Room => ({ width: 780, ratio: 1, gutter: 94, budget: 440, ...changes });
+const size = (pixels: number) => ({ width: pixels, height: pixels });
+
+function sound(layout: Layout, columns: number, rows: number, ratio: number, gutter: number): void {
+  assert.equal(layout.tiles.length, columns * rows);
+  assert.equal(layout.heads.length, columns);
+  for (const [i, a] of layout.tiles.entries()) {
+    assert.ok([a.x, a.y, a.width, a.height].every(Number.isInteger), "off the pixel grid");
+    assert.ok(a.x >= gutter * ratio && a.x + a.width < layout.width * ratio && a.y + a.height < layout.height * ratio, "outside");
+    for (const b of layout.tiles.slice(i + 1)) {
+      const apart = a.x + a.width < b.x || b.x + b.width < a.x || a.y + a.height < b.y || b.y + b.height < a.y;
+      assert.ok(apart, "tiles touch");
+    }
+  }
+}
+
+for (const width of [320, 480, 780, 1400]) {
+  for (const ratio of [1, 1.5, 2]) {
+    for (const pixels of [8, 28, 64, 224, 512]) {
+      test(`${pixels} px images, ${width} px wide, ratio ${ratio}`, () => {
+        for (const columns of [1, 3, 10, 40]) {
+          const layout = arrange(ROWS, columns, size(pixels), room({ width, ratio }));
+          sound(layout, columns, 2, ratio, 94);
+          if (!layout.smooth) assert.equal(layout.tiles[0]!.width % pixels, 0, "not a whole multiple");
+        }
+      });
+    }
+  }
+}
+
+test("ten digits stand in one row where they fit, in two where they do not", () => {
+  assert.equal(arrange(ROWS, 10, size(28), room()).perBlock, 10);
+  assert.equal(arrange(ROWS, 10, size(28), room({ width: 480 })).perBlock, 5);
+});
+
+test("few small images are enlarged, large ones scaled down smoothly", () => {
+  assert.equal(arrange(ROWS, 1, size(28), room()).tiles[0]!.width, 28 * 7);
+  const photo = arrange(ROWS, 4, size(224), room({ budget: 640 }));
+  assert.ok(photo.smooth && photo.tiles[0]!.width > 140);
+});

@@ -1,0 +1,132 @@
+import { page } from "./page";
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { layerText, NeuronPicker } from "../src/neuron-picker";
+import type { Unit } from "../src/messages";
+import { setupMessage } from "./kernel";
+
+type Request = [layer: string, query: string, offset: number, limit: number];
+const UNITS: Unit[] = Array.from({ length: 1600 }, (_, i) => ({ key: `k${i}`, label: String(i), name: i === 12 ? "a dozen" : "" }));
+
+let picker: NeuronPicker;
+let selections: { layer?: string; neurons?: string[] }[];
+let requests: Request[];
+
+beforeEach(() => {
+  [selections, requests] = [[], []];
+  picker = new NeuronPicker("p", { select: (selection) => selections.push(selection), units: (...request) => requests.push(request) });
+  document.body.replaceChildren(picker.element);
+  picker.setup(setupMessage());
+});
+
+const input = () => picker.element.querySelector<HTMLInputElement>("[role=combobox]")!;
+const options = () => [...picker.element.querySelectorAll("[role=option]")];
+const chips = () => [...picker.element.querySelectorAll(".ldam-chip-text")].map((chip) => chip.textContent);
+const button = (name: string) =>
+  [...picker.element.querySelectorAll("button")].find((each) => (each.getAttribute("aria-label") ?? each.textContent) === name)!;
+const key = (name: string) => input().dispatchEvent(new page.window.KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }) as never);
+const type = (text: string) => {
+  input().value = text;
+  input().dispatchEvent(new page.window.Event("input") as never);
+  page.pass(200);
+};
+/** Answers the newest request as the kernel does. */
+const answer = (units = UNITS) => {
+  const [layer, query, offset, limit] = requests.at(-1)!;
+  const found = units.filter(({ label, name }) => `${label} ${name}`.includes(query));
+  picker.units({ kind: "units", layer, query, offset, total: found.length, units: found.slice(offset, offset + limit) });
+};
+
+test("layers are written as in the table", () => {
+  const select = picker.element.querySelector("select")!;
+  assert.deepEqual([...select.options].map(({ text }) => text), ["conv2 · Conv2d → 16×10×10", "fc3 · Linear → 10"]);
+  assert.equal(select.value, "fc3");
+  select.value = "conv2";
+  select.dispatchEvent(new page.window.Event("change") as never);
+  assert.deepEqual(selections, [{ layer: "conv2" }]);
+  assert.equal(layerText({ name: "", type: "Linear", shape: [3], units: 3 }), " · Linear → 3");
+});
+
+test("chips remove their neuron, but never the last", () => {
+  for (const name of ["remove 1 one", "remove 0 zero", "remove 3 three"]) button(name).click();
+  assert.deepEqual(selections.at(-1), { neurons: ["k2"] });
+  assert.deepEqual(chips(), ["2 two"]);
+  assert.equal(button("remove 2 two").disabled, true);
+  assert.equal(button("none").disabled, true);
+});
+
+test("none keeps the first, all and first 10 ask for the units first", () => {
+  button("none").click();
+  assert.deepEqual(selections.at(-1), { neurons: ["k0"] });
+  button("all").click();
+  assert.deepEqual(requests.at(-1), ["fc3", "", 0, 10]);
+  answer(UNITS.slice(0, 10));
+  assert.equal(selections.at(-1)!.neurons!.length, 10);
+  assert.equal(button("all").disabled, false);
+  picker.setup(setupMessage({ layer: "conv2", neurons: UNITS.slice(0, 1) }));
+  assert.equal(button("all").disabled, true);
+  assert.match(button("all").title, /1,600 units: more than 64/);
+  button("first 10").click();
+  answer();
+  assert.deepEqual(selections.at(-1)!.neurons, UNITS.slice(0, 10).map((unit) => unit.key));
+});
+
+test("the list opens in pages and asks for more near its end", () => {
+  picker.setup(setupMessage({ layer: "conv2", neurons: UNITS.slice(0, 2) }));
+  input().click();
+  assert.deepEqual(requests.at(-1), ["conv2", "", 0, 50]);
+  assert.equal(input().getAttribute("aria-expanded"), "true");
+  answer();
+  assert.deepEqual(options().slice(0, 3).map((option) => option.getAttribute("aria-selected")), ["true", "true", "false"]);
+  assert.equal(options()[0]!.getAttribute("aria-setsize"), "1600");
+  while (requests.at(-1)![2] === 0 && options().length === 50) {
+    const before = input().getAttribute("aria-activedescendant");
+    key("ArrowDown");
+    if (input().getAttribute("aria-activedescendant") === before) break;
+  }
+  assert.deepEqual(requests.at(-1), ["conv2", "", 50, 50]);
+  answer();
+  assert.equal(options().length, 100);
+  assert.equal(new Set(options().map(({ id }) => id)).size, 100);
+});
+
+test("arrow keys and Enter toggle, by number or name; Escape closes", () => {
+  type("dozen");
+  assert.equal(requests.at(-1)![1], "dozen");
+  answer();
+  assert.deepEqual(options().map((option) => option.textContent), ["12 a dozen"]);
+  key("Enter");
+  assert.deepEqual(selections.at(-1), { neurons: ["k0", "k1", "k2", "k3", "k12"] });
+  assert.equal(options()[0]!.getAttribute("aria-selected"), "true");
+  key("Enter");
+  assert.deepEqual(selections.at(-1), { neurons: ["k0", "k1", "k2", "k3"] });
+  type("1");
+  answer();
+  key("ArrowDown");
+  key("ArrowDown");
+  key("ArrowUp");
+  key("Enter");
+  assert.deepEqual(selections.at(-1)!.neurons!.at(-1), "k10");
+  key("Escape");
+  assert.equal(input().getAttribute("aria-expanded"), "false");
+});
+
+test("an answer to an older question is not shown", () => {
+  type("1");
+  type("12");
+  picker.units({ kind: "units", layer: "fc3", query: "1", offset: 0, total: 1, units: [UNITS[1]!] });
+  assert.equal(options().length, 0);
+  answer();
+  assert.ok(options().length > 0);
+});
+
+test("quick choices are not undone by the answers to earlier ones", () => {
+  const all = setupMessage().neurons;
+  button("remove 3 three").click();
+  button("remove 2 two").click();
+  picker.setup(setupMessage({ gen: 2, neurons: all.slice(0, 3) })); // the answer to the first
+  assert.deepEqual(chips(), ["0 zero", "1 one"]);
+  picker.setup(setupMessage({ gen: 3, neurons: all.slice(0, 2) }));
+  picker.setup(setupMessage({ gen: 4, neurons: all })); // and then Python chooses
+  assert.equal(chips().length, 4);
+});

@@ -1,0 +1,206 @@
+import { page } from "./page";
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { parse, toBytes } from "../src/messages";
+import { Wire, type FilledFrame, type Silence } from "../src/wire";
+import { FakeModel, frameMessage, setupMessage } from "./kernel";
+
+let model: FakeModel;
+let wire: Wire;
+let painted: FilledFrame[];
+let silence: Silence;
+let decode: (() => Promise<void>) | null;
+
+beforeEach(() => {
+  wire?.close();
+  [model, painted, silence, decode] = [new FakeModel(), [], null, null];
+  const nothing = () => {};
+  wire = new Wire(model, {
+    setup: nothing,
+    state: nothing,
+    frame: nothing,
+    paint: (frame) => {
+      painted.push(frame);
+      return decode?.();
+    },
+    units: nothing,
+    error: nothing,
+    download: nothing,
+    silence: (now) => (silence = now),
+  });
+  wire.start();
+});
+
+test("bytes of a view into a larger buffer, and of a whole buffer", () => {
+  const { buffer } = Uint8Array.of(9, 1, 2, 3, 9);
+  assert.deepEqual([...toBytes(new DataView(buffer, 1, 3))], [1, 2, 3]);
+  assert.deepEqual([...toBytes(buffer)], [9, 1, 2, 3, 9]);
+});
+
+test("unknown kinds and rubbish are no messages", () => {
+  for (const content of [null, undefined, 3, "frame", {}, { kind: 7 }, { kind: "toString" }]) assert.equal(parse(content), null);
+  model.post({ kind: "of the future" });
+  assert.equal(parse({ kind: "frame" })?.kind, "frame");
+});
+
+test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello" }]));
+
+test("the newest frame is painted in the next animation frame, then acked", () => {
+  model.post(setupMessage());
+  for (const seq of [1, 2, 3]) model.frame(seq, { average: false });
+  assert.deepEqual([painted.length, model.take("ack").length], [0, 0]);
+  page.animate();
+  assert.deepEqual(painted.map(({ seq }) => seq), [3]);
+  assert.deepEqual(model.take("ack"), [{ kind: "ack", seq: 3, visible: true }]);
+  page.animate();
+  assert.equal(painted.length, 1);
+});
+
+test("an average in a frame that is never painted is kept for the next", () => {
+  model.post(setupMessage());
+  model.frame(1, { level: 7, average: true });
+  model.frame(2, { level: 8, average: false });
+  page.animate();
+  const panes = painted[0]!.panes.map(({ name, bytes }) => [name, bytes[0]]);
+  assert.deepEqual(panes, [["sample", 8], ["average", 7]]);
+});
+
+test("frames of another generation are acked at once and dropped", () => {
+  model.frame(1);
+  model.post(setupMessage({ gen: 2 }));
+  model.frame(2, { gen: 1 });
+  assert.deepEqual(model.take("ack").map(({ seq }) => seq), [1, 2]);
+  page.animate();
+  assert.equal(painted.length, 0);
+});
+
+test("a frame that waits when the generation changes is not painted", () => {
+  model.post(setupMessage());
+  model.frame(1);
+  model.post(setupMessage({ gen: 2 }));
+  page.animate();
+  assert.equal(painted.length, 0);
+});
+
+test("unseen frames are acked at once, and the newest is painted when seen again", () => {
+  model.post(setupMessage());
+  wire.visible = false;
+  model.frame(1);
+  model.frame(2);
+  page.animate();
+  assert.equal(painted.length, 0);
+  assert.deepEqual(model.take("ack"), [1, 2].map((seq) => ({ kind: "ack", seq, visible: false })));
+  wire.visible = true;
+  assert.deepEqual(model.take("ack"), [{ kind: "ack", seq: 2, visible: true }]);
+  page.animate();
+  assert.deepEqual(painted.map(({ seq }) => seq), [2]);
+});
+
+test("pictures to be decoded are acked when painted, and the newest comes next", async () => {
+  let decoded = () => {};
+  decode = () => new Promise((done) => (decoded = done));
+  model.post(setupMessage());
+  model.frame(1);
+  page.animate();
+  model.frame(2);
+  model.frame(3);
+  page.animate();
+  assert.deepEqual([painted.length, model.take("ack").length], [1, 0]);
+  decoded();
+  await new Promise(setImmediate);
+  assert.deepEqual(model.take("ack").map(({ seq }) => seq), [1]);
+  page.animate();
+  assert.deepEqual(painted.map(({ seq }) => seq), [1, 3]);
+});
+
+test("a picture that cannot be decoded does not stop the stream", async (t) => {
+  t.mock.method(console, "warn", () => {});
+  decode = () => Promise.reject(new Error("broken"));
+  model.post(setupMessage());
+  model.frame(1);
+  page.animate();
+  await new Promise(setImmediate);
+  assert.deepEqual(model.take("ack").map(({ seq }) => seq), [1]);
+});
+
+test("heartbeat: once a second while playing, seen, and without frames", () => {
+  model.post(setupMessage({ playing: true }));
+  model.frame(1);
+  page.animate();
+  model.take("ack");
+  page.pass(3100);
+  assert.deepEqual(model.take("ack"), Array(3).fill({ kind: "ack", seq: 1, visible: true }));
+  wire.visible = false;
+  model.take("ack");
+  page.pass(3000);
+  wire.visible = true;
+  model.take("ack");
+  model.post({ kind: "state", params: {}, playing: false, recording: false });
+  page.pass(3000);
+  assert.equal(model.take("ack").length, 0);
+});
+
+test("a kernel that never answers, and one that stopped", () => {
+  page.pass(7500);
+  assert.equal(silence, null);
+  page.pass(1000);
+  assert.equal(silence, "never");
+  assert.ok(model.take("hello").length >= 2, "it is asked again");
+  model.post(setupMessage({ playing: false }));
+  assert.equal(silence, null);
+  page.pass(60_000); // paused, nothing is due
+  assert.equal(silence, null);
+  wire.do("step");
+  page.pass(8500);
+  assert.equal(silence, "stopped");
+});
+
+test("slider moves are sent once an animation frame, the newest value of each", () => {
+  for (const value of [1, 2, 3]) wire.set("temperature", value);
+  wire.set("l2", 0.5);
+  assert.equal(model.take("set").length, 0);
+  page.animate();
+  wire.set("l2", 0.6);
+  page.animate();
+  assert.deepEqual(model.take("set"), [
+    { kind: "set", view: wire.view, rev: 1, params: { temperature: 3, l2: 0.5 } },
+    { kind: "set", view: wire.view, rev: 2, params: { l2: 0.6 } },
+  ]);
+});
+
+test("own echo: older values of what this view changed are stale, others are not", () => {
+  wire.set("l2", 1);
+  page.animate();
+  wire.set("l2", 2);
+  page.animate();
+  const from = (view: string | null, rev: number | null) => wire.isStale("l2", { view, rev });
+  assert.equal(from(wire.view, 1), true);
+  assert.equal(from(null, null), true, "the kernel had not seen rev 2 yet");
+  assert.equal(wire.isStale("temperature", { view: wire.view, rev: 1 }), false);
+  assert.equal(from(wire.view, 2), false);
+  assert.equal(from(null, null), false, "answered: Python's values count again");
+  wire.set("l2", 3);
+  page.animate();
+  page.pass(6000);
+  assert.equal(from(null, null), false, "an echo that never comes does not deafen for good");
+});
+
+test("a comm that is gone does not break the page", (t) => {
+  t.mock.method(console, "warn", () => {});
+  model.send = () => {
+    throw new Error("no comm");
+  };
+  wire.do("play");
+});
+
+test("after close nothing is heard or sent", () => {
+  model.post(setupMessage());
+  model.frame(1);
+  wire.close();
+  model.sent = [];
+  page.animate();
+  page.pass(5000);
+  const { content, buffers } = frameMessage(2);
+  model.post(content, buffers);
+  assert.deepEqual([model.sent, painted], [[], []]);
+});

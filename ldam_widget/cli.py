@@ -1,0 +1,291 @@
+"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam train`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import torch
+import typer
+from torch import nn
+from tqdm import tqdm
+
+from . import demo as demos
+from . import images, kernels
+from ._version import __version__
+from .demo.mnist_data import download_mnist
+from .demo.train import train_lenet5 as fit_lenet5
+from .neurons import layers as list_layers
+from .sampler import Sampler, SamplingError
+
+app = typer.Typer(
+    help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+train_app = typer.Typer(help="Train the demo network from scratch.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        help="'mnist' (or mnist:epoch1, mnist:averaged), or 'package.module:name' or 'file.py:name' of an nn.Module "
+        "or of a function that makes one."
+    ),
+]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="State dict to load: .safetensors, or .pt (read without running any code).")
+]
+ShapeOption = Annotated[str | None, typer.Option(help="Shape of one image, e.g. 1,28,28; known for mnist.")]
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where to put the notebooks.")] = Path("ldam-demo"),
+    browser: Annotated[bool, typer.Option(help="Open a browser window if there is one.")] = True,
+    port: Annotated[int, typer.Option(help="Port to try first.")] = 8888,
+) -> None:
+    """Open JupyterLab on the quick-start notebook; prints the address."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        _fail('JupyterLab is not installed: pip install "ldam-widget[lab]"')
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in _notebooks():
+        if not (folder / notebook.name).exists():  # the user's own changes stay
+            shutil.copy(notebook, folder)
+    command = [
+        *(sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", f"--port={port}"),
+        "--LabApp.default_url=/lab/tree/quickstart.ipynb",
+        # JupyterLab asks for this as root, which is what one is in most containers
+        *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
+        *([] if browser else ["--no-browser"]),
+    ]
+    typer.echo(f"Notebooks are in {folder}/. Open the address below that ends in ?token=…, then run all cells.")
+    raise typer.Exit(subprocess.call(command))
+
+
+@app.command()
+def layers(model: ModelOption = "mnist", weights: WeightsOption = None, input_shape: ShapeOption = None) -> None:
+    """List the layers that a forward pass runs, with the units to sample."""
+    network, settings = _load(model, weights, input_shape)
+    with _readable_errors():
+        typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
+
+
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Option("-o", "--output", help="grid.png, run.gif or samples.npz.")],
+    model: ModelOption = "mnist",
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
+    neurons: Annotated[str, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'.")] = "0-9",
+    steps: Annotated[int, typer.Option(min=1)] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    chains: Annotated[int, typer.Option(min=1, help="Chains a neuron.")] = 1,
+    normalize: Annotated[str, typer.Option(help="unit, none or rms.")] = "unit",
+    pixel_range: Annotated[str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if there.")] = None,
+) -> None:
+    """Sample without a browser. The same seed gives the same file on the same machine."""
+    if output.suffix not in {".png", ".gif", ".npz"}:
+        _fail(f"-o {output}: the name must end in .png, .gif or .npz")
+    if not output.parent.is_dir():
+        _fail(f"-o {output}: there is no folder {output.parent}")
+    network, settings = _load(model, weights, input_shape)
+    if pixel_range is not None:
+        settings["pixel_range"] = _numbers("--pixel-range", pixel_range, float)
+    if layer is not None:
+        settings["layer"] = layer
+    # One thread: sums then come in the same order on every run, and small networks are faster for it.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with _readable_errors():
+            kernel = kernels.Algorithm1(normalize=normalize)  # type: ignore[arg-type]  (checked there)
+            sampler = Sampler(
+                network, neurons=_neurons(neurons), kernel=kernel, chains=chains, seed=seed, device=device, **settings
+            )
+            sampler.set(**_assignments(parameter or []))
+            _write(sampler, steps, output)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@train_app.command("lenet5")
+def train_lenet5(
+    data: Annotated[Path, typer.Option(help="Folder of the four MNIST idx .gz files.")],
+    download: Annotated[bool, typer.Option(help="Fetch MNIST into the folder if it is not there.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path(),
+    epochs: Annotated[int, typer.Option(min=1)] = 10,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """LeNet-5 on MNIST as in the paper: weights of epoch 1, of the last epoch, and their running average."""
+    with _readable_errors():
+        if download:
+            download_mnist(data)
+        result = fit_lenet5(data, epochs=epochs, seed=seed, out=out)
+    for name, accuracy in result.accuracy.items():
+        typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
+
+
+def _write(sampler: Sampler, steps: int, output: Path) -> None:
+    labels, ndim = [n.label for n in sampler.neurons], len(sampler.input_shape)
+
+    def page() -> Any:
+        return images.page(sampler.frame(), labels, ndim, sampler.pixel_range, sampler.chains)
+
+    pages = []
+    wanted = 100  # pictures in a GIF at most
+    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
+        for frame in sampler.frames(steps):
+            if output.suffix == ".gif" and frame.steps * wanted >= steps * (len(pages) + 1):
+                pages.append(page())
+            bar.update(frame.steps - bar.n)
+    if output.suffix == ".gif":
+        images.save_gif(pages, output, 12)
+    elif output.suffix == ".png":
+        page().save(output)
+    else:
+        frame = sampler.frame()
+        np.savez(
+            output,
+            images=frame.images.cpu().numpy(),
+            average_images=frame.average_images.cpu().numpy(),
+            activation=frame.activation.cpu().numpy(),
+            neurons=np.array(labels),
+            layer=np.array(sampler.layer),
+            steps=np.array(frame.steps),
+            **{f"param_{name}": np.array(value) for name, value in frame.params.items()},
+        )
+    typer.echo(f"{output}: {len(labels)} neurons of {sampler.layer}, {sampler.steps} steps")
+
+
+def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    """The model and the settings that are known with it."""
+    if name == "mnist" or name.startswith("mnist:"):
+        with _readable_errors():
+            shipped = demos.mnist(name.partition(":")[2] or "final")
+        network, settings = shipped.model, dict(shipped.settings)
+    else:
+        network, settings = _import(name), {}
+        if input_shape is None:
+            _fail("--input-shape is needed, e.g. --input-shape 3,224,224")
+    if input_shape is not None:
+        settings["input_shape"] = _numbers("--input-shape", input_shape, int)
+    if weights is not None:
+        _load_weights(network, weights)
+    return network, settings
+
+
+def _import(name: str) -> nn.Module:
+    where, _, attribute = name.partition(":")
+    if not attribute:
+        _fail(f"--model {name}: give 'mnist', 'package.module:name' or 'file.py:name'")
+    try:
+        if where.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+            if spec is None or spec.loader is None:
+                _fail(f"--model {name}: {where} cannot be imported")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+        else:
+            sys.path.insert(0, str(Path.cwd()))
+            module = importlib.import_module(where)
+        found = getattr(module, attribute)
+        if not isinstance(found, nn.Module):
+            found = found()
+    except Exception as error:
+        _fail(f"--model {name}: {type(error).__name__}: {error}")
+    if not isinstance(found, nn.Module):
+        _fail(f"--model {name}: expected an nn.Module or a function that makes one, got {type(found).__name__}")
+    return found
+
+
+def _load_weights(network: nn.Module, path: Path) -> None:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict(state)
+    except Exception as error:
+        _fail(f"--weights {path}: {type(error).__name__}: {error}")
+
+
+def _neurons(text: str) -> list[Any]:
+    """ "0-9", "3,5,7", "5@3,4;6@3,4" -> list of neurons."""
+    if "@" in text or ";" in text:
+        return [part.strip() for part in text.split(";") if part.strip()]
+    found: list[Any] = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if dash and low.isdigit() and high.isdigit():
+            found += range(int(low), int(high) + 1)
+        elif part.strip():
+            found.append(part.strip())
+    return found
+
+
+def _assignments(texts: list[str]) -> dict[str, float]:
+    values = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            _fail(f"-p {text}: write name=number, e.g. -p step_size=0.05")
+    return values
+
+
+def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        _fail(f"{option} {text}: numbers separated by commas are wanted")
+
+
+def _notebooks() -> Iterator[Path]:
+    """The notebooks that come with the package, or lie beside it in a source tree."""
+    package = Path(__file__).parent
+    for folder in (package / "notebooks", package.parent / "notebooks"):
+        if (folder / "quickstart.ipynb").exists():
+            yield from sorted(folder.glob("*.ipynb"))
+            return
+    _fail("the notebooks are missing from this installation; reinstall ldam-widget")
+
+
+class _readable_errors:  # noqa: N801  (used as a statement)
+    """Our own errors are written for the user: show them without a traceback."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (ValueError, TypeError, OSError, SamplingError, ImportError)):
+            _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,272 @@
+"""The widget as a person meets it: JupyterLab, a real kernel, a real browser, mouse and keyboard."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from .conftest import watched_page
+from .lab import Notebook, Server, pauses
+
+pytestmark = pytest.mark.browser
+
+MAKE = """
+import ldam_widget as ldam
+demo = ldam.demo.mnist("final")
+w = ldam.LDAM(demo.model, neurons=range(10), regularizers=[ldam.L2(0.4)], **demo.settings)
+w
+"""
+THREADS = "import threading; print(sum(t.name == 'ldam-loop' for t in threading.enumerate()))"
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, server: Server) -> Iterator[Notebook]:
+    """One notebook for all tests of this module: opening JupyterLab takes most of the time."""
+    with watched_page(browser) as page:
+        yield Notebook(page, server, server.write([MAKE, "w.l2 = 1"]))
+
+
+@pytest.fixture
+def notebook(opened: Notebook) -> Notebook:
+    """The notebook with a new widget: its cell is run again."""
+    opened.python("w = None")
+    opened.run_cell(0)
+    assert soon(lambda: opened.python("print(w is not None and w.sampler.steps > 0)") == "True", 30)
+    opened.widget().wait()
+    return opened
+
+
+def soon(check, seconds: float = 5.0) -> bool:
+    """Does it come true within so many seconds?"""
+    return check() or any(check() for _ in pauses(seconds))
+
+
+def value_of(notebook: Notebook, name: str) -> float:
+    return float(notebook.python(f"print(w.{name})"))
+
+
+def test_picture_moves_while_playing_and_stands_still_when_paused(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    assert widget.pixels_change()
+    widget.button("pause").click()
+    expect(widget.button("play")).to_be_visible()
+    time.sleep(1.0)  # the last frame, lossless, may still be on its way
+    still, steps = widget.pixels(), notebook.python("print(w.sampler.steps)")
+    assert not widget.pixels_change(within=2.0), "a paused picture changed"
+    assert notebook.python("print(w.sampler.steps)") == steps
+    widget.button("step").click()
+    assert soon(lambda: widget.pixels() != still)
+    assert int(notebook.python("print(w.sampler.steps)")) == int(steps) + 2  # steps_per_frame
+    widget.button("play").click()
+    assert widget.pixels_change()
+
+
+@pytest.mark.parametrize("name, attribute", [("step size", "step_size"), ("L2", "l2")])
+def test_slider_by_mouse_and_by_keyboard_changes_attribute_and_picture(
+    notebook: Notebook, name: str, attribute: str
+) -> None:
+    widget = notebook.widget()
+    # the kernel notes when an attribute changed, the page when the slider moved: one clock, one machine
+    notebook.python(
+        "import time\nchanges = []\n"
+        f"w.observe(lambda change: changes.append((time.time(), change.new)), names=['{attribute}'])"
+    )
+    slider = widget.slider(name)
+    delays = []
+    for _ in range(3):
+        for act in (lambda: slider.press("ArrowRight"), lambda: drag(slider, to=0.8), lambda: drag(slider, to=0.3)):
+            before, count = value_of(notebook, attribute), int(notebook.python("print(len(changes))"))
+            slider.evaluate(
+                "s => s.addEventListener('input', () => { window.moved = Date.now() / 1000; }, {once: true})"
+            )
+            act()
+            assert soon(lambda before=before: value_of(notebook, attribute) != before)
+            at = float(notebook.python(f"print(changes[{count}][0])"))
+            delays.append(at - float(notebook.page.evaluate("window.moved")))
+    print(f"{name}: slider to attribute, ms: {[round(1e3 * d) for d in delays]}")
+    # the acceptance bound is 200 ms; on a shared machine single events may be late, the typical one may not
+    assert sorted(delays)[len(delays) // 2] < 0.2
+    assert float(slider.input_value()) > 0
+    assert notebook.python("print(w.error)") == "None"
+
+
+def drag(slider, to: float) -> None:
+    """Press the mouse on the slider at a share of its length."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    slider.page.mouse.click(box["x"] + box["width"] * to, box["y"] + box["height"] / 2)
+
+
+def test_l2_visibly_changes_the_picture(notebook: Notebook) -> None:
+    """Strong L2 pulls a picture to black; weak L2 leaves it grey. Brightness is judged from the painted canvas."""
+    widget = notebook.widget()
+
+    def brightness() -> float:
+        return float(
+            widget.canvas.evaluate(
+                """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+                let n = 0, sum = 0; for (let i = 0; i < d.length; i += 4) if (d[i] === d[i+1] && d[i] === d[i+2])
+                { sum += d[i]; n++; } return sum / n; }"""
+            )
+        )
+
+    slider = widget.slider("L2")
+    slider.focus()
+    slider.press("Home")
+    time.sleep(3)
+    free = brightness()
+    slider.press("End")
+    assert soon(lambda: abs(brightness() - free) > 10), (free, brightness())
+
+
+def test_setting_an_attribute_in_a_cell_moves_the_slider(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    before = widget.slider("L2").input_value()
+    notebook.run_cell(1)
+    assert soon(lambda: widget.slider("L2").input_value() != before)
+    expect(widget.root.get_by_role("spinbutton", name="L2 value", exact=True)).to_have_value("1")
+
+
+def test_typed_value_and_reset_by_double_click(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    box = widget.root.get_by_role("spinbutton", name="temperature value", exact=True)
+    box.fill("3")
+    box.press("Enter")
+    assert soon(lambda: value_of(notebook, "temperature") == 3.0)
+    widget.slider("temperature").dblclick()
+    assert soon(lambda: value_of(notebook, "temperature") == 1.0)
+
+
+def test_choosing_neurons_3_and_7_shows_two_tiles(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    for number, name in enumerate(names):
+        if number not in (3, 7):
+            widget.button(f"remove {number} {name}").click()
+    assert soon(lambda: notebook.python("print(w.neurons)") == "[3, 7]")
+    assert soon(lambda: "2 neurons" in widget.label() and "three" in widget.label() and "seven" in widget.label())
+    assert "zero" not in widget.label()
+    assert widget.pixels_change()
+
+
+def test_picker_finds_a_unit_by_name(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    notebook.python("w.neurons = [0]")
+    assert soon(lambda: "1 neuron" in widget.label())
+    search = widget.root.get_by_role("combobox", name="search units", exact=True)
+    search.fill("nin")
+    expect(widget.root.get_by_role("listbox").get_by_role("option").first).to_contain_text("nine")
+    search.press("ArrowDown")
+    search.press("Enter")
+    assert soon(lambda: notebook.python("print(w.neurons)") == "[0, 9]")
+
+
+def test_choosing_another_layer(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    widget.root.get_by_role("combobox", name="layer", exact=True).select_option(value="conv1")
+    assert soon(lambda: notebook.python("print(w.layer, w.neurons)") == "conv1 [0, 1, 2, 3, 4, 5]")
+    assert soon(lambda: "conv1" in widget.label())
+
+
+def test_page_reload_finds_the_widget_again(notebook: Notebook) -> None:
+    notebook.save()
+    steps = int(notebook.python("print(w.sampler.steps)"))
+    time.sleep(1)
+    notebook.page.reload()
+    notebook.ready()
+    widget = notebook.widget().wait()
+    assert widget.pixels_change()
+    assert int(notebook.python("print(w.sampler.steps)")) > steps
+    before = value_of(notebook, "step_size")
+    widget.slider("step size").press("ArrowRight")
+    assert soon(lambda: value_of(notebook, "step_size") > before)
+
+
+def test_running_the_cell_again_leaves_one_thread(notebook: Notebook) -> None:
+    assert notebook.python(THREADS) == "1"
+    for _ in range(2):
+        notebook.run_cell(0)
+        time.sleep(1)
+        notebook.widget().wait()
+    assert soon(lambda: notebook.python(THREADS) == "1"), notebook.python(THREADS)
+    assert notebook.widget().pixels_change()
+
+
+def test_keys_stay_in_the_widget(notebook: Notebook) -> None:
+    """JupyterLab takes arrow keys to move between cells and `b` to insert one."""
+    widget = notebook.widget()
+    cells = notebook.page.locator(".jp-Notebook .jp-Cell").count()
+    slider = widget.slider("temperature")
+    slider.focus()
+    for key in ("ArrowUp", "b", "a", "ArrowRight"):
+        slider.press(key)
+    assert notebook.page.locator(".jp-Notebook .jp-Cell").count() == cells
+    assert soon(lambda: value_of(notebook, "temperature") > 1)
+
+
+def test_zoom_of_a_tile_by_click_and_keyboard(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    widget.button("pause").click()
+    time.sleep(1)
+    whole = widget.pixels()
+    widget.canvas.focus()
+    widget.canvas.press("ArrowRight")
+    widget.canvas.press("Enter")
+    assert soon(lambda: widget.pixels() != whole)
+    widget.canvas.press("Escape")
+    assert soon(lambda: "10 neurons" in widget.label())
+
+
+def test_snapshot_and_record_give_files(notebook: Notebook) -> None:
+    from PIL import Image
+
+    widget = notebook.widget()
+    with notebook.page.expect_download() as download:
+        widget.button("snapshot").click()
+    with Image.open(download.value.path()) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 500
+    widget.button("record").click()
+    stop = widget.root.get_by_role("button", name="stop recording", exact=True)
+    expect(stop).to_be_visible()
+    time.sleep(1.5)
+    with notebook.page.expect_download() as download:
+        stop.click()
+    with Image.open(download.value.path()) as film:
+        assert film.format == "GIF"
+        assert film.n_frames >= 5
+
+
+def test_a_fault_in_the_model_shows_in_the_panel(page: Page, server: Server) -> None:
+    code = """
+import torch, ldam_widget as ldam
+class Fragile(torch.nn.Module):
+    def __init__(self):
+        super().__init__(); self.fc = torch.nn.Linear(64, 3); self.calls = 0
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 200: raise RuntimeError("<b>the model is tired</b>")
+        return self.fc(x.flatten(1))
+w = ldam.LDAM(Fragile(), input_shape=(1, 8, 8), class_names=["<img src=x onerror=alert(1)>", "b", "c"])
+w
+"""
+    notebook = Notebook(page, server, server.write([code], "fault.ipynb"))
+    notebook.run_cell(0)
+    alert = notebook.page.locator(".ldam").get_by_role("alert")
+    expect(alert).to_contain_text("<b>the model is tired</b>", timeout=30_000)
+    assert "tired" in notebook.python("print(w.error)")
+    assert notebook.page.locator(".ldam img").count() == 0, "a class name became HTML"
+    assert notebook.page.locator(".ldam b", has_text="the model is tired").count() == 0, "an error became HTML"
+    assert notebook.python(THREADS) in ("0", "1")
+
+
+def test_dark_theme_is_dark(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    shade = "e => getComputedStyle(e).backgroundColor"
+    light = widget.root.evaluate(shade)
+    notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+    assert soon(lambda: widget.root.evaluate(shade) != light)
+    notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from .client import KernelClient, View
+from .environments import VERSIONS
+
+# With subshells where the kernel has them, as JupyterLab sends; and the newest kernel without, as VS Code does.
+ROUTES = [*VERSIONS, "7.4.0 main shell"]
+
+PRELUDE = """
+import asyncio, hashlib, threading, time
+import torch
+import ldam_widget as ldam
+
+def network():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval()
+
+def widget(model=None, **more):
+    return ldam.LDAM(model or network(), **{"input_shape": (1, 8, 8), "seed": 0, **more})
+
+def loops():
+    return [thread.name for thread in threading.enumerate()].count("ldam-loop")
+"""
+
+
+def start(route: str) -> KernelClient:
+    client = KernelClient(route.split()[0], subshells="main" not in route)
+    client.run(PRELUDE, timeout=60)
+    client.noise()
+    return client
+
+
+@pytest.fixture(scope="session", params=ROUTES)
+def shared(request: pytest.FixtureRequest) -> Iterator[KernelClient]:
+    client = start(request.param)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def kernel(shared: KernelClient) -> Iterator[KernelClient]:
+    """A kernel; the test must leave no thread, and nothing on stderr."""
+    yield shared
+    shared.turn_page()
+    shared.run("import ipywidgets; ipywidgets.Widget.close_all(); w = None")
+    assert shared.value("loops()") == 0
+    assert shared.noise() == ""
+
+
+@pytest.fixture
+def view(kernel: KernelClient) -> View:
+    """A view of a playing widget `w`."""
+    view = View(kernel, kernel.run("w = widget()\nw").model_id)
+    view.next("setup")
+    view.next("frame")
+    return view

@@ -1,0 +1,106 @@
+"""The kernels have the law that their closed forms say: through the kernel alone, and through the public sampler."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ldam_widget as ldam
+from ldam_widget.kernels import Algorithm1
+from ldam_widget.noise import ChainNoise
+
+from ..conftest import SEED_OF_THE_DAY
+from .harness import CHAINS, CURVATURE, DIMENSIONS, LAWS, Departure, Law, direction, gaussian, last_states
+
+each_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
+
+
+@each_law
+def test_last_states_have_mean_and_variance_of_the_closed_form(law: Law) -> None:
+    """False alarm: 2e-6 a law, see `Departure`."""
+    weight = direction(SEED_OF_THE_DAY)
+    noise = ChainNoise(SEED_OF_THE_DAY, 1, CHAINS, (DIMENSIONS,), torch.device("cpu"))
+    states = last_states(law.kernel, gaussian(weight, law.temperature), noise, noise.start(), law.steps)
+    departure = Departure.of(states, weight / CURVATURE, law.variance(CURVATURE, law.temperature))
+    print(f"seed {SEED_OF_THE_DAY}: {departure}")
+    departure.require_small()
+
+
+@each_law
+def test_the_sampler_has_the_closed_form_on_a_real_linear_layer(law: Law) -> None:
+    """As above with two neurons at once, 64 chains and 400 pixels each. False alarm: 5e-6 a neuron."""
+    model = nn.Linear(400, 2)
+    s = ldam.Sampler(
+        model,
+        neurons=range(2),
+        input_shape=(400,),
+        kernel=law.kernel,
+        regularizers=[ldam.L2(CURVATURE)],
+        temperature=law.temperature,
+        chains=64,
+        seed=SEED_OF_THE_DAY,
+    )
+    s.step(law.steps)
+    for images, weight in zip(s.images, model.weight.detach(), strict=True):
+        variance = law.variance(CURVATURE, law.temperature)
+        Departure.of(images, weight / CURVATURE, variance).require_small()
+
+
+@each_law
+def test_reported_temperature_is_the_closed_form_to_first_order(law: Law) -> None:
+    """Var · Λ → T as Λ → 0; at finite Λ it is the discretisation that the report leaves out."""
+    target = gaussian(direction(0, 4), law.temperature)
+    reported = law.kernel.temperature(target)
+    assert law.variance(1e-7, law.temperature) * 1e-7 == pytest.approx(reported, rel=1e-6)
+    doubled = gaussian(direction(0, 4), 2 * law.temperature)
+    assert law.kernel.temperature(doubled) == pytest.approx(2 * reported)
+
+
+def test_the_sampler_reports_the_temperature_it_has_now() -> None:
+    model, kernel = nn.Linear(4, 1), Algorithm1(0.2, 0.5, 0.75, normalize="none")
+    s = ldam.Sampler(model, input_shape=(4,), kernel=kernel, temperature=3.0)
+    assert s.temperature_in_truth == pytest.approx(3 * 0.2 * 0.25 / (2 * 0.25))
+    assert s.diagnostics()["temperature"] == {"asked": 3.0, "closed_form": s.temperature_in_truth}
+    assert "T = 0.3" in s.kernel_note
+    s.set(step_size=ldam.PolynomialDecay(a=1.0, b=1.0, mu=1.0))
+    s.step(9)  # β = 1/(1 + 9)
+    assert s.temperature_in_truth == pytest.approx(3 * 0.1 * 0.25 / (2 * 0.25))
+    assert "T = 0.15" in s.kernel_note
+
+
+@pytest.mark.parametrize("options", [{"normalize": "unit"}, {"normalize": "rms"}, {"mix": "convex"}, {"burst": 2}])
+def test_no_temperature_is_claimed_where_there_is_no_law(options: dict[str, object]) -> None:
+    kernel = Algorithm1(**{"normalize": "none", **options})
+    assert kernel.temperature(gaussian(direction(0, 4), 1.0)) is None
+    assert "no known law" in kernel.note(gaussian(direction(0, 4), 1.0))
+
+
+def test_polynomial_decay_anneals_as_predicted() -> None:
+    """With β_t = a(b + t)^−µ the chain is Gaussian at every step; its covariance follows from two lines of algebra.
+
+    The variance must fall like β_t (by 5 from step 8 to step 200). False alarm: 2e-6 for each of three
+    steps, as in `Departure`.
+    """
+    gamma, sigma, temperature = 0.5, 1.0, 0.7
+    schedule = ldam.PolynomialDecay(a=1.0, b=1.0, mu=0.55)
+    kernel = Algorithm1(schedule, sigma, gamma, normalize="none")
+    weight = direction(SEED_OF_THE_DAY)
+    target = gaussian(weight, temperature)
+    noise = ChainNoise(SEED_OF_THE_DAY, 1, CHAINS, (DIMENSIONS,), torch.device("cpu"))
+    state = kernel.init(noise.start(), target)
+    covariance = np.diag([1.0, 0.0])  # of (x, v)
+    offset = np.array([-1.0, 0.0])  # of (x − w/Λ, v), in units of w/Λ: the start has mean 0
+    variances = {}
+    for t in range(200):
+        state, _ = kernel.step(state, target, noise)
+        beta = 1.0 * (1.0 + t) ** -0.55
+        move = np.array([[1 - beta * CURVATURE, gamma], [-beta * CURVATURE, gamma]])
+        covariance = move @ covariance @ move.T + beta**2 * sigma**2 * temperature * np.ones((2, 2))
+        offset = move @ offset
+        if t + 1 in (8, 40, 200):
+            mean = weight / CURVATURE * (1 + offset[0])
+            Departure.of(state.x, mean, covariance[0, 0]).require_small()
+            variances[t + 1] = covariance[0, 0]
+    assert variances[8] > 2 * variances[40] > 4 * variances[200]

@@ -1,0 +1,283 @@
+"""The real thread with a fake sampler and a fake page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import pytest
+import torch
+
+from ldam_widget import loop as module
+from ldam_widget.loop import Loop
+
+from .conftest import loop_threads, wait_until
+
+
+class Chains:
+    """In place of a sampler."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.params = {"steps_per_frame": 2}
+        self.steps = 0
+        self.asked: list[int] = []
+        self.fault: Exception | None = None
+        self.threads: set[threading.Thread] = set()
+        self.before: Callable[[], Any] = lambda: None
+
+    def step(self, n: int) -> None:
+        self.before()
+        self.threads.add(threading.current_thread())
+        self.asked.append(n)
+        if self.fault is not None:
+            raise self.fault
+        self.steps += n
+
+
+class Run:
+    """A loop, and a page that answers every frame."""
+
+    def __init__(self, **options: Any) -> None:
+        self.chains, self.frames, self.faults = Chains(), [], []
+        self.answers = True
+        self.loop = Loop(self.chains, self.publish, self.faults.append, **options)  # type: ignore[arg-type]
+
+    def publish(self, seq: int) -> int:
+        self.frames.append((seq, self.chains.steps))
+        if self.answers:
+            self.loop.acknowledge(seq, True)
+        return 10
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    run = Run()
+    yield run
+    run.loop.close()
+
+
+def test_frames_in_order(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: len(run.frames) >= 30)
+    run.loop.close()
+    assert [seq for seq, _ in run.frames] == list(range(1, len(run.frames) + 1))
+    assert [steps for _, steps in run.frames] == [2 * seq for seq, _ in run.frames]
+    assert [thread.name for thread in run.chains.threads] == ["ldam-loop"]
+
+
+def test_no_more_frames_than_a_display_shows(run: Run) -> None:
+    run.loop.play()
+    time.sleep(1)
+    assert len(run.frames) <= 70
+
+
+def test_steps_go_on_while_answers_are_out(run: Run) -> None:
+    run.answers = False
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 50)
+    assert len(run.frames) < 10
+
+
+def test_newest_parameters_win(run: Run) -> None:
+    run.loop.play()
+    for steps in range(3, 30):
+        run.chains.params = {"steps_per_frame": steps}
+        seen = len(run.chains.asked)
+        wait_until(lambda seen=seen: len(run.chains.asked) >= seen + 2)  # type: ignore[misc]
+        assert run.chains.asked[seen + 1] == steps  # the one before had begun
+
+
+def test_paused_means_stopped(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: run.frames)
+    run.loop.pause()
+    steps = run.chains.steps
+    time.sleep(0.2)
+    assert run.chains.steps == steps
+    run.loop.play()
+    wait_until(lambda: run.chains.steps > steps)
+
+
+def test_nothing_is_sent_after_close(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: run.frames)
+    run.loop.close()
+    assert not run.loop.alive
+    sent = len(run.frames)
+    run.loop.play()
+    run.loop.acknowledge(sent, True)
+    time.sleep(0.2)
+    assert len(run.frames) == sent
+    assert not loop_threads()
+
+
+def test_closed_in_the_middle_of_a_long_step(run: Run) -> None:
+    go, inside = threading.Event(), threading.Event()
+    run.chains.before = lambda: (inside.set(), go.wait(10))
+    run.loop.play()
+    inside.wait(10)
+    begin = time.monotonic()
+    run.loop.close()
+    assert time.monotonic() - begin < 3
+    del run.loop.sampler  # as the widget does
+    go.set()
+    wait_until(lambda: not loop_threads())
+    assert not run.frames
+    assert not run.faults
+
+
+def test_a_fault_stops_the_run_and_is_told_once(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: len(run.frames) >= 3)
+    fault = run.chains.fault = RuntimeError("boom")
+    wait_until(lambda: run.faults)
+    sent = len(run.frames)
+    time.sleep(0.2)
+    assert run.faults == [fault]
+    assert not run.loop.playing
+    assert len(run.frames) == sent
+    run.chains.fault = None
+    run.loop.play()
+    wait_until(lambda: len(run.frames) > sent)
+
+
+def test_a_fault_in_publishing_is_told_too(run: Run) -> None:
+    run.loop._publish = lambda seq: 1 // 0
+    run.loop.play()
+    wait_until(lambda: run.faults)
+    assert isinstance(run.faults[0], ZeroDivisionError)
+
+
+def test_call_and_submit(run: Run) -> None:
+    assert run.loop.call(lambda: threading.current_thread().name) == "ldam-loop"
+    with pytest.raises(KeyError, match="x"):
+        run.loop.call(lambda: {}["x"])
+    assert isinstance(run.loop.submit(lambda: 1 // 0).exception(5), ZeroDivisionError)
+    assert run.loop.call(lambda: run.loop.call(lambda: 7)) == 7  # on its own thread
+    assert not run.faults
+    run.loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        run.loop.call(lambda: None)
+
+
+def test_commands_come_in_order_between_frames(run: Run) -> None:
+    run.loop.play()
+    seen: list[int] = []
+    futures = [run.loop.submit(lambda i=i: seen.append(i)) for i in range(200)]  # type: ignore[misc]
+    futures[-1].result(5)
+    assert seen == list(range(200))
+
+
+def test_nobody_waits_for_ever_on_a_closed_loop(run: Run) -> None:
+    go, inside = threading.Event(), threading.Event()
+    run.loop.submit(lambda: (inside.set(), go.wait(10)))
+    inside.wait(10)
+    late = run.loop.submit(lambda: None)
+    threading.Timer(0.2, go.set).start()
+    run.loop.close()
+    with pytest.raises((CancelledError, RuntimeError)):
+        late.result(5)
+
+
+def test_observers_see_every_picture(run: Run) -> None:
+    seen: list[int] = []
+    run.loop.observers.append(lambda: seen.append(run.chains.steps))
+    run.loop.call(lambda: [run.loop.advance(3) for _ in range(4)])
+    assert seen == [3, 6, 9, 12]
+
+
+def test_stats(run: Run) -> None:
+    run.loop.play()
+    time.sleep(1.1)
+    stats = run.loop.stats
+    assert stats["bytes_per_frame"] == 10
+    assert stats["steps_per_second"] == pytest.approx(2 * stats["frames_per_second"], rel=0.1)
+    assert stats["frames_per_second"] > 5
+    assert 0 <= stats["round_trip_ms"] < 100
+
+
+# ---- rest ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_idle_thread_ends_and_another_takes_over(run: Run) -> None:
+    first = run.loop.call(threading.current_thread)
+    wait_until(lambda: not run.loop.alive)
+    second = run.loop.call(threading.current_thread)
+    assert first is not second
+
+
+@pytest.mark.usefixtures("hurried")
+def test_rests_unheard_and_wakes(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: len(run.frames) > 5)
+    run.answers = False
+    wait_until(lambda: not run.loop.alive)
+    assert run.loop.playing
+    sent = len(run.frames)
+    run.loop.acknowledge(0, False)  # hidden: no reason to wake
+    time.sleep(0.1)
+    assert not run.loop.alive
+    run.answers = True
+    run.loop.acknowledge(0, True)
+    wait_until(lambda: len(run.frames) > sent + 5)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_trickles_unheard_while_a_cell_runs() -> None:
+    run = Run(cell_running=lambda: True)
+    run.answers = False
+    run.loop.play()
+    time.sleep(1)
+    before, steps = len(run.frames), run.chains.steps
+    time.sleep(1)
+    run.loop.close()
+    assert 5 <= len(run.frames) - before <= 21
+    assert run.chains.steps - steps == 2 * (len(run.frames) - before)  # and leaves the processor to the cell
+
+
+@pytest.mark.usefixtures("hurried")
+def test_leaving_rests_at_once_and_play_wakes(run: Run) -> None:
+    run.loop.play()
+    wait_until(lambda: len(run.frames) > 5)
+    run.answers = False
+    run.loop.leave()
+    wait_until(lambda: not run.loop.alive, timeout=1)
+    sent = len(run.frames)
+    run.answers = True
+    run.loop.play()
+    wait_until(lambda: len(run.frames) > sent)
+
+
+def test_threads_that_end_as_commands_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No command may fall between an ending thread and the next, and never may two threads work."""
+    monkeypatch.setattr(module, "LINGER", 0.0005)
+    inside, overlaps = threading.Lock(), []
+
+    def command() -> None:
+        if not inside.acquire(blocking=False):
+            overlaps.append(1)
+            return
+        inside.release()
+
+    def submit() -> None:
+        futures: list[Future[None]] = []
+        for i in range(500):
+            futures.append(run.loop.submit(command))
+            if i % 10 == 0:
+                time.sleep(0.0007)
+        for future in futures:
+            future.result(5)
+
+    threads = [threading.Thread(target=submit) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert not overlaps
