@@ -16,6 +16,7 @@ from torch import Tensor
 from .parameters import AVERAGE, Parameter
 
 _DECAY = Parameter("decay", 0, 1 - 1 / AVERAGE.high, 0.99, "Share of the average that is kept at every picture.")
+_LENGTH = Parameter("length", AVERAGE.low, AVERAGE.high, 200, "Pictures in the mean.", integer=True)
 
 
 class Average(Protocol):
@@ -72,14 +73,13 @@ class Window:
         length: 1 to 518 pictures.
 
     Raises:
-        ValueError: length out of range or no integer.
+        TypeError, ValueError: length is no integer or out of range.
     """
 
     length: int = 200
 
     def __post_init__(self) -> None:
-        if AVERAGE.check(self.length) != int(self.length):
-            raise ValueError(f"length must be an integer; got {self.length!r}")
+        _LENGTH.check(self.length)
 
     @property
     def time(self) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from types import NoneType
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ class BurnIn:
         tolerance: > 0, in standard deviations.
 
     Raises:
-        ValueError: window or tolerance out of range.
+        TypeError, ValueError: an argument is no number or out of range.
     """
 
     window: int = 50
@@ -33,8 +35,12 @@ class BurnIn:
     def __post_init__(self) -> None:
         if not isinstance(self.window, int) or self.window < 2:
             raise ValueError(f"burn_in window must be an integer ≥ 2; got {self.window!r}")
+        if not isinstance(self.tolerance, (int, float)) or not isinstance(self.threshold, (int, float, NoneType)):
+            raise TypeError(f"burn_in tolerance must be a number, and threshold a number or None; got {self}")
         if not self.tolerance > 0:
             raise ValueError(f"burn_in tolerance must be > 0; got {self.tolerance!r}")
+        if self.threshold is not None and math.isnan(self.threshold):
+            raise ValueError("burn_in threshold must be a number or None; got nan")
 
     def start(self, activation: Tensor) -> BurnInMeter:
         """Begin watching chains whose activation (N, C) at x0 is given."""

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Clock = Callable[[], float]
 
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
-LINGER = 2.0  # seconds that an idle thread waits for more work
+LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 
 
 class Pacer:
@@ -174,6 +174,8 @@ class Loop:
     def leave(self) -> None:
         """The last view has gone: rest at once, unless somebody plays again or another view appears."""
         self.pacer.leave()
+        if self.playing and self._thread is not None:
+            self.submit(_nothing)
 
     def send_now(self) -> None:
         """Send the present picture whatever the window says: after a step, a pause or a change of contrast."""
@@ -213,8 +215,10 @@ class Loop:
             self._frame(now)
         now = self._clock()
         active = self._active(now)
+        # a paused loop is likely to be used again soon; one that nobody looks at is not
+        wait = max(0.0, self._next_frame - now) if active else 0.0 if self.playing else LINGER
         try:
-            command, future = self._commands.get(timeout=max(0.0, self._next_frame - now) if active else LINGER)
+            command, future = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
         except queue.Empty:
             return active or self._stay()
         if self.closed:

@@ -111,7 +111,7 @@ def dtype_of(model: nn.Module) -> torch.dtype:
 
 def _check_type(model: object) -> None:
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module; got {type(model).__name__}")
+        raise TypeError(f"model must be an instance of torch.nn.Module; got {model!r:.80}")
 
 
 def _mode_matters(module: nn.Module) -> bool:

@@ -132,8 +132,9 @@ def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[
     try:
         return view(inputs.to(dtype_of(view)))
     except Exception as error:
+        made = "" if inputs.shape == x.shape else f" (preprocess made it {tuple(inputs.shape[1:])})"
         raise ValueError(
-            f"input_shape={shape} does not fit the model, which raised {type(error).__name__}: {error}. "
+            f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "
             "Give the shape of one image without the batch axis, as the model was trained on it."
         ) from error
 
@@ -279,7 +280,13 @@ class Neurons:
                 raise ValueError(
                     f"layer {name!r} gives integers ({output.dtype}), which have no gradient; choose a layer before it"
                 )
-            grad = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
+            try:
+                grad = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
+            except RuntimeError as error:  # e.g. re-entrant checkpointing, which autograd.grad cannot follow
+                raise ValueError(
+                    f"layer {name!r} has no gradient with respect to the input: {error} Choose another layer, or mend "
+                    "the path."
+                ) from error
             if grad is None:
                 raise ValueError(
                     f"no gradient reaches the input from layer {name!r}: its path is cut (torch.no_grad, .detach(), an "
@@ -331,9 +338,13 @@ class Neurons:
             return (unit, *(int(p) for p in place.split(","))) if place else unit, at
         if text in self.unit_names:
             return list(self.unit_names).index(text), at
-        near = difflib.get_close_matches(text, [str(n) for n in self.unit_names], n=3)
+        names = [str(name) for name in self.unit_names]
+        near = difflib.get_close_matches(text, names, n=3)
         hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        raise ValueError(f"neuron {text!r} is neither a number such as '5' or '5@3,4' nor a known class name{hint}")
+        listed = f" (known are: {', '.join(names[:30])}{', …' if len(names) > 30 else ''})" if names else ""
+        raise ValueError(
+            f"neuron {text!r} is neither a number such as '5' or '5@3,4' nor a known class name{hint}{listed}"
+        )
 
     def _direction(self, direction: Tensor, position: int) -> Neuron:
         shape = self.output_shape
@@ -387,6 +398,8 @@ def _device(view: nn.Module) -> torch.device:
 def _as_list(neurons: Any) -> list[Any] | None:
     if neurons is None:
         return None
+    if isinstance(neurons, Tensor) and neurons.ndim == 1 and not neurons.is_floating_point():
+        return list(neurons.tolist())  # [3, 5], and no direction
     if isinstance(neurons, (int, str)) or (isinstance(neurons, Tensor) and neurons.ndim <= 1):
         return [neurons]
     if isinstance(neurons, tuple) and neurons and all(isinstance(n, int) for n in neurons):
@@ -402,12 +415,12 @@ def _layer_of_strings(layer: str | None, neurons: list[Any] | None) -> tuple[str
     """Take the layer out of "layer:5" strings; all of them must name the same one."""
     if neurons is None:
         return layer, None
-    found, plain = set() if layer is None else {layer}, []
+    found, plain = [] if layer is None else [layer], []
     for neuron in neurons:
         if isinstance(neuron, str) and re.fullmatch(r"[^:]+:\d+(@.*)?", neuron):
             name, neuron = neuron.split(":", 1)
-            found.add(name)
+            found.append(name)
         plain.append(neuron)
-    if len(found) > 1:
-        raise ValueError(f"neurons must be of one layer; got {', '.join(sorted(found))}")
-    return (found.pop() if found else None), plain
+    if any(name != found[0] for name in found):
+        raise ValueError(f"neurons must be of one layer; got {', '.join(dict.fromkeys(map(str, found)))}")
+    return (found[0] if found else None), plain

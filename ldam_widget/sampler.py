@@ -442,7 +442,7 @@ def _check_count(name: str, value: Any) -> int:
     try:
         count = int(value.__index__())
     except (AttributeError, TypeError):
-        raise TypeError(f"{name} must be an integer; got {value!r}") from None
+        raise TypeError(f"{name} must be an integer ≥ 1; got {value!r}") from None
     if isinstance(value, bool) or count < 1:
         raise ValueError(f"{name} must be an integer ≥ 1; got {value!r}")
     return count
@@ -452,9 +452,9 @@ def _check_seed(seed: Any) -> int:
     try:
         number = int(seed.__index__())
     except (AttributeError, TypeError):
-        raise TypeError(f"seed must be an integer; got {seed!r}") from None
+        raise TypeError(f"seed must be an integer ≥ 0; got {seed!r}") from None
     if number < 0:
-        raise ValueError(f"seed must not be negative; got {number}")
+        raise ValueError(f"seed must be an integer ≥ 0; got {number}")
     return number
 
 
@@ -494,5 +494,5 @@ def _check_regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
             raise TypeError(f"regularizers must hold terms such as L2(0.1); got {term!r}")
     names = [term.name for term in terms]
     if len(set(names)) < len(names):
-        raise ValueError(f"regularizers must differ in kind; got {', '.join(names)}")
+        raise ValueError(f"regularizers must be of different kinds, one of each; got {', '.join(names)}")
     return terms if "l2" in names else (*terms, L2(0.0))

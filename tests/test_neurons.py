@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
+from torch.utils.checkpoint import checkpoint
 
 import ldam_widget as ldam
 from ldam_widget.models import Notes, private_view
@@ -185,10 +186,6 @@ def hooked() -> nn.Module:
     return model
 
 
-def halves() -> nn.Module:
-    return TinyCnn().double()
-
-
 KINDS: dict[str, Callable[[], nn.Module]] = {
     "pruned": pruned,
     "weight_norm": normed(parametrizations.weight_norm),
@@ -197,7 +194,7 @@ KINDS: dict[str, Callable[[], nn.Module]] = {
     "weight_norm, old style": normed(weight_norm),
     "spectral_norm, old style": normed(spectral_norm),
     "hooks of the user's": hooked,
-    "float64": halves,
+    "float64": lambda: TinyCnn().double(),
     "frozen": lambda: TinyCnn().requires_grad_(False),
     "channels last": lambda: TinyCnn().to(memory_format=torch.channels_last),
 }
@@ -283,7 +280,7 @@ REACHED: list[str] = []
 
 
 class Told(nn.Module):
-    """Says when it runs, and does what it is told; module attributes are copied with a private view, globals are not."""
+    """Says when it runs, in a global that is not copied with a private view, and does what it is told."""
 
     def __init__(self, name: str, do: Callable[[Tensor], Any] = lambda x: x) -> None:
         super().__init__()
@@ -333,14 +330,26 @@ def test_a_model_that_catches_exceptions_does_not_catch_ours() -> None:
     require_equal(with_fixed_weights(CatchesAll), "fc", 2, lambda o: o[:, 2], shape=(6,))
 
 
-@pytest.mark.parametrize("reentrant", [True, False])
-def test_activation_checkpointing(reentrant: bool) -> None:
-    class Checkpointed(TinyCnn):
-        def forward(self, x: Tensor) -> Tensor:
-            hidden = torch.utils.checkpoint.checkpoint(self.layer1, x, use_reentrant=reentrant)
-            return self.fc(F.softplus(self.conv2(hidden)).flatten(1))
+class Checkpointed(TinyCnn):
+    def __init__(self, reentrant: bool) -> None:
+        super().__init__()
+        self.reentrant = reentrant
 
-    require_equal(with_fixed_weights(Checkpointed), "fc", 2, lambda o: o[:, 2])
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = checkpoint(self.layer1, x, use_reentrant=self.reentrant)
+        return self.fc(F.softplus(self.conv2(hidden)).flatten(1))
+
+
+@pytest.mark.parametrize(("layer", "read"), [("fc", lambda o: o[:, 2]), ("layer1.0", lambda o: o[:, 2, 3, 4])])
+def test_activation_checkpointing(layer: str, read: Read) -> None:
+    """Also where the forward pass is stopped within the part that will be run again."""
+    require_equal(with_fixed_weights(lambda: Checkpointed(reentrant=False)), layer, 2, read)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_reentrant_checkpointing_is_refused_in_the_words_of_torch() -> None:
+    with pytest.raises(ValueError, match=r"'fc' has no gradient.*use_reentrant=False.*Choose another layer"):
+        read_out(Checkpointed(reentrant=True), "fc", [2], TINY_SHAPE)
 
 
 # ---- layers that cannot be sampled -----------------------------------------------------------------------------------

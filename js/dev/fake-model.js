@@ -59,7 +59,7 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
     steps += params.steps_per_frame;
     const rows = Math.max(chains, Math.round(params.chains_shown));
     const panes = [{ name: "sample", labels: Array.from({ length: rows }, (_, i) => `sample\nchain ${i + 1} of 8`), bytes: tiles(rows) }];
-    if (seq % 6 === 0) panes.push({ name: "average", labels: [`average\n${Math.round(params.average)} frames`], bytes: tiles(1, true) });
+    if (seq % 6 === 0 || !playing) panes.push({ name: "average", labels: [`average\n${Math.round(params.average)} frames`], bytes: tiles(1, true) });
     const buffers = [];
     for (const pane of panes) {
       pane.shape = [pane.name === "sample" ? rows : 1, selected.length, size, size, channels];

@@ -111,7 +111,7 @@ export class Picture {
   /** Rows from top to bottom: the first chain, its average, then the further chains; any other panes after them. */
   lines(): { pane: string; row: number }[] {
     const rows = [...this.#panes].flatMap(([pane, { pane: { shape } }]) => Array.from({ length: shape[0] }, (_, row) => ({ pane, row })));
-    const rank = ({ pane, row }: { pane: string; row: number }) => (0);
+    const rank = ({ pane, row }: { pane: string; row: number }) => (pane === "sample" ? (row === 0 ? 0 : 2) : pane === "average" ? 1 : 3);
     return rows.sort((a, b) => rank(a) - rank(b));
   }
 
@@ -308,6 +308,7 @@ function setPair(element: Element, [first, second]: [string, string]): void {
   setText(element.lastChild!, ` ${second}`);
 }
 
-export function mean(values: number[]): number {
-  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : NaN;
+/** JSON has no NaN: a diverged chain comes as null, and must not count as 0. */
+export function mean(values: (number | null)[]): number {
+  return values.length ? values.reduce<number>((sum, value) => sum + (value ?? NaN), 0) / values.length : NaN;
 }

@@ -49,7 +49,7 @@ export interface Setup {
   recording: boolean;
   notes: string[];
   error: Trouble | null;
-  trace: { steps: number[]; activation: number[][] };
+  trace: { steps: number[]; activation: (number | null)[][] };
   kernel: { name: string; note: string };
 }
 
@@ -76,10 +76,10 @@ export interface Frame {
   seq: number;
   steps: number;
   panes: Pane[];
-  activation: number[][]; // [neuron][chain]
+  activation: (number | null)[][]; // [neuron][chain]; null is not finite, as JSON has no word for it
   burned_in: boolean[][];
   burn_in_step: number | null;
-  stats: { frames_per_second: number; steps_per_second: number; round_trip_ms: number };
+  stats: { frames_per_second: number | null; steps_per_second: number | null; round_trip_ms: number | null };
 }
 
 export interface Units {

@@ -91,10 +91,10 @@ export class TopBar {
 
   #writeSpeed(): void {
     const stats = this.#stats;
-    const rate = (value: number) => (value < 10 ? value.toFixed(1) : formatCount(value));
+    const rate = (value: number | null) => (value === null ? "–" : value < 10 ? value.toFixed(1) : formatCount(value));
     const running = stats ? `${rate(stats.frames_per_second)} frames/s · ${rate(stats.steps_per_second)} steps/s` : "";
     const known = this.#device !== ""; // nothing is, before the kernel has spoken
     setText(this.#speed, known ? [this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
-    this.#speed.title = stats && Number.isFinite(stats.round_trip_ms) ? `round trip ${Math.round(stats.round_trip_ms)} ms` : "";
+    this.#speed.title = stats?.round_trip_ms == null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
   }
 }

@@ -82,7 +82,7 @@ export class Trace {
       this.#gen = setup.gen;
       this.#burnIn = null;
       this.history.clear();
-      for (const [i, step] of setup.trace.steps.entries()) this.history.push(step, setup.trace.activation[i] ?? []);
+      for (const [i, step] of setup.trace.steps.entries()) this.history.push(step, (setup.trace.activation[i] ?? []).map((value) => value ?? NaN));
     }
     setText(this.#heading, `activation per neuron${setup.chains > 1 ? ` · mean of ${setup.chains} chains` : ""}`);
     this.#redraw();
@@ -163,7 +163,8 @@ export class Trace {
     // Of many lines fewer points each, always the same ones, and the newest.
     const every = Math.ceil((steps.length * this.#neurons.length) / DRAWN);
     const drawn = [...steps.keys()].filter((i) => i % every === 0 || i === steps.length - 1);
-    const xs = drawn.map((i) => x(steps[i]!));
+    if (drawn.length === 1) drawn.push(0); // a first point alone is a dash, not nothing
+    const xs = steps.length === 1 ? [left, left + 8] : drawn.map((i) => x(steps[i]!));
     context.lineJoin = "round";
     for (let i = 0; i < this.#neurons.length; i++) {
       const on = this.#highlighted === i;

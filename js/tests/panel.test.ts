@@ -94,6 +94,17 @@ test("the picture is the first canvas, and says neurons and activations", () => 
   assert.equal(canvas().getAttribute("aria-label"), "samples of layer fc3, 4 neurons: 0 zero 20.0; 1 one 21.0; 2 two 22.0; 3 three 23.0");
 });
 
+test("a diverged chain is not a zero", () => {
+  const { content, buffers } = frameMessage(1);
+  content.activation[1] = [null];
+  content.stats = { frames_per_second: null, steps_per_second: 3, round_trip_ms: null };
+  model.post(content, buffers);
+  page.animate();
+  page.pass(1000);
+  assert.match(canvas().getAttribute("aria-label")!, /0 zero 20\.0; 1 one; 2 two 22\.0/);
+  assert.match(root.querySelector(".ldam-speed")!.textContent!, /^– frames\/s · 3\.0 steps\/s · cpu$/);
+});
+
 test("the label follows at most once a second, and at once on pause", () => {
   model.frame(1);
   page.animate();

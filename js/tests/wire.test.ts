@@ -12,6 +12,7 @@ let silence: Silence;
 let decode: (() => Promise<void>) | null;
 
 beforeEach(() => {
+  if (wire) model.send = () => {};
   wire?.close();
   [model, painted, silence, decode] = [new FakeModel(), [], null, null];
   const nothing = () => {};
@@ -43,7 +44,7 @@ test("unknown kinds and rubbish are no messages", () => {
   assert.equal(parse({ kind: "frame" })?.kind, "frame");
 });
 
-test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello" }]));
+test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello", view: wire.view }]));
 
 test("the newest frame is painted in the next animation frame, then acked", () => {
   model.post(setupMessage());
@@ -51,7 +52,7 @@ test("the newest frame is painted in the next animation frame, then acked", () =
   assert.deepEqual([painted.length, model.take("ack").length], [0, 0]);
   page.animate();
   assert.deepEqual(painted.map(({ seq }) => seq), [3]);
-  assert.deepEqual(model.take("ack"), [{ kind: "ack", seq: 3, visible: true }]);
+  assert.deepEqual(model.take("ack"), [{ kind: "ack", view: wire.view, seq: 3, visible: true }]);
   page.animate();
   assert.equal(painted.length, 1);
 });
@@ -89,9 +90,9 @@ test("unseen frames are acked at once, and the newest is painted when seen again
   model.frame(2);
   page.animate();
   assert.equal(painted.length, 0);
-  assert.deepEqual(model.take("ack"), [1, 2].map((seq) => ({ kind: "ack", seq, visible: false })));
+  assert.deepEqual(model.take("ack"), [1, 2].map((seq) => ({ kind: "ack", view: wire.view, seq, visible: false })));
   wire.visible = true;
-  assert.deepEqual(model.take("ack"), [{ kind: "ack", seq: 2, visible: true }]);
+  assert.deepEqual(model.take("ack"), [{ kind: "ack", view: wire.view, seq: 2, visible: true }]);
   page.animate();
   assert.deepEqual(painted.map(({ seq }) => seq), [2]);
 });
@@ -129,7 +130,7 @@ test("heartbeat: once a second while playing, seen, and without frames", () => {
   page.animate();
   model.take("ack");
   page.pass(3100);
-  assert.deepEqual(model.take("ack"), Array(3).fill({ kind: "ack", seq: 1, visible: true }));
+  assert.deepEqual(model.take("ack"), Array(3).fill({ kind: "ack", view: wire.view, seq: 1, visible: true }));
   wire.visible = false;
   model.take("ack");
   page.pass(3000);
@@ -193,10 +194,11 @@ test("a comm that is gone does not break the page", (t) => {
   wire.do("play");
 });
 
-test("after close nothing is heard or sent", () => {
+test("a view says bye; after that nothing is heard or sent", () => {
   model.post(setupMessage());
   model.frame(1);
   wire.close();
+  assert.deepEqual(model.take("bye"), [{ kind: "bye", view: wire.view }]);
   model.sent = [];
   page.animate();
   page.pass(5000);

@@ -104,7 +104,7 @@ class LDAM(anywidget.AnyWidget):
         self._changing = threading.Lock()  # messages may arrive on two threads at once
         self._quiet = False
         self._context: contextvars.Context | None = None
-        self._views: set[str] = set()
+        self._views: dict[str, float] = {}  # view -> when it was last heard of
         super().__init__()
         me = weakref.ref(self)
         self._loop = Loop(
@@ -415,17 +415,21 @@ class LDAM(anywidget.AnyWidget):
         self._context = contextvars.copy_context()
         match message:
             case wire.Ack():
+                self._views[message.view] = time.monotonic()
                 self._loop.acknowledge(message.seq, message.visible)
             case wire.Set():
                 self._set_from_view(message)
             case wire.Do():
                 self._do(message.what)
             case wire.Hello():
-                self._views.add(message.view)
+                self._views[message.view] = time.monotonic()
                 self._begin()
                 self._loop.submit(self._greet)
             case wire.Bye():
-                self._views.discard(message.view)
+                self._views.pop(message.view, None)
+                # a view that lives acknowledges frames; one whose page was closed said no word
+                recently = time.monotonic() - 1.5
+                self._views = {view: heard for view, heard in self._views.items() if heard > recently}
                 if not self._views:
                     self._loop.leave()
             case wire.Select():

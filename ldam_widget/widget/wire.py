@@ -157,7 +157,7 @@ def frame(
                 "name": name,
                 "encoding": encoding,
                 "shape": list(levels.shape),
-                "range": list(tiles.shown),
+                "range": [_plain(end) for end in tiles.shown],  # null if the pixels have run off to infinity
                 "labels": labels,
             }
         )
@@ -221,6 +221,6 @@ def _text(value: Any) -> str | None:
 
 
 def _integer(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if abs(value) < 2**53 else None
+    return int(value) if abs(value) < 2**53 else None  # nor NaN, and no integer too long for a float

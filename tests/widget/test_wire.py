@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from PIL import Image
 from torch import nn
 
@@ -34,17 +33,15 @@ def strict(content: Any) -> Any:
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 2**53, 1e308])
 JSON = st.recursive(
     st.none() | st.booleans() | NUMBERS | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=3,
 )
 FIELDS = ["view", "seq", "visible", "rev", "params", "what", "layer", "neurons", "query", "offset", "limit"]
 KINDS = st.sampled_from(["hello", "bye", "ack", "set", "do", "select", "units"])
-NEARLY = st.builds(
-    lambda kind, fields: {"kind": kind, **fields}, KINDS | JSON, st.dictionaries(st.sampled_from(FIELDS), JSON)
-)
+NEARLY = st.fixed_dictionaries({"kind": KINDS}, optional=dict.fromkeys(FIELDS, NUMBERS | JSON))
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=300)
 @given(JSON | NEARLY)
 def test_parse_survives_anything(content: Any) -> None:
     message = wire.parse(content)
@@ -89,14 +86,11 @@ SHAPES = st.sampled_from([(1, 8, 8), (3, 6, 4), (2, 5, 3), (7, 9), (16,), (10,),
 
 
 @st.composite
-def pictures(draw: st.DrawFn, values: Any = None) -> tuple[Any, Frame, int]:
-    """A sampler's shape, a picture, and how many of its chains are shown."""
+def pictures(draw: st.DrawFn) -> tuple[Any, Frame, int]:
+    """What `frame` asks of a sampler, a picture, and how many of its chains are shown."""
     shape, neurons, chains = draw(SHAPES), draw(st.integers(1, 4)), draw(st.integers(1, 3))
-    elements = values if values is not None else st.floats(-1e6, 1e6, width=32)
-    full = (neurons, chains, *shape)
-    images, averages = (
-        torch.from_numpy(draw(arrays.arrays(np.float32, full, elements=elements, fill=elements))) for _ in range(2)
-    )
+    torch.manual_seed(draw(st.integers(0, 999)))
+    images, averages = (torch.randn(neurons, chains, *shape) * 10.0 ** draw(st.integers(-44, 6)) for _ in range(2))
     bounds = draw(st.none() | st.sampled_from([(0.0, 1.0), (-2.0, 2.0), (0.0, 255.0)]))
     burned = torch.zeros(neurons, chains, dtype=torch.bool)
     frame = Frame(images, averages, torch.randn(neurons, chains), burned, draw(st.integers(0, 10**9)), PARAMS)
@@ -130,13 +124,16 @@ def test_frames(picture: tuple[Any, Frame, int], with_average: bool, lossless: b
             assert Image.open(io.BytesIO(buffer)).size == (neurons * width, count * height)
 
 
-@settings(deadline=None, max_examples=60)
-@given(pictures(values=st.sampled_from([math.inf, -math.inf, math.nan, 3e38, -3e38, 1e-40, 0.0])))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_frames_of_exploded_chains_are_json(picture: tuple[Any, Frame, int]) -> None:
-    """An activation may be finite where pixels are not: a saturated network."""
-    sampler, frame, rows = picture
-    content, _ = wire.frame(sampler, frame, rows, with_average=True, lossless=True, stats={})
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 3e38])
+def test_frames_of_exploded_chains_are_json(value: float, bounds: tuple[float, float] | None) -> None:
+    """Pixels may run off while a saturated network's activation stays finite."""
+    images = torch.zeros(1, 1, 1, 8, 8)
+    images[..., :4] = value
+    frame = Frame(images, images, torch.zeros(1, 1), torch.zeros(1, 1).bool(), 0, PARAMS)
+    sampler = SimpleNamespace(input_shape=(1, 8, 8), pixel_range=bounds, chains=1, burn_in_step=None)
+    content, _ = wire.frame(sampler, frame, 1, with_average=True, lossless=True, stats={})
     strict(content)
 
 
@@ -215,7 +212,7 @@ def sampler() -> Sampler:
 def test_setup_is_json(sampler: Sampler) -> None:
     before = strict(wire.setup(sampler, sampler.parameters, sampler.params, gen=0))
     assert before["trace"] == {"steps": [], "activation": []}
-    sampler.step(4000)
+    sampler.step(1500)
     setup = strict(wire.setup(sampler, sampler.parameters, sampler.params, gen=1, title="t", error=None))
     assert [layer["name"] for layer in setup["layers"]] == ["0", "1", "2", "3"]
     assert setup["layers"][-1]["shape"] == [5]

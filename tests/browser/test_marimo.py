@@ -1,0 +1,88 @@
+"""The same picture in marimo: another front end, another kernel, the same widget."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from .conftest import watched_page
+from .lab import Widget
+
+pytestmark = pytest.mark.browser
+
+APP = """
+import marimo
+app = marimo.App()
+
+@app.cell
+def _():
+    import marimo as mo
+    import ldam_widget as ldam
+    demo = ldam.demo.mnist("final")
+    w = ldam.LDAM(demo.model, neurons=range(10), regularizers=[ldam.L2(0.4)], **demo.settings)
+    mo.ui.anywidget(w)
+    return
+
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """A marimo server that runs the app."""
+    app = tmp_path / "app.py"
+    app.write_text(APP)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (tmp_path / "log").open("wb") as log:
+        command = [sys.executable, "-m", "marimo", "run", str(app), "--headless", "--no-token", "--host", "127.0.0.1"]
+        private = {"XDG_CONFIG_HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "OMP_WAIT_POLICY": "PASSIVE"}
+        process = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=log, stderr=subprocess.STDOUT, env=os.environ | private
+        )
+        deadline = time.monotonic() + 60
+        while not _answers(port):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+        process.terminate()
+        process.wait(20)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_picture_moves_stops_and_follows_a_slider(browser: Browser, url: str) -> None:
+    with watched_page(browser) as page:
+        page.goto(url)
+        page.wait_for_selector(".ldam canvas", timeout=60_000)  # pierces marimo's shadow roots
+        widget = Widget(page)
+        widget.canvas.wait_for()
+        deadline = time.monotonic() + 30
+        while not re.search(r"10 neurons.*three", widget.label()) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert "10 neurons" in widget.label()
+        assert widget.pixels_change()
+        slider = widget.slider("step size")
+        before = slider.input_value()
+        slider.press("ArrowRight")
+        assert slider.input_value() != before
+        assert widget.pixels_change()
+        widget.button("pause").click()
+        widget.button("play").wait_for()
+        time.sleep(1.0)
+        assert not widget.pixels_change(within=2.0)

@@ -1,0 +1,496 @@
+"""`LDAM` without a kernel: messages come in as the comm hands them over, and go out into a list."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ldam_widget import LDAM, PolynomialDecay, SamplingError, figures
+
+from ..conftest import with_fixed_weights
+from .conftest import loop_threads, wait_until
+
+Pixels = npt.NDArray[Any]
+
+
+def network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 5))
+
+
+class Page:
+    """A widget, and what it said."""
+
+    def __init__(self, **options: Any) -> None:
+        self.model = with_fixed_weights(network)
+        self.widget = LDAM(self.model, **{"input_shape": (1, 8, 8), "play": False} | options)
+        self.said: list[tuple[dict[str, Any], list[bytes]]] = []
+        self.widget.send = lambda content, buffers=None: self.said.append((content, buffers or []))
+
+    def receive(self, **content: Any) -> None:
+        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [content for content, _ in tuple(self.said) if content["kind"] == kind]
+
+    def settle(self) -> None:
+        """Until the loop has done what was asked of it."""
+        self.widget._loop.call(lambda: None)
+
+
+@pytest.fixture
+def open_page(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Page]]:
+    pages: list[Page] = []
+
+    def make(**options: Any) -> Page:
+        pages.append(Page(**options))
+        return pages[-1]
+
+    yield make
+    for page in pages:
+        page.widget.close()
+    # ipywidgets swallows what a message handler raises, and logs it
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    return open_page()
+
+
+@pytest.fixture
+def w(page: Page) -> LDAM:
+    return page.widget
+
+
+# ---- parameters ----------------------------------------------------------------------------------------------------
+
+
+def test_an_attribute_reaches_sampler_and_page(page: Page, w: LDAM) -> None:
+    w.l2 = 0.5
+    assert w.l2 == w.params["l2"] == w.sampler.params["l2"] == 0.5
+    assert [state["params"]["l2"] for state in page.of("state")] == [0.5]
+    w.display_scale = 2
+    assert w.sampler.frame().params["display_scale"] == 2
+
+
+def test_a_slider_reaches_attribute_and_sampler(page: Page, w: LDAM) -> None:
+    page.receive(kind="set", view="a", rev=3, params={"temperature": 2, "noise": 0.5, "of a later version": 1})
+    assert (w.temperature, w.noise) == (2, 0.5)
+    assert w.sampler.kernel.noise == 0.5
+    (state,) = page.of("state")  # one answer for all
+    assert (state["view"], state["rev"], state["params"]["temperature"]) == ("a", 3, 2)
+    assert not page.of("error")
+
+
+def test_both_directions_can_be_observed(page: Page, w: LDAM) -> None:
+    seen: list[tuple[float, float]] = []
+    w.observe(lambda change: seen.append((change.old, change.new)), names="l2")
+    w.l2 = 1
+    page.receive(kind="set", view="a", rev=1, params={"l2": 2})
+    page.receive(kind="set", view="a", rev=2, params={"l2": 2})
+    assert seen == [(0, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(("name", "hint"), [("stepsize", "step_size"), ("L2", "l2"), ("neuron", "neurons"), ("xyz", "")])
+def test_unknown_attributes(page: Page, w: LDAM, name: str, hint: str) -> None:
+    for error in (AttributeError, ValueError):
+        with pytest.raises(error, match=rf"unknown parameter '{name}'.*{hint}.*known are:.*step_size.*display_base"):
+            setattr(w, name, 1)
+    with pytest.raises(ValueError, match="unknown parameter"):
+        w.set(l2=1, **{name: 1})
+    assert w.l2 == 0
+    assert not hasattr(w, name)
+    assert not page.said
+
+
+@pytest.mark.parametrize("value", [-1, 1e9, float("nan"), float("inf"), "0.1", None, True, [1], np.ones(2)])
+def test_out_of_range_leaves_everything_as_before(page: Page, w: LDAM, value: Any) -> None:
+    before, kernel = w.params, w.sampler.kernel
+    with pytest.raises((ValueError, TypeError), match=r"step_size must be .*between 0.0001 and 1000"):
+        w.step_size = value
+    with pytest.raises((ValueError, TypeError), match="step_size"):
+        w.set(l2=1, step_size=value)
+    assert w.params == w.sampler.params == before
+    assert w.step_size == before["step_size"]
+    assert w.sampler.kernel is kernel
+    assert not page.said
+
+    page.receive(kind="set", view="a", rev=1, params={"step_size": value, "l2": 1})  # of a page: a banner, and the rest
+    assert page.of("error")[0]["error"]["message"].removeprefix("TypeError: ").startswith("step_size must be")
+    assert w.params == before | {"l2": 1}
+    w.l2 = 2
+    assert page.of("state")[-1]["params"] == before | {"l2": 2}
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_integers_too_long_for_a_float(page: Page, w: LDAM, value: int) -> None:
+    page.receive(kind="set", view="a", rev=1, params={"step_size": value})
+    assert page.of("error")
+    w.l2 = 1
+    assert page.of("state")[-1]["params"]["l2"] == 1
+
+
+def test_a_decaying_step_size(page: Page, w: LDAM) -> None:
+    w.step_size = decay = PolynomialDecay(0.1, b=1, mu=0.5)
+    assert w.step_size == 0.1
+    w.step(8)
+    assert w.params["step_size"] == pytest.approx(0.1 / 3)
+    w.set(l2=1)  # others leave it alone
+    assert w.sampler.kernel.step_size == decay
+    w.step_size = w.step_size  # a number that the attribute already has still ends the decay
+    assert w.sampler.kernel.step_size == w.params["step_size"]
+    assert isinstance(w.sampler.kernel.step_size, float)
+
+
+def test_sliders_and_attributes_at_once(page: Page, w: LDAM) -> None:
+    """Two threads set different parameters: none of them may be lost."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def slide() -> None:
+        for i in range(300):
+            page.receive(kind="set", view="a", rev=i, params={"noise": 0.01 * (i % 7 + 1), "momentum": 0.1 * (i % 7)})
+
+    thread = threading.Thread(target=slide)
+    thread.start()
+    faults = []
+    try:
+        for i in range(300):
+            w.l2 = value = 0.1 * (i % 9 + 1)
+            faults += [(i, w.sampler.params["l2"])] * (w.sampler.params["l2"] != value)
+            w.step_size = value
+            faults += [(i, w.sampler.kernel.step_size)] * (w.sampler.kernel.step_size != value)
+    finally:
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert not faults
+    assert w.params == {name: getattr(w, name) for name in w.params}
+
+
+# ---- neurons -------------------------------------------------------------------------------------------------------
+
+
+def test_other_neurons_and_layers(page: Page, w: LDAM) -> None:
+    w.step(2)
+    w.neurons = [3, "1"]
+    assert w.neurons == [3, 1]
+    assert w.sampler.steps == 0
+    (setup,) = page.of("setup")
+    frame = page.of("frame")[-1]
+    assert setup["gen"] == frame["gen"] > 0
+    assert frame["panes"][0]["shape"] == [1, 2, 8, 8, 1]
+    w.layer = "1"
+    assert (w.layer, w.neurons) == ("1", [0, 1, 2, 3, 4, 5])
+    assert page.of("setup")[-1]["layer"] == "1"
+    assert page.of("setup")[-1]["gen"] > setup["gen"]
+
+
+@pytest.mark.parametrize("change", [{"neurons": [0, 99]}, {"neurons": []}, {"neurons": ["nobody"]}, {"layer": "fc9"}])
+def test_neurons_that_are_not_there(page: Page, w: LDAM, change: dict[str, Any]) -> None:
+    w.step(2)
+    before = w.sampler.images.clone()
+    said = len(page.said)
+    with pytest.raises(ValueError, match=r"neuron|layer"):
+        w.set_trait(*next(iter(change.items()))) if False else setattr(w, *next(iter(change.items())))
+    assert len(page.said) == said
+    page.receive(kind="select", **{k: [str(n) for n in v] if k == "neurons" else v for k, v in change.items()})
+    page.settle()
+    assert page.of("error")[-1]["error"]["message"]
+    assert w.neurons == [0, 1, 2, 3, 4]
+    assert torch.equal(w.sampler.images, before)
+    w.step(2)
+
+
+# ---- running -------------------------------------------------------------------------------------------------------
+
+
+def test_step_pause_restart(page: Page, w: LDAM) -> None:
+    w.step(5)
+    assert w.sampler.steps == 5
+    first = w.sampler.images.clone()
+    w.restart()
+    assert w.sampler.steps == 0
+    w.step(5)
+    assert torch.equal(w.sampler.images, first)
+    w.restart(seed=7)
+    w.step(5)
+    assert not torch.equal(w.sampler.images, first)
+    page.receive(kind="do", what="step")
+    page.settle()
+    assert w.sampler.steps == 7
+    assert page.of("frame")[-1]["steps"] == 7
+    page.receive(kind="do", what="restart")
+    page.settle()
+    assert w.sampler.steps == 0
+
+
+def test_plays_when_shown(open_page: Callable[..., Page]) -> None:
+    page = open_page(play=True)
+    assert page.widget.playing
+    time.sleep(0.1)
+    assert not loop_threads()
+    page.widget._repr_mimebundle_()
+    wait_until(lambda: page.of("frame"))
+    assert len(loop_threads()) == 1
+    page.widget.pause()
+    steps = page.widget.sampler.steps
+    page.settle()
+    assert page.of("frame")[-1]["steps"] == steps
+    assert not page.of("state")[-1]["playing"]
+
+
+def test_does_not_play_when_told_not_to(page: Page, w: LDAM) -> None:
+    w._repr_mimebundle_()
+    page.receive(kind="hello", view="a")
+    page.settle()
+    assert [page.of("setup")[0]["playing"], len(page.of("frame")), w.sampler.steps] == [False, 1, 0]
+
+
+def test_reset_average(page: Page, w: LDAM) -> None:
+    w.step(40)
+    w.reset_average()
+    assert torch.equal(w.sampler.average_images, w.sampler.images)
+    assert w.sampler.steps == 40
+
+
+def test_a_step_that_fails_tells_python(open_page: Callable[..., Page]) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        if fuse:
+            raise RuntimeError("boom")
+        return x
+
+    fuse = False
+    page = open_page(preprocess=fail)
+    fuse = True
+    with pytest.raises(Exception, match="boom"):
+        page.widget.step()
+    page.receive(kind="do", what="step")
+    page.settle()
+    assert "boom" in page.of("error")[-1]["error"]["message"]
+    assert "boom" in str(page.widget.error)
+    page.receive(kind="do", what="dismiss_error")
+    assert page.widget.error is None
+    assert page.of("error")[-1]["error"] is None
+
+
+def test_a_run_that_explodes_says_what_to_do(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    w = page.widget
+    w.step_size, w.l2 = 1000, 1e3
+    with pytest.raises(SamplingError, match="step_size"):
+        w.step(10_000)
+    w.play()
+    wait_until(lambda: w.error)
+    assert not w.playing
+    assert "step_size" in str(w.error)
+    wait_until(lambda: page.of("state") and not page.of("state")[-1]["playing"])
+
+
+# ---- pictures ------------------------------------------------------------------------------------------------------
+
+
+def expected_levels(images: torch.Tensor) -> Pixels:
+    """Of pixels in [0, 1]."""
+    return np.floor(images.numpy() * 255 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def holds(page: Image.Image, tile: Pixels, factor: int) -> bool:
+    """Does the page hold the tile, every pixel of it `factor` pixels wide and high?"""
+    picture = np.asarray(page.convert("L"))
+    side = tile.shape[0] * factor
+    centres = slice(factor // 2, side, factor)
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (side, side))[:, :, centres, centres]
+    for y, x in np.argwhere((windows == tile).all((2, 3))):
+        return bool((picture[y : y + side, x : x + side] == np.kron(tile, np.ones((factor, factor)))).all())
+    return False
+
+
+@pytest.fixture
+def bounded(open_page: Callable[..., Page]) -> LDAM:
+    w = open_page(pixel_range=(0, 1), neurons=[0, 3], chains=2, class_names=["nil", "i", "ii", "iii", "iv"]).widget
+    w.step(20)
+    return w
+
+
+def test_snapshot(bounded: LDAM, tmp_path: Path) -> None:
+    bounded.save(tmp_path / "x.png")
+    saved = Image.open(tmp_path / "x.png")
+    assert np.array_equal(np.asarray(saved), np.asarray(bounded.snapshot()))
+    sampler = bounded.sampler
+    for neuron in range(2):
+        for chain in range(2):
+            assert holds(saved, expected_levels(sampler.images[neuron, chain, 0]), factor=10)
+        assert holds(saved, expected_levels(sampler.average_images.mean(1)[neuron, 0]), factor=10)
+    bounded.step(2)
+    assert not holds(saved, expected_levels(sampler.images[0, 0, 0]), factor=10)
+
+
+def test_figure(bounded: LDAM, tmp_path: Path) -> None:
+    figure = bounded.figure()
+    pictures = [np.asarray(axis.images[0].get_array()) for axis in figure.axes]
+    images, averages = bounded.sampler.images[:, :, 0], bounded.sampler.average_images.mean(1)[:, 0]
+    wanted = [images[0, 0], images[1, 0], images[0, 1], images[1, 1], averages[0], averages[1]]
+    for picture, image in zip(pictures, wanted, strict=True):
+        assert np.array_equal(picture, expected_levels(image))
+    activation = bounded.sampler.activation.mean(1)
+    for axis, name, value in zip(figure.axes, ["0 nil", "3 iii"], activation, strict=False):
+        assert axis.get_title() == f"{name}\n{float(value):.3g}"
+    caption = figure._supxlabel.get_text()
+    assert caption == figures.caption(20, bounded.params)
+    assert "step size 0.1" in caption
+    figure.savefig(tmp_path / "x.pdf")
+
+
+def test_record_a_paused_widget(bounded: LDAM, tmp_path: Path) -> None:
+    bounded.steps_per_frame = 3
+    bounded.record(0.5, tmp_path / "x.gif")
+    assert bounded.sampler.steps == 20 + 6 * 3
+    assert not bounded.playing
+    gif = Image.open(tmp_path / "x.gif")
+    assert gif.n_frames == 6
+    assert gif.info["duration"] == pytest.approx(1000 / 12, abs=5)
+    gif.seek(5)
+    assert np.array_equal(np.asarray(gif.convert("L")), np.asarray(bounded.snapshot().convert("L")))
+    assert holds(gif, expected_levels(bounded.sampler.images[1, 1, 0]), factor=10)
+
+
+def test_record_a_playing_widget(bounded: LDAM, tmp_path: Path) -> None:
+    bounded.play()
+    begin = time.monotonic()
+    bounded.record(1, tmp_path / "x.gif")
+    assert 0.8 < time.monotonic() - begin < 5
+    assert bounded.playing
+    assert Image.open(tmp_path / "x.gif").n_frames == 12
+
+
+@pytest.mark.usefixtures("hurried")
+def test_record_wakes_a_resting_widget(bounded: LDAM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bounded.play()
+    wait_until(lambda: not loop_threads())
+    monkeypatch.setattr("ldam_widget.loop.LINGER", 60)
+    bounded.record(0.5, tmp_path / "x.gif")
+    assert Image.open(tmp_path / "x.gif").n_frames == 6
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 61, float("nan")])
+def test_record_of_no_length(bounded: LDAM, tmp_path: Path, seconds: float) -> None:
+    with pytest.raises(ValueError, match="seconds"):
+        bounded.record(seconds, tmp_path / "x.gif")
+
+
+# ---- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_close_ends_the_thread_and_frees_the_model(page: Page, w: LDAM) -> None:
+    w.play()
+    wait_until(lambda: len(page.of("frame")) >= 2)
+    page.receive(kind="do", what="record")
+    w.step(2)
+    view = weakref.ref(w.sampler._view)
+    chains = weakref.ref(w.sampler)
+    w.close()
+    assert not loop_threads()
+    gc.collect()
+    assert view() is None
+    assert chains() is None
+    said = len(page.said)
+    w.close()
+    page.receive(kind="hello", view="b")
+    assert len(page.said) == said
+    for use in (lambda: w.sampler, w.play, w.step, lambda: setattr(w, "l2", 1), lambda: setattr(w, "neurons", [1])):
+        with pytest.raises(RuntimeError, match="closed"):
+            use()
+    assert "closed" in repr(w)
+
+
+def test_closed_in_the_middle_of_a_step(open_page: Callable[..., Page]) -> None:
+    """No traceback from the thread (an unhandled one fails the test), and nothing is said any more."""
+
+    def slow(x: torch.Tensor) -> torch.Tensor:
+        inside.set()
+        go.wait(10)
+        return x
+
+    inside, go = threading.Event(), threading.Event()
+    go.set()
+    page = open_page(preprocess=slow)
+    go.clear()
+    inside.clear()
+    page.widget.play()
+    inside.wait(10)
+    page.widget.close()
+    said = len(page.said)
+    go.set()
+    for thread in loop_threads():
+        thread.join()
+    assert len(page.said) == said
+
+
+def test_the_model_comes_back_untouched(page: Page, w: LDAM) -> None:
+    fresh = with_fixed_weights(network).train()
+    page.model.train()
+    w.play()
+    wait_until(lambda: w.sampler.steps > 20)
+    w.close()
+    assert all(module.training for module in page.model.modules())
+    for (name, ours), theirs in zip(page.model.named_parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+        assert ours.grad is None
+        assert ours.requires_grad
+
+
+def global_state() -> dict[str, Any]:
+    new: list[int] = []
+    thread = threading.Thread(target=lambda: new.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    return {
+        "threads": torch.get_num_threads(),
+        "threads of a new thread": new[0],
+        "interop threads": torch.get_num_interop_threads(),
+        "grad": torch.is_grad_enabled(),
+        "inference": torch.is_inference_mode_enabled(),
+        "dtype": torch.get_default_dtype(),
+        "anomaly": torch.is_anomaly_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+        "benchmark": torch.backends.cudnn.benchmark,
+        "mkldnn": torch.backends.mkldnn.enabled,
+        "torch generator": torch.get_rng_state().tolist(),
+        "numpy generator": np.random.get_state()[1].tolist(),  # noqa: NPY002
+        "python generator": random.getstate(),
+    }
+
+
+def test_the_process_is_left_alone(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # so that one would be a change
+    inside: set[int] = set()
+    try:
+        before = global_state()
+        page = open_page(preprocess=lambda x: (inside.add(torch.get_num_threads()), x)[1])
+        inside.clear()
+        page.widget.play()
+        wait_until(lambda: page.widget.sampler.steps > 20)
+        playing = global_state()
+        page.widget.close()
+        assert playing == before
+        assert global_state() == before
+        assert inside == {1}  # the loop itself leaves the processors to others
+    finally:
+        torch.set_num_threads(threads)
