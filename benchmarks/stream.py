@@ -88,10 +88,10 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=install(), args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 1800})
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
             notebook = Notebook(page, server, server.write([CELL, SHOW]))
             notebook.run_all()
-            notebook.widget().wait()
+            notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted
             rows = []
             for _ in range(options.rounds):
                 rows.append((ours(notebook, options.seconds), theirs(notebook, options.seconds)))

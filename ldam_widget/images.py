@@ -94,13 +94,23 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
     )
 
 
-def page(frame: Frame, labels: Sequence[str], image_ndim: int, pixel_range: Range | None, chains: int) -> Image.Image:
-    """A labelled picture: one column a neuron with its activation; rows are chain 1, the average, further chains."""
+def page(
+    frame: Frame,
+    labels: Sequence[str],
+    image_ndim: int,
+    pixel_range: Range | None,
+    chains: int,
+    tile: int = 84,
+) -> Image.Image:
+    """A labelled picture: one column a neuron with its activation; rows are chain 1, the average, further chains.
+
+    Arguments as of `panes` and `grid`; `labels` names the neurons.
+    """
     tiles = panes(frame, image_ndim, pixel_range, chains)
     rows = np.concatenate([tiles.sample[:1], tiles.average, tiles.sample[1:]])
     names = ["sample", "average", *(f"chain {i + 2}" for i in range(chains - 1))]
     heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, frame.activation[:, 0].tolist(), strict=True)]
-    return grid(rows, heads, names)
+    return grid(rows, heads, names, tile)
 
 
 def mosaic(tiles: Levels) -> Levels:
@@ -170,10 +180,16 @@ def save_gif(pages: Iterable[Image.Image], path: str | Path, frames_per_second: 
 
 def gif_bytes(pages: Iterable[Image.Image], frames_per_second: float) -> bytes:
     """Pictures as the bytes of a GIF; see `save_gif`."""
-    converted = [page.convert("L" if _grey(page) else "RGB") for page in pages]
-    if not converted:
+    all_pages = list(pages)
+    if not all_pages:
         raise ValueError("a GIF needs at least one picture")
-    first, *others = converted
+    if all(map(_grey, all_pages)):
+        # 32 greys: noise does not compress, and the eye sees no more of them in a moving picture
+        first, *others = [
+            page.convert("L").point(lambda level: round(level / 255 * 31) * 255 // 31) for page in all_pages
+        ]
+    else:
+        first, *others = [page.convert("RGB") for page in all_pages]
     buffer = io.BytesIO()
     duration = max(20, round(1000 / frames_per_second))
     first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0, optimize=False)

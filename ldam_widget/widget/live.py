@@ -33,7 +33,9 @@ from .kernel import cell_running
 
 _STATIC = Path(__file__).parent.parent / "static"
 _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
+_SETUP_PERIOD = 1.0  # seconds, while no view can be heard
 _RECORDED_PER_SECOND = 12
+_RECORDED_TILE = 56  # pixels: a film of noise grows large
 _LONGEST_RECORDING = 60.0  # seconds
 
 
@@ -49,14 +51,15 @@ class _Live(traitlets.TraitType[Any, Any]):
         super().__init__(default_value=value, help=parameter.help)
 
     def validate(self, obj: Any, value: Any) -> float:
-        if self.name == "step_size" and isinstance(value, PolynomialDecay):
-            obj.sampler.set(step_size=value)
-            return value.at(obj.sampler.steps)
-        number = self._parameter.check(value)
-        if self.name is not None and self.name in obj.sampler.params:
-            # here and not in an observer: a number also replaces a schedule that happens to stand at this number
-            obj.sampler.set(**{self.name: number})
-        return number
+        with obj._changing:  # two threads that set different parameters must not lose either
+            if self.name == "step_size" and isinstance(value, PolynomialDecay):
+                obj.sampler.set(step_size=value)
+                return value.at(obj.sampler.steps)
+            number = self._parameter.check(value)
+            if self.name is not None and self.name in obj.sampler.params:
+                # here and not in an observer: a number also replaces a schedule that happens to stand at this number
+                obj.sampler.set(**{self.name: number})
+            return number
 
 
 class LDAM(anywidget.AnyWidget):
@@ -99,9 +102,9 @@ class LDAM(anywidget.AnyWidget):
         self._fault: dict[str, str] | None = None
         self._will_play = bool(play)
         self._recorder: _Recorder | None = None
-        self._average_due = 0.0
+        self._average_due = self._setup_due = 0.0
         self._echo = {"view": "", "rev": 0}
-        self._changing = threading.Lock()  # messages may arrive on two threads at once
+        self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._quiet = False
         self._context: contextvars.Context | None = None
         self._views: dict[str, float] = {}  # view -> when it was last heard of
@@ -279,7 +282,8 @@ class LDAM(anywidget.AnyWidget):
         if not 0 < seconds <= _LONGEST_RECORDING:
             raise ValueError(f"seconds must be above 0 and at most {_LONGEST_RECORDING:g}; got {seconds!r}")
         wanted = max(1, round(seconds * _RECORDED_PER_SECOND))
-        recorder = _Recorder(self._page, wanted)
+        recorder = _Recorder(self._film_page, wanted)
+        self._loop.pacer.wake(time.monotonic())  # out of a rest
         self._loop.call(lambda: self._loop.observers.append(recorder))
         try:
             while not recorder.full.wait(0.05 if self._loop.playing else 0):
@@ -305,7 +309,10 @@ class LDAM(anywidget.AnyWidget):
             chains=self._rows(),
         )
 
-    def _page(self) -> Image.Image:
+    def _film_page(self) -> Image.Image:
+        return self._page(tile=_RECORDED_TILE)
+
+    def _page(self, tile: int = 84) -> Image.Image:
         sampler = self.sampler
         return images.page(
             sampler.frame(),
@@ -313,6 +320,7 @@ class LDAM(anywidget.AnyWidget):
             len(sampler.input_shape),
             sampler.pixel_range,
             self._rows(),
+            tile,
         )
 
     def _rows(self) -> int:
@@ -369,6 +377,10 @@ class LDAM(anywidget.AnyWidget):
     def _send_frame(self, seq: int) -> int:
         """On the loop: encode and send the present picture; returns its size in bytes."""
         now = time.monotonic()
+        if seq - self._loop.pacer.acknowledged > self._loop.pacer.WINDOW and now >= self._setup_due:
+            # A view may have appeared while a cell keeps the kernel from hearing it; it cannot draw without this.
+            self._setup_due = now + _SETUP_PERIOD
+            self._send_setup()
         still = not self._loop.playing
         with_average = still or now >= self._average_due
         if with_average:
@@ -449,13 +461,15 @@ class LDAM(anywidget.AnyWidget):
             self._echo = {"view": message.view, "rev": message.rev}
             self._quiet = True  # one answer for all of them
             known = {p.name: p for p in self._parameters}
-            for name, value in message.params.items():
-                if name in known:  # a page of another version may know other sliders
-                    try:
-                        setattr(self, name, known[name].check(value))
-                    except (ValueError, TypeError) as error:
-                        self._report(error)
-            self._quiet = False
+            try:
+                for name, value in message.params.items():
+                    if name in known:  # a page of another version may know other sliders
+                        try:
+                            setattr(self, name, known[name].check(value))
+                        except (ValueError, TypeError, OverflowError) as error:
+                            self._report(error)
+            finally:
+                self._quiet = False
             self._send_state()
 
     def _do(self, what: str) -> None:
@@ -501,7 +515,7 @@ class LDAM(anywidget.AnyWidget):
 
     def _start_recording(self) -> None:
         if self._recorder is None:
-            self._recorder = _Recorder(self._page, round(_LONGEST_RECORDING * _RECORDED_PER_SECOND))
+            self._recorder = _Recorder(self._film_page, round(_LONGEST_RECORDING * _RECORDED_PER_SECOND))
             self._loop.observers.append(self._recorder)
         self._send_state()
 

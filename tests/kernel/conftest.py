@@ -7,8 +7,9 @@ import pytest
 from .client import KernelClient, View
 from .environments import VERSIONS
 
-# With subshells where the kernel has them, as JupyterLab sends; and the newest kernel without, as VS Code does.
-ROUTES = [*VERSIONS, "7.4.0 main shell"]
+# Widget messages go to a subshell where the kernel has them, as JupyterLab ≥ 4.4 sends them; tests of busy kernels ask
+# for this one as well, where they go to the main thread in a new kernel, as from VS Code.
+MAIN_SHELL = "7.4.0 main shell"
 
 PRELUDE = """
 import asyncio, hashlib, threading, time
@@ -34,7 +35,7 @@ def start(route: str) -> KernelClient:
     return client
 
 
-@pytest.fixture(scope="session", params=ROUTES)
+@pytest.fixture(scope="session", params=[*VERSIONS])
 def shared(request: pytest.FixtureRequest) -> Iterator[KernelClient]:
     client = start(request.param)
     yield client

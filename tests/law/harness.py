@@ -58,7 +58,7 @@ def algorithm1(beta: float, gamma: float, sigma: float, temperature: float) -> L
 LAWS = {
     "Algorithm1, much momentum": algorithm1(beta=0.1, gamma=0.9, sigma=1.0, temperature=0.1),
     "Algorithm1, no momentum": algorithm1(beta=0.1, gamma=0.0, sigma=0.5, temperature=4.0),
-    "Algorithm1, default noise and momentum": algorithm1(beta=0.1, gamma=0.5, sigma=0.03, temperature=1.0),
+    "Algorithm1, little noise": algorithm1(beta=0.1, gamma=0.5, sigma=0.03, temperature=1.0),
     "Algorithm1, near the limit of stability": algorithm1(beta=4.0, gamma=0.5, sigma=2.0, temperature=0.3),
 }
 

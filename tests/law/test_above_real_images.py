@@ -16,7 +16,7 @@ from ..conftest import SEED_OF_THE_DAY
 
 @pytest.mark.realdata
 def test_averages_reach_above_every_real_image(data_folder: Path) -> None:
-    """Ten neurons, 1,000 steps of plain gradients within the pixel range of the data, no prior at all.
+    """Ten neurons, 1,000 steps of plain gradients with default parameters, no prior but the pixel range of the data.
 
     The logit of the averaged image, mean of two chains, against the highest of the 10,000 test images. Measured on the
     shipped network: 1.3 to 1.9 times the highest. The start, which is noise, is the control.

@@ -11,7 +11,7 @@ import ldam_widget as ldam
 from ldam_widget.kernels import Algorithm1
 from ldam_widget.noise import ChainNoise
 
-from ..conftest import SEED_OF_THE_DAY
+from ..conftest import SEED_OF_THE_DAY, with_fixed_weights
 from .harness import CHAINS, CURVATURE, DIMENSIONS, LAWS, Departure, Law, direction, gaussian, last_states
 
 each_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
@@ -31,7 +31,7 @@ def test_last_states_have_mean_and_variance_of_the_closed_form(law: Law) -> None
 @each_law
 def test_the_sampler_has_the_closed_form_on_a_real_linear_layer(law: Law) -> None:
     """As above with two neurons at once, 64 chains and 400 pixels each. False alarm: 5e-6 a neuron."""
-    model = nn.Linear(400, 2)
+    model = with_fixed_weights(lambda: nn.Linear(400, 2), SEED_OF_THE_DAY)
     s = ldam.Sampler(
         model,
         neurons=range(2),
@@ -59,7 +59,7 @@ def test_reported_temperature_is_the_closed_form_to_first_order(law: Law) -> Non
 
 
 def test_the_sampler_reports_the_temperature_it_has_now() -> None:
-    model, kernel = nn.Linear(4, 1), Algorithm1(0.2, 0.5, 0.75, normalize="none")
+    model, kernel = with_fixed_weights(lambda: nn.Linear(4, 1)), Algorithm1(0.2, 0.5, 0.75, normalize="none")
     s = ldam.Sampler(model, input_shape=(4,), kernel=kernel, temperature=3.0)
     assert s.temperature_in_truth == pytest.approx(3 * 0.2 * 0.25 / (2 * 0.25))
     assert s.diagnostics()["temperature"] == {"asked": 3.0, "closed_form": s.temperature_in_truth}

@@ -54,7 +54,7 @@ def cosines(averages: Tensor, filters: Tensor) -> Tensor:
 def test_plain_gradients_show_every_filter_of_a_trained_network_in_size_too(lenet: Any) -> None:
     """Mean w/λ; noise of T_eff = 9e-5 leaves a cosine of .9999, so that .99 has no false alarms to speak of."""
     filters = lenet.conv1.weight.detach()[:, 0]
-    averages = averaged_images(lenet, Algorithm1(normalize="none"), l2=0.5, steps=600)
+    averages = averaged_images(lenet, Algorithm1(0.1, 0.03, 0.5, normalize="none"), l2=0.5, steps=600)
     print("cosines", cosines(averages, filters).tolist())
     assert bool((cosines(averages, filters) > 0.99).all())
     sizes = inside(averages).norm(dim=1) / filters.flatten(1).norm(dim=1)
@@ -73,7 +73,7 @@ def test_the_bias_and_a_linear_preprocess_change_nothing_of_the_direction(lenet:
         neurons=range(6),
         input_shape=(1, 28, 28),
         preprocess=ldam.demo.mnist("final").settings["preprocess"],
-        kernel=Algorithm1(normalize="none"),
+        kernel=Algorithm1(0.1, 0.03, 0.5, normalize="none"),
         regularizers=[ldam.L2(0.5)],
         average=ldam.Window(200),
     )
@@ -87,7 +87,7 @@ def test_unit_gradients_show_every_filter_in_direction_and_never_in_size(lenet: 
     """∇f/‖∇f‖ keeps the direction of w and forgets its length, and λ∇R/‖∇R‖ is a constant pull: the length of the
     average says nothing of the filter's. λ > 1, since below the pull cannot hold an unbounded image."""
     filters = lenet.conv1.weight.detach()[:, 0]
-    averages = averaged_images(lenet, Algorithm1(noise=0.1, normalize="unit"), l2=1.5, steps=1200)
+    averages = averaged_images(lenet, Algorithm1(0.1, 0.1, 0.5, normalize="unit"), l2=1.5, steps=1200)
     print("cosines", cosines(averages, filters).tolist())
     assert bool((cosines(averages, filters) > 0.99).all())
     lengths = inside(averages).norm(dim=1)
@@ -101,7 +101,7 @@ def test_rms_gradients_show_the_sign_of_the_filter(lenet: Any) -> None:
     gradient w_i becomes w_i/|w_i|: the sign of the filter, whose cosine with the filter is ‖w‖₁/(5‖w‖₂), .78 to .87
     here. The paper's check cannot succeed with the program that the paper was made with."""
     filters = lenet.conv1.weight.detach()[:, 0]
-    averages = averaged_images(lenet, Algorithm1(normalize="rms"), l2=0.5, steps=600)
+    averages = averaged_images(lenet, Algorithm1(0.1, 0.03, 0.5, normalize="rms"), l2=0.5, steps=600)
     with_filter, with_sign = cosines(averages, filters), cosines(averages, filters.sign())
     print("with filter", with_filter.tolist(), "with sign", with_sign.tolist())
     assert bool((with_sign > 0.99).all())

@@ -1,0 +1,168 @@
+"""The command line, run as a user runs it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from ldam_widget.cli import app
+
+from .demo.toy_mnist import toy_digits, write_split
+
+MODEL = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
+broken = 7
+"""
+
+
+def ldam(*arguments: object, folder: Path, ok: bool = True) -> str:
+    """Run `ldam …`; returns what it printed on both channels."""
+    result = subprocess.run(
+        [sys.executable, "-m", "ldam_widget", *map(str, arguments)],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode == 0) == ok, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    return result.stdout + result.stderr
+
+
+def test_same_seed_same_bytes(tmp_path: Path) -> None:
+    ask = ("sample", "--model", "mnist", "--layer", "fc3", "--neurons", "0-9", "--steps", "30", "-p", "l2=0.4")
+    for name, seed in (("a.png", 0), ("b.png", 0), ("c.png", 1)):
+        ldam(*ask, "--seed", seed, "-o", name, folder=tmp_path)
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+    with Image.open(tmp_path / "a.png") as picture:
+        assert picture.width > 10 * 28
+
+
+def test_gif_and_npz(tmp_path: Path) -> None:
+    ask = ("sample", "--neurons", "3,8", "--chains", "2", "--steps", "40", "--seed", "5")
+    ldam(*ask, "-o", "run.gif", folder=tmp_path)
+    with Image.open(tmp_path / "run.gif") as film:
+        assert film.n_frames == 20
+    ldam(*ask, "-o", "run.npz", folder=tmp_path)
+    with np.load(tmp_path / "run.npz") as samples:
+        assert samples["images"].shape == samples["average_images"].shape == (2, 2, 1, 28, 28)
+        assert int(samples["steps"]) == 40
+        assert list(samples["neurons"]) == ["3 three", "8 eight"]
+        assert 0 <= samples["images"].min() < samples["images"].max() <= 1
+
+
+def test_own_model_with_weights(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    weight = torch.zeros(5, 48)
+    weight[2] = 1.0  # unit 2 likes bright pixels and nothing else
+    save_file({"1.weight": weight, "1.bias": torch.zeros(5)}, tmp_path / "w.safetensors")
+    torch.save({"1.weight": weight, "1.bias": torch.zeros(5)}, tmp_path / "w.pt")
+    ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,4,4", "--pixel-range", "0,1", "--neurons", "2")
+    for weights in ("w.safetensors", "w.pt"):
+        ldam(*ask, "--weights", weights, "--steps", "300", "-o", "x.npz", folder=tmp_path)
+        with np.load(tmp_path / "x.npz") as samples:
+            assert samples["images"].mean() > 0.9
+    text = ldam("layers", "--model", "mine:make", "--input-shape", "3,4,4", folder=tmp_path)
+    assert re.search(r"1\s+Linear\s+5\s+5", text)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-o", "x.bmp"), [".png", ".gif", ".npz"]),
+        (("-o", "no/x.png"), ["no folder"]),
+        (("-o", "x.png", "--layer", "fc9"), ["fc9", "fc3"]),
+        (("-o", "x.png", "--neurons", "0-12"), ["neuron 10", "0 to 9"]),
+        (("-o", "x.png", "-p", "temprature=2"), ["temprature", "temperature"]),
+        (("-o", "x.png", "-p", "momentum=2"), ["momentum", "0.99"]),
+        (("-o", "x.png", "-p", "momentum"), ["name=number"]),
+        (("-o", "x.png", "--model", "mnist:best"), ["best", "averaged"]),
+        (("-o", "x.png", "--model", "mine.py:make"), ["--input-shape"]),
+        (("-o", "x.png", "--model", "mine.py:broken", "--input-shape", "3,4,4"), ["mine.py:broken"]),
+        (("-o", "x.png", "--weights", "none.safetensors"), ["none.safetensors"]),
+        (("-o", "x.png", "--normalize", "l2"), ["normalize", "unit"]),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: list[str]
+) -> None:
+    (tmp_path / "mine.py").write_text(MODEL)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["sample", "--steps", "2", *arguments])  # in this process: many, and quick
+    assert result.exit_code == 2
+    assert isinstance(result.exception, SystemExit)
+    for word in words:
+        assert word in result.output
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_weights_that_hold_code_are_not_loaded(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"conv1.weight": Hostile()}, tmp_path / "w.pt")
+    text = ldam("sample", "--weights", "w.pt", "-o", "x.png", folder=tmp_path, ok=False)
+    assert "w.pt" in text
+    assert not (tmp_path / "owned").exists()
+
+
+def test_train_then_sample(tmp_path: Path) -> None:
+    for split, count in (("train", 300), ("test", 50)):
+        write_split(tmp_path / "data", split, *toy_digits(count, seed=count))
+    text = ldam("train", "lenet5", "--data", "data", "--epochs", "1", "--out", "out", folder=tmp_path)
+    assert "final" in text
+    ldam("sample", "--weights", "out/lenet5_final.safetensors", "--steps", "4", "-o", "x.png", folder=tmp_path)
+
+
+def test_train_without_data_says_what_to_do(tmp_path: Path) -> None:
+    assert "--download" in ldam("train", "lenet5", "--data", "nowhere", folder=tmp_path, ok=False)
+
+
+@pytest.mark.kernel
+def test_demo_serves_the_quick_start(tmp_path: Path) -> None:
+    """The address is printed, answers, and the notebooks are there."""
+    import urllib.request
+
+    log = (tmp_path / "log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ldam_widget", "demo", "--no-browser", "--port", "0"],
+        cwd=tmp_path,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=os.environ | {"JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_CONFIG_DIR": str(tmp_path)},
+    )
+    try:
+        address = None
+        deadline = time.monotonic() + 90
+        while address is None and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.3)
+            text = (tmp_path / "log").read_text()
+            address = re.search(r"http://127\.0\.0\.1:\d+/lab/tree/quickstart\.ipynb\?token=\w+", text)
+        assert address, (tmp_path / "log").read_text()
+        with urllib.request.urlopen(address[0]) as page:
+            assert page.status == 200
+        assert (tmp_path / "ldam-demo" / "quickstart.ipynb").exists()
+        assert (tmp_path / "ldam-demo" / "tweak_inline.ipynb").exists()
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(20)
+        log.close()
