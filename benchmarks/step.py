@@ -61,7 +61,12 @@ def ours(normalize: str) -> Run:
         steps_per_frame=1,
         **demo.settings,
     )
-    return lambda: [None for _ in sampler.frames(STEPS)] and None
+
+    def run() -> None:
+        for _ in sampler.frames(STEPS):
+            pass
+
+    return run
 
 
 def lucent(model: torch.nn.Module) -> Run | None:
@@ -74,8 +79,8 @@ def lucent(model: torch.nn.Module) -> Run | None:
 
     def run() -> None:
         render.render_vis(
-            model, wanted, lambda: param.image(28, channels=1, batch=10, fft=False, decorrelate=False), preprocess=False,
-            fixed_image_size=28, thresholds=(STEPS,), show_image=False, transforms=[], progress=False,
+            model, wanted, lambda: param.image(28, channels=1, batch=10, fft=False, decorrelate=False),
+            preprocess=False, fixed_image_size=28, thresholds=(STEPS,), show_image=False, transforms=[], progress=False,
         )  # fmt: skip
 
     return run

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import numpy as np
 import torch
 import typer
+from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
@@ -117,7 +118,7 @@ def sample(
     torch.set_num_threads(1)
     try:
         with _readable_errors():
-            kernel = kernels.Algorithm1(normalize=normalize)  # type: ignore[arg-type]  (checked there)
+            kernel = kernels.Algorithm1(normalize=normalize)  # type: ignore[arg-type]  # checked there
             sampler = Sampler(
                 network, neurons=_neurons(neurons), kernel=kernel, chains=chains, seed=seed, device=device, **settings
             )
@@ -147,10 +148,10 @@ def train_lenet5(
 def _write(sampler: Sampler, steps: int, output: Path) -> None:
     labels, ndim = [n.label for n in sampler.neurons], len(sampler.input_shape)
 
-    def page() -> Any:
+    def page() -> Image.Image:
         return images.page(sampler.frame(), labels, ndim, sampler.pixel_range, sampler.chains)
 
-    pages = []
+    pages: list[Image.Image] = []
     wanted = 100  # pictures in a GIF at most
     with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
         for frame in sampler.frames(steps):
@@ -163,16 +164,16 @@ def _write(sampler: Sampler, steps: int, output: Path) -> None:
         page().save(output)
     else:
         frame = sampler.frame()
-        np.savez(
-            output,
-            images=frame.images.cpu().numpy(),
-            average_images=frame.average_images.cpu().numpy(),
-            activation=frame.activation.cpu().numpy(),
-            neurons=np.array(labels),
-            layer=np.array(sampler.layer),
-            steps=np.array(frame.steps),
+        arrays: dict[str, Any] = {
+            "images": frame.images.cpu().numpy(),
+            "average_images": frame.average_images.cpu().numpy(),
+            "activation": frame.activation.cpu().numpy(),
+            "neurons": np.array(labels),
+            "layer": np.array(sampler.layer),
+            "steps": np.array(frame.steps),
             **{f"param_{name}": np.array(value) for name, value in frame.params.items()},
-        )
+        }
+        np.savez(output, **arrays)
     typer.echo(f"{output}: {len(labels)} neurons of {sampler.layer}, {sampler.steps} steps")
 
 
@@ -181,7 +182,8 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
     if name == "mnist" or name.startswith("mnist:"):
         with _readable_errors():
             shipped = demos.mnist(name.partition(":")[2] or "final")
-        network, settings = shipped.model, dict(shipped.settings)
+        network: nn.Module = shipped.model
+        settings = dict(shipped.settings)
     else:
         network, settings = _import(name), {}
         if input_shape is None:

@@ -195,19 +195,19 @@ class Neurons:
         if len(set(keys)) < len(keys):
             raise ValueError(f"neurons must differ from each other; got {', '.join(keys)}")
         self._seed, self._index = self._readout(chains)
+        self._is_last = self._ends_the_model()
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> activation (chain,) and its gradient with respect to x."""
-        # inference_mode(False): the caller may stand inside torch.no_grad or inference_mode
-        with torch.inference_mode(False), torch.enable_grad():
+        if torch.is_inference_mode_enabled():  # of the caller's; nothing made in it could have a gradient
+            with torch.inference_mode(False):
+                return self.evaluate(x)
+        with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             output = self._forward(x)
             (grad,) = torch.autograd.grad(output, x, self._seed)
-            output = output.detach()
-        if self._index is not None:
-            value = output.flatten(1).gather(1, self._index).squeeze(1)
-        else:
-            value = (output * self._seed).flatten(1).sum(1)
+        output = output.detach()
+        value = output.take(self._index) if self._index is not None else (output * self._seed).flatten(1).sum(1)
         return value.float(), grad
 
     def unit(self, key: str) -> Neuron:
@@ -216,6 +216,8 @@ class Neurons:
 
     def _forward(self, x: Tensor) -> Tensor:
         inputs = self._preprocess(x) if self._preprocess is not None else x
+        if self._is_last:
+            return self._view(inputs.to(self._dtype))  # type: ignore[no-any-return]
         handle = self._module.register_forward_hook(_stop)
         try:
             self._view(inputs.to(self._dtype))
@@ -224,6 +226,20 @@ class Neurons:
         finally:
             handle.remove()
         raise RuntimeError(f"layer {self.layer!r} was not run by this forward pass")
+
+    def _ends_the_model(self) -> bool:
+        """Is the layer's output what the model returns? Then the forward pass need not be stopped."""
+        made: list[Any] = []
+        handle = self._module.register_forward_hook(lambda _module, _inputs, output: made.append(output))
+        try:
+            with torch.no_grad():
+                x = torch.zeros(1, *self._shape, device=_device(self._view))
+                returned = run(self._view, x, self._preprocess, self._shape)
+        except ValueError:
+            return False  # something fails behind the layer, where sampling never goes
+        finally:
+            handle.remove()
+        return len(made) == 1 and returned is made[0]
 
     def _choose_layer(self, layer: str | None, notes: Notes) -> str:
         table = self.layers
@@ -374,8 +390,10 @@ class Neurons:
             else:
                 row.copy_(neuron.readout)
         single = all(isinstance(neuron.readout, tuple) for neuron in self.neurons)
-        index = seed.flatten(1).argmax(1, keepdim=True).repeat_interleave(chains, 0).to(device) if single else None
-        return seed.repeat_interleave(chains, 0).to(device, self._dtype), index
+        seed = seed.repeat_interleave(chains, 0)
+        rows = seed.flatten(1)
+        index = rows.argmax(1) + rows.shape[1] * torch.arange(len(rows)) if single else None  # into the whole batch
+        return seed.to(device, self._dtype), None if index is None else index.to(device)
 
 
 def _centre(spatial: tuple[int, ...]) -> int:

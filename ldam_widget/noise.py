@@ -53,7 +53,7 @@ class ChainNoise:
         """Standard normal numbers of the next step, (chain, *shape); a view that later calls leave alone."""
         if self._next == self._block:
             self._fill()
-        numbers = self._buffer[:, self._next]
+        numbers = self._buffer[self._next]
         self._next += 1
         return numbers
 
@@ -75,7 +75,8 @@ class ChainNoise:
     def _fill(self) -> None:
         self._before = [generator.get_state() for generator in self._generators]
         # a fresh tensor each time: a state may still hold a view of the last block
-        self._buffer = self._draw((len(self._generators), self._block, *self.shape))
+        drawn = self._draw((len(self._generators), self._block, *self.shape))
+        self._buffer = drawn.transpose(0, 1).contiguous()  # each step's numbers in one piece
         self._next = 0
 
     def _draw(self, shape: tuple[int, ...]) -> Tensor:

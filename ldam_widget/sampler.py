@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
@@ -377,8 +378,10 @@ class Sampler:
 
     def _require_finite(self, state: State, neurons: Neurons) -> None:
         activation = state.evaluation.values[NEURON].view(len(neurons.neurons), self.chains)
-        bad = ~activation.isfinite()
-        if bool(bad.any()):
+        if not math.isfinite(float(activation.sum())):  # of one that is NaN or infinite, the sum is too
+            bad = ~activation.isfinite()
+            if not bool(bad.any()):
+                return  # finite numbers whose sum overflows
             n, c = (int(i) for i in bad.nonzero()[0])
             label, value = neurons.neurons[n].label, float(activation[n, c])
             raise SamplingError(
@@ -411,6 +414,7 @@ class Sampler:
             self._params.get("temperature", 1.0),
             self.pixel_range,
             frozenset({NEURON, *(r.name for r in self._regularizers if r.learned)}),
+            self.kernel.needs_energy,
         )
 
     def _if_known(self, temperature: float) -> dict[str, float]:

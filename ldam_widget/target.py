@@ -22,6 +22,7 @@ class Target:
         weights: name -> λ; a term of weight 0 is not evaluated.
         temperature: T ≥ 0, in units of the activation.
         bounds: (lo, hi) of a pixel, None for unbounded.
+        energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
     """
 
@@ -30,6 +31,7 @@ class Target:
     temperature: float = 1.0
     bounds: tuple[float, float] | None = None
     learned: frozenset[str] = frozenset({NEURON})
+    energy_needed: bool = True
 
     def evaluate(self, x: Tensor) -> Evaluation:
         """Unweighted value (chain,) and gradient (like x) of every term of non-zero weight."""
@@ -42,7 +44,12 @@ class Target:
             return evaluation
         values, grads = dict(evaluation.values), dict(evaluation.grads)
         for name in missing:
-            values[name], grads[name] = self.terms[name].evaluate(x)
+            term = self.terms[name]
+            gradient = None if self.energy_needed else getattr(term, "gradient", None)
+            if gradient is None:
+                values[name], grads[name] = term.evaluate(x)
+            else:
+                grads[name] = gradient(x)
         return Evaluation(values, grads)
 
     def energy(self, evaluation: Evaluation) -> Tensor:

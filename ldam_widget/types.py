@@ -61,7 +61,10 @@ class Noise(Protocol):
 
 
 class Term(Protocol):
-    """One scalar a chain and its gradient."""
+    """One scalar a chain and its gradient.
+
+    A term whose gradient costs less without its value may also have `gradient(x)`; kernels that need no energy use it.
+    """
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> value (chain,), gradient like x."""
@@ -84,6 +87,7 @@ class Kernel(Protocol):
 
     name: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
+    needs_energy: ClassVar[bool]  # of all terms, for acceptance; else only their gradients are computed
 
     def init(self, x: Tensor, target: Target) -> State: ...
 

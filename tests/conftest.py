@@ -44,6 +44,13 @@ def with_fixed_weights(build: Callable[[], nn.Module], seed: int = 1) -> nn.Modu
         return build().eval()
 
 
+@pytest.fixture(autouse=True)
+def on_the_cpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler takes a CUDA device if there is one; tests compare with tensors of the CPU, unless marked `cuda`."""
+    if "cuda" not in request.keywords:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
 @pytest.fixture
 def tiny_cnn() -> nn.Module:
     return with_fixed_weights(TinyCnn)

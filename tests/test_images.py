@@ -154,7 +154,7 @@ def test_page_shows_all_tiles_and_labels(shape: tuple[int, ...]) -> None:
     assert page.mode == "RGB"
     assert page.width > plain.width  # row labels
     assert page.height > plain.height  # headings
-    assert len(set(page.getdata() if not hasattr(page, "get_flattened_data") else page.get_flattened_data())) > 10
+    assert len(np.unique(np.asarray(page))) > 10
 
 
 @pytest.mark.parametrize("size", [(1, 1), (28, 28), (300, 200)], ids=str)
@@ -194,8 +194,10 @@ def test_jpeg_is_close_and_closer_with_quality(channels: int) -> None:
     assert errors[1] < 3
 
 
-def test_grey_gif_is_lossless(tmp_path: Path) -> None:
+def test_grey_gif_keeps_32_greys(tmp_path: Path) -> None:
+    """Black and white exactly, all others to half a step of 255/31, rounded down."""
     pictures = [some_picture(1, seed) for seed in range(3)]
+    pictures[0][0, :2, 0] = 0, 255
     images.save_gif([images.to_image(p) for p in pictures], tmp_path / "x.gif", 12)
     with Image.open(tmp_path / "x.gif") as read:
         assert read.format == "GIF"
@@ -204,13 +206,16 @@ def test_grey_gif_is_lossless(tmp_path: Path) -> None:
         for k, picture in enumerate(pictures):
             read.seek(k)
             assert read.info["duration"] == 80  # 1000/12 ms, in the format's hundredths of a second
-            np.testing.assert_array_equal(np.asarray(read.convert("L")), picture[..., 0])
+            got = np.asarray(read.convert("L")).astype(int)
+            assert np.abs(got - picture[..., 0]).max() <= 5
+            assert k > 0 or got[0, :2].tolist() == [0, 255]
 
 
-def test_grey_pages_in_rgb_are_kept_lossless_too() -> None:
-    grey = some_picture(1).repeat(3, axis=2)
-    with Image.open(io.BytesIO(images.gif_bytes([images.to_image(grey)], 12))) as read:
-        np.testing.assert_array_equal(np.asarray(read.convert("RGB")), grey)
+def test_grey_pages_in_rgb_make_the_same_gif() -> None:
+    grey = some_picture(1)
+    assert images.gif_bytes([images.to_image(grey)], 12) == images.gif_bytes(
+        [images.to_image(grey.repeat(3, axis=2))], 12
+    )
 
 
 def test_colour_gif_is_close() -> None:

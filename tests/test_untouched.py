@@ -199,6 +199,17 @@ def test_weights_are_shared_and_not_copied(linear: nn.Module) -> None:
     assert shared == own
 
 
+def test_changed_buffers_are_seen_at_once() -> None:
+    """Running statistics move while the user's model trains."""
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)))
+    s = ldam.Sampler(model, input_shape=(6,))
+    s.step(2)
+    model[1].running_mean.add_(5)
+    frame = s.step(2)
+    activation = model(frame.images[:, 0]).detach().diagonal()
+    torch.testing.assert_close(frame.activation[:, 0], activation)
+
+
 def in_place(model: nn.Module) -> None:
     with torch.no_grad():
         model.weight.mul_(-2)

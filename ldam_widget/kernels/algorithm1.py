@@ -68,6 +68,7 @@ class Algorithm1:
     burst: int = 1
 
     name: ClassVar[str] = "Algorithm 1"
+    needs_energy: ClassVar[bool] = False
     parameters: ClassVar[tuple[Parameter, ...]] = (_STEP_SIZE, _TEMPERATURE, _NOISE, _MOMENTUM)
 
     def __post_init__(self) -> None:
@@ -87,14 +88,15 @@ class Algorithm1:
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         x, evaluation, t, (velocity, squares) = state
-        gradient, squares = self._gradient(target.complete(evaluation, x), target, squares)
+        beta = self.beta(t)
         sigma = self.noise * math.sqrt(target.temperature) / (1 + (t % self.burst) ** 2)
-        # drawn even if sigma is 0: the noise of a step depends on (seed, chain, step) alone
-        gradient = torch.add(gradient, noise.normal(), alpha=sigma)
-        velocity = torch.add(gradient * self.beta(t), velocity, alpha=self.momentum)
+        # v' = γ v + β g, added up in one new tensor: on a small network every further operation is felt.
+        # The noise is drawn even if sigma is 0: that of a step depends on (seed, chain, step) alone.
+        velocity = torch.mul(velocity, self.momentum).add_(noise.normal(), alpha=beta * sigma)
+        squares = self._add_gradients(velocity, beta, target.complete(evaluation, x), target, squares)
         x = x + velocity
         if target.bounds is not None:
-            x = x.clamp_(*target.bounds)
+            x.clamp_(*target.bounds)
         return State(x, target.evaluate(x), t + 1, (velocity, squares)), Info()
 
     def beta(self, step: int) -> float:
@@ -113,10 +115,10 @@ class Algorithm1:
             return f"as printed, plain gradients: runs at T = {hidden:.3g}"
         return f"heuristic ({self.normalize}-normalised gradients): no known law"
 
-    def _gradient(
-        self, evaluation: Evaluation, target: Target, squares: dict[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        total: Tensor | None = None
+    def _add_gradients(
+        self, velocity: Tensor, beta: float, evaluation: Evaluation, target: Target, squares: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Add β times every term's gradient, normalised and weighted, to the velocity; returns the new squares."""
         updated = {}
         for name, grad in evaluation.grads.items():
             weight = target.weights[name]
@@ -125,15 +127,12 @@ class Algorithm1:
             if weight == 0:
                 continue
             if self.normalize == "unit":
-                norm = grad.flatten(1).norm(dim=1).clamp_min(1e-20)  # a gradient that is exactly 0 stays 0
-                grad = grad * (weight / norm).view(-1, *[1] * (grad.ndim - 1))
+                norm = torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), keepdim=True)
+                velocity.addcdiv_(grad, norm.clamp_min_(1e-20), value=beta * weight)  # a gradient of 0 stays 0
             elif self.normalize == "rms" and name in target.learned:
-                last = squares[name] * _RMS_DECAY if name in squares else 0.0
-                updated[name] = last + (1 - _RMS_DECAY) * grad.square()
-                grad = weight * grad / (updated[name] + _RMS_EPSILON).sqrt()
-            elif weight != 1:
-                grad = weight * grad
-            total = grad if total is None else total + grad
-        if total is None:  # every weight is 0: nothing pulls, the noise alone moves the picture
-            total = torch.zeros_like(next(iter(evaluation.grads.values())))
-        return total, updated
+                last = squares[name] * _RMS_DECAY if name in squares else torch.zeros_like(grad)
+                updated[name] = last.addcmul_(grad, grad, value=1 - _RMS_DECAY)
+                velocity.addcdiv_(grad, (last + _RMS_EPSILON).sqrt_(), value=beta * weight)
+            else:
+                velocity.add_(grad, alpha=beta * weight)
+        return updated

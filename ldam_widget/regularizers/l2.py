@@ -38,4 +38,8 @@ class L2:
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> −½‖x‖² (chain,), −x."""
-        return x.flatten(1).square().sum(1) * -0.5, -x
+        return x.flatten(1).square().sum(1) * -0.5, self.gradient(x)
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """x -> −x, without the value."""
+        return -x

@@ -109,7 +109,7 @@ class Notebook:
         """Run code in the kernel, beside the cells; returns what it printed, raises with what it raised."""
         result: dict[str, str] = self.page.evaluate(
             """async code => {
-              const kernel = %s;
+              const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
               let text = "", error = "";
               const future = kernel.requestExecute({code, store_history: false});
               future.onIOPub = message => {
@@ -118,8 +118,7 @@ class Notebook:
               };
               await future.done;
               return {text, error};
-            }"""
-            % _KERNEL,
+            }""",
             code,
         )
         if result["error"]:

@@ -64,7 +64,7 @@ def test_picture_moves_while_playing_and_stands_still_when_paused(notebook: Note
     assert widget.pixels_change()
 
 
-@pytest.mark.parametrize("name, attribute", [("step size", "step_size"), ("L2", "l2")])
+@pytest.mark.parametrize(("name", "attribute"), [("step size", "step_size"), ("L2", "l2")])
 def test_slider_by_mouse_and_by_keyboard_changes_attribute_and_picture(
     notebook: Notebook, name: str, attribute: str
 ) -> None:
