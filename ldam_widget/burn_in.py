@@ -14,14 +14,14 @@ from torch import Tensor
 class BurnIn:
     """The paper's rule made precise: the activation has passed a threshold and is stable.
 
-    A chain has burned in once the mean activation of its last `window` pictures exceeds `threshold` and differs from
+    A chain has burned in once the mean activation of its last `window` pictures reaches `threshold` and differs from
     the mean of the `window` pictures before by at most `tolerance` standard deviations within the windows. A straight
     trend gives √12 ≈ 3.5 there, whatever its slope; a stationary chain with autocorrelation time τ gives about
     √(2τ/window). Once burned in, a chain stays so until the sampler restarts or changes its target.
 
     Args:
         window: pictures, ≥ 2.
-        threshold: activation to pass; None is the chain's own activation at x0.
+        threshold: activation to reach; None asks for stability alone, since a chain may start above its own law.
         tolerance: > 0, in standard deviations.
 
     Raises:
@@ -54,7 +54,7 @@ class BurnInMeter:
         self.rule = rule
         self.done = torch.zeros_like(activation, dtype=torch.bool)  # (N, C); replaced, never changed in place
         self.step: int | None = None  # at which the last chain burned in
-        self._threshold = activation if rule.threshold is None else torch.full_like(activation, rule.threshold)
+        self._threshold = -math.inf if rule.threshold is None else rule.threshold
         self._recent = activation.new_zeros((2 * rule.window, *activation.shape))
         self._seen = 0
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .averages import EMA, Average
 from .burn_in import BurnIn
 from .diagnostics import History, mixing
@@ -19,7 +20,6 @@ from .models import Notes, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
 from .noise import ChainNoise
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
-from .regularizers import L2
 from .schedules import PolynomialDecay
 from .target import NEURON, Target
 from .types import Frame, Kernel, Regularizer, State
@@ -81,14 +81,14 @@ class Sampler:
     ) -> None:
         self.notes = Notes()
         self.input_shape = check_shape(input_shape)
-        self.pixel_range = _check_range(pixel_range)
-        self.chains = _check_count("chains", chains)
-        self.seed = _check_seed(seed)
-        self.class_names = _check_names(class_names)
-        self.average = _check_average(average)
-        self.kernel: Kernel = _check_kernel(Algorithm1() if kernel is None else kernel)
-        self.burn_in = _check_burn_in(burn_in)
-        self._regularizers = _check_regularizers(regularizers)
+        self.pixel_range = checks.pixel_range(pixel_range)
+        self.chains = checks.count("chains", chains)
+        self.seed = checks.seed(seed)
+        self.class_names = checks.class_names(class_names)
+        self.average = checks.average(average)
+        self.kernel: Kernel = checks.kernel(Algorithm1() if kernel is None else kernel)
+        self.burn_in = checks.burn_in(burn_in)
+        self._regularizers = checks.regularizers(regularizers)
         if preprocess is not None and not callable(preprocess):
             raise TypeError(f"preprocess must be a function of a batch of images, or None; got {preprocess!r}")
         self._preprocess = preprocess
@@ -164,7 +164,7 @@ class Sampler:
         Raises:
             SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
-        self._start(self._neurons, self.seed if seed is None else _check_seed(seed))
+        self._start(self._neurons, self.seed if seed is None else checks.seed(seed))
 
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
@@ -226,7 +226,7 @@ class Sampler:
             SamplingError: an activation became NaN or infinite; the chains are back where they were before.
             ValueError: n is no positive integer.
         """
-        n = _check_count("n", n)
+        n = checks.count("n", n)
         remaining = n
         while remaining:
             chunk = min(remaining, max(1, int(self._params["steps_per_frame"]) - self._phase))
@@ -240,7 +240,7 @@ class Sampler:
 
     def frames(self, steps: int | None = None) -> Iterator[Frame]:
         """A picture every `steps_per_frame` steps, `steps` steps in all (None: for ever)."""
-        remaining = _check_count("steps", steps) if steps is not None else None
+        remaining = checks.count("steps", steps) if steps is not None else None
         while remaining is None or remaining > 0:
             chunk = int(self._params["steps_per_frame"])
             if remaining is not None:
@@ -321,12 +321,12 @@ class Sampler:
         draws, steps = self._history.draws(), self._history.steps()
         start = self.burn_in_step
         if start is not None:
-            draws = draws[steps >= start]
+            draws, steps = draws[steps >= start], steps[steps >= start]
         result: dict[str, Any] = {
             "temperature": {"asked": self._params.get("temperature"), "closed_form": self.temperature_in_truth},
             "acceptance": None if self._acceptance is None else self._acceptance.tolist(),
         }
-        spacing = self._history.spacing * self._params["steps_per_frame"]
+        spacing = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else math.nan  # steps between two draws
         for name, value in mixing(draws).items():
             result[name] = (value * spacing if name == "autocorrelation_time" else value).tolist()
         return result
@@ -428,75 +428,3 @@ class Sampler:
 
 def _fields(kernel: Any) -> dict[str, Any]:
     return {field.name: getattr(kernel, field.name) for field in fields(kernel)}
-
-
-def _check_range(pixel_range: Any) -> tuple[float, float] | None:
-    if pixel_range is None:
-        return None
-    try:
-        low, high = (float(end) for end in pixel_range)
-    except (TypeError, ValueError):
-        low, high = 1.0, 0.0
-    if not (-float("inf") < low < high < float("inf")):
-        raise ValueError(f"pixel_range must be (lo, hi) with lo < hi, both finite, or None; got {pixel_range!r}")
-    return low, high
-
-
-def _check_count(name: str, value: Any) -> int:
-    try:
-        count = int(value.__index__())
-    except (AttributeError, TypeError):
-        raise TypeError(f"{name} must be an integer ≥ 1; got {value!r}") from None
-    if isinstance(value, bool) or count < 1:
-        raise ValueError(f"{name} must be an integer ≥ 1; got {value!r}")
-    return count
-
-
-def _check_seed(seed: Any) -> int:
-    try:
-        number = int(seed.__index__())
-    except (AttributeError, TypeError):
-        raise TypeError(f"seed must be an integer ≥ 0; got {seed!r}") from None
-    if number < 0:
-        raise ValueError(f"seed must be an integer ≥ 0; got {number}")
-    return number
-
-
-def _check_names(names: Any) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise TypeError(f"class_names must be a list of names, one a unit of the layer, or None; got {names!r}")
-    return tuple(str(name) for name in names)
-
-
-def _check_burn_in(burn_in: Any) -> BurnIn:
-    if not isinstance(burn_in, BurnIn):
-        raise TypeError(f"burn_in must be BurnIn(window, threshold, tolerance); got {burn_in!r}")
-    return burn_in
-
-
-def _check_average(average: Any) -> Average:
-    if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
-        raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
-    return average  # type: ignore[no-any-return]
-
-
-def _check_kernel(kernel: Any) -> Kernel:
-    if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
-        raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
-    return kernel  # type: ignore[no-any-return]
-
-
-def _check_regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
-    try:
-        terms = tuple(regularizers)
-    except TypeError:
-        raise TypeError(f"regularizers must be a list, e.g. [L2(0.1)]; got {regularizers!r}") from None
-    for term in terms:
-        if isinstance(term, type) or not (hasattr(term, "evaluate") and hasattr(term, "parameter")):
-            raise TypeError(f"regularizers must hold terms such as L2(0.1); got {term!r}")
-    names = [term.name for term in terms]
-    if len(set(names)) < len(names):
-        raise ValueError(f"regularizers must be of different kinds, one of each; got {', '.join(names)}")
-    return terms if "l2" in names else (*terms, L2(0.0))

@@ -556,3 +556,5 @@ def test_autocorrelation_time_is_in_steps(steps_per_frame: int) -> None:
     kept = 4 * (s.history.steps() >= s.burn_in_step).sum()
     for time, ess in zip(d["autocorrelation_time"], d["ess"], strict=True):
         assert time * ess == pytest.approx(kept * steps_per_frame)
+    s.set(steps_per_frame=100)  # of the pictures to come; those that are there are as far apart as they were
+    assert s.diagnostics()["autocorrelation_time"] == d["autocorrelation_time"]

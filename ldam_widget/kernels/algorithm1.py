@@ -112,7 +112,8 @@ class Algorithm1:
     def note(self, target: Target, step: int = 0) -> str:
         hidden = self.temperature(target, step)
         if hidden is not None:
-            return f"as printed, plain gradients: runs at T = {hidden:.3g}"
+            where = "" if target.bounds is None else " away from the walls"
+            return f"plain gradients: runs at T = {hidden:.3g}{where}"
         return f"heuristic ({self.normalize}-normalised gradients): no known law"
 
     def _add_gradients(

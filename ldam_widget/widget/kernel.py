@@ -1,8 +1,10 @@
-"""Is the kernel executing a cell? While it is, silence of the front end proves nothing."""
+"""What the widget asks of the kernel it runs in: whether a cell runs, and to go on hearing."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from typing import Any
 
 
 class _Watch:
@@ -23,13 +25,9 @@ _watch: _Watch | None = None
 
 
 def cell_running() -> Callable[[], bool]:
-    """A function that tells whether a cell runs; always False outside IPython."""
+    """A function that tells whether a cell runs, when silence of the front end proves nothing; False outside IPython."""
     global _watch
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return lambda: False
-    shell = get_ipython()
+    shell = _shell()
     if shell is None:
         return lambda: False
     if _watch is None or _watch.events is not shell.events:
@@ -38,3 +36,27 @@ def cell_running() -> Callable[[], bool]:
         shell.events.register("post_run_cell", _watch.after)
     watch = _watch
     return lambda: watch.running
+
+
+def keep_hearing() -> None:
+    """Mend ipykernel 7.0 to 7.3, which our traffic would deafen within seconds.
+
+    They send replies past the stream that reads requests from the same socket. A request that arrives at that moment
+    is never noticed, nor is any after it: cells hang until the kernel is restarted (ipykernel #1529, #1554). A page
+    that answers dozens of frames a second makes that a matter of a few cells. Sending through the stream is what 7.4
+    does, too.
+    """
+    kernel = getattr(_shell(), "kernel", None)
+    with contextlib.suppress(AttributeError, AssertionError):  # another kernel, or another thread than it allows
+        manager = kernel.shell_channel_thread.manager  # type: ignore[union-attr]
+        if hasattr(manager, "_shell_socket"):
+            manager._shell_socket = kernel.shell_stream  # type: ignore[union-attr]
+
+
+def _shell() -> Any:
+    """IPython's shell, or None outside."""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return None
+    return get_ipython()

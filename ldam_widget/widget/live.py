@@ -29,7 +29,7 @@ from ..parameters import Parameter
 from ..sampler import Sampler
 from ..schedules import PolynomialDecay
 from . import wire
-from .kernel import cell_running
+from .kernel import cell_running, keep_hearing
 
 _STATIC = Path(__file__).parent.parent / "static"
 _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
@@ -108,6 +108,7 @@ class LDAM(anywidget.AnyWidget):
         self._quiet = False
         self._context: contextvars.Context | None = None
         self._views: dict[str, float] = {}  # view -> when it was last heard of
+        keep_hearing()
         super().__init__()
         me = weakref.ref(self)
         self._loop = Loop(

@@ -80,7 +80,7 @@ class KernelClient:
         self._stray: list[tuple[str, dict[str, Any]]] = []  # outputs of no cell: of callbacks and threads
         self._outbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self.changed = threading.Condition()  # guards everything that the page's thread fills
-        self._stop = False
+        self._subscribed = self._stop = False
 
         self.manager = KernelManager()
         self.manager._kernel_spec = KernelSpec(
@@ -211,12 +211,15 @@ class KernelClient:
         return time.monotonic() - begin
 
     def _greet(self) -> dict[str, Any]:
-        """Wait until the kernel answers: requests to one that is not yet there are lost."""
-        for _ in range(30):
+        """Wait until the kernel answers on both ways: what it publishes before the page has subscribed is lost."""
+        for _ in range(60):
             try:
-                return self.ask("shell", "kernel_info_request", {}, timeout=1)
+                info = self.ask("shell", "kernel_info_request", {}, timeout=1)
+                self.wait(lambda: self._subscribed, 0.2)
             except AssertionError:
                 assert self.manager.is_alive(), self.noise()
+            else:
+                return info
         raise AssertionError(f"ipykernel {self.version} did not start: {self.noise()}")
 
     def close(self) -> None:
@@ -259,8 +262,10 @@ class KernelClient:
             self._views.pop(content["comm_id"], None)
         elif kind in {"stream", "error", "display_data", "execute_result"}:
             (self._stray if cell is None else cell.outputs).append((kind, content))
-        elif kind == "status" and cell is not None:
-            cell.idle = content["execution_state"] == "idle"
+        elif kind == "status":
+            self._subscribed = True
+            if cell is not None:
+                cell.idle = content["execution_state"] == "idle"
         elif kind == "execute_reply" and cell is not None:
             cell.reply, cell.replied_at = content, time.monotonic()
         elif kind.endswith("_reply"):

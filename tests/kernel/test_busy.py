@@ -31,7 +31,9 @@ def test_a_cell_of_four_seconds(kernel: KernelClient, view: View, doing: str) ->
     revision = view.set(step_size=0.25)
     end = kernel.finish(cell).replied_at
     assert end - begin > 3.5
-    assert view.rate(begin + 0.5, end - 0.2) >= 2
+    # Python hands the interpreter over every 5 ms, and beside a loop that never lets go of it by itself, each of the
+    # some hundred torch calls of a picture waits as long. Only the fewest cells are such a loop.
+    assert view.rate(begin + 0.5, end - 0.2) >= (0.5 if doing == "computing" else 2)
     answer = view.next("state", lambda s: s["rev"] == revision)
     hears = kernel.hears_while_awaiting if doing == "awaiting" else kernel.hears_while_busy
     assert answer.at < (end - 0.5 if hears else end + 2)

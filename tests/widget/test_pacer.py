@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from typing import Any
@@ -39,7 +40,7 @@ def test_one_frame_each_quarter_of_a_second_without_answers() -> None:
     pacer.wake(10.0)
     at = [now / 100 for now in range(1000, 1200) if sent(pacer, now / 100)]
     assert at[0] == 10.0
-    gaps = [b - a for a, b in zip(at, at[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(at)]
     assert min(gaps) >= 0.2499
     assert max(gaps) <= 0.261
 

@@ -1,0 +1,86 @@
+"""Is an argument of the sampler what it should be? Each check returns it, or says what would work.
+
+Every function raises TypeError for a thing of another kind and ValueError for a value out of range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .averages import Average
+from .burn_in import BurnIn
+from .regularizers import L2
+from .types import Kernel, Regularizer
+
+
+def pixel_range(pixel_range: Any) -> tuple[float, float] | None:
+    if pixel_range is None:
+        return None
+    try:
+        low, high = (float(end) for end in pixel_range)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not (-float("inf") < low < high < float("inf")):
+        raise ValueError(f"pixel_range must be (lo, hi) with lo < hi, both finite, or None; got {pixel_range!r}")
+    return low, high
+
+
+def count(name: str, value: Any) -> int:
+    try:
+        count = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer ≥ 1; got {value!r}") from None
+    if isinstance(value, bool) or count < 1:
+        raise ValueError(f"{name} must be an integer ≥ 1; got {value!r}")
+    return count
+
+
+def seed(seed: Any) -> int:
+    try:
+        number = int(seed.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"seed must be an integer ≥ 0; got {seed!r}") from None
+    if number < 0:
+        raise ValueError(f"seed must be an integer ≥ 0; got {number}")
+    return number
+
+
+def class_names(names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"class_names must be a list of names, one a unit of the layer, or None; got {names!r}")
+    return tuple(str(name) for name in names)
+
+
+def burn_in(burn_in: Any) -> BurnIn:
+    if not isinstance(burn_in, BurnIn):
+        raise TypeError(f"burn_in must be BurnIn(window, threshold, tolerance); got {burn_in!r}")
+    return burn_in
+
+
+def average(average: Any) -> Average:
+    if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
+        raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
+    return average  # type: ignore[no-any-return]
+
+
+def kernel(kernel: Any) -> Kernel:
+    if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
+        raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
+    return kernel  # type: ignore[no-any-return]
+
+
+def regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
+    try:
+        terms = tuple(regularizers)
+    except TypeError:
+        raise TypeError(f"regularizers must be a list, e.g. [L2(0.1)]; got {regularizers!r}") from None
+    for term in terms:
+        if isinstance(term, type) or not (hasattr(term, "evaluate") and hasattr(term, "parameter")):
+            raise TypeError(f"regularizers must hold terms such as L2(0.1); got {term!r}")
+    names = [term.name for term in terms]
+    if len(set(names)) < len(names):
+        raise ValueError(f"regularizers must be of different kinds, one of each; got {', '.join(names)}")
+    return terms if "l2" in names else (*terms, L2(0.0))
