@@ -20,7 +20,7 @@ LEVELS = [
     {"parameters", "_version"},
     {"schedules", "types", "models", "noise", "burn_in", "averages", "diagnostics"},
     {"neurons", "target", "regularizers"},
-    {"kernels", "discriminator", "exact"},
+    {"kernels", "discriminator", "exact", "checks"},
     {"sampler", "images", "checkpoints", "training"},
     {"figures", "loop", "demo"},
     {"widget"},

@@ -310,15 +310,15 @@ def expected_levels(images: torch.Tensor) -> Pixels:
     return np.floor(images.numpy() * 255 + 0.5).clip(0, 255).astype(np.uint8)
 
 
-def holds(page: Image.Image, tile: Pixels, factor: int) -> bool:
-    """Does the page hold the tile, every pixel of it `factor` pixels wide and high?"""
-    picture = np.asarray(page.convert("L"))
+def holds(page: Image.Image, tile: Pixels, factor: int, off: int = 0) -> bool:
+    """Does the page hold the tile, every pixel of it `factor` pixels wide and high and `off` levels off at most?"""
+    picture = np.asarray(page.convert("L")).astype(int)
     side = tile.shape[0] * factor
     centres = slice(factor // 2, side, factor)
     windows = np.lib.stride_tricks.sliding_window_view(picture, (side, side))[:, :, centres, centres]
     big = np.kron(tile, np.ones((factor, factor)))
-    places = np.argwhere((windows == tile).all((2, 3)))  # where the centres fit
-    return any((picture[y : y + side, x : x + side] == big).all() for y, x in places)
+    places = np.argwhere((abs(windows - tile) <= off).all((2, 3)))  # where the centres fit
+    return any((abs(picture[y : y + side, x : x + side] - big) <= off).all() for y, x in places)
 
 
 @pytest.fixture
@@ -367,8 +367,8 @@ def test_record_a_paused_widget(bounded: LDAM, tmp_path: Path) -> None:
     assert gif.n_frames == 6
     assert gif.info["duration"] == pytest.approx(1000 / 12, abs=5)
     gif.seek(5)
-    assert np.array_equal(np.asarray(gif.convert("L")), np.asarray(bounded.snapshot().convert("L")))
-    assert holds(gif, expected_levels(bounded.sampler.images[1, 1, 0]), factor=10)
+    # a film has smaller tiles (56 pixels: 8 × 7) and 32 greys, half a grey (4.2 levels) off at most
+    assert holds(gif, expected_levels(bounded.sampler.images[1, 1, 0]), factor=7, off=5)
 
 
 def test_record_a_playing_widget(bounded: LDAM, tmp_path: Path) -> None:
