@@ -128,6 +128,7 @@ class Loop:
         self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
         self._thread: threading.Thread | None = None
         self._next_frame = clock()
+        self._unsent = False  # the present picture was held back, since the window was full
         self._meter = _Meter(clock())
 
     # ---- from any thread -------------------------------------------------------------------------------------------
@@ -168,8 +169,11 @@ class Loop:
         now = self._clock()
         asleep = self._thread is None or self.pacer.resting(now, self._cell_running())
         self.pacer.on_acknowledge(seq, visible, now)
-        if self.playing and visible and asleep and not self.closed:
-            self.submit(_nothing)
+        if self.playing and visible and not self.closed:
+            if asleep:
+                self.submit(_nothing)
+            elif self._unsent:  # a picture was held back: it need not wait for the next one to be made
+                self.submit(self._send_late)
 
     def leave(self) -> None:
         """The last view has gone: rest at once, unless somebody plays again or another view appears."""
@@ -256,7 +260,8 @@ class Loop:
         try:
             self.advance(int(self.sampler.params["steps_per_frame"]))
             now = self._clock()
-            if not self.closed and (slow or self.pacer.may_send(now)):
+            self._unsent = not (slow or self.pacer.may_send(now))
+            if not self.closed and not self._unsent:
                 self._send(now)
         except Exception as error:  # a fault of the model's or of ours: stop, say so, keep what was averaged
             if self.closed:
@@ -271,6 +276,12 @@ class Loop:
         self._meter.steps += self.sampler.steps - before
         for observer in tuple(self.observers):
             observer()
+
+    def _send_late(self) -> None:
+        now = self._clock()
+        if self._unsent and self.playing and self.pacer.may_send(now):
+            self._unsent = False
+            self._send(now)
 
     def _send(self, now: float) -> None:
         size = self._publish(self.pacer.on_send(now))  # reads the meter, so it is counted afterwards

@@ -35,6 +35,9 @@ export interface Model {
 }
 type Buffers = (DataView | ArrayBuffer)[];
 
+// Two frames often arrive as one, since the server's TCP holds the second back until it hears an answer. Painted one
+// after the other their answers are spread out, and so are the next two; older ones are dropped.
+const MOST_WAITING = 2;
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken
 const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
 const SILENT = 8000; // ms without an answer after which the reader is told
@@ -48,7 +51,7 @@ export class Wire {
   #gen: number | null = null;
   #lastSeq: number | null = null;
   #lastFrameAt = performance.now();
-  #waiting: FilledFrame | null = null; // the newest frame not yet painted
+  #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
   #painting = false;
   #visible = true;
@@ -136,7 +139,7 @@ export class Wire {
     switch (message.kind) {
       case "setup":
         this.#gen = message.gen;
-        this.#waiting = null;
+        this.#waiting = [];
         this.playing = message.playing;
         return this.#handlers.setup(message);
       case "state":
@@ -159,24 +162,32 @@ export class Wire {
     if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
     const panes = message.panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, bytes: toBytes(buffers[i]) }] : []));
     // Averages come seldom: one in a frame that is never painted must not be lost with it.
-    const left = this.#waiting?.panes.filter((old) => !panes.some((pane) => pane.name === old.name)) ?? [];
-    this.#waiting = { ...message, panes: [...panes, ...left] };
-    this.#handlers.frame(this.#waiting);
+    const frame = { ...message, panes };
+    this.#waiting.push(frame);
+    const most = this.#visible ? MOST_WAITING : 1;
+    while (this.#waiting.length > most) {
+      const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
+      next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
+    }
+    this.#handlers.frame(frame);
     if (this.#visible) this.#schedule();
     else this.#ack(message.seq);
   }
 
   #schedule(): void {
-    if (this.#waiting && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
+    if (this.#waiting.length && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
   }
 
   #paint = (): void => {
     this.#scheduled = 0;
-    const frame = this.#waiting;
-    if (!frame || !this.#visible) return;
-    this.#waiting = null;
+    if (!this.#visible) return;
+    const frame = this.#waiting.shift();
+    if (!frame) return;
     const painted = this.#handlers.paint(frame);
-    if (!painted) return this.#ack(frame.seq);
+    if (!painted) {
+      this.#ack(frame.seq);
+      return this.#schedule();
+    }
     this.#painting = true;
     painted
       .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))

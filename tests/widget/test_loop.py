@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,7 @@ def test_newest_parameters_win(run: Run) -> None:
 
 
 def test_paused_means_stopped(run: Run) -> None:
+    run.chains.before = lambda: time.sleep(0.05)
     run.loop.play()
     wait_until(lambda: run.frames)
     run.loop.pause()
@@ -116,7 +118,8 @@ def test_nothing_is_sent_after_close(run: Run) -> None:
     assert not loop_threads()
 
 
-def test_closed_in_the_middle_of_a_long_step(run: Run) -> None:
+@pytest.mark.parametrize("freed", [True, False])
+def test_closed_in_the_middle_of_a_long_step(run: Run, freed: bool) -> None:
     go, inside = threading.Event(), threading.Event()
     run.chains.before = lambda: (inside.set(), go.wait(10))
     run.loop.play()
@@ -124,7 +127,8 @@ def test_closed_in_the_middle_of_a_long_step(run: Run) -> None:
     begin = time.monotonic()
     run.loop.close()
     assert time.monotonic() - begin < 3
-    del run.loop.sampler  # as the widget does
+    if freed:
+        del run.loop.sampler  # as the widget does
     go.set()
     wait_until(lambda: not loop_threads())
     assert not run.frames
@@ -177,11 +181,12 @@ def test_nobody_waits_for_ever_on_a_closed_loop(run: Run) -> None:
     go, inside = threading.Event(), threading.Event()
     run.loop.submit(lambda: (inside.set(), go.wait(10)))
     inside.wait(10)
-    late = run.loop.submit(lambda: None)
+    late = [run.loop.submit(lambda: None) for _ in range(3)]
     threading.Timer(0.2, go.set).start()
     run.loop.close()
-    with pytest.raises((CancelledError, RuntimeError)):
-        late.result(5)
+    for future in late:
+        with pytest.raises((CancelledError, RuntimeError)):
+            future.result(5)
 
 
 def test_observers_see_every_picture(run: Run) -> None:
@@ -221,7 +226,6 @@ def test_rests_unheard_and_wakes(run: Run) -> None:
     assert run.loop.playing
     sent = len(run.frames)
     run.loop.acknowledge(0, False)  # hidden: no reason to wake
-    time.sleep(0.1)
     assert not run.loop.alive
     run.answers = True
     run.loop.acknowledge(0, True)
@@ -252,6 +256,25 @@ def test_leaving_rests_at_once_and_play_wakes(run: Run) -> None:
     run.answers = True
     run.loop.play()
     wait_until(lambda: len(run.frames) > sent)
+
+
+@pytest.mark.usefixtures("hurried")
+def test_a_command_that_comes_as_the_thread_ends(run: Run) -> None:
+    late: list[Future[int]] = []
+
+    class Commands(queue.SimpleQueue):  # type: ignore[type-arg]
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().get(*args, **kwargs)
+            except queue.Empty:
+                if not late:
+                    late.append(run.loop.submit(lambda: 7))
+                raise
+
+    run.loop._commands = Commands()
+    run.loop.call(lambda: None)
+    wait_until(lambda: late)
+    assert late[0].result(5) == 7
 
 
 def test_threads_that_end_as_commands_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
