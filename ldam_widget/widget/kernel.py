@@ -25,7 +25,7 @@ _watch: _Watch | None = None
 
 
 def cell_running() -> Callable[[], bool]:
-    """A function that tells whether a cell runs, when silence of the front end proves nothing; False outside IPython."""
+    """A function that tells whether a cell runs: silence then proves nothing. Always False outside IPython."""
     global _watch
     shell = _shell()
     if shell is None:
