@@ -69,3 +69,8 @@ def data_folder() -> Path:
     if not root:
         pytest.skip("LDAM_DATA is not set: it names the folder of the real data")
     return Path(root)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: Playwright keeps an event loop running, beside which `asyncio.run` refuses to work."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

@@ -176,6 +176,7 @@ def test_sliders_and_attributes_at_once(page: Page, w: LDAM, monkeypatch: pytest
     thread.start()
     for value in values:
         w.step_size = value
+        time.sleep(0.002)
         assert w.sampler.kernel.step_size == value
     thread.join()
     assert w.noise == w.sampler.kernel.noise == values[-1]

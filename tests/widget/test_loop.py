@@ -84,6 +84,22 @@ def test_steps_go_on_while_answers_are_out(run: Run) -> None:
     assert len(run.frames) < 10
 
 
+def test_a_picture_held_back_goes_with_the_next_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
+    run.answers = False
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 10)
+    monkeypatch.setattr(module, "FRAME_PERIOD", 60)  # after one more, nothing is made for long
+    time.sleep(0.1)
+    assert len(run.frames) == 2
+    run.loop.acknowledge(1, True)
+    wait_until(lambda: len(run.frames) == 3)
+    assert run.frames[-1] == (3, run.chains.steps)
+    run.loop.acknowledge(2, True)  # room for one more, but there is nothing new
+    time.sleep(0.1)
+    assert len(run.frames) == 3
+
+
 def test_newest_parameters_win(run: Run) -> None:
     run.loop.play()
     for steps in range(3, 30):
