@@ -26,8 +26,10 @@ def processor() -> str:
 def main() -> None:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     parts = [
-        f"## {datetime.date.today()}\n\n{processor()}, {os.cpu_count()} logical cores, no GPU; Python "
-        f"{platform.python_version()}, {versions}.\n"
+        (
+            f"## {datetime.date.today()}\n\n{processor()}, {os.cpu_count()} logical cores, no GPU; Python "
+            f"{platform.python_version()}, {versions}.\n"
+        )
     ]
     for script in SCRIPTS:
         result = subprocess.run([sys.executable, str(FOLDER / script)], capture_output=True, text=True, check=False)
