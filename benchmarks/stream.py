@@ -2,7 +2,8 @@
 
 Both widgets stand in one notebook in headless Chromium and take turns; both show the same 112×280 grey pictures (ten
 neurons × four chains of 28×28, from one run of the sampler). Ours makes them live on a network of one layer, so that
-what is measured is the stream. Painted frames are counted by the acknowledgements that follow a paint.
+what is measured is the stream. Our painted frames are counted in the page, by the animation frames in which the canvas
+was drawn on; jupyter_rfb's by its own count of what the page has confirmed.
 """
 
 from __future__ import annotations
@@ -25,13 +26,6 @@ import time, numpy as np, torch, ldam_widget as ldam, jupyter_rfb
 torch.manual_seed(0)
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
 w = ldam.LDAM(model, input_shape=(1, 28, 28), pixel_range=(0, 1), chains=4, steps_per_frame=1, play=False)
-painted = 0
-acknowledge = w._loop.pacer.on_acknowledge
-def count(seq, visible, now):
-    global painted
-    painted += visible and seq > w._loop.pacer.acknowledged
-    acknowledge(seq, visible, now)
-w._loop.pacer.on_acknowledge = count
 
 still = ldam.Sampler(model, input_shape=(1, 28, 28), pixel_range=(0, 1), chains=4)
 pictures = []
@@ -50,6 +44,20 @@ class Rival(jupyter_rfb.RemoteFrameBuffer):
         return pictures[self.drawn % len(pictures)]
 rival = Rival(css_width="280px", css_height="112px", max_buffered_frames=2)
 """
+COUNT_PAINTS = """
+{
+  window.painted = 0;
+  let last = null;
+  const draw = CanvasRenderingContext2D.prototype.drawImage;
+  CanvasRenderingContext2D.prototype.drawImage = function (...what) {
+    if (this.canvas.matches(".ldam-canvas") && document.timeline.currentTime !== last) {
+      last = document.timeline.currentTime;
+      window.painted++;
+    }
+    return draw.apply(this, what);
+  };
+}
+"""
 SHOW = "from IPython.display import display\ndisplay(rival)\ndisplay(w)"
 
 
@@ -57,13 +65,11 @@ def ours(notebook: Notebook, seconds: float) -> tuple[float, float]:
     """Painted frames a second, and round trip in ms."""
     notebook.python("w.play()")
     notebook.page.wait_for_timeout(1000)
-    notebook.python("start, at = painted, time.time()")
+    start = notebook.page.evaluate("[painted, performance.now()]")
     notebook.page.wait_for_timeout(seconds * 1000)
-    text = notebook.python(
-        "import json; print(json.dumps([(painted - start) / (time.time() - at), w.stats['round_trip_ms']]))\nw.pause()"
-    )
-    fps, trip = json.loads(text)
-    return fps, trip
+    end = notebook.page.evaluate("[painted, performance.now()]")
+    trip = float(notebook.python("print(w.stats['round_trip_ms'])\nw.pause()"))
+    return (end[0] - start[0]) / (end[1] - start[1]) * 1000, trip
 
 
 def theirs(notebook: Notebook, seconds: float) -> tuple[float, float]:
@@ -88,7 +94,8 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=install(), args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            page = browser.new_page(viewport={"width": 1280, "height": 1500})
+            page.add_init_script(COUNT_PAINTS)
             notebook = Notebook(page, server, server.write([CELL, SHOW]))
             notebook.run_all()
             notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted

@@ -33,7 +33,7 @@ export class Picture {
   #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
   #dark = false;
   #label = throttle(1000, () => this.#updateLabel());
-  #texts = throttle(100, () => this.#updateTexts());
+  #texts = throttle(200, () => this.#updateTexts());
 
   constructor() {
     this.element = h("div.ldam-stage", {}, this.canvas, h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides));

@@ -64,7 +64,7 @@ export class Trace {
   #highlighted: number | null = null;
   #dark = false;
   #size = { width: 0, height: 0 };
-  #redraw = throttle(100, () => this.#draw());
+  #redraw = throttle(250, () => this.#draw());
   #retell = throttle(5000, () => this.#tell());
 
   constructor() {

@@ -38,6 +38,10 @@ type Buffers = (DataView | ArrayBuffer)[];
 // Two frames often arrive as one, since the server's TCP holds the second back until it hears an answer. Painted one
 // after the other their answers are spread out, and so are the next two; older ones are dropped.
 const MOST_WAITING = 2;
+// An answer costs the notebook as much as a frame (two status messages come back to every message), so one is given for
+// a pair: the kernel sends two ahead. A frame that stays alone is answered after a while.
+const PAIR = 2;
+const ALONE = 100; // ms
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken
 const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
 const SILENT = 8000; // ms without an answer after which the reader is told
@@ -54,6 +58,8 @@ export class Wire {
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
   #painting = false;
+  #answered = 0; // the newest frame that was acknowledged
+  #alone: ReturnType<typeof setTimeout> | undefined;
   #visible = true;
   #playing = false;
   #heard = false;
@@ -81,6 +87,7 @@ export class Wire {
     this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
     this.#model.off("msg:custom", this.#receive);
     clearInterval(this.#timer);
+    clearTimeout(this.#alone);
     cancelAnimationFrame(this.#scheduled);
     cancelAnimationFrame(this.#changeScheduled);
   }
@@ -185,7 +192,7 @@ export class Wire {
     if (!frame) return;
     const painted = this.#handlers.paint(frame);
     if (!painted) {
-      this.#ack(frame.seq);
+      this.#answer(frame.seq);
       return this.#schedule();
     }
     this.#painting = true;
@@ -193,7 +200,7 @@ export class Wire {
       .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))
       .finally(() => {
         this.#painting = false;
-        this.#ack(frame.seq);
+        this.#answer(frame.seq);
         if (this.#visible) this.#schedule();
       });
   };
@@ -232,7 +239,16 @@ export class Wire {
     this.#send(message);
   }
 
+  /** Acknowledge what was painted: at once if it is the second of a pair. */
+  #answer(seq: number): void {
+    if (seq - this.#answered >= PAIR) return this.#ack(seq);
+    this.#alone ??= setTimeout(() => this.#ack(seq), ALONE);
+  }
+
   #ack(seq: number): void {
+    clearTimeout(this.#alone);
+    this.#alone = undefined;
+    this.#answered = seq;
     this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
   }
 

@@ -55,6 +55,19 @@ def test_a_model_that_raises(kernel: KernelClient) -> None:
     assert kernel.value("w.error") is None
 
 
+def test_a_talkative_page_does_not_deafen_the_kernel(kernel: KernelClient, view: View) -> None:
+    """ipykernel 7.0 to 7.3 would hear nothing more after some twenty of these cells: see `keep_hearing`."""
+    for _ in range(15):
+        cells = []
+        for _ in range(10):
+            cells.append(kernel.start("pass"))
+            for _ in range(5):
+                time.sleep(0.001)
+                view.say(kind="ack", seq=0, visible=True)
+        for cell in cells:
+            kernel.finish(cell, timeout=10)
+
+
 LONG = "x" * 10_000
 MALFORMED: list[Any] = [
     None, 7, "hello", [], [1, 2], {}, {"kind": None}, {"kind": LONG}, {"kind": ["ack"]}, {"kind": {}},
