@@ -12,12 +12,15 @@ from . import demo, kernels
 from ._version import __version__
 from .averages import EMA, Window
 from .burn_in import BurnIn
+from .heat import HeatPulse
+from .ladder import Ladder
 from .models import LDAMWarning
 from .neurons import layers
 from .regularizers import L2
 from .sampler import Sampler, SamplingError
 from .schedules import PolynomialDecay
 from .types import Frame
+from .wiring import neurons_of
 
 if TYPE_CHECKING:
     from . import figures
@@ -29,7 +32,9 @@ __all__ = [
     "LDAM",
     "BurnIn",
     "Frame",
+    "HeatPulse",
     "LDAMWarning",
+    "Ladder",
     "PolynomialDecay",
     "Sampler",
     "SamplingError",
@@ -39,6 +44,7 @@ __all__ = [
     "figures",
     "kernels",
     "layers",
+    "neurons_of",
 ]
 
 _LAZY = {"LDAM": ".widget", "figures": ".figures"}

@@ -6,10 +6,11 @@ Every function raises TypeError for a thing of another kind and ValueError for a
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 from .averages import Average
 from .burn_in import BurnIn
+from .ladder import Ladder
 from .regularizers import L2
 from .types import Kernel, Regularizer
 
@@ -70,6 +71,43 @@ def kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
         raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
     return kernel  # type: ignore[no-any-return]
+
+
+def normalizes(kernel: Kernel) -> bool:
+    """Does the kernel normalise gradients by itself?"""
+    return getattr(kernel, "normalize", "none") != "none"
+
+
+def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
+    if scale not in ("none", "frozen"):
+        raise ValueError(f"scale must be 'none' or 'frozen'; got {scale!r}")
+    if scale == "frozen" and normalizes(kernel):
+        raise ValueError(
+            f"scale='frozen' does not go with {kernel.name}(normalize={kernel.normalize!r}), which normalises every "  # type: ignore[attr-defined]
+            "gradient by itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
+        )
+    return scale  # type: ignore[no-any-return]
+
+
+def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:
+    if ladder is None:
+        return None
+    if not kernel.calibrated:
+        raise ValueError(
+            f"ladder needs a kernel that samples at a stated temperature, such as kernels.BAOAB(); {kernel.name} does "
+            "not"
+        )
+    return ladder if isinstance(ladder, Ladder) else Ladder(ladder)
+
+
+def leaky(slope: Any) -> float:
+    try:
+        number = float(slope)
+    except (TypeError, ValueError):
+        raise TypeError(f"leaky must be a slope in [0, 1); got {slope!r}") from None
+    if not 0 <= number < 1:
+        raise ValueError(f"leaky must be a slope in [0, 1), 0 is off; got {number:g}")
+    return number
 
 
 def regularizers(regularizers: Any) -> tuple[Regularizer, ...]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from . import images
+from .sampler import Sampler
 from .types import Frame
 
 
@@ -65,6 +67,60 @@ def samples(
         figure.suptitle(title, fontsize=10)
     figure.supxlabel(caption(frame.steps, frame.params), fontsize=7)
     return figure
+
+
+def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
+    """Trace, autocorrelation and ranks of the activation of every neuron, and what follows from them.
+
+    Args:
+        sampler: has run; the pictures since burn-in are looked at, or all if it has not burned in.
+        title: heading.
+
+    Returns:
+        A row a neuron: activation of every chain against steps; its autocorrelation against steps, with the time that
+        ESS implies; ranks of the draws of every chain, which are level if the chains agree (Vehtari et al. 2021).
+    """
+    samples, found = sampler.recorded(), sampler.diagnostics()
+    draws = samples.activation  # (draws, N, C)
+    count, neurons, chains = draws.shape
+    figure = PaperFigure(figsize=(9, 0.7 + 1.35 * neurons), layout="constrained")
+    axes = figure.subplots(neurons, 3, squeeze=False, width_ratios=[2, 1, 1])
+    spacing = (samples.steps[-1] - samples.steps[0]) / max(1, count - 1) if count else 1
+    longest = min(count - 1, max(20, count // 5))
+    colours = [f"C{i}" for i in range(10)]
+    for n, neuron in enumerate(sampler.neurons):
+        trace, lags, ranks = axes[n]
+        values = draws[:, n].astype(np.float64)
+        order = np.argsort(np.argsort(values.ravel())).reshape(values.shape)
+        for c in range(chains):
+            trace.plot(samples.steps, values[:, c], lw=0.5, color=colours[c % 10])
+            if count > 8 and np.ptp(values[:, c]) > 0:
+                lags.plot(np.arange(longest) * spacing, _autocorrelation(values[:, c])[:longest], lw=0.6,
+                          color=colours[c % 10])  # fmt: skip
+            bins = np.histogram(order[:, c], bins=20, range=(0, values.size))[0]
+            ranks.step(np.linspace(0, 1, 20), bins * 20 / max(1, count), lw=0.7, color=colours[c % 10])
+        lags.axhline(0, lw=0.5, color="0.5")
+        ranks.axhline(1, lw=0.5, color="0.5")
+        ranks.set_ylim(bottom=0)
+        ratio = found["temperature"]["ratio"][n]
+        trace.set_ylabel(neuron.label, fontsize=8)
+        trace.set_title(f"T {ratio:.2f} of asked; {found['verdicts'][n]}", fontsize=7, loc="left")
+        lags.set_title(f"autocorrelation time {found['autocorrelation_time'][n]:.3g} steps", fontsize=7, loc="left")
+        worst = np.nanmax([found["r_hat"][n], *found["projections"]["r_hat"][n], -np.inf])
+        ranks.set_title(f"ranks; R-hat {worst:.3g}", fontsize=7, loc="left")
+        for axis in axes[n]:
+            axis.tick_params(labelsize=6)
+    for axis, name in zip(axes[-1], ("step", "lag, steps", "rank of the draw"), strict=True):
+        axis.set_xlabel(name, fontsize=7)
+    figure.suptitle(f"{title}{': ' if title else ''}{found['verdict']['text']}", fontsize=9)
+    figure.supxlabel(f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", fontsize=6)
+    return figure
+
+
+def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    from arviz_stats.base import array_stats  # takes two seconds to import
+
+    return np.asarray(array_stats.autocorr(values))
 
 
 def caption(steps: int, params: Mapping[str, float]) -> str:

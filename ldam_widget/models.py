@@ -30,7 +30,7 @@ class Notes(list[str]):
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain module inside `DataParallel` and `torch.compile` wrappers, whose layer names the user knows."""
     parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-    inside = model.module if parallel else getattr(model, "_orig_mod", None)
+    inside = model.module if parallel else model._modules.get("_orig_mod")
     return unwrap(inside) if isinstance(inside, nn.Module) else model
 
 
@@ -64,6 +64,9 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
             if isinstance(value, Tensor):
                 memo[id(value)] = value.detach()
     try:
+        for module in reversed(list(model.modules())):
+            if unwrap(module) is not module:  # a wrapper around a part of the model: the copy has its inside
+                memo[id(module)] = copy.deepcopy(unwrap(module), memo)
         view = copy.deepcopy(model, memo)
     except Exception as error:
         raise TypeError(

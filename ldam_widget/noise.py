@@ -6,6 +6,7 @@ one seed see the same noise (common random numbers): what differs between their 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,11 +19,13 @@ _BLOCK_NUMBERS = 2**14
 _BLOCK_STEPS = 16
 
 
-Mark = tuple[list[Tensor], int]
+Mark = tuple["_Mark", "_Mark | None"]
+_Mark = tuple[list[Tensor], int]
+_NORMAL, _UNIFORM = 0, 1  # streams of a chain
 
 
 class ChainNoise:
-    """Streams of normal numbers for (neuron, chain) pairs.
+    """Streams of normal and of uniform numbers for (neuron, chain) pairs.
 
     Args:
         seed: non-negative integer.
@@ -34,58 +37,91 @@ class ChainNoise:
     def __init__(self, seed: int, neurons: int, chains: int, shape: Sequence[int], device: torch.device) -> None:
         self.shape = tuple(shape)
         self.device = device
-        self._generators = [
-            torch.Generator(device).manual_seed(_stream(seed, neuron, chain))
-            for neuron in range(neurons)
-            for chain in range(chains)
-        ]
-        numbers = int(np.prod(self.shape))
-        self._block = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // numbers))
+        self._seeds = [(seed, neuron, chain) for neuron in range(neurons) for chain in range(chains)]
+        self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
+        self._uniform: _Stream | None = None  # made on first use: not every kernel asks for one
+
+    def start(self, attempt: int = 0) -> Tensor:
+        """Standard normal start images (chain, *shape); attempt 0 is drawn once, before the first step.
+
+        Other attempts have streams of their own: a chain's numbers do not depend on whether another had to try again.
+        """
+        stream = _Stream(self._seeds, _UNIFORM + attempt, self.shape, self.device) if attempt else self._normal
+        return stream.draw((len(self._seeds), *self.shape))
+
+    def normal(self) -> Tensor:
+        """The next standard normal numbers, (chain, *shape); a view that later calls leave alone."""
+        return self._normal.next()
+
+    def uniform(self) -> Tensor:
+        """The next numbers uniform on [0, 1), (chain,) float64."""
+        if self._uniform is None:
+            self._uniform = _Stream(self._seeds, _UNIFORM, (), self.device)
+        return self._uniform.next()
+
+    def mark(self) -> Mark:
+        """The present place, for `rewind`."""
+        return self._normal.mark(), None if self._uniform is None else self._uniform.mark()
+
+    def rewind(self, mark: Mark) -> None:
+        """Go back to a marked place, whose numbers come again: steps that were not taken do not use any up."""
+        normal, uniform = mark
+        self._normal.rewind(normal)
+        if uniform is None:
+            self._uniform = None  # had not been used: begins anew
+        elif self._uniform is not None:
+            self._uniform.rewind(uniform)
+
+
+class _Stream:
+    """One kind of numbers, a generator a chain."""
+
+    def __init__(
+        self, seeds: Sequence[tuple[int, int, int]], kind: int, shape: tuple[int, ...], device: torch.device
+    ) -> None:
+        self.kind, self.shape, self.device = kind, shape, device
+        self._generators = [torch.Generator(device).manual_seed(_mixed(seed, kind)) for seed in seeds]
+        self._block = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // max(1, math.prod(shape))))
         self._before: list[Tensor] = []  # states of the generators before they drew the block in use
         self._buffer = torch.empty(0)
         self._next = self._block
 
-    def start(self) -> Tensor:
-        """Standard normal start images (chain, *shape); drawn once, before the first step."""
-        return self._draw((len(self._generators), *self.shape))
-
-    def normal(self) -> Tensor:
-        """Standard normal numbers of the next step, (chain, *shape); a view that later calls leave alone."""
+    def next(self) -> Tensor:
         if self._next == self._block:
             self._fill()
         numbers = self._buffer[self._next]
         self._next += 1
         return numbers
 
-    def mark(self) -> Mark:
-        """The present step, for `rewind`."""
+    def mark(self) -> _Mark:
         if self._next == self._block:
             self._fill()
         return self._before, self._next
 
-    def rewind(self, mark: Mark) -> None:
-        """Go back to a marked step, whose numbers come again: steps that were not taken do not use any up."""
-        before, step = mark
+    def rewind(self, mark: _Mark) -> None:
+        before, place = mark
         if before is not self._before:
             for generator, state in zip(self._generators, before, strict=True):
                 generator.set_state(state)
             self._fill()
-        self._next = step
+        self._next = place
 
     def _fill(self) -> None:
         self._before = [generator.get_state() for generator in self._generators]
         # a fresh tensor each time: a state may still hold a view of the last block
-        drawn = self._draw((len(self._generators), self._block, *self.shape))
+        drawn = self.draw((len(self._generators), self._block, *self.shape))
         self._buffer = drawn.transpose(0, 1).contiguous()  # each step's numbers in one piece
         self._next = 0
 
-    def _draw(self, shape: tuple[int, ...]) -> Tensor:
-        out = torch.empty(shape, dtype=torch.float32, device=self.device)
+    def draw(self, shape: tuple[int, ...]) -> Tensor:
+        # an acceptance of 1 − 1e-8 is not 1: what is compared with a probability has double precision
+        out = torch.empty(shape, dtype=torch.float64 if self.kind == _UNIFORM else torch.float32, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
-            row.normal_(generator=generator)
+            row.uniform_(generator=generator) if self.kind == _UNIFORM else row.normal_(generator=generator)
         return out
 
 
-def _stream(seed: int, neuron: int, chain: int) -> int:
-    """Well-mixed 63-bit seed of one chain: neighbouring seeds must not give neighbouring streams."""
-    return int(np.random.SeedSequence((seed, neuron, chain)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def _mixed(seed: tuple[int, int, int], kind: int) -> int:
+    """Well-mixed 63-bit seed of one stream: neighbouring seeds must not give neighbouring streams."""
+    entropy = seed if kind == _NORMAL else (*seed, kind)
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))

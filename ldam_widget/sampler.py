@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
@@ -14,15 +15,23 @@ from torch import Tensor, nn
 from . import checks
 from .averages import EMA, Average
 from .burn_in import BurnIn
-from .diagnostics import History, mixing
+from .diagnostics import History, Samples, Thermometer, report, spread, thumbnails
+from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
+from .ladder import Climb, Ladder, coldest, exchange
 from .models import Notes, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
 from .noise import ChainNoise
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
 from .schedules import PolynomialDecay
-from .target import NEURON, Target
+from .target import NEURON, Target, per_image
 from .types import Frame, Kernel, Regularizer, State
+from .warm_up import WarmUp, as_scales, present_norms
+
+_START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
+_ACCEPTANCE_MEMORY = 100  # pictures
+_PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
+_HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
 
 
 class SamplingError(RuntimeError):
@@ -53,6 +62,14 @@ class Sampler:
         class_names: names of the units of the layer.
         at: "center" or "mean", see `neurons`.
         burn_in: the rule behind `burned_in`.
+        scale: "frozen" divides every term by its mean gradient norm, measured during the warm-up and then frozen: one
+            range of T and λ then serves every network, and what is sampled is still a density,
+            p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is.
+        warm_up: steps in which scales are measured and step sizes of None are found; without these there is none.
+            Its pictures do not count.
+        ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
+        leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
+            no stated density.
 
     Raises:
         ValueError, TypeError: the message names the argument, what came, and what would work.
@@ -78,6 +95,10 @@ class Sampler:
         class_names: Sequence[str] | None = None,
         at: Literal["center", "mean"] = "center",
         burn_in: BurnIn = BurnIn(),  # noqa: B008  (frozen)
+        scale: Literal["none", "frozen"] = "none",
+        warm_up: int = 200,
+        ladder: Ladder | Sequence[float] | None = None,
+        leaky: float = 0.0,
     ) -> None:
         self.notes = Notes()
         self.input_shape = check_shape(input_shape)
@@ -93,14 +114,20 @@ class Sampler:
             raise TypeError(f"preprocess must be a function of a batch of images, or None; got {preprocess!r}")
         self._preprocess = preprocess
         self._at: Literal["center", "mean"] = at
+        self._leaky = checks.leaky(leaky)
+        self._scale: Literal["none", "frozen"] = checks.scale(scale, self.kernel)
+        self._warm_up_steps = checks.count("warm_up", warm_up)
+        self._ladder = checks.ladder(ladder, self.kernel)
+        self._rungs = 1 if self._ladder is None else len(self._ladder.factors)
+        self._pulse: tuple[HeatPulse, int] | None = None  # and the step it began at
+        self._scales: dict[str, Tensor] = {}
+        self._acceptance: Tensor | None = None  # (chain · rung,), mean over the last pictures
+        self._accepted_pictures = 0
 
         self._params: dict[str, float] = {p.name: p.default for p in self.parameters}
         given: dict[str, Any] = {r.name: r.weight for r in self._regularizers}
         given |= {"steps_per_frame": steps_per_frame, "average": self.average.time} | self._if_known(temperature)
-        for name, value in _fields(self.kernel).items():
-            if name in self._params and not isinstance(value, PolynomialDecay):
-                given[name] = value
-        self._params |= check_all(self.parameters, given)
+        self._params |= check_all(self.parameters, given | self._of_kernel())
 
         self._view = private_view(model, choose_device(model, device), self.notes)
         self._start(self._aim(layer, neurons), self.seed)
@@ -178,6 +205,7 @@ class Sampler:
         """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
         return (
             *self.kernel.parameters,
+            HEAT,
             STEPS_PER_FRAME,
             *(r.parameter for r in self._regularizers),
             AVERAGE,
@@ -187,10 +215,44 @@ class Sampler:
 
     @property
     def params(self) -> dict[str, float]:
-        """Every live parameter by name, JSON-safe; a decaying step size shows its present value."""
+        """Every live parameter by name, JSON-safe; what moves by itself shows its present value.
+
+        That is a decaying step size, one that the chains find themselves (the mean over chains), and heat in a pulse.
+        """
+        now = {}
         schedule = getattr(self.kernel, "step_size", None)
-        now = {"step_size": schedule.at(self.steps)} if isinstance(schedule, PolynomialDecay) else {}
+        if isinstance(schedule, PolynomialDecay):
+            now["step_size"] = schedule.at(self.steps)
+        elif self._finds_step_size():
+            now["step_size"] = float(self.kernel.step_size_of(self._state).mean())  # type: ignore[attr-defined]
+        if self._pulse is not None:
+            now["heat"] = self.heat
         return self._params | now
+
+    @property
+    def heat(self) -> float:
+        """What the temperature is multiplied by at present."""
+        if self._pulse is None:
+            return self._params["heat"]
+        pulse, began = self._pulse
+        return pulse.at(self.steps - began)
+
+    @property
+    def scales(self) -> dict[str, list[float]] | None:
+        """Frozen gradient scale of every term, N numbers each; None without ``scale="frozen"``."""
+        if self._scale == "none":
+            return None
+        return {name: scale[:: self._per_neuron].tolist() for name, scale in self._scales.items()}
+
+    @property
+    def heating(self) -> bool:
+        """Is a heat pulse under way?"""
+        return self._pulse is not None
+
+    @property
+    def warming_up(self) -> bool:
+        """Are step sizes or scales still being found?"""
+        return self._warm_up is not None
 
     def set(self, **params: Any) -> None:
         """Change live parameters; all or none of them, from the next step on.
@@ -215,7 +277,53 @@ class Sampler:
         self._params = self._params | values
         if "average" in values:
             self._accumulator.set_time(values["average"])
-        self._target = self._make_target(self._neurons)
+        if "heat" in values:
+            self._pulse = None
+        if not values.keys() <= _PICTURE_ONLY:
+            self._measure_anew()
+        self._target = self._make_target(self._neurons, self._scales)
+
+    def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
+        """Go on from the present samples with another kernel; averages begin anew.
+
+        Args:
+            kernel: its step size, friction and noise are its own; temperature and all else stay.
+            scale: as of the constructor; None keeps what was.
+
+        Raises:
+            TypeError: no kernel.
+            ValueError: a kernel that does not go with the ladder or the scale.
+        """
+        kernel = checks.kernel(kernel)
+        scale = checks.scale(self._scale if scale is None else scale, kernel)
+        checks.ladder(self._ladder, kernel)
+        state = kernel.init(self._state.x, self._make_target(self._neurons, {}, kernel))
+        self.kernel, self._scale = kernel, scale
+        kept = {name: value for name, value in self._params.items() if name not in _fields(kernel)}
+        self._params = {p.name: kept.get(p.name, p.default) for p in self.parameters} | self._of_kernel()
+        self._begin(self._neurons, state._replace(step=self._state.step))
+        self._burn_in = self.burn_in.start(self.activation)
+
+    def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
+        """Raise the temperature, hold, and cool again, so that chains leave their mode; averages begin anew after it.
+
+        Raises:
+            TypeError: no `HeatPulse`.
+        """
+        if not isinstance(pulse, HeatPulse):
+            raise TypeError(f"pulse must be HeatPulse(peak, rise, hold, cool); got {pulse!r}")
+        self._params = self._params | {"heat": 1.0}
+        self._pulse = (pulse, self.steps)
+
+    def measure_scales(self) -> None:
+        """Measure the gradient scales once more, in a new warm-up from where the chains are.
+
+        Raises:
+            RuntimeError: the sampler has no scales.
+        """
+        if self._scale == "none":
+            raise RuntimeError('there are no scales to measure: make the sampler with scale="frozen"')
+        self._warm_up = self._make_warm_up()
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -230,6 +338,8 @@ class Sampler:
         remaining = n
         while remaining:
             chunk = min(remaining, max(1, int(self._params["steps_per_frame"]) - self._phase))
+            if self._warm_up is not None:
+                chunk = min(chunk, self._warm_up.left)
             self._advance(chunk)
             remaining -= chunk
         return self.frame()
@@ -278,7 +388,7 @@ class Sampler:
     @property
     def activation(self) -> Tensor:
         """f_α of the current samples (N, C), before any scaling."""
-        return self._state.evaluation.values[NEURON].view(len(self.neurons), self.chains)
+        return self._fold(self._state.evaluation.values[NEURON])
 
     @property
     def burned_in(self) -> Tensor:
@@ -301,35 +411,74 @@ class Sampler:
         return self._history
 
     @property
+    def temperature_asked(self) -> float:
+        """T times heat: what the samples shown should have."""
+        return self._params.get("temperature", 1.0) * self.heat
+
+    @property
+    def measured_temperature(self) -> list[float]:
+        """The temperature that the samples have, by the virial (see `diagnostics.thermometer`), N numbers.
+
+        Over the pictures since the last change of a parameter; NaN where they do not tell it yet.
+        """
+        return self._thermometer.read()
+
+    @property
+    def acceptance(self) -> Tensor | None:
+        """Share of proposals accepted lately, (N, C); None for kernels that accept everything."""
+        return None if self._acceptance is None else self._fold(self._acceptance)
+
+    @property
     def temperature_in_truth(self) -> float | None:
         """The temperature the chains have by the kernel's closed form; None where none is known."""
-        return self.kernel.temperature(self._target, self.steps)
+        value = self.kernel.temperature(self._plain_target(), self.steps)
+        return None if value is None else float(value)
 
     @property
     def kernel_note(self) -> str:
         """One line on what is known of the law of the samples."""
-        return self.kernel.note(self._target, self.steps)
+        if self._leaky:
+            return f"the backward pass leaks (slope {self._leaky:g}): no known law"
+        return self.kernel.note(self._plain_target(), self.steps)
 
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed, from the pictures since burn-in (or all, while it lasts).
 
         Returns:
-            `temperature` (asked, and the closed form the kernel really runs at or None), `acceptance` (N, C) or None
-            for kernels that accept everything, `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, each
-            a list of N numbers, NaN where too few pictures are there.
+            `temperature`: `asked`, `measured` by the virial (N numbers), `ratio` of the two, and `closed_form`, what
+            the kernel runs at by its formula, or None. `acceptance` (N, C), None for kernels that accept everything.
+            `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`, `ess_per_gradient`,
+            `mode_switches` (a thousand steps and chain), N numbers each. `projections`: `ess` and `r_hat` of the
+            pictures along their three directions of largest variance, N × 3. `gradient_norm`: term -> N numbers, of
+            the present samples, unweighted. `spread`: mean distance between chains, N numbers. `scales`, and `ladder`
+            (acceptance of swaps), None without. `verdict`: `level` and `text`; `verdicts`: a text a neuron.
+            NaN where too few pictures are there.
         """
-        draws, steps = self._history.draws(), self._history.steps()
+        asked, measured = self.temperature_asked, self.measured_temperature
+        evaluation = self._state.evaluation
+        norms = {name: self._cold(g).flatten(1).norm(dim=1) for name, g in evaluation.grads.items()}
+        return {
+            "temperature": {
+                "asked": asked,
+                "measured": measured,
+                "ratio": [value / asked if asked else math.nan for value in measured],
+                "closed_form": self.temperature_in_truth,
+            },
+            "acceptance": None if self.acceptance is None else self.acceptance.tolist(),
+            "gradient_norm": {name: v.view(len(self.neurons), -1).mean(1).tolist() for name, v in norms.items()},
+            "spread": spread(self.images).tolist(),
+            "scales": self.scales,
+            "ladder": None if self._climb is None else self._climb.report(),
+            **report(self.recorded()),
+        }
+
+    def recorded(self) -> Samples:
+        """Activations and thumbnails since burn-in (or all, while it lasts), thinned to bounded memory."""
+        draws, small, steps = self._history.draws(), self._thumbnails.draws(), self._history.steps()
         start = self.burn_in_step
         if start is not None:
-            draws, steps = draws[steps >= start], steps[steps >= start]
-        result: dict[str, Any] = {
-            "temperature": {"asked": self._params.get("temperature"), "closed_form": self.temperature_in_truth},
-            "acceptance": None if self._acceptance is None else self._acceptance.tolist(),
-        }
-        spacing = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else math.nan  # steps between two draws
-        for name, value in mixing(draws).items():
-            result[name] = (value * spacing if name == "autocorrelation_time" else value).tolist()
-        return result
+            draws, small, steps = draws[steps >= start], small[steps >= start], steps[steps >= start]
+        return Samples(draws, small, steps, self._seconds / max(1, self.steps), start is not None)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
@@ -337,60 +486,172 @@ class Sampler:
     def _start(self, neurons: Neurons, seed: int) -> None:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
         device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
-        noise = ChainNoise(seed, len(neurons.neurons), self.chains, self.input_shape, device)
-        x = noise.start()
-        if self.pixel_range is not None:
-            low, high = self.pixel_range
-            x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
-        target = self._make_target(neurons)
-        state = self.kernel.init(x, target)
+        noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, device)
+        target = self._make_target(neurons, {})
+        state = self.kernel.init(self._first_images(noise, 0), target)
+        dead = _no_gradient(state)
+        attempt = 0
+        while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is shut everywhere may open elsewhere
+            attempt += 1
+            x = torch.where(per_image(dead, state.x), self._first_images(noise, attempt), state.x)
+            state = self.kernel.init(x, target)
+            dead = _no_gradient(state)
         self._require_finite(state, neurons)
-        self._neurons, self.seed, self._noise, self._target, self._state = neurons, seed, noise, target, state
-        self._acceptance: Tensor | None = None
-        self._phase = 0  # steps since the last picture
-        self.reset_average()
+        if bool(dead.any()):
+            self._tell_dead(dead, neurons)
+        self._noise, self.seed, self._pulse = noise, seed, None
+        self._history, self._thumbnails = (History(self._draws_kept(len(neurons.neurons))) for _ in range(2))
+        self._begin(neurons, state)
         self._burn_in = self.burn_in.start(self.activation)
-        self._history = History()
+
+    def _begin(self, neurons: Neurons, state: State) -> None:
+        """Take over chains that stand somewhere: scales, warm-up and all that is measured begin anew."""
+        self._neurons, self._state = neurons, state
+        self._phase = 0  # steps since the last picture
+        self._seconds = 0.0
+        self._warm_up = self._make_warm_up()
+        rungs, chains = self._rungs, len(neurons.neurons) * self.chains
+        self._climb = None if self._ladder is None else Climb.start(chains, rungs, state.x.device)
+        self._scales = {}
+        if self._scale == "frozen":
+            # a first guess where the chains start, so that step sizes mean the same in the warm-up
+            plain = self._make_target(neurons, {})
+            self._scales = as_scales(present_norms(plain, state, self._per_neuron), self._per_neuron)
+        self._target = self._make_target(neurons, self._scales)
+        self.reset_average()
+        self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+        self._measure_anew()
 
     @torch.inference_mode(False)
     def _advance(self, n: int) -> None:
-        """n steps, no more than are left to the next picture; all of them or none."""
-        state, info = self._state, None
+        """n steps, no more than are left to the next picture or in the warm-up; all of them or none."""
+        state, target, warm_up, climb = self._state, self._target, self._warm_up, self._climb
+        accepted: Tensor | None = None
         mark = self._noise.mark()
+        began = time.perf_counter()
         try:
             for _ in range(n):
-                state, info = self.kernel.step(state, self._target, self._noise)
+                if self._pulse is not None:
+                    pulse, first = self._pulse
+                    target = replace(self._target, temperature=self._temperatures(pulse.at(state.step - first)))
+                state, info = self.kernel.step(state, target, self._noise)
+                if info.acceptance is not None:
+                    accepted = info.acceptance if accepted is None else accepted + info.acceptance
+                if warm_up is not None:
+                    warm_up, state = warm_up.after(self.kernel, state, info)
+                if climb is not None and self._ladder is not None and state.step % self._ladder.every == 0:
+                    state, climb = exchange(state, climb, target, self._noise)
             self._require_finite(state, self._neurons)
         except BaseException:
             self._noise.rewind(mark)
             raise
+        self._seconds += time.perf_counter() - began
         phase = self._phase + n
         if phase >= self._params["steps_per_frame"]:
             phase = 0
-        self._state, self._phase = state, phase
-        if info is not None and info.acceptance is not None:
-            self._acceptance = info.acceptance.view(len(self.neurons), self.chains)
+        self._state, self._phase, self._warm_up, self._climb = state, phase, warm_up, climb
+        if accepted is not None:
+            mean = accepted / n
+            self._accepted_pictures = min(self._accepted_pictures + 1, _ACCEPTANCE_MEMORY)
+            old = mean if self._acceptance is None else self._acceptance
+            self._acceptance = old.lerp(mean, 1 / self._accepted_pictures)
         if phase == 0:
-            self._accumulator.add(state.x)
-            activation = self.activation
+            self._picture()
+        if warm_up is not None and not warm_up.left:
+            self._settle(warm_up)
+        if self._pulse is not None and state.step - self._pulse[1] >= self._pulse[0].length:
+            self._pulse = None
+            self._count_anew()
+
+    def _picture(self) -> None:
+        """All that counts pictures."""
+        state = self._state
+        self._accumulator.add(state.x)
+        activation = self.activation
+        if self._warm_up is None and self.burn_in_step is None:
             self._burn_in.add(activation, state.step)
-            self._history.add(activation.cpu().numpy(), state.step)
+            if self.burn_in_step is not None:
+                self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+        self._history.add(activation.cpu().numpy(), state.step)
+        self._thumbnails.add(thumbnails(self.images, len(self.input_shape)).cpu().numpy(), state.step)
+        evaluation = self._target.complete(state.evaluation, state.x)
+        self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation)))
+
+    def _settle(self, warm_up: WarmUp) -> None:
+        """The warm-up is over: freeze what it found."""
+        self._warm_up = None
+        if warm_up.measures:
+            self._scales = warm_up.scales(self._plain_target(), self._state)
+            self._target = self._make_target(self._neurons, self._scales)
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        """From here on the chains follow their density: what came before counts for nothing."""
+        self.reset_average()
+        self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+        self._measure_anew()
+        self._burn_in = self.burn_in.start(self.activation)
+
+    def _measure_anew(self) -> None:
+        """A parameter has changed: temperature and acceptance of before are of another law."""
+        self._acceptance = None
+        self._accepted_pictures = 0
+        self._thermometer.reset()
 
     def _require_finite(self, state: State, neurons: Neurons) -> None:
-        activation = state.evaluation.values[NEURON].view(len(neurons.neurons), self.chains)
-        if not math.isfinite(float(activation.sum())):  # of one that is NaN or infinite, the sum is too
+        values = state.evaluation.values[NEURON]
+        if not math.isfinite(float(values.sum())):  # of one that is NaN or infinite, the sum is too
+            activation = values.view(len(neurons.neurons), -1)
             bad = ~activation.isfinite()
             if not bool(bad.any()):
                 return  # finite numbers whose sum overflows
             n, c = (int(i) for i in bad.nonzero()[0])
             label, value = neurons.neurons[n].label, float(activation[n, c])
             raise SamplingError(
-                f"the activation of neuron {label} (chain {c + 1}) became {value} at "
+                f"the activation of neuron {label} (chain {c // self._rungs + 1}) became {value} at "
                 f"step {state.step}. Lower step_size, raise l2, or give a pixel_range; restart begins anew."
             )
 
-    def _fold(self, x: Tensor) -> Tensor:
-        return x.view(len(self.neurons), self.chains, *self.input_shape)
+    def _tell_dead(self, dead: Tensor, neurons: Neurons) -> None:
+        chains = dead.view(len(neurons.neurons), -1)
+        labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
+        listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+        self.notes.tell(
+            f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
+            f"also after {_START_AGAIN} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
+            "them. leaky=0.1 lets a gradient through"
+        )
+
+    def _first_images(self, noise: ChainNoise, attempt: int) -> Tensor:
+        x = noise.start(attempt)
+        if self.pixel_range is not None:
+            low, high = self.pixel_range
+            x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
+        return x
+
+    def _make_warm_up(self) -> WarmUp | None:
+        measures = self._scale == "frozen"
+        adapts = self._finds_step_size()
+        return WarmUp(self._warm_up_steps, self._per_neuron, adapts, measures) if measures or adapts else None
+
+    def _finds_step_size(self) -> bool:
+        return hasattr(self.kernel, "adapt") and getattr(self.kernel, "step_size", 0.0) is None
+
+    @property
+    def _per_neuron(self) -> int:
+        return self.chains * self._rungs
+
+    def _draws_kept(self, neurons: int) -> int:
+        return int(min(2000, max(100, _HISTORY_NUMBERS // (64 * neurons * self.chains))))
+
+    def _cold(self, tensor: Tensor | None) -> Tensor:
+        """Of a ladder, the rung that is shown: (chain · rungs, …) -> (chain, …)."""
+        assert tensor is not None
+        return coldest(tensor, self._rungs)
+
+    def _fold(self, tensor: Tensor) -> Tensor:
+        """(chain · rungs, …) -> (N, C, …) of the coldest rung."""
+        return self._cold(tensor).view(len(self.neurons), self.chains, *tensor.shape[1:])
 
     @torch.inference_mode(False)
     def _aim(self, layer: str | None, neurons: Iterable[Any] | None, default_layer: str | None = None) -> Neurons:
@@ -398,24 +659,50 @@ class Sampler:
             self._view,
             layer,
             neurons,
-            chains=self.chains,
+            chains=self._per_neuron,
             input_shape=self.input_shape,
             preprocess=self._preprocess,
             class_names=self.class_names,
             at=self._at,
             notes=self.notes,
             default_layer=default_layer,
+            leaky=self._leaky,
         )
 
-    def _make_target(self, neurons: Neurons) -> Target:
-        return Target(
+    def _make_target(self, neurons: Neurons, scales: dict[str, Tensor], kernel: Kernel | None = None) -> Target:
+        kernel = self.kernel if kernel is None else kernel
+        plain = Target(
             {NEURON: neurons, **{r.name: r for r in self._regularizers}},
             {NEURON: 1.0, **{r.name: self._params[r.name] for r in self._regularizers}},
-            self._params.get("temperature", 1.0),
+            self._params.get("temperature", 1.0) * self._params["heat"],
             self.pixel_range,
             frozenset({NEURON, *(r.name for r in self._regularizers if r.learned)}),
-            self.kernel.needs_energy,
+            kernel.needs_energy or self._ladder is not None,
+            scales,
         )
+        if self._ladder is None:
+            return plain
+        return replace(plain, temperature=self._temperatures(self._params["heat"], len(neurons.neurons)))
+
+    def _plain_target(self) -> Target:
+        """The target at the temperature of the samples shown."""
+        return replace(self._target, temperature=self.temperature_asked)
+
+    def _temperatures(self, heat: float, neurons: int | None = None) -> float | Tensor:
+        temperature = self._params.get("temperature", 1.0) * heat
+        if self._ladder is None:
+            return temperature
+        count = len(self.neurons) if neurons is None else neurons
+        return self._ladder.temperatures(temperature, count * self.chains, next(iter(self._view.parameters())))
+
+    def _of_kernel(self) -> dict[str, float]:
+        """The kernel's own values of its live parameters, as far as they are plain numbers."""
+        known = {p.name for p in self.kernel.parameters}
+        return {
+            name: value
+            for name, value in _fields(self.kernel).items()
+            if name in known and value is not None and not isinstance(value, PolynomialDecay)
+        }
 
     def _if_known(self, temperature: float) -> dict[str, float]:
         """A kernel without a temperature must not be given one silently."""
@@ -428,3 +715,8 @@ class Sampler:
 
 def _fields(kernel: Any) -> dict[str, Any]:
     return {field.name: getattr(kernel, field.name) for field in fields(kernel)}
+
+
+def _no_gradient(state: State) -> Tensor:
+    """Chains (chain,) whose neuron has a gradient of exactly zero."""
+    return ~state.evaluation.grads[NEURON].flatten(1).any(1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -20,18 +21,25 @@ class Target:
     Attributes:
         terms: name -> term; `NEURON` is f_α, the others are regularisers.
         weights: name -> λ; a term of weight 0 is not evaluated.
-        temperature: T ≥ 0, in units of the activation.
+        temperature: T ≥ 0, in units of the activation; a tensor (chain,) gives every chain its own.
         bounds: (lo, hi) of a pixel, None for unbounded.
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
+        scales: name -> s > 0, (chain,): the density is that of f/s_f + Σ λ_i R_i/s_i. Empty: no scales.
     """
 
     terms: Mapping[str, Term]
     weights: Mapping[str, float]
-    temperature: float = 1.0
+    temperature: float | Tensor = 1.0
     bounds: tuple[float, float] | None = None
     learned: frozenset[str] = frozenset({NEURON})
     energy_needed: bool = True
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def coefficient(self, name: str) -> float | Tensor:
+        """What a term is multiplied by in E: its weight over its scale, a number or (chain,)."""
+        weight = self.weights[name]
+        return weight / self.scales[name] if name in self.scales else weight
 
     def evaluate(self, x: Tensor) -> Evaluation:
         """Unweighted value (chain,) and gradient (like x) of every term of non-zero weight."""
@@ -54,14 +62,24 @@ class Target:
 
     def energy(self, evaluation: Evaluation) -> Tensor:
         """E(x), (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
-        parts = [self.weights[name] * value.double() for name, value in evaluation.values.items()]
+        parts = [self.coefficient(name) * value.double() for name, value in evaluation.values.items()]
         return torch.stack(parts).sum(0)
 
     def drift(self, evaluation: Evaluation) -> Tensor:
         """∇E(x), like x."""
         total: Tensor | None = None
         for name, grad in evaluation.grads.items():
-            weighted = grad if self.weights[name] == 1 else self.weights[name] * grad
+            factor = per_image(self.coefficient(name), grad)
+            weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
             total = weighted if total is None else total + weighted
         assert total is not None, "a target has at least the neuron term"
         return total
+
+
+@overload
+def per_image(value: Tensor, x: Tensor) -> Tensor: ...
+@overload
+def per_image(value: float | Tensor, x: Tensor) -> float | Tensor: ...
+def per_image(value: float | Tensor, x: Tensor) -> float | Tensor:
+    """A number, or one number a chain (chain,) with axes added so that it multiplies images x (chain, *image)."""
+    return value.view(-1, *(1,) * (x.ndim - 1)) if isinstance(value, Tensor) else value

@@ -56,7 +56,11 @@ class Noise(Protocol):
     """The random numbers of one run, a stream of its own for every chain."""
 
     def normal(self) -> Tensor:
-        """Standard normal numbers of the next step, like x."""
+        """The next standard normal numbers, like x."""
+        ...
+
+    def uniform(self) -> Tensor:
+        """The next numbers uniform on [0, 1), (chain,) float64."""
         ...
 
 
@@ -83,9 +87,14 @@ class Regularizer(Term, Protocol):
 
 
 class Kernel(Protocol):
-    """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live."""
+    """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live.
+
+    A kernel whose `step_size` may be None finds it by itself; it then also has `adapt(state, info, count) -> State`,
+    called after every step of the warm-up, and `step_size_of(state)`, (chain,).
+    """
 
     name: ClassVar[str]
+    calibrated: ClassVar[bool]  # samples p ∝ exp(E/T) with the T and λ that are asked for
     parameters: ClassVar[tuple[Parameter, ...]]
     needs_energy: ClassVar[bool]  # of all terms, for acceptance; else only their gradients are computed
 
@@ -93,7 +102,7 @@ class Kernel(Protocol):
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]: ...
 
-    def temperature(self, target: Target, step: int = 0) -> float | None:
+    def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         """The temperature the chain has at `step`, in closed form; None where no closed form is known."""
         ...
 

@@ -63,8 +63,8 @@ def test_params_hold_every_live_parameter_and_are_json_safe() -> None:
     s = sampler(regularizers=[ldam.L2(1)], temperature=2, average=ldam.Window(10), steps_per_frame=4)
     assert json.loads(json.dumps(s.params)) == s.params
     assert s.params == {
-        "step_size": 0.1, "temperature": 2.0, "noise": 0.05, "momentum": 0.6, "steps_per_frame": 4, "l2": 1.0,
-        "average": 10.0, "display_scale": 1.0, "display_base": 127.5,
+        "step_size": 0.1, "temperature": 2.0, "noise": 0.05, "momentum": 0.6, "heat": 1.0, "steps_per_frame": 4,
+        "l2": 1.0, "average": 10.0, "display_scale": 1.0, "display_base": 127.5,
     }  # fmt: skip
     assert [p.name for p in s.parameters] == list(s.params)
     assert all(p.help and p.low <= p.default <= p.high for p in s.parameters if p.default)
@@ -533,9 +533,11 @@ def test_diagnostics_of_a_short_run_say_that_they_do_not_know() -> None:
     s = sampler()
     s.step(8)
     d = s.diagnostics()
-    assert set(d) == {"temperature", "acceptance", "ess", "r_hat", "autocorrelation_time"}
     assert d["acceptance"] is None  # the kernel accepts everything
-    assert all(math.isnan(value) for name in ("ess", "r_hat", "autocorrelation_time") for value in d[name])
+    unknown = ("ess", "r_hat", "autocorrelation_time", "ess_per_second", "ess_per_gradient", "mode_switches")
+    assert all(len(d[name]) == 3 and all(map(math.isnan, d[name])) for name in unknown)
+    assert all(math.isnan(value) for row in d["projections"]["r_hat"] for value in row)
+    assert d["verdict"] == {"level": "wait", "text": "burning in"}
 
 
 @pytest.mark.parametrize("steps_per_frame", [1, 2])

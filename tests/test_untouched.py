@@ -75,6 +75,7 @@ def look_around() -> dict[str, Any]:
         "mkldnn": torch.backends.mkldnn.enabled,
         "cudnn": (torch.backends.cudnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "function modes": torch.overrides._get_current_function_mode_stack(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "torch RNG": torch.get_rng_state().numpy().tobytes(),
         "numpy RNG": str(np.random.get_state()),  # noqa: NPY002  (the user may)
@@ -96,8 +97,16 @@ def sample(model: nn.Module) -> None:
     s.restart(1)
 
 
+def sample_with_a_leak(model: nn.Module) -> None:
+    sampler(model, leaky=0.1).step(5)
+
+
 def list_layers(model: nn.Module) -> None:
     ldam.layers(model, (1, 8, 8))
+
+
+def follow_wires(model: nn.Module) -> None:
+    assert ldam.neurons_of(model, 1, 3, input_shape=(1, 8, 8)).layer == "norm"
 
 
 def refuse(model: nn.Module) -> None:
@@ -130,7 +139,9 @@ def raising(error: BaseException) -> Callable[[nn.Module], None]:
 
 RUNS: dict[str, Callable[[nn.Module], None]] = {
     "sampling": sample,
+    "sampling with a leak": sample_with_a_leak,
     "layers": list_layers,
+    "wiring": follow_wires,
     "refused arguments": refuse,
     "divergence": diverge,
     "an error of the model's": raising(ArithmeticError("of the model's")),

@@ -9,6 +9,8 @@ const PARAMETERS = [
   parameter("temperature", "sampler", 1e-4, 1e4, 1, { log: true, zero: true }),
   parameter("noise", "sampler", 1e-3, 10, 0.05, { log: true, zero: true }),
   parameter("momentum", "sampler", 0, 0.99, 0.3),
+  parameter("friction", "sampler", 0.01, 10, 1, { log: true }),
+  parameter("heat", "sampler", 1, 100, 1, { log: true }),
   parameter("steps_per_frame", "sampler", 1, 101, 4, { integer: true }),
   parameter("l2", "image prior", 1e-4, 10, 0.1, { log: true, zero: true, label: "L2" }),
   parameter("average", "picture", 1, 518, 200, { log: true, unit: "frames" }),
@@ -17,7 +19,16 @@ const PARAMETERS = [
   parameter("chains_shown", "picture", 1, 8, 1, { integer: true }),
 ];
 
-export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, jpeg = false, fps = 30, paused = false, notes = 0 } = {}) {
+const COMMON = PARAMETERS.filter(({ name }) => !["noise", "momentum", "friction"].includes(name)).map(({ name }) => name);
+const KERNELS = {
+  "Algorithm 1": { has: ["noise", "momentum"], calibrated: false, note: "heuristic (unit-normalised gradients): no known law" },
+  BAOAB: { has: ["friction"], calibrated: true, note: "elastic walls; exact on quadratics" },
+  MALA: { has: [], calibrated: true, accepts: 0.57, note: "" },
+  "Leimkuhler–Matthews": { has: [], calibrated: true, note: "step size above 1/L: diverges" },
+};
+
+// Options `kernel` (one of KERNELS), `ratio` (measured by asked temperature), `old` (an older kernel side), `level`.
+export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, jpeg = false, fps = 30, paused = false, notes = 0, kernel = "BAOAB", ratio = 1.01, old = false, level = "warn" } = {}) {
   const handlers = new Set();
   const params = Object.fromEntries(PARAMETERS.map((p) => [p.name, p.default]));
   const units = Array.from({ length: Math.max(neurons, 10) > 10 ? 4096 : 10 }, (_, i) => ({
@@ -26,17 +37,39 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
   let selected = units.slice(0, neurons);
   let [gen, seq, steps, playing, recording, acked] = [1, 0, 0, !paused, false, 0];
   const history = { steps: [], activation: [] };
+  let scales = kernel === "Algorithm 1" ? null : {};
+  let [warming, pulse] = [false, null];
+  const measureScales = () => {
+    if (scales) scales = { neuron: selected.map((_, i) => 6.5 + 0.03 * i), l2: selected.map((_, i) => 28.1 + 0.2 * i) };
+  };
+  measureScales();
+  const more = () => (old ? {} : { scales, warming });
+  const heat = () => {
+    const age = (performance.now() - pulse) / 1000;
+    if (pulse !== null && age > 6) pulse = null;
+    return pulse === null ? params.heat : Math.max(1, 10 ** Math.min(age, 1, (6 - age) / 3)) * params.heat;
+  };
+  const jitter = (value, by) => selected.map((_, i) => (i === 3 && steps < 2800 ? null : value + by * Math.sin(steps / 300 + i)));
+  const diagnose = () =>
+    old ||
+    post({
+      kind: "diagnosis", level,
+      text: { good: "chains agree: R-hat 1.01, 412 independent samples a neuron", wait: "too early to say: 120 of 400 steps", warn: "chains disagree: R-hat 1.34 over 8 chains; heat, or read it as several modes" }[level],
+      neurons: selected.map(({ label, name }, i) => ({ label: `${label} ${name}`.trim(), text: `R-hat ${(1.01 + 0.03 * i).toFixed(2)}, ESS ${400 - 31 * (i % 10)}, ${1 + (i % 3)} modes` })),
+    }); // prettier-ignore
   const post = (content, buffers = []) => setTimeout(() => handlers.forEach((handler) => handler(content, buffers)), 1);
-  const state = (view = null, rev = null) => post({ kind: "state", view, rev, params: { ...params }, playing, recording });
+  const state = (view = null, rev = null) => post({ kind: "state", view, rev, params: { ...params }, playing, recording, kernel_note: KERNELS[kernel].note, ...more() });
   const activation = () =>
     selected.map((_, i) => Array.from({ length: 8 }, (_, c) => (20 - (i % 7)) * (1 - Math.exp(-steps / 200)) + Math.sin(steps / (9 + i) + c) * 0.6));
   const setup = () =>
     post({
-      kind: "setup", gen, title: "LeNet-5", device: "cpu", layer: "fc3", neurons: selected, parameters: PARAMETERS, params: { ...params },
+      kind: "setup", gen, title: "LeNet-5", device: "cpu", layer: "fc3", neurons: selected, params: { ...params },
       layers: [{ name: "conv2", type: "Conv2d", shape: [16, 10, 10], units: 1600 }, { name: "fc3", type: "Linear", shape: [units.length], units: units.length }],
       chains: 8, playing, recording, error: null, trace: history,
       notes: notes ? ["model was in training mode: sampled in eval mode"] : [],
-      kernel: { name: "Algorithm 1", note: "heuristic; runs at hidden temperature 0.0012" },
+      parameters: PARAMETERS.filter(({ name }) => COMMON.includes(name) || KERNELS[kernel].has.includes(name)),
+      kernel: { name: kernel, note: KERNELS[kernel].note, ...(old ? {} : { calibrated: KERNELS[kernel].calibrated, choices: Object.keys(KERNELS) }) },
+      ...(old ? {} : { wiring: { label: "fc3 ← conv2", classes: NAMES } }), ...more(),
     }); // prettier-ignore
 
   function tiles(rows, soft) {
@@ -74,6 +107,8 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
     post({
       kind: "frame", gen, seq: ++seq, steps, panes, activation: values, burned_in: values.map((v) => v.map(() => steps > 310)),
       burn_in_step: steps > 310 ? 310 : null, stats: { frames_per_second: fps, steps_per_second: fps * params.steps_per_frame, round_trip_ms: 12 },
+      ...(old ? {} : { temperature: { asked: params.temperature, measured: jitter(ratio, 0.02).map((v) => v && v * (params.temperature || 0.013)) }, heat: heat() }),
+      ...(KERNELS[kernel].accepts ? { acceptance: jitter(KERNELS[kernel].accepts, 0.05) } : {}),
     }, buffers); // prettier-ignore
   }
 
@@ -92,23 +127,32 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
   setInterval(() => playing && seq - acked < 2 && frame(), 1000 / fps);
   const deeds = {
     play: () => (playing = true), pause: () => (playing = false), step: () => frame(), record: () => (recording = true),
-    stop_record: () => (recording = false), restart: () => (steps = 0),
+    stop_record: () => (recording = false), restart: () => (steps = 0), heat: () => (pulse = performance.now()),
+    measure_scales: () => {
+      warming = true;
+      setTimeout(() => ((warming = false), measureScales(), state()), 2000);
+    },
     snapshot: () => post({ kind: "download", filename: "ldam.txt", mime: "text/plain" }, [new TextEncoder().encode("snapshot").buffer]),
   }; // prettier-ignore
   const answers = {
-    hello: () => (setup(), frame()),
+    hello: () => (setup(), frame(), diagnose()),
     ack: (message) => (acked = message.seq),
-    set: ({ view, rev, params: changed }) => (Object.assign(params, changed), state(view, rev)),
+    set: ({ view, rev, params: changed }) => ("heat" in changed && (pulse = null), Object.assign(params, changed), state(view, rev)),
     do: ({ what }) => (deeds[what]?.(), state()),
-    select: ({ neurons: keys }) => {
+    select: ({ neurons: keys, kernel: name, wired_to: index }) => {
+      if (name) [kernel, scales] = [name, name === "Algorithm 1" ? null : {}];
+      if (index !== undefined) selected = units.slice(0, 10).toSorted((a, b) => ((a.key * 7 + index) % 10) - ((b.key * 7 + index) % 10)).slice(0, 6);
       if (keys) selected = keys.map((key) => units.find((unit) => unit.key === key));
       [gen, history.steps.length, history.activation.length] = [gen + 1, 0, 0];
+      measureScales();
       setup();
       frame();
+      diagnose();
     },
     units: ({ layer, query, offset, limit }) => {
       const found = units.filter(({ label, name }) => `${label} ${name}`.includes(query));
-      post({ kind: "units", layer, query, offset, total: found.length, units: found.slice(offset, offset + limit) });
+      const noted = (unit) => (old ? unit : { ...unit, note: unit.key % 3 ? `wired .${90 - (unit.key % 60)}` : "4, 9, seven" });
+      post({ kind: "units", layer, query, offset, total: found.length, units: found.slice(offset, offset + limit).map(noted) });
     },
   };
   return {

@@ -1,4 +1,6 @@
 // What travels between kernel and front end. The Python side of the same contract is ldam_widget/widget/wire.py.
+// Fields with a question mark are absent from older kernel sides: what they tell is then not shown.
+import { isFlag, isNumber, isObject, isText, keep, listOf, orNull, recordOf, shape, type Check } from "./checks";
 
 export interface Layer {
   name: string;
@@ -11,6 +13,7 @@ export interface Unit {
   key: string; // what the kernel calls it; opaque here
   label: string; // "3" or "5@3,4"
   name: string; // class name or ""
+  note?: string; // in the search list only: "wired .81"
 }
 
 export interface Parameter {
@@ -34,6 +37,22 @@ export interface Trouble {
 
 export type Params = Record<string, number>;
 
+export interface Kernel {
+  name: string;
+  note: string;
+  calibrated?: boolean; // whether the samples follow p ∝ exp(E/T)
+  choices?: string[]; // names of the kernels that can be selected
+}
+
+/** The frozen gradient scales, one number a neuron for each term; null: none are used. */
+export type Scales = Record<string, number[]> | null;
+
+/** The layer feeds one with named classes: neurons can be chosen by what drives a class. */
+export interface Wiring {
+  label: string;
+  classes: string[];
+}
+
 export interface Setup {
   kind: "setup";
   gen: number;
@@ -50,7 +69,10 @@ export interface Setup {
   notes: string[];
   error: Trouble | null;
   trace: { steps: number[]; activation: (number | null)[][] };
-  kernel: { name: string; note: string };
+  kernel: Kernel;
+  scales?: Scales;
+  warming?: boolean; // the scales are being measured
+  wiring?: Wiring | null;
 }
 
 export interface State {
@@ -60,6 +82,14 @@ export interface State {
   params: Params;
   playing: boolean;
   recording: boolean;
+  kernel_note?: string;
+  scales?: Scales;
+  warming?: boolean;
+}
+
+export interface Temperature {
+  asked: number;
+  measured: (number | null)[]; // one a neuron; null: not yet known
 }
 
 export interface Pane {
@@ -80,6 +110,9 @@ export interface Frame {
   burned_in: boolean[][];
   burn_in_step: number | null;
   stats: { frames_per_second: number | null; steps_per_second: number | null; round_trip_ms: number | null };
+  temperature?: Temperature | null;
+  acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test
+  heat?: number; // the present factor: moves by itself during a heat pulse
 }
 
 export interface Units {
@@ -102,7 +135,15 @@ export interface Download {
   mime: string;
 }
 
-export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download;
+/** Whether the chains can be believed. */
+export interface Diagnosis {
+  kind: "diagnosis";
+  level: "good" | "warn" | "wait";
+  text: string;
+  neurons: { label: string; text: string }[];
+}
+
+export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download | Diagnosis;
 
 export type Deed =
   | "play"
@@ -113,7 +154,16 @@ export type Deed =
   | "snapshot"
   | "record"
   | "stop_record"
-  | "dismiss_error";
+  | "dismiss_error"
+  | "measure_scales"
+  | "heat";
+
+export interface Selection {
+  layer?: string;
+  neurons?: string[];
+  kernel?: string;
+  wired_to?: number; // index of a class: its strongest inputs
+}
 
 export type ToKernel =
   | { kind: "hello"; view: string }
@@ -121,7 +171,7 @@ export type ToKernel =
   | { kind: "ack"; view: string; seq: number; visible: boolean }
   | { kind: "set"; view: string; rev: number; params: Params }
   | { kind: "do"; what: Deed }
-  | { kind: "select"; layer?: string; neurons?: string[] }
+  | ({ kind: "select" } & Selection)
   | { kind: "units"; layer: string; query: string; offset: number; limit: number };
 
 /** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
@@ -132,12 +182,40 @@ export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array
   return new Uint8Array(buffer);
 }
 
-const KINDS = new Set(["setup", "state", "frame", "units", "error", "download"]);
+const isScales = orNull(recordOf(listOf(isNumber)));
+const perNeuron = listOf(orNull(isNumber));
+const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
+  setup: { scales: isScales, warming: isFlag, wiring: orNull(shape({ label: isText, classes: listOf(isText) })) },
+  state: { kernel_note: isText, scales: isScales, warming: isFlag },
+  frame: { temperature: orNull(shape({ asked: isNumber, measured: perNeuron })), acceptance: orNull(perNeuron), heat: isNumber },
+  units: {},
+  error: {},
+  download: {},
+  diagnosis: {},
+};
+const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
+const isRemark = shape({ label: isText, text: isText });
 
-/** A newer kernel side may say more than this front end knows: what is unknown is no message. */
+/** A newer kernel side may say more than this front end knows: what is unknown is no message, or left out of it. */
 export function parse(content: unknown): FromKernel | null {
-  const kind = (content as { kind?: unknown } | null)?.kind;
-  return typeof kind === "string" && KINDS.has(kind) ? (content as FromKernel) : null;
+  if (!isObject(content) || !isText(content["kind"]) || !Object.hasOwn(OPTIONAL, content["kind"])) return null;
+  const kind = content["kind"] as FromKernel["kind"];
+  const message = keep(content, OPTIONAL[kind]);
+  if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
+  if (kind === "units" && Array.isArray(message["units"])) {
+    message["units"] = message["units"].map((unit: unknown) => (isObject(unit) ? keep(unit, { note: isText }) : unit));
+  }
+  if (kind === "diagnosis") {
+    if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
+    const neurons: unknown = message["neurons"];
+    message["neurons"] = Array.isArray(neurons) ? neurons.filter(isRemark) : [];
+  }
+  return message as unknown as FromKernel;
+}
+
+function kernelOf(content: unknown): Kernel {
+  const kernel = isObject(content) ? keep(content, { name: isText, note: isText, calibrated: isFlag, choices: listOf(isText) }) : {};
+  return { name: "", note: "", ...kernel };
 }
 
 /** How a unit is written everywhere: "3 three". */

@@ -1,15 +1,16 @@
 // Which layer, which of its neurons: a box, chips, a search, and the usual sets.
 import { h, replace } from "./dom";
-import { unitText, type Layer, type Setup, type Unit, type Units } from "./messages";
+import { unitText, type Layer, type Selection, type Setup, type Unit, type Units } from "./messages";
 import { formatCount } from "./scale";
 import { UnitSearch } from "./unit-search";
+import { WiringBox } from "./wiring-box";
 
 const MOST = 64; // neurons that are still told apart on one panel
 const FIRST = 10;
 const ANSWER_LOST = 3000; // ms after which the kernel's selection counts again, whatever was asked for
 
 export interface PickerActions {
-  select(selection: { layer?: string; neurons?: string[] }): void;
+  select(selection: Selection): void;
   units(layer: string, query: string, offset: number, limit: number): void;
 }
 
@@ -19,6 +20,7 @@ export class NeuronPicker {
   #layerBox = h("select.ldam-layer", { "aria-label": "layer" });
   #chips = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
   #search: UnitSearch;
+  #wiring: WiringBox;
   #all: HTMLButtonElement;
   #none: HTMLButtonElement;
   #first: HTMLButtonElement;
@@ -40,15 +42,21 @@ export class NeuronPicker {
     this.#first = this.#button(`first ${FIRST}`, () => this.#takeFirst(FIRST));
     this.#layerBox.addEventListener("change", () => {
       this.#askedFor = null;
+      this.#wiring.reset();
       actions.select({ layer: this.#layerBox.value });
+    });
+    this.#wiring = new WiringBox((index) => {
+      this.#askedFor = null;
+      actions.select({ wired_to: index });
     });
     const layer = h("label.ldam-layer-label", {}, h("span", { "aria-hidden": "true" }, "layer"), this.#layerBox);
     const sets = h("span.ldam-sets", { role: "group", "aria-label": "choose neurons" }, this.#all, this.#none, this.#first);
-    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets);
+    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets, this.#wiring.element);
   }
 
   setup(setup: Setup): void {
     this.#showLayers(setup);
+    this.#wiring.setup(setup);
     const keys = keysOf(setup.neurons);
     const waits = this.#askedFor && setup.layer === this.#layer && performance.now() - this.#askedFor.at < ANSWER_LOST;
     // Toggling quickly is faster than the kernel answers: an older answer must not undo the newer choice.
@@ -72,6 +80,7 @@ export class NeuronPicker {
   /** The kernel refused: show what it has. */
   refused(): void {
     this.#askedFor = null;
+    this.#wiring.reset();
   }
 
   #current(): Layer | undefined {
@@ -109,6 +118,7 @@ export class NeuronPicker {
   #select(units: Unit[]): void {
     if (!units.length) return;
     this.#askedFor = { keys: keysOf(units), at: performance.now() };
+    this.#wiring.reset();
     this.#actions.select({ neurons: units.map(({ key }) => key) });
     this.#show(units);
   }

@@ -1,6 +1,7 @@
 // One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
 import { Picture } from "./canvas";
 import { Controls } from "./controls";
+import { DiagnosisLine } from "./diagnosis";
 import { h, setText, throttle } from "./dom";
 import { NeuronPicker } from "./neuron-picker";
 import { Notices } from "./notices";
@@ -32,6 +33,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       controls.setup(message);
       controls.update(message.params, (name) => wire.isStale(name));
       trace.setup(message);
+      diagnosis.setup(message.gen);
       topBar.device = message.device;
       notices.notes(message.notes);
       notices.error(message.error);
@@ -43,20 +45,26 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       }
     },
     state: (message) => {
+      controls.state(message);
       controls.update(message.params, (name) => wire.isStale(name, message));
       showState(message.playing, message.recording);
     },
     frame: (frame) => {
       steps = frame.steps;
       trace.push(frame);
+      controls.frame(frame, (name) => wire.isStale(name));
       topBar.stats(frame.stats);
     },
     paint: (frame) => picture.paint(frame),
     units: (message) => picker.units(message),
     error: ({ error }) => {
-      if (error) picker.refused();
+      if (error) {
+        picker.refused();
+        controls.refused();
+      }
       notices.error(error);
     },
+    diagnosis: (message) => diagnosis.tell(message),
     download: offer,
     silence: (silence) => {
       notices.tell(silence);
@@ -70,9 +78,14 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     select: (selection) => wire.select(selection),
     units: (...request) => wire.units(...request),
   });
-  const controls = new Controls(`ldam-${wire.view}`, (name, value) => wire.set(name, value));
+  const controls = new Controls(`ldam-${wire.view}`, {
+    change: (name, value) => wire.set(name, value),
+    kernel: (kernel) => wire.select({ kernel }),
+    act: (what) => wire.do(what),
+  });
   const picture = new Picture();
   const trace = new Trace();
+  const diagnosis = new DiagnosisLine(`ldam-${wire.view}`);
 
   const status = h("div.ldam-hidden", { role: "status" });
   let say = "";
@@ -93,7 +106,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element);
+  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element, diagnosis.element);
   const side = h("div.ldam-side-panel", { hidden: true }, controls.element);
   const body = h("div.ldam-body", {}, main, side);
   root.append(topBar.element, notices.element, notices.silence, body, status);
@@ -107,7 +120,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   signal.addEventListener("abort", () => {
     clearInterval(speaking);
     speak.cancel();
-    for (const part of [wire, topBar, picture, trace]) part.close();
+    for (const part of [wire, topBar, controls, picture, trace, diagnosis]) part.close();
     root.remove();
   });
 

@@ -1,6 +1,6 @@
 // One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
-import { parse, toBytes, type Deed, type Download, type ErrorMessage, type Frame, type Params } from "./messages";
-import type { Pane, Setup, State, ToKernel, Units } from "./messages";
+import { parse, toBytes, type Deed, type Diagnosis, type Download, type ErrorMessage, type Frame, type Params } from "./messages";
+import type { Pane, Selection, Setup, State, ToKernel, Units } from "./messages";
 
 /** A pane with the bytes that came for it. */
 export interface FilledPane extends Pane {
@@ -22,6 +22,7 @@ export interface Handlers {
   /** Paint now; a promise if pictures have to be decoded first. */
   paint(frame: FilledFrame): void | Promise<void>;
   units(message: Units): void;
+  diagnosis(message: Diagnosis): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -96,7 +97,7 @@ export class Wire {
     this.#ask({ kind: "do", what });
   }
 
-  select(selection: { layer?: string; neurons?: string[] }): void {
+  select(selection: Selection): void {
     this.#ask({ kind: "select", ...selection });
   }
 
@@ -156,6 +157,8 @@ export class Wire {
         return this.#receiveFrame(message, buffers);
       case "units":
         return this.#handlers.units(message);
+      case "diagnosis":
+        return this.#handlers.diagnosis(message);
       case "error":
         return this.#handlers.error(message);
       case "download":

@@ -39,6 +39,13 @@ export function setupMessage(changes: Partial<Setup> = {}): Setup {
   };
 }
 
+export const RICH: Partial<Setup> = {
+  kernel: { name: "BAOAB", note: "elastic walls", calibrated: true, choices: ["Algorithm 1", "BAOAB", "MALA"] },
+  scales: { neuron: [6, 7, 6.5, 6.54], l2: [28, 28.2, 28.1, 28.1] },
+  warming: false,
+  wiring: { label: "fc3", classes: ["cat", "dog"] },
+};
+
 /** A raw frame of 2 × 2 pixels whose levels are all `level`. */
 export function frameMessage(seq: number, { level = 0, average = true, gen = 1, ...changes }: Partial<Frame> & { level?: number; average?: boolean } = {}) {
   const pane = (name: string) => ({
@@ -79,6 +86,10 @@ export class FakeModel implements Model {
   }
   post(content: unknown, buffers: (DataView | ArrayBuffer)[] = []): void {
     for (const handler of this.handlers) handler(content, buffers);
+  }
+  /** How a kernel of today answers: everything that setups may carry. */
+  rich(changes: Partial<Setup> = {}): void {
+    this.post(setupMessage({ ...RICH, ...changes }));
   }
   frame(...of: Parameters<typeof frameMessage>): void {
     const { content, buffers } = frameMessage(...of);

@@ -25,6 +25,7 @@ beforeEach(() => {
       return decode?.();
     },
     units: nothing,
+    diagnosis: nothing,
     error: nothing,
     download: nothing,
     silence: (now) => (silence = now),

@@ -1,5 +1,10 @@
 """Transition kernels, one a file."""
 
 from .algorithm1 import Algorithm1
+from .baoab import BAOAB
+from .ghmc import GHMC
+from .leimkuhler_matthews import LeimkuhlerMatthews
+from .mala import MALA
+from .ula import ULA
 
-__all__ = ["Algorithm1"]
+__all__ = ["BAOAB", "GHMC", "MALA", "ULA", "Algorithm1", "LeimkuhlerMatthews"]

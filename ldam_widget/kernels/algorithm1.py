@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..parameters import TEMPERATURE, Parameter
 from ..schedules import PolynomialDecay
-from ..target import NEURON, Target
+from ..target import NEURON, Target, per_image
 from ..types import Evaluation, Info, Noise, State
 
 _RMS_DECAY, _RMS_EPSILON = 0.9, 1e-8  # Synthesis.scala, lines 296 to 299
@@ -68,6 +68,7 @@ class Algorithm1:
     burst: int = 1
 
     name: ClassVar[str] = "Algorithm 1"
+    calibrated: ClassVar[bool] = False
     needs_energy: ClassVar[bool] = False
     parameters: ClassVar[tuple[Parameter, ...]] = (_STEP_SIZE, _TEMPERATURE, _NOISE, _MOMENTUM)
 
@@ -103,7 +104,7 @@ class Algorithm1:
         """β_t."""
         return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
 
-    def temperature(self, target: Target, step: int = 0) -> float | None:
+    def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where there is no law to have one."""
         if self.normalize != "none" or self.mix != "add" or self.burst != 1:
             return None
@@ -134,6 +135,8 @@ class Algorithm1:
                 last = squares[name] * _RMS_DECAY if name in squares else torch.zeros_like(grad)
                 updated[name] = last.addcmul_(grad, grad, value=1 - _RMS_DECAY)
                 velocity.addcdiv_(grad, (last + _RMS_EPSILON).sqrt_(), value=beta * weight)
+            elif name in target.scales:
+                velocity.addcdiv_(grad, per_image(target.scales[name], grad), value=beta * weight)
             else:
                 velocity.add_(grad, alpha=beta * weight)
         return updated

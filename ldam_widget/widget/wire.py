@@ -24,6 +24,7 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 ACTIONS = frozenset(
     {"play", "pause", "step", "restart", "reset_average", "snapshot", "record", "stop_record", "dismiss_error"}
+    | {"heat", "measure_scales"}
 )
 
 
@@ -62,10 +63,12 @@ class Do(NamedTuple):
 
 
 class Select(NamedTuple):
-    """Another layer or other neurons were chosen."""
+    """Another layer, other neurons, another kernel, or the strongest inputs of a class were chosen."""
 
     layer: str | None
     neurons: list[str] | None
+    kernel: str | None = None
+    wired_to: int | None = None
 
 
 class Units(NamedTuple):
@@ -104,7 +107,12 @@ def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
             return None
         if isinstance(neurons, str):
             return None
-        return Select(_text(layer), None if neurons is None else list(neurons)[:1000])
+        return Select(
+            _text(layer),
+            None if neurons is None else list(neurons)[:1000],
+            _text(content.get("kernel")),
+            _integer(content.get("wired_to")),
+        )
     if kind == "units":
         offset, limit = _integer(content.get("offset")), _integer(content.get("limit"))
         query = _text(content.get("query")) or ""
@@ -112,8 +120,10 @@ def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
     return None
 
 
-def setup(sampler: Sampler, parameters: Sequence[Any], params: Mapping[str, float], **more: Any) -> dict[str, Any]:
-    """Everything the panel is built from. `more` holds what the widget alone knows."""
+def setup(
+    sampler: Sampler, parameters: Sequence[Any], params: Mapping[str, float], choices: Sequence[str], **more: Any
+) -> dict[str, Any]:
+    """Everything the panel is built from; `choices` are names of kernels, `more` is what the widget alone knows."""
     draws = sampler.history.draws().mean(2) if len(sampler.history.steps()) else np.empty((0, 0))
     every = max(1, math.ceil(len(draws) / TRACE_POINTS))
     return {
@@ -126,7 +136,13 @@ def setup(sampler: Sampler, parameters: Sequence[Any], params: Mapping[str, floa
         "params": dict(params),
         "chains": sampler.chains,
         "notes": list(sampler.notes),
-        "kernel": {"name": sampler.kernel.name, "note": sampler.kernel_note},
+        "kernel": {
+            "name": sampler.kernel.name,
+            "note": sampler.kernel_note,
+            "calibrated": sampler.kernel.calibrated,
+            "choices": list(choices),
+        },
+        **settings(sampler),
         "trace": {
             "steps": sampler.history.steps()[::every].tolist(),
             "activation": [[_plain(v) for v in row] for row in draws[::every]],
@@ -171,6 +187,23 @@ def frame(
         **more,
     }
     return content, buffers
+
+
+def settings(sampler: Sampler) -> dict[str, Any]:
+    """What is said with every change of a parameter."""
+    return {"kernel_note": sampler.kernel_note, "scales": sampler.scales, "warming": sampler.warming_up}
+
+
+def gauges(sampler: Sampler) -> dict[str, Any]:
+    """What is measured, at the pace of reading."""
+    acceptance = sampler.acceptance
+    return {
+        "temperature": {
+            "asked": sampler.temperature_asked,
+            "measured": [_plain(value) for value in sampler.measured_temperature],
+        },
+        "acceptance": None if acceptance is None else [_plain(value) for value in acceptance.mean(1)],
+    }
 
 
 def units(sampler: Sampler, ask: Units) -> dict[str, Any]:

@@ -210,10 +210,11 @@ def sampler() -> Sampler:
 
 
 def test_setup_is_json(sampler: Sampler) -> None:
-    before = strict(wire.setup(sampler, sampler.parameters, sampler.params, gen=0))
+    before = strict(wire.setup(sampler, sampler.parameters, sampler.params, ["Algorithm 1"], gen=0))
     assert before["trace"] == {"steps": [], "activation": []}
     sampler.step(1500)
-    setup = strict(wire.setup(sampler, sampler.parameters, sampler.params, gen=1, title="t", error=None))
+    setup = wire.setup(sampler, sampler.parameters, sampler.params, ["Algorithm 1"], gen=1, title="t", error=None)
+    setup = strict(setup)
     assert [layer["name"] for layer in setup["layers"]] == ["0", "1", "2", "3"]
     assert setup["layers"][-1]["shape"] == [5]
     assert [unit["name"] for unit in setup["neurons"]][:2] == ["cat", "catfish"]

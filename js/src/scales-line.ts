@@ -1,0 +1,54 @@
+// The frozen gradient scales: every term is divided by its own, so that one slider range fits every network.
+import { h, setText } from "./dom";
+import { meanOf } from "./gauges";
+import { unitText, type Scales, type Setup, type State } from "./messages";
+import { formatShort } from "./scale";
+
+export class ScalesLine {
+  readonly element: HTMLElement;
+  #text = h("span");
+  #measure = h(
+    "button.ldam-link",
+    { type: "button", "aria-label": "measure scales", title: "measure the mean gradient of every term anew, and freeze it" },
+    "measure",
+  );
+  #setup: Setup | null = null;
+  #scales: Scales = null;
+  #warming = false;
+
+  constructor(measure: () => void) {
+    this.element = h("div.ldam-note.ldam-scales", { hidden: true }, this.#text, this.#measure);
+    // Not `disabled` while it measures: that would take the focus away.
+    this.#measure.addEventListener("click", () => this.#warming || measure());
+  }
+
+  setup(setup: Setup): void {
+    this.#setup = setup;
+    [this.#scales, this.#warming] = [setup.scales ?? null, setup.warming ?? false];
+    this.#show();
+  }
+
+  state({ scales, warming }: Pick<State, "scales" | "warming">): void {
+    if (scales !== undefined) this.#scales = scales;
+    if (warming !== undefined) this.#warming = warming;
+    this.#show();
+  }
+
+  #show(): void {
+    const terms = Object.entries(this.#scales ?? {});
+    this.element.hidden = this.#scales === null && !this.#warming;
+    const means = terms.map(([term, each]) => `${this.#labelOf(term)} ${formatShort(meanOf(each) ?? NaN)}`);
+    setText(this.#text, this.#warming ? "measuring scales…" : `scales: ${means.join(" · ")}`);
+    const neurons = this.#setup?.neurons ?? [];
+    const name = (i: number) => (neurons[i] ? unitText(neurons[i]) : String(i));
+    this.#text.title = terms
+      .map(([term, each]) => `${this.#labelOf(term)}: ${each.map((value, i) => `${name(i)} ${formatShort(value)}`).join(", ")}`)
+      .join("\n");
+    this.#measure.setAttribute("aria-disabled", String(this.#warming));
+  }
+
+  /** As the term's slider is called: "L2". */
+  #labelOf(term: string): string {
+    return this.#setup?.parameters.find(({ name }) => name === term)?.label ?? term.replaceAll("_", " ");
+  }
+}

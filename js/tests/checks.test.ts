@@ -1,0 +1,62 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parse } from "../src/messages";
+import { frameMessage, setupMessage } from "./kernel";
+
+test("fields as declared come through untouched", () => {
+  const setup = setupMessage({
+    kernel: { name: "MALA", note: "", calibrated: true, choices: ["MALA", "ULA"] },
+    scales: { neuron: [1, 2], l2: [3, 4] },
+    warming: false,
+    wiring: { label: "fc3", classes: ["zero"] },
+  });
+  assert.deepEqual(parse(setup), setup);
+  const { content } = frameMessage(1, { temperature: { asked: 1, measured: [null, 1.1] }, acceptance: [0.5, null], heat: 3 });
+  assert.deepEqual(parse(content), content);
+  assert.deepEqual(parse({ kind: "state", kernel_note: "n", scales: null, warming: true }), { kind: "state", kernel_note: "n", scales: null, warming: true });
+  const diagnosis = { kind: "diagnosis", level: "warn", text: "t", neurons: [{ label: "0", text: "r" }] };
+  assert.deepEqual(parse(diagnosis), diagnosis);
+});
+
+const RUBBISH: [kind: string, field: string, values: unknown[]][] = [
+  ["setup", "scales", [3, "no", [], { l2: 3 }, { l2: ["a"] }, { l2: [null] }]],
+  ["setup", "warming", [1, null, "yes"]],
+  ["setup", "wiring", [1, [], { label: "fc3" }, { label: 1, classes: [] }, { label: "", classes: [1] }]],
+  ["state", "kernel_note", [null, 1, {}]],
+  ["state", "scales", [true, { l2: null }]],
+  ["state", "warming", ["true"]],
+  ["frame", "temperature", [1, [], {}, { asked: "1", measured: [] }, { asked: 1 }, { asked: 1, measured: 1 }, { asked: 1, measured: ["1"] }, { asked: NaN, measured: [] }]],
+  ["frame", "acceptance", [0.5, {}, ["a"], [Infinity]]],
+  ["frame", "heat", [null, "2", NaN, [1]]],
+];
+for (const [kind, field, values] of RUBBISH) {
+  test(`a malformed ${field} of a ${kind} is as if it were not there`, () => {
+    for (const value of values) {
+      const message = parse({ kind, [field]: value, kernel: { name: "", note: "" } })!;
+      assert.equal(message.kind, kind);
+      assert.equal(Object.hasOwn(message, field), false, JSON.stringify(value));
+    }
+  });
+}
+
+test("a kernel is at least an empty name and note", () => {
+  const kernel = (content: unknown) => (parse({ kind: "setup", kernel: content }) as { kernel: unknown }).kernel;
+  for (const content of [undefined, null, 3, "MALA", [], { name: 3, note: null, calibrated: "yes", choices: "MALA" }, { choices: [1] }]) {
+    assert.deepEqual(kernel(content), { name: "", note: "" });
+  }
+});
+
+test("a diagnosis needs a level and a text; remarks that are none are left out", () => {
+  for (const changes of [{ level: "bad" }, { level: 3 }, { text: null }]) {
+    assert.equal(parse({ kind: "diagnosis", level: "good", text: "t", neurons: [], ...changes }), null);
+  }
+  for (const neurons of [undefined, null, "x", [null, 3, { label: 1, text: "t" }, { label: "l" }]]) {
+    assert.deepEqual(parse({ kind: "diagnosis", level: "good", text: "t", neurons }), { kind: "diagnosis", level: "good", text: "t", neurons: [] });
+  }
+});
+
+test("units keep their note only if it is text", () => {
+  const notes = (units: unknown) => (parse({ kind: "units", units }) as unknown as { units: unknown }).units;
+  assert.deepEqual(notes([{ key: "a", note: "wired .81" }, { key: "b", note: 3 }, { key: "c" }]), [{ key: "a", note: "wired .81" }, { key: "b" }, { key: "c" }]);
+  assert.equal(notes(7), 7);
+});

@@ -1,0 +1,76 @@
+"""Small copies of pictures, and the directions in which chains differ most.
+
+The activation alone does not tell locked chains from mixing ones: modes of equal height have the same activation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SIDE = 8  # pixels of a thumbnail
+PROJECTIONS = 3
+Array = npt.NDArray[np.float64]
+
+
+def thumbnails(images: Tensor, image_ndim: int) -> Tensor:
+    """Pictures (…, *image) -> (…, P) with P ≤ 64: themselves if small, else area means over 8×8 squares."""
+    lead, shape = images.shape[: images.ndim - image_ndim], images.shape[images.ndim - image_ndim :]
+    if shape.numel() <= SIDE**2:
+        return images.reshape(*lead, -1)
+    if len(shape) == 1:
+        return functional.adaptive_avg_pool1d(images.reshape(-1, 1, shape[0]), SIDE**2).view(*lead, -1)
+    grey = images.reshape(-1, 1, shape[:-2].numel(), *shape[-2:]).mean(2)
+    size = (min(SIDE, shape[-2]), min(SIDE, shape[-1]))
+    return functional.adaptive_avg_pool2d(grey, size).reshape(*lead, -1)
+
+
+def principal(draws: npt.ArrayLike) -> Array:
+    """Projections onto the directions of largest variance, a set of its own for every neuron.
+
+    Args:
+        draws: (draws, N, C, P) thumbnails.
+
+    Returns:
+        (draws, N, C, k), k = min(3, P), of pictures centred on their mean.
+    """
+    values = np.asarray(draws, dtype=np.float64)
+    count, neurons, chains, pixels = values.shape
+    flat = values.transpose(1, 0, 2, 3).reshape(neurons, count * chains, pixels)
+    flat = flat - flat.mean(1, keepdims=True)
+    _, axes = np.linalg.eigh(flat.transpose(0, 2, 1) @ flat)  # ascending
+    found: Array = flat @ axes[:, :, ::-1][:, :, : min(PROJECTIONS, pixels)]
+    return found.reshape(neurons, count, chains, -1).transpose(1, 0, 2, 3)
+
+
+def switches(projection: npt.ArrayLike) -> Array:
+    """How often chains cross from one side to the other, in all chains together, (N,).
+
+    A chain has changed side once it is half a standard deviation (of all draws) beyond the middle of the range:
+    noise about the middle does not count.
+
+    Args:
+        projection: (draws, N, C), the direction of largest variance.
+    """
+    values = np.asarray(projection, dtype=np.float64)
+    middle = (values.min((0, 2)) + values.max((0, 2))) / 2
+    margin = values.std((0, 2)) / 2
+    count = np.zeros(values.shape[1])
+    side = np.zeros(values.shape[1:])
+    for draw in values:
+        now = np.where(draw > (middle + margin)[:, None], 1, np.where(draw < (middle - margin)[:, None], -1, 0))
+        count += ((now != 0) & (side != 0) & (now != side)).sum(1)
+        side = np.where(now != 0, now, side)
+    return count
+
+
+def spread(images: Tensor) -> Tensor:
+    """Mean distance between the chains of a neuron, (N,); images (N, C, *image). NaN for one chain."""
+    flat = images.flatten(2).double()
+    chains = flat.shape[1]
+    if chains < 2:
+        return flat.new_full((len(flat),), float("nan"))
+    return torch.cdist(flat, flat).sum((1, 2)) / (chains * (chains - 1))

@@ -1,0 +1,123 @@
+"""How far the chains can be believed: numbers, and a verdict in words."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .mixing import Array, mixing
+from .projections import principal, switches
+
+R_HAT_LIMIT = 1.05  # above it the chains have not all seen the same
+ESS_WANTED = 100  # effective samples below which neither R-hat nor the averages say much
+
+
+class Verdict(NamedTuple):
+    """One line for the panel."""
+
+    level: str  # "good", "warn" or "wait"
+    text: str
+
+
+class Samples(NamedTuple):
+    """What a report is made of: pictures since burn-in."""
+
+    activation: npt.NDArray[np.float32]  # (draws, N, C)
+    thumbnails: npt.NDArray[np.float32]  # (draws, N, C, P)
+    steps: npt.NDArray[np.int64]  # (draws,)
+    seconds_per_step: float
+    burned_in: bool
+
+
+def report(samples: Samples) -> dict[str, Any]:
+    """R-hat, ESS and autocorrelation time of activation and projections, and what follows from them.
+
+    Returns:
+        `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`, `ess_per_gradient`,
+        `mode_switches` (a thousand steps and chain; crossings along the direction of largest variance): N numbers
+        each; `projections`, a dict of `ess` and `r_hat`, N × 3; `verdict`, a dict of `level` and `text`; `verdicts`,
+        a text a neuron. NaN where there are too few pictures.
+    """
+    draws, neurons, chains = samples.activation.shape if samples.activation.ndim == 3 else (0, 0, 0)
+    steps = int(samples.steps[-1] - samples.steps[0]) if draws > 1 else 0
+    spacing = steps / (draws - 1) if draws > 1 else np.nan  # steps between two draws
+    activation = mixing(samples.activation)
+    if draws >= 8:
+        directions = principal(samples.thumbnails)
+        folded = directions.transpose(0, 1, 3, 2).reshape(draws, -1, chains)
+        found = {name: value.reshape(neurons, -1) for name, value in mixing(folded).items()}
+        crossed = switches(directions[..., 0]) / chains / max(steps, 1) * 1000
+    else:
+        found = {"ess": np.full((neurons, 3), np.nan), "r_hat": np.full((neurons, 3), np.nan)}
+        crossed = np.full(neurons, np.nan)
+    verdicts = [
+        verdict(ess, r_hat, projected, chains, samples.burned_in)
+        for ess, r_hat, projected in zip(activation["ess"], activation["r_hat"], found["r_hat"], strict=True)
+    ]
+    spent = steps * chains
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_gradient = activation["ess"] / spent
+        per_second = activation["ess"] / (steps * samples.seconds_per_step)
+    return {
+        "ess": activation["ess"].tolist(),
+        "r_hat": activation["r_hat"].tolist(),
+        "autocorrelation_time": (activation["autocorrelation_time"] * spacing).tolist(),
+        "ess_per_second": per_second.tolist(),
+        "ess_per_gradient": per_gradient.tolist(),
+        "mode_switches": crossed.tolist(),
+        "projections": {"ess": found["ess"].tolist(), "r_hat": found["r_hat"].tolist()},
+        "verdict": overall(verdicts, activation["r_hat"], found["r_hat"], chains)._asdict(),
+        "verdicts": [one.text for one in verdicts],
+    }
+
+
+def verdict(ess: float, r_hat: float, projections: Array, chains: int, burned_in: bool) -> Verdict:
+    """On one neuron.
+
+    Args:
+        ess, r_hat: of the activation.
+        projections: R-hat of each projection of the pictures.
+        chains: how many chains.
+        burned_in: whether all of them have burned in.
+    """
+    if not burned_in:
+        return Verdict("wait", "burning in")
+    if not np.isfinite(r_hat) and not np.isfinite(projections).any():
+        return Verdict("wait", "too few pictures to tell")
+    pictures = float(np.nanmax(projections)) if np.isfinite(projections).any() else np.nan
+    if chains == 1:
+        if max(r_hat, pictures) > R_HAT_LIMIT:
+            return Verdict("warn", f"the chain still drifts: R-hat {max(r_hat, pictures):.2f} between its halves")
+        return Verdict("good", f"steady: {ess:.0f} effective samples; only several chains can show several modes")
+    if pictures > R_HAT_LIMIT and not r_hat > R_HAT_LIMIT:
+        return Verdict("warn", f"several modes: same activation, other pictures (R-hat {pictures:.2f})")
+    worst = float(np.nanmax([r_hat, pictures]))
+    if worst > R_HAT_LIMIT:
+        return Verdict("warn", f"chains disagree: R-hat {worst:.2f}, several modes or not yet mixed")
+    if ess < ESS_WANTED:
+        return Verdict("wait", f"{ess:.0f} effective samples so far")
+    return Verdict("good", f"chains agree: R-hat {worst:.2f}, {ess:.0f} effective samples")
+
+
+def overall(verdicts: list[Verdict], r_hat: Array, projections: Array, chains: int) -> Verdict:
+    """On all neurons, in one line."""
+    count = len(verdicts)
+    if not count or all(one.level == "wait" for one in verdicts):
+        return verdicts[0] if count else Verdict("wait", "too few pictures to tell")
+    bad = [i for i, one in enumerate(verdicts) if one.level == "warn"]
+    if bad:
+        worst = float(np.nanmax([np.nanmax(np.append(projections[i], r_hat[i])) for i in bad]))
+        which = "" if len(bad) == count else f" for {len(bad)} of {count} neurons"
+        if chains == 1:
+            return Verdict("warn", f"the chains still drift{which}: R-hat up to {worst:.2f} between their halves")
+        return Verdict(
+            "warn", f"chains disagree{which}: R-hat {worst:.2f} over {chains} chains; heat, or read it as several modes"
+        )
+    waiting = sum(one.level == "wait" for one in verdicts)
+    if waiting:
+        return Verdict("wait", f"no disagreement so far; {waiting} of {count} neurons need more samples")
+    if chains == 1:
+        return Verdict("good", "steady; run several chains to see whether there are several modes")
+    return Verdict("good", f"{chains} chains agree on all {count} neurons: R-hat below {R_HAT_LIMIT}")

@@ -1,0 +1,108 @@
+"""The temperature that samples really have, from their gradients: nearly free, and right without a closed form.
+
+For any density p ∝ exp(E/T) and any vector field φ that vanishes at the walls (or fast enough at infinity), integration
+by parts gives ⟨φ·∇E⟩ = −T ⟨∇·φ⟩, the virial theorem. Which field is used changes the noise alone.
+
+Unbounded pixels: φ = x − c, so that T = −⟨(x − c)·∇E⟩/D. Any constant c is right, the mean of x has the least noise.
+
+In a box [a, b] with the middle m: φ = (x − a)(b − x)(k + q (x − m)) with constants k, q for each pixel (the plain form
+would read −T there; k = 0, q = 1 is the form of reference/algorithm.md, section 1.6). A pixel that fills its box
+evenly says nothing of the temperature, so each gets the weights k = ⟨m − x⟩ and q = ⟨(x − a)(b − x) − 2 (x − m)²⟩/w²,
+by which every part of ⟨∇·φ⟩ becomes a square: pixels that lean to a wall count by k, those that crowd in the middle or
+at both walls by q, and none cancels another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import torch
+from torch import Tensor
+
+MEMORY = 1000  # pictures: the reading follows a chain that changes
+LEARN = 100  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones
+BLOCKS = 10  # of pictures, whose means tell the error
+
+Field = tuple[Tensor | float, Tensor | float]  # (c, unused) of unbounded pixels; (k, q) in a box
+
+
+def virial(x: Tensor, drift: Tensor, bounds: tuple[float, float] | None, field: Field) -> tuple[Tensor, Tensor]:
+    """One picture's part of the two means whose ratio is the temperature.
+
+    Args:
+        x: samples (chain, *image).
+        drift: ∇E at x, like x.
+        bounds: of a pixel; None is unbounded.
+        field: constants, like x or one number for all pixels: c and anything, or k and q.
+
+    Returns:
+        −φ·∇E and ∇·φ, each (chain,) float64, divided by the number of pixels.
+    """
+    if bounds is None:
+        up = ((x - field[0]) * drift).flatten(1).mean(1, dtype=torch.float64)
+        return -up, torch.ones_like(up)
+    low, high = bounds
+    k, q = field
+    walls, from_middle = (x - low) * (high - x), x - (low + high) / 2
+    up = (walls * (k + q * from_middle) * drift).flatten(1).mean(1, dtype=torch.float64)
+    # (x − a)(b − x) has the derivative −2 (x − m)
+    divergence = (q * (walls - 2 * from_middle * from_middle) - 2 * k * from_middle).flatten(1)
+    return -up, divergence.mean(1, dtype=torch.float64)
+
+
+class Thermometer:
+    """The virial over the last `MEMORY` pictures.
+
+    Args:
+        bounds: of a pixel; None is unbounded.
+        neurons: N; the chains of a neuron are pooled.
+    """
+
+    def __init__(self, bounds: tuple[float, float] | None, neurons: int) -> None:
+        self._bounds, self._neurons = bounds, neurons
+        self._field: Field = (0.0, 0.0) if bounds is None else (0.0, 1.0)
+        self._learnt: list[Tensor] = []  # sums over the pictures so far
+        self._left = LEARN
+        self._parts: deque[Tensor] = deque(maxlen=MEMORY)  # (2, N) a picture
+
+    def reset(self) -> None:
+        """Forget what was measured, as a parameter has changed; the field stays, any constants are right."""
+        self._parts.clear()
+
+    def add(self, x: Tensor, drift: Tensor) -> None:
+        """The next picture: samples and ∇E there, each (chain, *image)."""
+        if self._left:
+            self._learn(x)
+        parts = torch.stack(virial(x, drift, self._bounds, self._field))
+        self._parts.append(parts.view(2, self._neurons, -1).mean(2))
+
+    def read(self) -> list[float]:
+        """Temperature of each neuron; NaN where the pictures so far do not tell it to a quarter (one sigma).
+
+        The error is that of means over blocks of pictures, which know of autocorrelation up to their length.
+        """
+        parts = tuple(self._parts)  # another thread may be adding
+        if len(parts) < 2 * BLOCKS:
+            return [float("nan")] * self._neurons
+        up, divergence = torch.stack(parts).unbind(1)  # (pictures, N) each
+        found = up.mean(0) / divergence.mean(0)
+        length = len(parts) // BLOCKS
+        residue = (up - found * divergence)[-length * BLOCKS :].view(BLOCKS, length, -1).mean(1)
+        error = residue.std(0) / BLOCKS**0.5 / divergence.mean(0).abs()
+        clear = (divergence.mean(0) > 0) & (error <= found.abs() / 4)
+        return [float(value) for value in torch.where(clear, found, float("nan")).cpu()]
+
+    def _learn(self, x: Tensor) -> None:
+        if self._bounds is None:
+            parts = [x]
+        else:
+            low, high = self._bounds
+            from_middle = x - (low + high) / 2
+            parts = [-from_middle, ((x - low) * (high - x) - 2 * from_middle * from_middle) / (high - low) ** 2]
+        self._learnt = [a + b for a, b in zip(self._learnt, parts, strict=True)] if self._learnt else parts
+        self._left -= 1
+        if not self._left:
+            means = [total / LEARN for total in self._learnt]
+            self._field = (means[0], 0.0) if self._bounds is None else (means[0], means[1])
+            self._learnt = []
+            self.reset()

@@ -1,0 +1,150 @@
+"""A neuron as a linear read-out of one layer's output: one unit, the mean of a channel, or a direction."""
+
+from __future__ import annotations
+
+import difflib
+import operator
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Neuron(NamedTuple):
+    """One neuron of the chosen layer, resolved."""
+
+    key: str  # how the picker and JSON name it: "5", "5@3,4", "5@mean", "direction 1"
+    name: str  # class name or ""
+    unit: int | None  # None for a direction
+    readout: Tensor | tuple[int, ...]  # index into (units, *positions) of one image, or weights over it
+
+    @property
+    def label(self) -> str:
+        return f"{self.key} {self.name}".rstrip()
+
+
+class Units(NamedTuple):
+    """The units of one layer; turns what a user writes into neurons."""
+
+    layer: str
+    shape: tuple[int, ...]  # (units, *positions) for one image
+    axis: int  # of the units in what the layer returns, (batch, …)
+    names: Sequence[str]  # of the classes; empty if there are none
+
+    def resolve(self, neuron: Any, at: str, position: int) -> Neuron:
+        """One neuron.
+
+        Args:
+            neuron: an int, (unit, *position), "5", "5@3,4", "5@mean", a class name, or a direction tensor.
+            at: where an int looks, "center" or "mean".
+            position: in the list of neurons; numbers the directions.
+
+        Raises:
+            ValueError: there is no such neuron; the message says what would work.
+        """
+        if isinstance(neuron, Tensor) and neuron.ndim > 0:
+            return self._direction(neuron, position)
+        if isinstance(neuron, str):
+            neuron, at = self._parse(neuron, at)
+        if isinstance(neuron, (tuple, list)):
+            unit, place = neuron[0], tuple(neuron[1:])
+        else:
+            unit, place = neuron, None
+        try:
+            unit = operator.index(unit.item() if hasattr(unit, "item") else unit)
+            place = None if place is None else tuple(operator.index(p) for p in place)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"a neuron is an int, (channel, y, x), '5', '5@3,4', a class name or a direction tensor; got {neuron!r}"
+            ) from error
+        units, positions = self.shape[0], self.shape[1:]
+        if not 0 <= unit < units:
+            raise ValueError(f"neuron {unit} is out of range: layer {self.layer!r} has {units} units, 0 to {units - 1}")
+        name = str(self.names[unit]) if self.names else ""
+        if place is not None:
+            if len(place) != len(positions) or any(not 0 <= p < size for p, size in zip(place, positions, strict=True)):
+                raise ValueError(
+                    f"neuron {(unit, *place)} does not fit layer {self.layer!r}, whose units have a map of size "
+                    f"{'×'.join(map(str, positions)) or '1 (no place can be given)'}"
+                )
+            return Neuron(f"{unit}@{','.join(map(str, place))}", name, unit, (unit, *place))
+        if at == "mean" and positions:
+            weights = torch.zeros(self.shape)
+            weights[unit] = 1 / weights[unit].numel()
+            return Neuron(f"{unit}@mean", name, unit, weights)
+        return Neuron(str(unit), name, unit, (unit, *centre(positions)))
+
+    def _parse(self, text: str, at: str) -> tuple[Any, str]:
+        match = re.fullmatch(r"\s*(\d+)(?:@(mean|center|\d+(?:\s*,\s*\d+)*))?\s*", text)
+        if match:
+            unit, place = int(match[1]), match[2]
+            if place in ("mean", "center"):
+                return unit, place
+            return (unit, *(int(p) for p in place.split(","))) if place else unit, at
+        if text in self.names:
+            return list(self.names).index(text), at
+        names = [str(name) for name in self.names]
+        near = difflib.get_close_matches(text, names, n=3)
+        hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+        listed = f" (known are: {', '.join(names[:30])}{', …' if len(names) > 30 else ''})" if names else ""
+        raise ValueError(
+            f"neuron {text!r} is neither a number such as '5' or '5@3,4' nor a known class name{hint}{listed}"
+        )
+
+    def _direction(self, direction: Tensor, position: int) -> Neuron:
+        units, *positions = self.shape
+        natural = (*positions[: self.axis - 1], units, *positions[self.axis - 1 :])  # as the layer returns it
+        direction = direction.detach().to("cpu", torch.float32)
+        if tuple(direction.shape) not in {natural, (units,)}:
+            raise ValueError(
+                f"a direction for layer {self.layer!r} has shape {(units,)} (at the map's centre) or {natural}; "
+                f"got {tuple(direction.shape)}"
+            )
+        norm = float(direction.norm())
+        if not 0 < norm < float("inf"):
+            raise ValueError(f"a direction must be finite and not zero; its norm is {norm}")
+        if direction.ndim == 1:
+            weights = torch.zeros(self.shape)
+            weights.movedim(0, -1)[centre(tuple(positions))] = direction / norm
+        else:
+            weights = (direction / norm).movedim(self.axis - 1, 0)
+        return Neuron(f"direction {position + 1}", "", None, weights)
+
+
+def centre(positions: tuple[int, ...]) -> tuple[int, ...]:
+    """The middle of a map, to the right and below where there are two."""
+    return tuple(size // 2 for size in positions)
+
+
+def as_list(neurons: Any) -> list[Any] | None:
+    """What a user gives as `neurons`, one by one. Raises ValueError if it is no list of anything."""
+    if neurons is None:
+        return None
+    if isinstance(neurons, Tensor) and neurons.ndim == 1 and not neurons.is_floating_point():
+        return list(neurons.tolist())  # [3, 5], and no direction
+    if isinstance(neurons, (int, str)) or (isinstance(neurons, Tensor) and neurons.ndim <= 1):
+        return [neurons]
+    if isinstance(neurons, tuple) and neurons and all(isinstance(n, int) for n in neurons):
+        # (3, 5) could be two neurons or one place; a sequence is always a list of neurons
+        return list(neurons)
+    try:
+        return list(neurons)
+    except TypeError as error:
+        raise ValueError(f"neurons must be a list of neurons, e.g. range(10) or [3, 5]; got {neurons!r}") from error
+
+
+def layer_of_strings(layer: str | None, neurons: list[Any] | None) -> tuple[str | None, list[Any] | None]:
+    """Take the layer out of "layer:5" strings; all of them must name the same one."""
+    if neurons is None:
+        return layer, None
+    found, plain = [] if layer is None else [layer], []
+    for neuron in neurons:
+        if isinstance(neuron, str) and re.fullmatch(r"[^:]+:\d+(@.*)?", neuron):
+            name, neuron = neuron.split(":", 1)
+            found.append(name)
+        plain.append(neuron)
+    if any(name != found[0] for name in found):
+        raise ValueError(f"neurons must be of one layer; got {', '.join(dict.fromkeys(map(str, found)))}")
+    return (found[0] if found else None), plain

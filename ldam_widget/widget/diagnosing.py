@@ -1,0 +1,54 @@
+"""The verdict on the chains, worked out beside the stream."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from ..diagnostics import Samples, report
+
+PERIOD = 5.0  # seconds between two verdicts
+DRAWS = 400  # pictures looked at: more cost time, and change a verdict little
+
+
+class Diagnosis:
+    """Makes a report every few seconds on a short-lived thread of its own, as it takes longer than a frame may.
+
+    Args:
+        tell: called on that thread with the level, the text, and a text a neuron.
+    """
+
+    def __init__(self, tell: Callable[[str, str, list[str]], None]) -> None:
+        self._tell = tell
+        self._due = 0.0
+        self._busy = threading.Lock()
+
+    def restart(self) -> None:
+        """Other chains are watched from now on: wait until there is something to tell."""
+        self._due = time.monotonic() + PERIOD
+
+    def offer(self, samples: Callable[[], Samples]) -> None:
+        """Take the samples if a verdict is due; returns at once."""
+        now = time.monotonic()
+        if now < self._due or not self._busy.acquire(blocking=False):
+            return
+        self._due = now + PERIOD
+        taken = samples()
+        threading.Thread(target=self._work, args=(taken,), name="ldam-diagnosis", daemon=True).start()
+
+    def _work(self, samples: Samples) -> None:
+        try:
+            every = max(1, len(samples.steps) // DRAWS)
+            found = report(
+                samples._replace(
+                    activation=samples.activation[::every],
+                    thumbnails=samples.thumbnails[::every],
+                    steps=samples.steps[::every],
+                )
+            )
+            with contextlib.suppress(RuntimeError):  # the widget was closed meanwhile
+                self._tell(found["verdict"]["level"], found["verdict"]["text"], found["verdicts"])
+        finally:
+            self._busy.release()

@@ -1,0 +1,430 @@
+"""`Panel`: what every widget of ours shares, the live parameters and the conversation with the page.
+
+Developer notes. Messages of the front end arrive on whatever thread the kernel picks (the main one, or a subshell's);
+`_receive` therefore puts work on the loop and returns. The loop's thread sends and never sets a trait. Live parameters
+are traits that are not synchronised: they travel by our own messages, which cost less, carry a revision so that a
+slider can ignore its own echo, and go on working where trait sync is stuck behind a running cell.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import difflib
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+from PIL import Image
+
+from .. import images, kernels
+from ..loop import Loop
+from ..parameters import Parameter
+from ..sampler import Sampler
+from ..schedules import PolynomialDecay
+from ..types import Kernel
+from . import recording, wire
+from .diagnosing import Diagnosis
+from .kernel import cell_running, keep_hearing
+from .recording import Recorder
+from .traits import Live, UnknownParameterError
+
+STATIC = Path(__file__).parent.parent / "static"
+_AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
+_GAUGE_PERIOD = 0.25  # seconds: numbers that change faster cannot be read
+_SETUP_PERIOD = 1.0  # seconds, while no view can be heard
+_RECORDED_TILE = 56  # pixels: a film of noise grows large
+KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
+
+
+class Panel(anywidget.AnyWidget):
+    """A widget around one `Sampler` and the loop that runs it; see `LDAM` for the public face.
+
+    Args:
+        sampler: owned from now on.
+        play: start when displayed.
+        title: heading of figures and name of saved files.
+    """
+
+    _esm = STATIC / "widget.js" if (STATIC / "widget.js").exists() else "export default {}"
+    _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
+
+    def __init__(self, sampler: Sampler, play: bool, title: str) -> None:
+        self._title = title
+        self._sampler: Sampler | None = sampler
+        self._changing = threading.RLock()  # messages may arrive on two threads at once
+        self._parameters: tuple[Parameter, ...] = ()
+        self._declare()
+        self._gen = 0
+        self._fault: dict[str, str] | None = None
+        self._will_play = bool(play)
+        self._recorder: Recorder | None = None
+        self._average_due = self._gauges_due = self._setup_due = 0.0
+        self._echo = {"view": "", "rev": 0}
+        self._quiet = False
+        self._context: contextvars.Context | None = None
+        self._views: dict[str, float] = {}  # view -> when it was last heard of
+        keep_hearing()
+        super().__init__()
+        me = weakref.ref(self)
+        self._diagnosis = Diagnosis(lambda *verdict: _of(me, lambda w: w._send_diagnosis(*verdict), None))
+        self._diagnosis.restart()
+        self._loop = Loop(
+            sampler,
+            publish=lambda seq: _of(me, lambda w: w._send_frame(seq), 0),
+            on_fault=lambda error: _of(me, lambda w: w._stop_for(error), None),
+            cell_running=cell_running(),
+        )
+        self._settled = self._what_settles()
+        self._loop.observers.append(lambda: _of(me, lambda w: w._watch(), None))
+        self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
+        self.on_msg(self._receive)
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Every live parameter by name."""
+        now = self.sampler.params  # a decaying step size has moved on since it was set
+        return {p.name: now.get(p.name, getattr(self, p.name)) for p in self._parameters}
+
+    def set(self, **params: Any) -> None:
+        """Change several live parameters at once, all or none. Raises ValueError or TypeError as `Sampler.set`."""
+        known = {p.name: p for p in self._parameters}
+        for name, value in params.items():
+            if name not in known:
+                raise self._unknown(name)
+            if not isinstance(value, PolynomialDecay):
+                known[name].check(value)
+        for name, value in params.items():
+            setattr(self, name, value)
+
+    def _declare(self) -> None:
+        """Make traits of the parameters there are now; those that a former kernel had are unknown from now on."""
+        sampler = self.sampler
+        self._parameters = (*sampler.parameters, *self._own_parameters(sampler))
+        for p in self._parameters:
+            value = sampler.params.get(p.name, p.default)
+            if self.has_trait(p.name):
+                self._trait_values[p.name] = value  # past its check, which would fix a step size that is being found
+                self.traits()[p.name]._parameter = p
+            else:
+                self.add_traits(**{p.name: Live(p, value)})
+                self.observe(self._on_parameter, names=p.name)
+
+    def _own_parameters(self, sampler: Sampler) -> Iterable[Parameter]:
+        """Parameters of the picture that the sampler knows nothing of."""
+        if sampler.chains > 1:
+            yield Parameter(
+                "chains_shown", 1, sampler.chains, min(sampler.chains, 4), "Chains on show, one a row.",
+                group="picture", integer=True,
+            )  # fmt: skip
+
+    def _present(self, name: str | None) -> float | None:
+        """What a parameter stands at, if the sampler knows it."""
+        sampler = self._sampler
+        if sampler is None:
+            return None
+        if not any(p.name == name for p in self._parameters):
+            raise self._unknown(str(name))
+        return sampler.params.get(str(name))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and "_finalizer" in self.__dict__:
+            retired = isinstance(self.traits().get(name), Live) and not any(p.name == name for p in self._parameters)
+            if retired or not hasattr(type(self), name):
+                raise self._unknown(name)
+        super().__setattr__(name, value)
+
+    def _unknown(self, name: str) -> UnknownParameterError:
+        known = [p.name for p in self._parameters]
+        near = difflib.get_close_matches(name, [*known, "neurons", "layer", "kernel"], n=2)
+        hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        return UnknownParameterError(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
+
+    def _on_parameter(self, change: Any) -> None:
+        if not self._quiet:
+            self._send_state()
+        if not self._loop.playing and change.name in {"display_scale", "display_base", "chains_shown"}:
+            self._loop.submit(self._loop.send_now)
+
+    # ---- to the front end ------------------------------------------------------------------------------------------
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self._begin()
+        return super()._repr_mimebundle_(**kwargs)
+
+    def _begin(self) -> None:
+        """Play on display."""
+        if self._will_play and not self._loop.closed:
+            self._will_play = False
+            self._loop.play()
+
+    def _use_kernel(self, kernel: Kernel) -> None:
+        raise NotImplementedError
+
+    def _anew(self) -> None:
+        """On the loop: chains have started afresh."""
+        self._gen += 1
+        self._settled = self._what_settles()
+        self._diagnosis.restart()
+        self._average_due = 0.0
+        self._send_setup()
+        self._loop.send_now()
+
+    def _send_setup(self) -> None:
+        self._post(
+            wire.setup(
+                self.sampler,
+                self._parameters,
+                self.params,
+                gen=self._gen,
+                title=self._title,
+                playing=self.playing,
+                recording=self._recorder is not None,
+                error=self._fault,
+                choices=list(KERNELS),
+            )
+        )
+
+    def _send_state(self) -> None:
+        self._post(
+            {
+                "kind": "state",
+                **self._echo,
+                "params": self.params,
+                "playing": self.playing,
+                "recording": self._recorder is not None,
+                **wire.settings(self.sampler),
+            }
+        )
+
+    def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
+        """On a thread of the diagnosis."""
+        labels = [neuron.label for neuron in self.sampler.neurons]
+        if len(labels) == len(neurons):  # else others were chosen meanwhile
+            lines = [{"label": a, "text": b} for a, b in zip(labels, neurons, strict=True)]
+            self._post({"kind": "diagnosis", "level": level, "text": text, "neurons": lines})
+
+    def _watch(self) -> None:
+        """On the loop, after every frame: tell what the sampler has settled by itself, and judge the chains."""
+        settled = self._what_settles()
+        if settled != self._settled:
+            self._settled = settled
+            self._send_state()
+        self._diagnosis.offer(self.sampler.recorded)
+
+    def _what_settles(self) -> tuple[bool, bool]:
+        """What changes without anybody setting it: the end of a warm-up, and of a heat pulse."""
+        return self.sampler.warming_up, self.sampler.heating
+
+    def _send_error(self) -> None:
+        self._post({"kind": "error", "error": self._fault})
+
+    def _send_frame(self, seq: int) -> int:
+        """On the loop: encode and send the present picture; returns its size in bytes."""
+        now = time.monotonic()
+        if seq - self._loop.pacer.acknowledged > self._loop.pacer.WINDOW and now >= self._setup_due:
+            # A view may have appeared while a cell keeps the kernel from hearing it; it cannot draw without this.
+            self._setup_due = now + _SETUP_PERIOD
+            self._send_setup()
+        still = not self._loop.playing
+        with_average = still or now >= self._average_due
+        if with_average:
+            self._average_due = now + _AVERAGE_PERIOD
+        gauges = {}
+        if still or now >= self._gauges_due:
+            self._gauges_due = now + _GAUGE_PERIOD
+            gauges = wire.gauges(self.sampler)
+        sampler = self.sampler
+        content, buffers = wire.frame(
+            sampler,
+            sampler.frame(),
+            self._rows(),
+            with_average=with_average,
+            lossless=still,
+            gen=self._gen,
+            seq=seq,
+            stats=wire.stats(self._loop.stats),
+            heat=sampler.heat,
+            **gauges,
+        )
+        self._post(content, buffers)
+        return sum(map(len, buffers))
+
+    def _stop_for(self, error: BaseException) -> None:
+        """On the loop: the run stopped."""
+        self._fault = wire.fault(error)
+        self._send_error()
+        self._send_state()
+
+    def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        """Send from any thread.
+
+        Sending in the context of the last message received lets ipykernel 7.4 answer on the subshell that the front
+        end uses, so that controls work while a cell runs. Nothing else depends on it.
+        """
+        context = self._context
+        if context is None:
+            self.send(content, buffers)
+        else:
+            context.copy().run(self.send, content, buffers)
+
+    # ---- from the front end ----------------------------------------------------------------------------------------
+
+    def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """A message, on whatever thread the kernel picked."""
+        message = wire.parse(content)
+        if message is None or self._loop.closed:
+            return
+        self._context = contextvars.copy_context()
+        match message:
+            case wire.Ack():
+                self._views[message.view] = time.monotonic()
+                self._loop.acknowledge(message.seq, message.visible)
+            case wire.Set():
+                self._set_from_view(message)
+            case wire.Do():
+                self._do(message.what)
+            case wire.Hello():
+                self._views[message.view] = time.monotonic()
+                self._begin()
+                self._loop.submit(self._greet)
+            case wire.Bye():
+                self._views.pop(message.view, None)
+                # a view that lives acknowledges frames; one whose page was closed said no word
+                recently = time.monotonic() - 1.5
+                self._views = {view: heard for view, heard in self._views.items() if heard > recently}
+                if not self._views:
+                    self._loop.leave()
+            case wire.Select(kernel=str(name)):
+                self._from_view(lambda: self._use_kernel(_kernel_called(name)))
+            case wire.Select():
+                self._from_view(lambda: self._select(message.layer, message.neurons))
+            case wire.Units():
+                self._from_view(lambda: self._post(wire.units(self.sampler, message)))
+
+    def _greet(self) -> None:
+        """On the loop: a view has appeared."""
+        self._loop.pacer.wake(time.monotonic())
+        self._average_due = 0.0
+        self._send_setup()
+        self._loop.send_now()
+
+    def _set_from_view(self, message: wire.Set) -> None:
+        with self._changing:
+            self._echo = {"view": message.view, "rev": message.rev}
+            self._quiet = True  # one answer for all of them
+            known = {p.name: p for p in self._parameters}
+            try:
+                for name, value in message.params.items():
+                    if name in known:  # a page of another version may know other sliders
+                        try:
+                            setattr(self, name, known[name].check(value))
+                        except (ValueError, TypeError, OverflowError) as error:
+                            self._report(error)
+            finally:
+                self._quiet = False
+            self._send_state()
+
+    def _do(self, what: str) -> None:
+        if what == "play":
+            self.play()
+        elif what == "pause":
+            self._will_play = False
+            self._loop.playing = False
+            self._loop.submit(self._loop.send_now)
+            self._send_state()
+        elif what == "step":
+            self._from_view(self._step_from_view)
+        elif what == "heat":
+            self._from_view(lambda: self.sampler.heat_pulse())
+        elif what == "measure_scales":
+            self._from_view(lambda: self.sampler.measure_scales())
+        elif what in {"restart", "reset_average"}:
+            self._from_view(self.restart if what == "restart" else self.reset_average)
+        elif what == "snapshot":
+            self._from_view(lambda: self._download(images.encode_page(self._page(), "png"), "png"))
+        elif what == "record":
+            self._from_view(self._start_recording)
+        elif what == "stop_record":
+            self._from_view(self._stop_recording)
+        elif what == "dismiss_error":
+            self._fault = None
+            self._send_error()
+
+    def _step_from_view(self) -> None:
+        self._loop.advance(self.steps_per_frame)
+        self._loop.send_now()
+
+    def _from_view(self, command: Any) -> None:
+        """Run on the loop; a fault goes to the banner, since no Python caller is there to catch it."""
+
+        def run() -> None:
+            try:
+                command()
+            except Exception as error:
+                self._report(error)
+
+        self._loop.submit(run)
+
+    def _report(self, error: Exception) -> None:
+        self._fault = wire.fault(error)
+        self._send_error()
+
+    def _start_recording(self) -> None:
+        if self._recorder is None:
+            self._recorder = Recorder(self._film_page, round(recording.LONGEST * recording.PER_SECOND))
+            self._loop.observers.append(self._recorder)
+        self._send_state()
+
+    def _stop_recording(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            self._loop.observers.remove(recorder)
+            if recorder.pages:
+                self._download(images.gif_bytes(recorder.pages, recording.PER_SECOND), "gif")
+        self._send_state()
+
+    def _download(self, data: bytes, ending: str) -> None:
+        name = "".join(c if c.isalnum() else "-" for c in f"{self._title}-{self.sampler.layer}")[:80]
+        filename = f"{name}-step-{self.sampler.steps}.{ending}"
+        self._post({"kind": "download", "filename": filename, "mime": f"image/{ending}"}, [data])
+
+    def _require_open(self) -> None:
+        _ = self.sampler
+
+    # ---- the picture -----------------------------------------------------------------------------------------------
+
+    def _film_page(self) -> Image.Image:
+        return self._page(tile=_RECORDED_TILE)
+
+    def _page(self, tile: int = 84) -> Image.Image:
+        sampler = self.sampler
+        return images.page(
+            sampler.frame(),
+            [n.label for n in sampler.neurons],
+            len(sampler.input_shape),
+            sampler.pixel_range,
+            self._rows(),
+            tile,
+        )
+
+    def _rows(self) -> int:
+        return int(self.chains_shown) if self.sampler.chains > 1 else 1
+
+
+def _kernel_called(name: str) -> Kernel:
+    if name not in KERNELS:
+        raise ValueError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
+    kernel: Kernel = KERNELS[name]()
+    return kernel
+
+
+def _of(reference: Any, use: Any, otherwise: Any) -> Any:
+    """Use the widget if it is still there: the loop must not keep it alive."""
+    widget = reference()
+    return otherwise if widget is None else use(widget)

@@ -1,0 +1,36 @@
+"""Films of a run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from PIL import Image
+
+PER_SECOND = 12  # pictures
+LONGEST = 60.0  # seconds
+
+
+class Recorder:
+    """Collects pictures of the run, called on the loop's thread after every frame.
+
+    Args:
+        page: draws the present picture.
+        wanted: pictures after which it is full.
+    """
+
+    def __init__(self, page: Callable[[], Image.Image], wanted: int) -> None:
+        self.pages: list[Image.Image] = []
+        self.full = threading.Event()
+        self.paced = True  # one picture each twelfth of a second; else every frame
+        self._page, self._wanted, self._due = page, wanted, 0.0
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self.full.is_set() or (self.paced and now < self._due):
+            return
+        self._due = max(self._due + 1 / PER_SECOND, now)
+        self.pages.append(self._page())
+        if len(self.pages) >= self._wanted:
+            self.full.set()
