@@ -79,7 +79,7 @@ STEPS_PER_FRAME = Parameter(
     integer=True,
 )  # fmt: skip
 TEMPERATURE = Parameter(
-    "temperature", 1e-4, 1e4, 1.0, "p(x) ∝ exp(E(x)/T): higher wanders further, 0 is plain activation maximisation.",
+    "temperature", 1e-6, 1e4, 1.0, "p(x) ∝ exp(E(x)/T): higher wanders further, 0 is plain activation maximisation.",
     unit="", log=True, zero=True,
 )  # fmt: skip
 AVERAGE = Parameter(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from .schedules import PolynomialDecay
 from .target import NEURON, Target, per_image
 from .types import Frame, Kernel, Regularizer, State
 from .warm_up import WarmUp, as_scales, present_norms
+from .wiring import Wiring, neurons_of
 
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
 _ACCEPTANCE_MEMORY = 100  # pictures
@@ -168,19 +169,34 @@ class Sampler:
         """Where the chains live."""
         return self._state.x.device
 
-    def select(self, layer: str | None = None, neurons: Iterable[Any] | None = None) -> None:
+    def wired_to(self, class_index: int | str, k: int = 20) -> Wiring:
+        """The k units of the layer below that are most strongly wired to a class; see `neurons_of`."""
+        return neurons_of(
+            self._view, class_index, k, input_shape=self.input_shape, class_names=self.class_names,
+            preprocess=self._preprocess,
+        )  # fmt: skip
+
+    def select(
+        self,
+        layer: str | None = None,
+        neurons: Iterable[Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         """Aim at other neurons and start afresh.
 
         Args:
             layer: None keeps the present one.
             neurons: None is the first ten of a new layer, or the present ones of the same layer.
+            names: key -> what a neuron is called beside its number, where it has no class name.
 
         Raises:
             ValueError, SamplingError: as the constructor; the sampler then goes on with what it had.
         """
         if neurons is None and layer in (None, self.layer):
             return
-        self._start(self._aim(layer, neurons, self.layer), self.seed)
+        aimed = self._aim(layer, neurons, self.layer)
+        aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
+        self._start(aimed, self.seed)
 
     def restart(self, seed: int | None = None) -> None:
         """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.

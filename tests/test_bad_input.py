@@ -200,7 +200,7 @@ PARTS: dict[str, Case] = {
     "decay type": (lambda: PolynomialDecay("fast"), TypeError, "PolynomialDecay", "a='fast'", "numbers"),
 }
 
-KNOWN = "step_size, temperature, noise, momentum, steps_per_frame, l2, average, display_scale, display_base"
+KNOWN = "step_size, temperature, noise, momentum, heat, steps_per_frame, l2, average, display_scale, display_base"
 LIVE: dict[str, Case] = {
     "misspelt": (lambda: sampler().set(stepsize=1), ValueError, "'stepsize'", "did you mean step_size?", KNOWN),
     "of another kernel": (lambda: sampler().set(friction=1), ValueError, "unknown parameter", "'friction'", KNOWN),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ from torch import nn
 
 from .. import checks, figures, images
 from ..heat import HeatPulse
-from ..kernels import Algorithm1
+from ..kernels import BAOAB
+from ..neurons import check_shape
 from ..sampler import Sampler
 from ..types import Kernel
 from . import recording
@@ -30,8 +32,10 @@ class LDAM(Panel):
         model: any `nn.Module`; comes back untouched.
         play: start sampling when displayed.
         title: heading of figures and name of saved files; the model's class name by default.
+        kernel: None is `BAOAB` with a step size that suits the size of the picture.
         scale: as of `Sampler`; None is "frozen" for calibrated kernels, so that one range of sliders serves every
             network, and "none" for `Algorithm1`, which normalises by itself.
+        temperature: None is cool enough for strokes to stand out from the noise if the scales are frozen, else 1.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
     observed like any trait. The sampler runs on a thread of its own while the widget is looked at.
@@ -47,14 +51,25 @@ class LDAM(Panel):
         *,
         play: bool = True,
         title: str | None = None,
+        kernel: Kernel | None = None,
         scale: Literal["none", "frozen"] | None = None,
+        temperature: float | None = None,
+        input_shape: Sequence[int],
+        pixel_range: tuple[float, float] | None = None,
         **sampler: Any,
     ) -> None:
         if not (STATIC / "widget.js").exists():
             raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
         self._scale = scale
-        kernel = checks.kernel(sampler.pop("kernel", None) or default_kernel())
-        built = Sampler(model, kernel=kernel, scale=self._scale_for(kernel), **sampler)
+        low, high = checks.pixel_range(pixel_range) or (0.0, 1.0)
+        side, width = math.sqrt(math.prod(check_shape(input_shape))), high - low
+        kernel = checks.kernel(default_kernel(side, width) if kernel is None else kernel)
+        if temperature is None:
+            temperature = default_temperature(side, width) if self._scale_for(kernel) == "frozen" else 1.0
+        built = Sampler(
+            model, kernel=kernel, scale=self._scale_for(kernel), temperature=temperature, input_shape=input_shape,
+            pixel_range=pixel_range, **sampler,
+        )  # fmt: skip
         super().__init__(built, play, type(model).__name__ if title is None else str(title))
 
     def __repr__(self) -> str:
@@ -246,6 +261,20 @@ class LDAM(Panel):
         return self._loop.call(lambda: figures.diagnostics(self.sampler, title=self._title))
 
 
-def default_kernel() -> Kernel:
-    """What a widget samples with if nothing is said."""
-    return Algorithm1()
+def default_kernel(side: float, width: float) -> Kernel:
+    """What a widget samples with if nothing is said.
+
+    A frozen scale makes the gradient of a picture of D = side² pixels 1/side a pixel. At the default temperature a
+    pixel then moves a hundredth of its range a step by its velocity alone, whatever the size of the picture.
+    """
+    return BAOAB(step_size=_rounded(0.2 * math.sqrt(width * side / 28)), friction=1.0)
+
+
+def default_temperature(side: float, width: float) -> float:
+    """With frozen scales, a pixel's energy across its range is then ten times T: strokes stand out from the noise."""
+    return _rounded(0.1 * width / side)
+
+
+def _rounded(value: float) -> float:
+    """Two digits: nobody wants to read more on a slider."""
+    return float(f"{value:.2g}")

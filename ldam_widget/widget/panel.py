@@ -166,6 +166,14 @@ class Panel(anywidget.AnyWidget):
     def _use_kernel(self, kernel: Kernel) -> None:
         raise NotImplementedError
 
+    def _select(self, layer: str | None, neurons: Iterable[Any] | None) -> None:
+        raise NotImplementedError
+
+    def _select_wired(self, class_index: int) -> None:
+        found = self.sampler.wired_to(class_index)
+        self.sampler.select(found.layer, found.neurons, {unit.neuron: unit.label.split(" → ")[1] for unit in found})
+        self._anew()
+
     def _anew(self) -> None:
         """On the loop: chains have started afresh."""
         self._gen += 1
@@ -187,6 +195,7 @@ class Panel(anywidget.AnyWidget):
                 recording=self._recorder is not None,
                 error=self._fault,
                 choices=list(KERNELS),
+                wiring=_wiring(self.sampler),
             )
         )
 
@@ -300,6 +309,8 @@ class Panel(anywidget.AnyWidget):
                 self._views = {view: heard for view, heard in self._views.items() if heard > recently}
                 if not self._views:
                     self._loop.leave()
+            case wire.Select(wired_to=int(index)):
+                self._from_view(lambda: self._select_wired(index))
             case wire.Select(kernel=str(name)):
                 self._from_view(lambda: self._use_kernel(_kernel_called(name)))
             case wire.Select():
@@ -415,6 +426,12 @@ class Panel(anywidget.AnyWidget):
 
     def _rows(self) -> int:
         return int(self.chains_shown) if self.sampler.chains > 1 else 1
+
+
+def _wiring(sampler: Sampler) -> dict[str, Any] | None:
+    """Classes whose strongest inputs may be asked for."""
+    names = sampler.class_names
+    return None if names is None else {"label": "units of the layer below with the largest weights", "classes": names}
 
 
 def _kernel_called(name: str) -> Kernel:

@@ -75,10 +75,10 @@ LAWS = {
     "Algorithm1, near the limit of stability": algorithm1(beta=4.0, gamma=0.5, sigma=2.0, temperature=0.3),
     "BAOAB": Law(BAOAB(1.0, 1.0), boltzmann, 100),
     "BAOAB, long steps": Law(BAOAB(2.4, 0.3), boltzmann, 100, 0.3),
-    "GHMC": Law(GHMC(0.6, 1.0), boltzmann, 250, 2.0, 256, 1024),
-    "GHMC, finds its step": Law(GHMC(friction=1.0), boltzmann, 350, 0.5, 256, 1024, 100),
-    "MALA": Law(MALA(0.18), boltzmann, 300, 0.3, 256, 1024),
-    "MALA, finds its step": Law(MALA(), boltzmann, 400, 3.0, 256, 1024, 100),
+    "GHMC": Law(GHMC(0.6, 1.0), boltzmann, 250, 2.0, 256),
+    "GHMC, finds its step": Law(GHMC(friction=1.0), boltzmann, 350, 0.5, 256, warm_up=100),
+    "MALA": Law(MALA(0.18), boltzmann, 300, 0.3, 256),
+    "MALA, finds its step": Law(MALA(), boltzmann, 400, 3.0, 256, warm_up=100),
     "Leimkuhler-Matthews": Law(LeimkuhlerMatthews(1.0), boltzmann, 40, 2.0),
     "Leimkuhler-Matthews, long steps": Law(LeimkuhlerMatthews(2.8), boltzmann, 40),
     "ULA": Law(ULA(0.3), lambda curvature, temperature: temperature / curvature / (1 - 0.15 * curvature), 90),
@@ -190,7 +190,7 @@ class DoubleWell:
         self.model = TwoTemplates(weights.float(), biases.float())
         ends = sorted(float(mean @ axis) for mean in self.model.means(curvature).double())
         self.middle = sum(ends) / 2
-        self._across = middle - (middle @ axis) * axis
+        self.across = middle - (middle @ axis) * axis
         self._along = (middle @ axis, weights[1] - weights[0], biases[1] - biases[0], ends)
 
     def target(self, temperature: float | Tensor = 1.0) -> Target:
@@ -201,16 +201,20 @@ class DoubleWell:
 
     def moments(self, temperature: float = 1.0) -> tuple[float, float, float, float]:
         """Of s: mean, variance, variance of (s − mean)², and the share of s beyond the middle between the modes."""
+        s, density = self.density(temperature)
+        mean = float(density @ s)
+        square = (s - mean).square()
+        variance = float(density @ square)
+        return mean, variance, float(density @ (square - variance).square()), float(density[s > self.middle].sum())
+
+    def density(self, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """A fine grid of s, and the share of each of its points; the two integrate to rounding."""
         along, difference, bias, (low, high) = self._along
         room = 12 * math.sqrt(temperature / self.curvature)
         s = torch.linspace(low - room, high + room, 200_001, dtype=torch.float64)
         wells = (difference.norm() * s + bias) / 2
         energy = along * s - self.curvature * s.square() / 2 + wells.abs() + torch.log1p(torch.exp(-2 * wells.abs()))
-        density = torch.softmax(energy / temperature, 0)
-        mean = float(density @ s)
-        square = (s - mean).square()
-        variance = float(density @ square)
-        return mean, variance, float(density @ (square - variance).square()), float(density[s > self.middle].sum())
+        return s, torch.softmax(energy / temperature, 0)
 
     def scores(self, states: Tensor, temperature: float = 1.0) -> dict[str, float]:
         """How far independent states (C, D) are from the law at T, in standard errors that are known, not estimated.
@@ -222,7 +226,7 @@ class DoubleWell:
         chains = len(x)
         mean, variance, spread, share = self.moments(temperature)
         s = x @ self.axis
-        rest = x - s[:, None] * self.axis - self._across / self.curvature
+        rest = x - s[:, None] * self.axis - self.across / self.curvature
         free = self.dimensions - 1
         chi2 = float(rest.mean(0).square().sum()) * chains * self.curvature / temperature
         # the square of the part across is χ² with (D − 1)C degrees of freedom, times T/λ

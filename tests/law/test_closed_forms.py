@@ -84,7 +84,9 @@ def test_every_kernel_of_the_package_has_a_law_here() -> None:
     assert files - homes == {"__init__", "metropolis", "moves"}, "a kernel that kernels/__init__.py does not import?"
 
 
-@pytest.mark.parametrize("law", [law for law in LAWS.values() if law.kernel.calibrated], ids=lambda law: str(law.kernel))
+@pytest.mark.parametrize(
+    "law", [law for law in LAWS.values() if law.kernel.calibrated], ids=lambda law: str(law.kernel)
+)
 def test_the_temperature_of_a_calibrated_kernel_is_the_one_asked_for(law: Law) -> None:
     assert law.kernel.temperature(gaussian(direction(0, 4), 0.7)) == 0.7
 

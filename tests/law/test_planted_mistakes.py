@@ -1,5 +1,7 @@
 """The law tests can fail: mistakes of the kind that samplers have are planted, and the same assertion must catch them.
 
+Here in `Algorithm1` and in what kernels are given; `test_planted_in_kernels` has those of the calibrated kernels.
+
 A planted mistake is caught unless chance hides it, which for the smallest of them (a temperature wrong by 3 %) is
 2.7 times the tolerance of 1.1 %: eight standard errors beyond it.
 """

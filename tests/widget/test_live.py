@@ -21,7 +21,8 @@ from PIL import Image
 from torch import nn
 
 from ldam_widget import L2, LDAM, PolynomialDecay, SamplingError
-from ldam_widget.kernels import Algorithm1
+from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
+from ldam_widget.widget import diagnosing
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
@@ -38,7 +39,7 @@ class Page:
 
     def __init__(self, **options: Any) -> None:
         self.model = options.pop("model", None) or with_fixed_weights(network)
-        self.widget = LDAM(self.model, **{"input_shape": (1, 8, 8), "play": False} | options)
+        self.widget = LDAM(self.model, **{"input_shape": (1, 8, 8), "play": False, "kernel": Algorithm1()} | options)
         self.said: list[tuple[dict[str, Any], list[bytes]]] = []
         self.widget.send = lambda content, buffers=None: self.said.append((content, buffers or []))
 
@@ -507,3 +508,113 @@ def test_the_process_is_left_alone(open_page: Callable[..., Page], monkeypatch: 
         assert inside == {1}  # the loop itself leaves the processors to others
     finally:
         torch.set_num_threads(threads)
+
+
+# ---- kernels ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_default_samples_a_density_with_frozen_scales(open_page: Callable[..., Page]) -> None:
+    page = open_page(kernel=None)
+    w = page.widget
+    assert isinstance(w.kernel, BAOAB)
+    assert w.sampler.scales is not None
+    assert w.temperature == pytest.approx(0.1 / 8, rel=0.05)  # 0.1 of the range over the side of the picture
+    page.receive(kind="hello", view="a")
+    page.settle()
+    kernel = page.of("setup")[-1]["kernel"]
+    assert (kernel["name"], kernel["calibrated"]) == ("BAOAB", True)
+    assert {"Algorithm 1", "BAOAB", "GHMC", "MALA", "ULA"} < set(kernel["choices"])
+
+
+def test_another_kernel_brings_its_own_parameters(page: Page, w: LDAM) -> None:
+    w.set(noise=0.3, temperature=0.7, l2=0.2)
+    before = w.sampler.images
+    w.kernel = BAOAB(0.3, 2.0)
+    assert torch.equal(w.sampler.images, before), "the chains go on from where they are"
+    assert (w.step_size, w.friction, w.temperature, w.l2) == (0.3, 2.0, 0.7, 0.2)
+    assert "noise" not in w.params
+    assert "noise" not in [p["name"] for p in page.of("setup")[-1]["parameters"]]
+    with pytest.raises(AttributeError, match=r"unknown parameter 'noise'.*friction"):
+        _ = w.noise
+    with pytest.raises(AttributeError, match="unknown parameter 'noise'"):
+        w.noise = 1
+    w.step(3)
+    w.kernel = Algorithm1()
+    assert w.noise == 0.1, "a kernel's own parameters are its own"
+    w.noise = 0.2
+    assert w.sampler.kernel.noise == 0.2
+    w.step(3)
+
+
+def test_a_step_size_that_is_being_found_is_shown_until_it_is_set(open_page: Callable[..., Page]) -> None:
+    w = open_page(kernel=MALA()).widget
+    assert w.step_size == pytest.approx(0.02)
+    w.step(150)
+    assert w.step_size != pytest.approx(0.02)
+    assert w.sampler.kernel.step_size is None
+    w.step_size = 0.05
+    w.step(5)
+    assert w.step_size == 0.05
+
+
+def test_the_page_chooses_a_kernel_heats_and_measures(open_page: Callable[..., Page]) -> None:
+    page = open_page(kernel=None, warm_up=6)
+    w = page.widget
+    w.step(10)
+    assert not w.sampler.warming_up
+    page.receive(kind="do", what="measure_scales")
+    page.receive(kind="do", what="heat")
+    page.settle()
+    assert w.sampler.warming_up
+    w.step(60)
+    page.settle()
+    assert w.heat > 10
+    assert page.of("frame")[-1]["heat"] > 10
+    w.heat = 2
+    assert not w.sampler.heating
+    page.receive(kind="select", kernel="GHMC")
+    page.settle()
+    assert w.kernel.name == "GHMC"
+    page.receive(kind="select", kernel="of tomorrow")
+    page.settle()
+    assert "of tomorrow" in w.error
+    assert "GHMC" in w.error
+    w.close()
+
+
+def test_gauges_travel_with_frames(open_page: Callable[..., Page]) -> None:
+    page = open_page(kernel=GHMC(0.05), chains=2, regularizers=[L2(1.0)], scale="none")
+    page.widget.step(80)
+    page.settle()
+    frame = page.of("frame")[-1]
+    assert frame["temperature"]["asked"] == page.widget.temperature
+    assert len(frame["temperature"]["measured"]) == len(frame["acceptance"]) == len(page.widget.neurons)
+    assert all(0 <= share <= 1 for share in frame["acceptance"])
+    assert frame["heat"] == 1
+
+
+def test_a_verdict_reaches_the_page(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosing, "PERIOD", 0.0)
+    page = open_page(kernel=BAOAB(0.3), chains=2, regularizers=[L2(1.0)])
+    page.widget._diagnosis.restart()
+    for _ in range(100):
+        page.widget.step(20)
+        if page.of("diagnosis") and page.of("diagnosis")[-1]["level"] != "wait":
+            break
+        time.sleep(0.05)
+    verdict = page.of("diagnosis")[-1]
+    assert verdict["level"] in {"good", "warn"}
+    assert [line["label"] for line in verdict["neurons"]] == [n.label for n in page.widget.sampler.neurons]
+
+
+def test_strongest_inputs_of_a_class(open_page: Callable[..., Page]) -> None:
+    page = open_page(class_names=list("abcde"), model=with_fixed_weights(network))
+    page.receive(kind="hello", view="a")
+    page.settle()
+    assert page.of("setup")[-1]["wiring"]["classes"] == tuple("abcde")
+    page.receive(kind="select", wired_to=3)
+    page.settle()
+    weight = page.model[3].weight.detach()[3]
+    assert page.widget.neurons == weight.argsort(descending=True).tolist()
+    strongest = page.widget.sampler.neurons[0]
+    assert strongest.name.startswith("abcde"[int(page.model[3].weight.detach()[:, strongest.unit].argmax())])

@@ -1,0 +1,289 @@
+"""Replica exchange: every rung has its own law, chains cross barriers that lock a plain kernel, swaps go as they ought.
+
+The target is the double well of `law/harness.py`, whose law at every temperature is known, and a Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ldam_widget as ldam
+from ldam_widget.exact import LinearNeuron
+from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1, LeimkuhlerMatthews
+from ldam_widget.ladder import Climb, coldest, exchange
+from ldam_widget.target import NEURON, Target
+from ldam_widget.types import Evaluation, State
+
+from .conftest import SEED_OF_THE_DAY, with_fixed_weights
+from .law.harness import CURVATURE, Departure, DoubleWell, direction, gaussian, normal_score, numbers, within_five
+
+CPU = torch.device("cpu")
+KERNELS: list[Any] = [BAOAB(1.0, 1.0), LeimkuhlerMatthews(1.0), GHMC(0.8, 1.0), MALA(0.4)]
+each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+
+
+def climbing(model: nn.Module, dimensions: int, kernel: Any, **arguments: Any) -> ldam.Sampler:
+    defaults: dict[str, Any] = {
+        "input_shape": (dimensions,), "kernel": kernel, "regularizers": [ldam.L2(CURVATURE)],
+        "ladder": ldam.Ladder((1, 2, 4), every=3), "seed": SEED_OF_THE_DAY,
+    }  # fmt: skip
+    return ldam.Sampler(model, **{**defaults, **arguments})
+
+
+def rungs(s: ldam.Sampler, count: int) -> Tensor:
+    """(rung, neuron · chain, *image): a chain's copies lie side by side in the batch."""
+    x = s._state.x
+    return x.view(-1, count, *x.shape[1:]).transpose(0, 1)
+
+
+# ---- the law ---------------------------------------------------------------------------------------------------------
+
+
+@each_kernel
+def test_every_rung_has_its_own_gaussian(kernel: Any) -> None:
+    """A linear neuron, on which all four kernels are exact alone, and must stay so with swaps every third step: rung r
+    is N(w/Λ, factor_r T/Λ). Two neurons. False alarm: 5e-6 for each of six laws (χ² of 100 degrees is skewed)."""
+    model = with_fixed_weights(lambda: nn.Linear(100, 2), SEED_OF_THE_DAY)
+    s = climbing(model, 100, kernel, neurons=range(2), chains=200, temperature=0.5)
+    s.step(120)
+    for rung, factor in enumerate((1, 2, 4)):
+        for x, weight in zip(rungs(s, 3)[rung].view(2, 200, 100), model.weight.detach(), strict=True):
+            found = Departure.of(x, weight / CURVATURE, factor * 0.5 / CURVATURE)
+            print(f"seed {SEED_OF_THE_DAY}, T × {factor}: {found}")
+            found.require_small()
+    assert torch.equal(s.images.flatten(0, 1), rungs(s, 3)[0])
+
+
+@pytest.mark.parametrize("kernel", [GHMC(0.7, 0.5), MALA(0.4)], ids=lambda kernel: kernel.name)
+def test_cold_chains_cross_where_a_plain_kernel_is_locked(kernel: Any) -> None:
+    """Modes nine standard deviations apart: the plain chains stay in the mode they fell into, whose share depends on
+    the start; on a ladder the cold rung has the closed form, and every other rung the law by quadrature.
+    False alarm: 3e-6 a rung."""
+    well = DoubleWell(9.0, share=0.85, dimensions=6)
+    factors = (1.0, 1.8, 3.2, 5.8, 10.4)
+    plain = climbing(well.model, 6, kernel, chains=300, ladder=None)
+    plain.step(300)
+    before = plain.images[0].double() @ well.axis > well.middle
+    plain.step(300)
+    assert torch.equal(plain.images[0].double() @ well.axis > well.middle, before)
+    with pytest.raises(AssertionError):
+        within_five(well.scores(plain.images[0]))
+
+    s = climbing(well.model, 6, kernel, chains=300, ladder=ldam.Ladder(factors, every=2))
+    s.step(1200)
+    for rung, factor in enumerate(factors):
+        scores = well.scores(rungs(s, 5)[rung], factor)
+        print(f"seed {SEED_OF_THE_DAY}, T × {factor}: {scores}")
+        within_five(scores)
+    within_five(well.scores(s.images[0]))
+    ladder = s.diagnostics()["ladder"]
+    assert min(ladder["swap_acceptance"]) > 0.2
+    assert min(ladder["arrivals"]) > 5
+    assert ladder["rounds"] == 600
+
+
+def test_a_change_of_weight_in_the_middle_of_a_run_stays_exact() -> None:
+    """λ from ½ to 2, T from 1 to 0.3, at once: the evaluations that swaps use are unweighted. False alarm: 3e-6."""
+    s = climbing(LinearNeuron(direction(4, 60)), 60, GHMC(0.4, 1.0), chains=300)
+    s.step(37)
+    s.set(l2=2.0, temperature=0.3)
+    s.step(150)
+    for rung, factor in enumerate((1, 2, 4)):
+        Departure.of(rungs(s, 3)[rung], direction(4, 60) / 2, factor * 0.3 / 2).require_small()
+
+
+def test_scales_and_own_steps_go_with_a_ladder() -> None:
+    """scale="frozen" and step_size=None: after the warm-up rung r is N((w/s_f)/(λ/s_R), factor T s_R/λ). False alarm:
+    3e-6 a rung."""
+    weight = direction(4, 60)
+    s = climbing(LinearNeuron(weight), 60, GHMC(friction=1.0), chains=300, scale="frozen", warm_up=100)
+    s.step(400)
+    assert s.scales is not None
+    of_neuron, of_l2 = s.scales["neuron"][0], s.scales["l2"][0]
+    assert of_neuron == pytest.approx(float(weight.norm()), rel=1e-5)
+    curvature = CURVATURE / of_l2
+    for rung, factor in enumerate((1, 2, 4)):
+        Departure.of(rungs(s, 3)[rung], weight / of_neuron / curvature, factor / curvature).require_small()
+
+
+# ---- one round of swaps, from exact draws ----------------------------------------------------------------------------
+
+FACTORS = (1.0, 1.3, 2.5)
+CHAINS, DIMENSIONS = 20_000, 6
+WEIGHT = direction(1, DIMENSIONS)
+
+
+def drawn() -> tuple[State, Target]:
+    """Every rung at its own law, and the target."""
+    generator = torch.Generator().manual_seed(SEED_OF_THE_DAY)
+    temperature = torch.tensor(FACTORS, dtype=torch.float64).repeat(CHAINS)
+    x = torch.randn(CHAINS * 3, DIMENSIONS, generator=generator)
+    x = WEIGHT / CURVATURE + x * (temperature / CURVATURE).sqrt().float()[:, None]
+    target = gaussian(WEIGHT, temperature)
+    velocity = torch.randn(x.shape, generator=generator) * temperature.sqrt().float()[:, None]
+    return State(x, target.evaluate(x), 0, (velocity,)), target
+
+
+def rounds(target: Target, state: State, noise: Any, count: int) -> tuple[State, Climb]:
+    climb = Climb.start(CHAINS, 3, CPU)
+    for _ in range(count):
+        state, climb = exchange(state, climb, target, noise)
+    return state, climb
+
+
+def require_laws(state: State) -> None:
+    for rung, factor in enumerate(FACTORS):
+        x = (state.x[rung::3] - WEIGHT / CURVATURE).double()
+        squares = float(x.square().sum()) * CURVATURE / factor
+        assert abs(normal_score(squares, CHAINS * DIMENSIONS)) < 5, (rung, squares / CHAINS / DIMENSIONS)
+        assert abs(float(x.mean())) < 5 * math.sqrt(factor / CURVATURE / CHAINS / DIMENSIONS)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_swaps_leave_the_laws_where_they_are(count: int) -> None:
+    """Six statements at 5 standard errors: false alarm 4e-6."""
+    state, target = drawn()
+    require_laws(state)
+    moved, climb = rounds(target, state, numbers(CHAINS * 3, 1, SEED_OF_THE_DAY), count)
+    require_laws(moved)
+    assert not torch.equal(moved.x, state.x)
+    assert climb.rounds == count
+
+
+@dataclass(frozen=True)
+class Inverted(Target):
+    """An energy of the wrong sign: swaps are accepted with the inverse of their ratio."""
+
+    def energy(self, evaluation: Evaluation) -> Tensor:
+        return -super().energy(evaluation)
+
+
+class Yes:
+    """Uniform numbers that accept everything."""
+
+    def uniform(self) -> Tensor:
+        return torch.full((CHAINS * 3,), -1.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mistake", ["inverted sign", "always accepted"])
+def test_planted_mistakes_in_swaps_are_caught(mistake: str) -> None:
+    state, target = drawn()
+    noise: Any = numbers(CHAINS * 3, 1, SEED_OF_THE_DAY)
+    if mistake == "inverted sign":
+        target = Inverted(target.terms, target.weights, target.temperature)
+    else:
+        noise = Yes()
+    moved, _ = rounds(target, state, noise, 2)
+    with pytest.raises(AssertionError):
+        require_laws(moved)
+
+
+def test_swap_acceptance_is_what_independent_draws_give() -> None:
+    """E min(1, exp((1/T_i − 1/T_j)(E_j − E_i))) with E = −T χ²(6)/2 + constant, by numpy's own χ² numbers.
+
+    A million draws against 20,000 (and 20,000 of the other pair in the second round). The number in [0, 1] has a
+    standard deviation ≤ ½: five standard errors are at most .0179. False alarm: 6e-7 a pair.
+    """
+    import numpy as np
+
+    state, target = drawn()
+    _, climb = rounds(target, state, numbers(CHAINS * 3, 1, SEED_OF_THE_DAY), 2)
+    draws = np.random.default_rng(SEED_OF_THE_DAY).chisquare(DIMENSIONS, size=(2, 1_000_000))
+    report = climb.report()
+    for i in (0, 1):
+        low, high = FACTORS[i], FACTORS[i + 1]
+        gain = (1 / low - 1 / high) * (low * draws[0] - high * draws[1]) / 2
+        expected = float(np.exp(np.minimum(gain, 0)).mean())
+        print(f"seed {SEED_OF_THE_DAY}: T {low} and {high}: {report['swap_acceptance'][i]:.4f}, expected {expected:.4f}")
+        assert report["swap_acceptance"][i] == pytest.approx(expected, abs=5 * 0.5 / CHAINS**0.5)
+    assert climb.tried.tolist() == [CHAINS, CHAINS]
+
+
+def test_what_swaps_and_what_stays() -> None:
+    """Pictures move with their values and gradients; velocities stay on their rung; who came from where is recorded."""
+    state, target = drawn()
+    moved, climb = rounds(target, state, numbers(CHAINS * 3, 1, SEED_OF_THE_DAY), 3)
+    assert torch.equal(moved.memory[0], state.memory[0])
+    again = target.evaluate(moved.x)
+    for name in again.grads:
+        torch.testing.assert_close(moved.evaluation.grads[name], again.grads[name])
+        torch.testing.assert_close(moved.evaluation.values[name], again.values[name])
+    came_from = (climb.replica + 3 * torch.arange(CHAINS)[:, None]).flatten()
+    assert torch.equal(moved.x, state.x[came_from])
+    assert torch.equal(climb.replica.sort(1).values, torch.arange(3).expand(CHAINS, 3))
+
+
+def test_arrivals_count_other_copies_at_the_bottom() -> None:
+    state, target = drawn()
+    noise = numbers(CHAINS * 3, 1, SEED_OF_THE_DAY)
+    climb, at_bottom, count = Climb.start(CHAINS, 3, CPU), torch.zeros(CHAINS, dtype=torch.long), torch.zeros(CHAINS)
+    for _ in range(6):
+        state, climb = exchange(state, climb, target, noise)
+        count = count + (climb.replica[:, 0] != at_bottom)
+        at_bottom = climb.replica[:, 0]
+    assert torch.equal(climb.arrivals, count.long())
+
+
+def test_energies_that_are_not_finite_swap_nothing() -> None:
+    state, target = drawn()
+    values = {name: torch.full_like(value, math.nan) for name, value in state.evaluation.values.items()}
+    state = state._replace(evaluation=Evaluation(values, state.evaluation.grads))
+    moved, climb = rounds(target, state, numbers(CHAINS * 3, 1, 0), 1)
+    assert torch.equal(moved.x, state.x)
+    assert climb.report()["swap_acceptance"][0] == 0
+
+
+# ---- settings --------------------------------------------------------------------------------------------------------
+
+
+def test_temperatures_of_the_batch() -> None:
+    found = ldam.Ladder((1, 3)).temperatures(2.0, 3, torch.empty(0))
+    assert found.tolist() == [2, 6, 2, 6, 2, 6]
+    assert coldest(torch.arange(6), 2).tolist() == [0, 2, 4]
+    assert coldest(torch.arange(6), 1).tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"factors": ()}, {"factors": (1,)}, {"factors": (2, 3)}, {"factors": (1, 3, 2)}, {"factors": (1, 1)},
+     {"factors": (1, math.inf)}, {"factors": (1, math.nan)}, {"factors": "12x"}, {"factors": 3}, {"every": 0},
+     {"every": 2.5}, {"every": True}],
+    ids=str,
+)  # fmt: skip
+def test_ladders_that_make_no_sense_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError), match="ladder"):
+        ldam.Ladder(**arguments)
+
+
+def test_a_kernel_without_a_stated_temperature_gets_no_ladder() -> None:
+    with pytest.raises(ValueError, match="BAOAB"):
+        climbing(LinearNeuron(WEIGHT), DIMENSIONS, Algorithm1(normalize="none"))
+    s = climbing(LinearNeuron(WEIGHT), DIMENSIONS, BAOAB())
+    with pytest.raises(ValueError, match="BAOAB"):
+        s.use_kernel(Algorithm1(normalize="none"))
+    assert isinstance(s.kernel, BAOAB)
+    s.step(5)
+
+
+@each_kernel
+def test_what_is_shown_is_the_cold_rung(kernel: Any) -> None:
+    """Shapes and types are those without a ladder, the activation is that of the pictures shown."""
+    model = with_fixed_weights(lambda: nn.Linear(12, 2))
+    s = climbing(model, 12, kernel, neurons=range(2), chains=3)
+    frame = s.step(20)
+    assert frame.images.shape == frame.average_images.shape == (2, 3, 12)
+    assert frame.images.dtype == frame.average_images.dtype == frame.activation.dtype == torch.float32
+    with torch.no_grad():
+        expected = torch.einsum("nci,ni->nc", frame.images, model.weight) + model.bias[:, None]
+    torch.testing.assert_close(frame.activation, expected)
+    assert s.kernel.temperature(s._plain_target()) == 1.0
+    assert NEURON in s._state.evaluation.values
+    found = s.diagnostics()
+    assert found["ladder"]["rounds"] == 20 // 3
+    assert len(found["ladder"]["arrivals"]) == 6
