@@ -12,6 +12,7 @@ from . import demo, kernels
 from ._version import __version__
 from .averages import EMA, Window
 from .burn_in import BurnIn
+from .exploration import Exploration, explore
 from .heat import HeatPulse
 from .ladder import Ladder
 from .models import LDAMWarning
@@ -31,6 +32,7 @@ __all__ = [
     "L2",
     "LDAM",
     "BurnIn",
+    "Exploration",
     "Frame",
     "HeatPulse",
     "LDAMWarning",
@@ -41,6 +43,7 @@ __all__ = [
     "Window",
     "__version__",
     "demo",
+    "explore",
     "figures",
     "kernels",
     "layers",

@@ -23,6 +23,7 @@ from .models import Notes, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
 from .noise import ChainNoise
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
+from .quench import quench
 from .schedules import PolynomialDecay
 from .target import NEURON, Target, per_image
 from .types import Frame, Kernel, Regularizer, State
@@ -395,6 +396,16 @@ class Sampler:
         """Current samples (N, C, *input_shape) float32."""
         return self._fold(self._state.x)
 
+    def quenched(self, steps: int = 150) -> Tensor:
+        """The maxima of E that the present samples belong to, like `images`; the chains stay where they are.
+
+        Cost: `steps` gradients. See `quench`.
+        """
+        energetic = replace(self._plain_target(), energy_needed=True)
+        x = self._state.x
+        with torch.inference_mode(False):
+            return self._fold(quench(x, energetic, checks.count("steps", steps)))
+
     @property
     def average_images(self) -> Tensor:
         """Averages like `images`; before the first picture, the current samples."""
@@ -584,9 +595,10 @@ class Sampler:
         state = self._state
         self._accumulator.add(state.x)
         activation = self.activation
-        if self._warm_up is None and self.burn_in_step is None:
+        if self._warm_up is None:
+            before = self._burn_in.step
             self._burn_in.add(activation, state.step)
-            if self.burn_in_step is not None:
+            if before != self._burn_in.step:  # from here on the readings count
                 self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
         self._history.add(activation.cpu().numpy(), state.step)
         self._thumbnails.add(thumbnails(self.images, len(self.input_shape)).cpu().numpy(), state.step)

@@ -20,9 +20,9 @@ LEVELS = [
     {"parameters", "_version"},
     {"schedules", "types", "models", "noise", "burn_in", "averages", "diagnostics", "heat", "leaky", "outputs"},
     {"neurons", "target", "regularizers", "tracing", "readouts", "wiring"},
-    {"kernels", "discriminator", "exact", "checks", "ladder", "warm_up"},
+    {"kernels", "discriminator", "exact", "checks", "ladder", "warm_up", "quench"},
     {"sampler", "images", "checkpoints", "training"},
-    {"figures", "loop", "demo"},
+    {"figures", "loop", "demo", "exploration"},
     {"widget"},
     {"cli", "__init__", "__main__"},
 ]

@@ -52,7 +52,8 @@ export class KernelHead {
   set note(note: string) {
     this.#kernel = { ...this.#kernel, note };
     // A note that begins with the badge's word reads on from the badge.
-    const rest = this.#kernel.calibrated === false && note.startsWith(HEURISTIC) ? note.slice(HEURISTIC.length).trimStart() : note;
+    const badge = this.#badge.hidden ? "" : (this.#badge.textContent ?? "");
+    const rest = badge && note.startsWith(badge) ? note.slice(badge.length).trimStart() : note;
     setText(this.#note, rest);
     this.law.title = note;
     this.law.hidden = !note && this.#badge.hidden;

@@ -100,6 +100,8 @@ test("the badge says in words what is known of the law, the note follows the sta
   assert.equal(find(".ldam-badge").textContent, "heuristic");
   state({ kernel_note: "plain gradients" });
   assert.equal(law().textContent, "heuristic plain gradients");
+  model.rich({ kernel: kernel({ calibrated: true, note: "samples p ∝ exp(E/T) at T = 2, exactly" }) });
+  assert.equal(law().textContent, "samples p ∝ exp(E/T) at T = 2, exactly");
 });
 
 test("an older kernel shows none of this", () => {

@@ -1,6 +1,7 @@
 """Pure functions of arrays: how well the chains mix, and what temperature they have."""
 
 from .mixing import History, mixing
+from .modes import modes, moves
 from .projections import principal, spread, switches, thumbnails
 from .report import Samples, Verdict, report
 from .thermometer import Thermometer, virial
@@ -11,6 +12,8 @@ __all__ = [
     "Thermometer",
     "Verdict",
     "mixing",
+    "modes",
+    "moves",
     "principal",
     "report",
     "spread",

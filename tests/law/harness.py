@@ -130,9 +130,8 @@ class Departure:
     """How far states are from N(mean, variance), in standard errors.
 
     With C chains in D dimensions, C Σ_d (x̄_d − μ_d)²/v has the law χ²(D) and (C − 1)D s²/v has χ²((C − 1)D), exactly
-    and independently of each other. Both are centred and scaled to unit variance. For D = 784 and C = 512 a correct
-    kernel leaves ±5 with probability 1.7e-6 by its mean (χ²(784) is a little skewed; 5e-6 for χ²(256)) and 6e-7 by its
-    variance.
+    and independently of each other. Both are given as the standard normal number whose tail is as likely, so that a
+    correct kernel leaves ±5 with probability 6e-7 by either, in any dimension.
     """
 
     mean: float
@@ -144,10 +143,9 @@ class Departure:
         states = states.double()
         centre = states.mean(0)
         chi2 = float((centre - mean.double()).square().sum()) * chains / variance
-        ratio = float((states - centre).square().sum()) / ((chains - 1) * dimensions) / variance
-        return cls(
-            (chi2 - dimensions) / math.sqrt(2 * dimensions), (ratio - 1) / math.sqrt(2 / ((chains - 1) * dimensions))
-        )
+        degrees = (chains - 1) * dimensions
+        squares = float((states - centre).square().sum()) / variance
+        return cls(normal_score(chi2, dimensions), normal_score(squares, degrees))
 
     def require_small(self) -> None:
         """The one assertion of this folder."""

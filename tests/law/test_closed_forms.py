@@ -23,7 +23,7 @@ each_law = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS.keys())
 
 @each_law
 def test_last_states_have_mean_and_variance_of_the_closed_form(law: Law) -> None:
-    """False alarm: 2e-6 a law, 6e-6 in fewer dimensions; see `Departure`."""
+    """False alarm: 1.2e-6 a law; see `Departure`."""
     weight = direction(SEED_OF_THE_DAY, law.dimensions)
     noise = numbers(law.chains, law.dimensions, SEED_OF_THE_DAY)
     target = replace(gaussian(weight, law.temperature), energy_needed=law.kernel.needs_energy)
@@ -35,7 +35,7 @@ def test_last_states_have_mean_and_variance_of_the_closed_form(law: Law) -> None
 
 @each_law
 def test_the_sampler_has_the_closed_form_on_a_real_linear_layer(law: Law) -> None:
-    """As above with two neurons at once, 64 chains and at most 400 pixels each. False alarm: 6e-6 a neuron."""
+    """As above with two neurons at once, 64 chains and at most 400 pixels each. False alarm: 1.2e-6 a neuron."""
     size = min(400, law.dimensions)
     model = with_fixed_weights(lambda: nn.Linear(size, 2), SEED_OF_THE_DAY)
     s = ldam.Sampler(
@@ -114,7 +114,7 @@ def test_no_temperature_is_claimed_where_there_is_no_law(options: dict[str, obje
 def test_polynomial_decay_anneals_as_predicted() -> None:
     """With β_t = a(b + t)^−µ the chain is Gaussian at every step; its covariance follows from two lines of algebra.
 
-    The variance must fall like β_t (by 5 from step 8 to step 200). False alarm: 2e-6 for each of three
+    The variance must fall like β_t (by 5 from step 8 to step 200). False alarm: 1.2e-6 for each of three
     steps, as in `Departure`.
     """
     gamma, sigma, temperature = 0.5, 1.0, 0.7

@@ -121,7 +121,7 @@ def test_rms_gradients_have_the_law_of_a_filter_of_signs() -> None:
     x = last_states(replace(law.kernel, normalize="rms"), target, noise, noise.start(), law.steps + 200)
     variance = law.variance(CURVATURE, law.temperature)
     Departure.of(x, weight.sign() / CURVATURE, variance).require_small()
-    assert Departure.of(x, weight / CURVATURE, variance).mean > 100
+    assert Departure.of(x, weight / CURVATURE, variance).mean > 40
 
 
 @pytest.mark.parametrize("weight", [1.5, 4.0])

@@ -1,0 +1,255 @@
+"""The thermometer on draws whose temperature is known, without any sampler; then on a real network, with one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import truncnorm
+from torch import Tensor
+
+import ldam_widget as ldam
+from ldam_widget.diagnostics import Thermometer, virial
+from ldam_widget.exact import LinearNeuron, TwoTemplates
+from ldam_widget.kernels import GHMC, MALA, ULA
+
+from .conftest import SEED_OF_THE_DAY
+from .law.harness import direction
+
+CURVATURE, PIXELS = 0.5, 60
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(SEED_OF_THE_DAY)
+
+
+def normal(temperature: float, chains: int, pictures: int) -> list[tuple[Tensor, Tensor]]:
+    """Independent pictures (x, ∇E) of the Gaussian with E = w·x − ½Λ‖x‖²."""
+    weight, source = direction(1, PIXELS), generator()
+    scale = math.sqrt(temperature / CURVATURE)
+    draws = weight / CURVATURE + scale * torch.randn(pictures, chains, PIXELS, generator=source)
+    return [(x, weight - CURVATURE * x) for x in draws]
+
+
+def boxed(
+    temperature: float, chains: int, pictures: int, lean: Tensor, bounds: tuple[float, float]
+) -> list[tuple[Tensor, Tensor]]:
+    """The same within walls, drawn by scipy; `lean` is w."""
+    mean, sigma = lean.double().numpy() / CURVATURE, math.sqrt(temperature / CURVATURE)
+    low, high = ((wall - mean) / sigma for wall in bounds)
+    law = truncnorm(low, high, mean, sigma)
+    draws = torch.from_numpy(law.rvs((pictures, chains, len(mean)), random_state=SEED_OF_THE_DAY % 2**32)).float()
+    return [(x, lean - CURVATURE * x) for x in draws]
+
+
+def reading(pictures: list[tuple[Tensor, Tensor]], bounds: Any, neurons: int = 1) -> list[float]:
+    thermometer = Thermometer(bounds, neurons)
+    for x, drift in pictures:
+        thermometer.add(x, drift)
+    return thermometer.read()
+
+
+# ---- right -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.03, 1.0, 40.0])
+def test_unbounded_pixels(temperature: float) -> None:
+    """−⟨(x − c)·∇E⟩/D with c the mean of earlier pictures: every term is T z², so that the standard error is √(2/n) T
+    for n = 400 pictures × 4 chains × 60 pixels (c adds a part in 400). Five of them are 2.3 %. False alarm: 6e-7."""
+    (found,) = reading(normal(temperature, 4, 500), None)
+    tolerance = 5 * math.sqrt(2 / (400 * 4 * PIXELS))
+    print(f"seed {SEED_OF_THE_DAY}: {found / temperature:.4f} ± {tolerance / 5:.4f}")
+    assert found == pytest.approx(temperature, rel=tolerance)
+
+
+BOXES = {
+    "walls far away": (torch.linspace(-0.1, 0.1, PIXELS), (-3.0, 3.0), 0.2),
+    "leaning to the walls": (torch.linspace(-3, 3, PIXELS), (0.0, 1.0), 1.0),
+    "all at one wall": (torch.linspace(3, 6, PIXELS), (0.0, 1.0), 1.0),
+    "cold": (torch.linspace(-0.2, 0.6, PIXELS), (0.0, 1.0), 0.02),
+    "not around zero": (torch.linspace(1, 3, PIXELS), (2.0, 5.0), 0.5),
+}
+
+
+@pytest.mark.parametrize("box", BOXES)
+def test_pixels_in_a_box(box: str) -> None:
+    """Against its spread over ten independent sets of pictures, each set an own reading: five standard errors, which
+    themselves are known to a quarter; false alarm by Student's t with 9 degrees 7e-4 a box at five, so nine are
+    allowed (1e-5), and they must be small enough to say something."""
+    lean, bounds, temperature = BOXES[box]
+    pictures = boxed(temperature, 4, 3000, lean, bounds)
+    found = torch.tensor([reading(pictures[i : i + 300], bounds)[0] for i in range(0, 3000, 300)]).double()
+    error = float(found.std()) / math.sqrt(10)
+    print(f"seed {SEED_OF_THE_DAY}: {float(found.mean()) / temperature:.4f} ± {error / temperature:.4f}")
+    assert error < 0.02 * temperature
+    assert abs(float(found.mean()) - temperature) < 9 * error
+
+
+def test_the_naive_virial_is_wrong_in_a_box() -> None:
+    """The control: without the factor that vanishes at the walls the formula reads something else altogether."""
+    lean, bounds, temperature = BOXES["leaning to the walls"]
+    pictures = boxed(temperature, 4, 400, lean, bounds)
+    assert abs(reading(pictures, None)[0] - temperature) > 0.5 * temperature or math.isnan(reading(pictures, None)[0])
+
+
+@pytest.mark.parametrize("bounds", [None, (-2.0, 3.0)])
+def test_the_divergence_is_that_of_the_field(bounds: Any) -> None:
+    """∇·φ by automatic differentiation of φ = −(what `virial` multiplies with ∇E)."""
+    x = torch.randn(3, 2, 5, generator=generator(), dtype=torch.float64).clamp(-2, 3)
+    field = (torch.randn(2, 5, generator=generator()).double(), torch.randn(2, 5, generator=generator()).double())
+    _, found = virial(x, torch.zeros_like(x), bounds, field)
+
+    def phi(y: Tensor) -> Tensor:
+        parts = [virial(y, unit[None], bounds, field)[0] * -10 for unit in torch.eye(10).double().view(10, 2, 5)]
+        return torch.cat(parts)
+
+    for row, divergence in zip(x, found, strict=True):
+        jacobian = torch.autograd.functional.jacobian(phi, row[None])
+        trace = jacobian.reshape(10, 10).trace() / 10
+        torch.testing.assert_close(trace, divergence)
+    if bounds is not None:
+        edge = torch.full((1, 2, 5), bounds[1], dtype=torch.float64)
+        assert float(virial(edge, torch.ones_like(edge), bounds, field)[0].abs().max()) < 1e-12
+
+
+def test_any_constants_give_the_same_temperature() -> None:
+    """c and (k, q) change the noise alone. 100,000 draws, five standard errors of the residue. False alarm: 4e-6."""
+    lean, bounds, temperature = BOXES["leaning to the walls"]
+    cases: list[tuple[list[tuple[Tensor, Tensor]], Any, list[Any]]] = [
+        (normal(1.3, 400, 5), None, [(0.0, 0.0), (2.0, 0.0), (torch.linspace(-9, 9, PIXELS), 0.0)]),
+        (boxed(temperature, 400, 5, lean, bounds), bounds, [(1.0, 0.0), (0.0, 1.0), (lean / 3, 1.0)]),
+    ]
+    for pictures, walls, fields in cases:
+        asked = 1.3 if walls is None else temperature
+        x, drift = (torch.cat(parts).double() for parts in zip(*pictures, strict=True))
+        for field in fields:
+            up, divergence = virial(x, drift, walls, field)
+            residue = up - asked * divergence
+            assert abs(float(residue.mean())) < 5 * float(residue.std()) / math.sqrt(len(x)), field
+
+
+def test_each_neuron_has_its_own() -> None:
+    """Two neurons at T and 3T in one batch, neuron first. False alarm: 1.2e-6 (as `test_unbounded_pixels`)."""
+    one, other = normal(1.0, 3, 500), normal(3.0, 3, 500)
+    both = [(torch.cat([a, c]), torch.cat([b, d])) for (a, b), (c, d) in zip(one, other, strict=True)]
+    cool, hot = reading(both, None, neurons=2)
+    tolerance = 5 * math.sqrt(2 / (400 * 3 * PIXELS))
+    assert cool == pytest.approx(1.0, rel=tolerance)
+    assert hot == pytest.approx(3.0, rel=tolerance)
+
+
+# ---- silent where it does not know -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 19, 100, 119])
+def test_too_few_pictures_tell_nothing(count: int) -> None:
+    """The first hundred set the constants; twenty more are the least that ten blocks are made of."""
+    found = reading(normal(1.0, 2, count), None, neurons=2) if count not in (19,) else reading(normal(1.0, 2, 19), None, 2)
+    assert all(math.isnan(value) for value in found)
+    assert len(found) == 2
+
+
+def test_pixels_that_fill_their_box_evenly_tell_nothing() -> None:
+    """T = 10⁵ in a box of width 1: E says nothing of where a pixel is. NaN is what can be said; never a number."""
+    pictures = boxed(1e5, 4, 400, torch.linspace(-3, 3, PIXELS), (0.0, 1.0))
+    (found,) = reading(pictures, (0.0, 1.0))
+    assert math.isnan(found)
+
+
+def test_a_reading_that_is_given_is_good_to_a_quarter() -> None:
+    """A hundred thermometers of few pixels in a box: those that speak are right within the quarter they promise (one
+    sigma): at most half of a hundred may be further off (expected a third; 5 σ of a binomial would be 56)."""
+    lean, bounds = torch.linspace(-0.2, 0.3, 4), (0.0, 1.0)
+    pictures = boxed(0.6, 100, 400, lean, bounds)
+    found = reading(pictures, bounds, neurons=100)
+    spoken = [value for value in found if not math.isnan(value)]
+    off = [value for value in spoken if abs(value - 0.6) > 0.15]
+    print(f"seed {SEED_OF_THE_DAY}: {len(spoken)} speak, {len(off)} are off by more than a quarter")
+    assert len(off) <= max(5, 0.56 * len(spoken))
+
+
+def test_reset_forgets_and_memory_is_bounded() -> None:
+    """After a change of temperature the reading is of the new one alone, with or without a reset after 1,000 pictures.
+    False alarm: 1.2e-6."""
+    for forget in (True, False):
+        thermometer = Thermometer(None, 1)
+        for x, drift in normal(1.0, 2, 300):
+            thermometer.add(x, drift)
+        if forget:
+            thermometer.reset()
+            assert math.isnan(thermometer.read()[0])
+        count = 200 if forget else 1000
+        for x, drift in normal(5.0, 2, count):
+            thermometer.add(x, drift)
+        assert thermometer.read()[0] == pytest.approx(5.0, rel=5 * math.sqrt(2 / (count * 2 * PIXELS)))
+
+
+# ---- through the sampler ---------------------------------------------------------------------------------------------
+
+
+def sampled(kernel: Any, model: Any = None, steps: int = 3000, **arguments: Any) -> ldam.Sampler:
+    model = LinearNeuron(direction(1, PIXELS)) if model is None else model
+    defaults: dict[str, Any] = {
+        "input_shape": (PIXELS,), "kernel": kernel, "regularizers": [ldam.L2(CURVATURE)], "chains": 16,
+        "seed": SEED_OF_THE_DAY, "steps_per_frame": 4,
+    }  # fmt: skip
+    s = ldam.Sampler(model, **{**defaults, **arguments})
+    s.step(steps)
+    return s
+
+
+def test_it_shows_the_bias_of_ula() -> None:
+    """On a quadratic ULA runs at T/(1 − hΛ/2), here 4/3, and the thermometer says 4/3, not 1.
+
+    750 pictures 4 steps apart, of correlation ½⁸ in x² between pictures: effectively independent; five standard errors
+    of 16 × 60 × 600 numbers are 0.9 %, and 1.5 % is allowed for what correlation is left.
+    """
+    s = sampled(ULA(1.0), temperature=0.7)
+    print(f"seed {SEED_OF_THE_DAY}: {s.measured_temperature}")
+    assert s.measured_temperature[0] == pytest.approx(0.7 / (1 - CURVATURE / 2), rel=0.015)
+    assert s.diagnostics()["temperature"]["ratio"][0] == pytest.approx(4 / 3, rel=0.015)
+    assert s.temperature_asked == 0.7
+
+
+def test_it_follows_the_slider() -> None:
+    """T from 1 to 3, and λ, without a new thermometer: the old pictures are forgotten. As above, 2.5 %."""
+    s = sampled(GHMC(0.8, 1.0))
+    s.set(temperature=3.0, l2=0.9)
+    assert math.isnan(s.measured_temperature[0])
+    s.step(120)
+    s.set(temperature=3.0)  # the pictures between were on their way
+    s.step(1500)
+    print(f"seed {SEED_OF_THE_DAY}: {s.measured_temperature}")
+    assert s.measured_temperature[0] == pytest.approx(3.0, rel=0.025)
+
+
+def test_modes_do_not_matter_to_it() -> None:
+    """Chains locked in one of two modes have the right temperature all the same: it measures within a mode. 2.5 %."""
+    direct = torch.zeros(PIXELS)
+    direct[0] = 6.0
+    model = TwoTemplates(torch.stack([direct, -direct]))
+    s = sampled(GHMC(0.8, 1.0), model, 2000)
+    assert s.measured_temperature[0] == pytest.approx(1.0, rel=0.025)
+
+
+@pytest.mark.parametrize("kernel", [GHMC(friction=0.5), MALA()], ids=lambda kernel: kernel.name)
+def test_a_real_network_has_the_temperature_asked_for(kernel: Any) -> None:
+    """Logits of the shipped LeNet-5, L2 .1, T = 1, no walls: no closed form, but the virial knows; within 2 %.
+
+    The standard error is estimated from the spread of eight independent runs of 8 chains in one batch (the eight are
+    the "neurons" of the thermometer): five of it must fit into the 2 %, or nothing would have been tested.
+    """
+    demo = ldam.demo.mnist("final")
+    settings = demo.settings | {"pixel_range": None}
+    s = ldam.Sampler(
+        demo.model, neurons=[3, 8], kernel=kernel, regularizers=[ldam.L2(0.1)], chains=8, seed=SEED_OF_THE_DAY,
+        steps_per_frame=2, warm_up=300, **settings,
+    )  # fmt: skip
+    s.step(300 + 400)  # the start is at variance 1, the law at 10: so many steps until the reading is begun
+    s.set(temperature=1.0)
+    s.step(1000)
+    found = s.measured_temperature
+    print(f"seed {SEED_OF_THE_DAY}, {kernel.name}: {found}, acceptance {s.acceptance}")
+    assert found == pytest.approx([1.0, 1.0], rel=0.02)
