@@ -26,6 +26,7 @@ from .demo.mnist_data import download_mnist
 from .demo.train import train_lenet5 as fit_lenet5
 from .neurons import layers as list_layers
 from .sampler import Sampler, SamplingError
+from .types import Kernel
 
 app = typer.Typer(
     help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
@@ -96,7 +97,10 @@ def sample(
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains a neuron.")] = 1,
-    normalize: Annotated[str, typer.Option(help="unit, none or rms.")] = "unit",
+    kernel: Annotated[str, typer.Option(help=f"One of {', '.join(kernels.__all__)}.")] = "Algorithm1",
+    normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
+    scale: Annotated[str, typer.Option(help="none, or frozen: gradients in units of their mean norm.")] = "none",
+    ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
     pixel_range: Annotated[str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist.")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
@@ -118,10 +122,11 @@ def sample(
     torch.set_num_threads(1)
     try:
         with _readable_errors():
-            kernel = kernels.Algorithm1(normalize=normalize)  # type: ignore[arg-type]  # checked there
+            rungs = None if ladder is None else _numbers("--ladder", ladder, float)
             sampler = Sampler(
-                network, neurons=_neurons(neurons), kernel=kernel, chains=chains, seed=seed, device=device, **settings
-            )
+                network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize), chains=chains, seed=seed,
+                device=device, scale=scale, ladder=rungs, **settings,  # type: ignore[arg-type]  # checked there
+            )  # fmt: skip
             sampler.set(**_assignments(parameter or []))
             _write(sampler, steps, output)
     finally:
@@ -143,6 +148,18 @@ def train_lenet5(
         result = fit_lenet5(data, epochs=epochs, seed=seed, out=out)
     for name, accuracy in result.accuracy.items():
         typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
+
+
+def _kernel(name: str, normalize: str | None) -> Kernel:
+    """The kernel of that name, in whatever case."""
+    known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
+    if name.lower() not in known:
+        raise ValueError(f"--kernel {name}: there are {', '.join(kernels.__all__)}")
+    options = {} if normalize is None else {"normalize": normalize}
+    if options and known[name.lower()] is not kernels.Algorithm1:
+        raise ValueError(f"--normalize belongs to Algorithm1; {name} needs none")
+    kernel: Kernel = known[name.lower()](**options)
+    return kernel
 
 
 def _write(sampler: Sampler, steps: int, output: Path) -> None:
@@ -175,6 +192,7 @@ def _write(sampler: Sampler, steps: int, output: Path) -> None:
         }
         np.savez(output, **arrays)
     typer.echo(f"{output}: {len(labels)} neurons of {sampler.layer}, {sampler.steps} steps")
+    typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
 
 
 def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:

@@ -98,8 +98,8 @@ def same(found: list[Tensor], expected: list[Tensor]) -> bool:
 def test_same_seed_same_bits_however_they_are_stepped(name: str) -> None:
     expected = run(name, "at once", 1)
     for how, steps_per_frame in [
-        ("at once", 3), ("at once", 101), ("by ones", 3), ("unevenly", 101), ("frames", 1), ("frames", 3),
-        ("frames", 101), ("stream", 1), ("stream", 3), ("stream", 101), ("restarted", 3),
+        ("by ones", 3), ("unevenly", 101), ("frames", 1), ("frames", 3), ("frames", 101), ("stream", 1), ("stream", 3),
+        ("stream", 101), ("restarted", 3),
     ]:  # fmt: skip
         assert same(run(name, how, steps_per_frame), expected), (how, steps_per_frame)
 
@@ -165,8 +165,8 @@ def test_a_kernel_declares_what_it_has(name: str) -> None:
     for parameter in kernel.parameters:
         assert parameter.help
         assert parameter.check(parameter.default) == parameter.default
-        value = getattr(kernel, parameter.name, None)
-        assert value is None or value == parameter.default
+        if parameter.name in own:
+            assert getattr(kernel, parameter.name) in (None, parameter.default)
     assert kind.__doc__
     assert "Cost:" in kind.__doc__
     assert isinstance(kernel.calibrated, bool)
@@ -232,11 +232,12 @@ def test_one_gradient_a_step(kernel: Any) -> None:
 
 @pytest.mark.parametrize("kernel", [BAOAB(0.3), GHMC(0.3), MALA(0.05), ULA(0.05), LeimkuhlerMatthews(0.05)], ids=str)
 def test_at_zero_temperature_it_climbs_to_the_top(kernel: Any) -> None:
-    """T = 0 is activation maximisation: w/Λ exactly, whatever the noise."""
-    weight = direction(0, 4)
+    """T = 0 is activation maximisation: w/Λ exactly, whatever the noise. In double precision: Metropolis kernels that
+    refuse every loss of energy stop where it is below the rounding of the energy, in single precision .1 away."""
+    weight = direction(0, 4).double()
     target, noise = gaussian(weight, 0.0), ChainNoise(0, 1, 3, (4,), torch.device("cpu"))
-    state = kernel.init(noise.start(), target)
-    for _ in range(600):
+    state = kernel.init(noise.start().double(), target)
+    for _ in range(1000):
         state, _ = kernel.step(state, target, noise)
     torch.testing.assert_close(state.x, (weight / 0.5).expand(3, 4), rtol=1e-3, atol=1e-3)
 

@@ -218,7 +218,9 @@ def test_swap_acceptance_is_what_independent_draws_give() -> None:
         low, high = FACTORS[i], FACTORS[i + 1]
         gain = (1 / low - 1 / high) * (low * draws[0] - high * draws[1]) / 2
         expected = float(np.exp(np.minimum(gain, 0)).mean())
-        print(f"seed {SEED_OF_THE_DAY}: T {low} and {high}: {report['swap_acceptance'][i]:.4f}, expected {expected:.4f}")
+        print(
+            f"seed {SEED_OF_THE_DAY}: T {low} and {high}: {report['swap_acceptance'][i]:.4f}, expected {expected:.4f}"
+        )
         assert report["swap_acceptance"][i] == pytest.approx(expected, abs=5 * 0.5 / CHAINS**0.5)
     assert climb.tried.tolist() == [CHAINS, CHAINS]
 

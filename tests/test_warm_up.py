@@ -178,7 +178,9 @@ def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(kernel: An
     assert s.params["step_size"] == pytest.approx(float(found.mean()))
     s.step(300)
     assert torch.equal(s.kernel.step_size_of(s._state), found)
-    print(f"seed {SEED_OF_THE_DAY}: accepted {float(s.acceptance.mean()):.3f}, steps {found.min():.3f}…{found.max():.3f}")
+    print(
+        f"seed {SEED_OF_THE_DAY}: accepted {float(s.acceptance.mean()):.3f}, steps {found.min():.3f}…{found.max():.3f}"
+    )
     assert float(s.acceptance.mean()) == pytest.approx(wanted, abs=0.04)
     assert len(found.unique()) > 16
     assert float(found.max() / found.min()) < 2

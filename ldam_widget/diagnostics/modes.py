@@ -25,9 +25,11 @@ def modes(pictures: npt.ArrayLike, alike: float = 0.9) -> npt.NDArray[np.int64]:
     leaders: list[npt.NDArray[np.float64]] = []
     labels = np.empty(len(values), dtype=np.int64)
     for i, value in enumerate(values):
-        near = np.flatnonzero(np.array(leaders) @ value >= alike) if leaders else ()
-        labels[i] = near[0] if len(near) else len(leaders)
-        if not len(near):
+        near = np.flatnonzero(np.array(leaders) @ value >= alike) if leaders else np.empty(0, np.int64)
+        if near.size:
+            labels[i] = near[0]
+        else:
+            labels[i] = len(leaders)
             leaders.append(value)
     return labels
 

@@ -14,7 +14,7 @@ from ..target import Target
 from ..types import Info, Noise, State
 from .moves import FRICTION, coast, law, plus, refresh
 
-_STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 0.5, "Time step h: pixels move h times their velocity.", log=True)
+_STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ..parameters import Parameter
 from ..target import per_image
 
 FRICTION = Parameter(
-    "friction", 1e-3, 1e2, 0.3, "How fast a chain forgets its velocity: low coasts far, high walks at random.",
+    "friction", 1e-3, 1e2, 0.1, "How fast a chain forgets its velocity: low coasts far, high walks at random.",
     log=True,
 )  # fmt: skip
 Bounds = tuple[float, float] | None

@@ -183,7 +183,9 @@ PLANTED: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
     "BAOAB, clamped": (baoab, "coast", clamped, lambda: require_box(BAOAB(0.1, 1.0), 250)),
     "BAOAB, velocity not turned at a wall": (baoab, "coast", without_flip, lambda: require_box(BAOAB(0.1, 1.0), 250)),
     "GHMC, clamped": (ghmc, "coast", clamped, lambda: require_box(GHMC(0.3, 1.0))),
-    "GHMC, velocity not turned at a wall": (ghmc, "coast", without_flip, lambda: require_box(GHMC(0.4, 1.0), 150, 3000)),
+    "GHMC, velocity not turned at a wall": (
+        ghmc, "coast", without_flip, lambda: require_box(GHMC(0.4, 1.0), 150, 3000)
+    ),
     "MALA, clamped": (mala, "coast", clamped, lambda: require_box(MALA(0.05))),
     "MALA, velocity not turned at a wall": (mala, "coast", without_flip, lambda: require_box(MALA(0.1), 150, 3000)),
     "Leimkuhler-Matthews, clamped": (
