@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from ldam_widget.diagnostics import History, mixing
+from ldam_widget.diagnostics import History, Samples, mixing, principal, report, spread, switches, thumbnails
 
 from .conftest import SEED_OF_THE_DAY
 
@@ -106,3 +107,86 @@ def test_thinned_draws_still_give_the_autocorrelation_time() -> None:
     time = mixing(history.draws())["autocorrelation_time"].mean() * history.spacing
     thinned = 8 * (1 + phi**8) / (1 - phi**8)
     assert time == pytest.approx(thinned, rel=0.2)
+
+
+# ---- projections and the verdict -------------------------------------------------------------------------------------
+
+
+def normal(*shape: int, seed: int = SEED_OF_THE_DAY) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def samples(activation: np.ndarray, pictures: np.ndarray, every: int = 2, burned_in: bool = True) -> Samples:
+    return Samples(activation, pictures, every * np.arange(1, len(activation) + 1), 0.01, burned_in)
+
+
+def test_thumbnails_are_area_means() -> None:
+    images = torch.arange(2 * 3 * 16 * 24, dtype=torch.float32).view(2, 3, 16, 24)
+    small = thumbnails(images, 3)
+    expected = images.mean(1).view(2, 8, 2, 8, 3).mean((2, 4)).flatten(1)
+    torch.testing.assert_close(small, expected)
+    assert thumbnails(images[:, :1, :4, :5], 3).shape == (2, 20)
+    torch.testing.assert_close(thumbnails(torch.arange(128.0)[None], 1)[0], torch.arange(128.0).view(64, 2).mean(1))
+    assert thumbnails(torch.zeros(4, 5, 1, 3, 100), 3).shape == (4, 5, 24)
+
+
+def test_principal_directions_have_the_largest_variances_in_order() -> None:
+    """Against the singular values of numpy, with the directions turned at random."""
+    rotation = np.linalg.qr(normal(6, 6))[0]
+    pictures = normal(400, 1, 2, 6) * [5, 3, 2, 0.1, 0.1, 0.1] @ rotation + 7
+    found = principal(pictures)
+    assert found.shape == (400, 1, 2, 3)
+    flat = pictures.reshape(800, 6)
+    singular = np.linalg.svd(flat - flat.mean(0), compute_uv=False)[:3]
+    np.testing.assert_allclose(np.linalg.norm(found.reshape(800, 3), axis=0), singular)
+
+
+def test_switches_count_crossings_and_no_trembling() -> None:
+    up, down = np.ones(10), -np.ones(10)
+    chain = np.concatenate([up, down, up, up, down]) + 0.1 * normal(50)
+    still = np.concatenate([up] * 5) + 0.1 * normal(50)
+    assert switches(np.stack([chain, still], 1)[:, None]).tolist() == [3]
+
+
+def test_spread_is_the_mean_distance() -> None:
+    images = torch.tensor([[[0.0, 0.0], [3.0, 4.0], [0.0, 0.0]]])
+    assert spread(images).tolist() == pytest.approx([(5 + 0 + 5) / 3])
+    assert spread(images[:, :1]).isnan().all()
+
+
+def test_chains_that_agree() -> None:
+    """Independent draws: R-hat within 1.05 for 8 neurons and 4 × 4 × 8 statistics; a false alarm is below 1e-6."""
+    found = report(samples(normal(500, 8, 4), normal(500, 8, 4, 16, seed=SEED_OF_THE_DAY + 1)))
+    assert found["verdict"]["level"] == "good"
+    assert "4 chains agree on all 8 neurons" in found["verdict"]["text"]
+    np.testing.assert_allclose(found["ess_per_gradient"], np.array(found["ess"]) / (998 * 4))
+    np.testing.assert_allclose(found["ess_per_second"], np.array(found["ess"]) / 9.98)
+
+
+def test_locked_chains_are_seen_in_pictures_and_not_in_the_activation() -> None:
+    """The activation of two equal modes is the same: its R-hat says nothing (algorithm.md, section 1.7)."""
+    pictures = normal(400, 2, 4, 16)
+    pictures[:, 1, :2, 5] += 6  # neuron 1: two chains in one mode, two in the other
+    found = report(samples(normal(400, 2, 4, seed=1), pictures))
+    assert max(found["r_hat"]) < 1.05
+    assert max(found["projections"]["r_hat"][0]) < 1.05
+    assert max(found["projections"]["r_hat"][1]) > 1.3
+    assert found["mode_switches"][1] == 0
+    assert found["verdict"]["level"] == "warn"
+    assert found["verdict"]["text"].startswith("chains disagree for 1 of 2 neurons: R-hat ")
+    assert "over 4 chains; heat, or read it as several modes" in found["verdict"]["text"]
+    assert "several modes" in found["verdicts"][1]
+
+
+def test_words_for_what_is_not_known_yet() -> None:
+    few, burning = normal(5, 2, 4), normal(400, 2, 4)
+    assert report(samples(few, normal(5, 2, 4, 9)))["verdict"] == {"level": "wait", "text": "too few pictures to tell"}
+    text = report(samples(burning, normal(400, 2, 4, 9), burned_in=False))["verdict"]
+    assert text == {"level": "wait", "text": "burning in"}
+    slow = np.cumsum(normal(400, 1, 1), 0)
+    assert "still drift" in report(samples(slow, normal(400, 1, 1, 9)))["verdict"]["text"]
+    one = report(samples(normal(400, 1, 1), normal(400, 1, 1, 9)))["verdict"]
+    assert one["level"] == "good"
+    assert "several chains" in one["text"]
+    none = report(samples(np.empty((0, 0, 0)), np.empty((0, 0, 0))))
+    assert none["verdict"]["level"] == "wait"

@@ -213,7 +213,7 @@ def test_a_slider_takes_over_from_what_was_found() -> None:
 
 @pytest.mark.parametrize("times", [(5, 3, 8), (0, 3, 8), (5, 0, 8), (5, 3, 0), (0, 0, 4), (1, 1, 1)])
 def test_a_pulse_is_its_definition(times: tuple[int, int, int]) -> None:
-    """Geometric: log heat rises by equal parts to log peak, stays, and falls by equal parts to 0, in that many steps."""
+    """Geometric: log heat rises by equal parts to log peak, stays, and falls by equal parts to 0."""
     rise, hold, cool = times
     pulse = ldam.HeatPulse(8.0, rise, hold, cool)
     up = [math.log(8) * (i + 1) / rise for i in range(rise)]

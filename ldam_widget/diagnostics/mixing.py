@@ -52,7 +52,7 @@ def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
 
     Returns:
         `ess` (bulk), `r_hat` (rank-normalised, split; Vehtari et al. 2021), `autocorrelation_time` in draws, each (N,).
-        NaN where there are fewer than 8 draws or nothing varies.
+        R-hat of a single chain compares its parts. NaN where there are fewer than 8 draws or nothing varies.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains = values.shape
@@ -63,7 +63,15 @@ def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
 
     with np.errstate(all="ignore"):
         ess = np.atleast_1d(array_stats.ess(values, chain_axis=2, draw_axis=0))
-        r_hat = np.atleast_1d(array_stats.rhat(values, chain_axis=2, draw_axis=0))
+        r_hat = np.atleast_1d(array_stats.rhat(_two_or_more(values), chain_axis=2, draw_axis=0))
     still = np.ptp(values, axis=(0, 2)) == 0
     ess, r_hat = np.where(still, np.nan, ess), np.where(still, np.nan, r_hat)
     return {"ess": ess, "r_hat": r_hat, "autocorrelation_time": count * chains / ess}
+
+
+def _two_or_more(values: Array) -> Array:
+    """A single chain as two, its halves: (draws, N, 1) -> (draws // 2, N, 2)."""
+    if values.shape[2] > 1:
+        return values
+    half = len(values) // 2
+    return np.concatenate([values[:half], values[half : 2 * half]], axis=2)

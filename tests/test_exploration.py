@@ -1,0 +1,135 @@
+"""Modes, against targets whose modes are known in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import ldam_widget as ldam
+from ldam_widget.diagnostics import modes, moves
+from ldam_widget.quench import quench
+from ldam_widget.regularizers import L2
+from ldam_widget.target import NEURON, Target
+
+from .conftest import SEED_OF_THE_DAY
+
+SIZE = 24
+
+
+class Templates(nn.Module):
+    """f(x) = max_k w_k·x with w_k along axis k: with L2 of weight λ the maxima of E are exactly w_k/λ."""
+
+    def __init__(self, strengths: tuple[float, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(SIZE)[: len(strengths)] * torch.tensor(strengths)[:, None])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x @ self.weight.T).amax(1, keepdim=True)
+
+
+def sampler(**more: object) -> ldam.Sampler:
+    arguments = {
+        "input_shape": (SIZE,), "layer": "", "kernel": ldam.kernels.BAOAB(0.5, 1.0), "regularizers": [L2(0.5)],
+        "chains": 12, "temperature": 0.1, "seed": SEED_OF_THE_DAY,
+    }  # fmt: skip
+    return ldam.Sampler(nn.Sequential(Templates((4.0, 4.0, 4.0))), **(arguments | {"layer": "0"} | more))
+
+
+def test_quenching_ends_in_the_nearest_maximum() -> None:
+    """E = max_k w_k·x − ½λ‖x‖²: from inside the region of template k the way uphill ends at w_k/λ.
+
+    Single precision cannot tell E = 16 from less than 2e-6 below it, which is 3e-3 away from the maximum.
+    """
+    model = Templates((4.0, 3.0))
+
+    class Neuron:
+        def evaluate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            x = x.detach().requires_grad_()
+            value = model(x)[:, 0]
+            return value.detach(), torch.autograd.grad(value.sum(), x)[0]
+
+    target = Target({NEURON: Neuron(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5})
+    noise = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(SEED_OF_THE_DAY))
+    ends = (model.weight / 0.5).detach()
+    start = noise + ends[torch.arange(40) % 2]
+    nearest = (start @ model.weight.detach().T).argmax(1)
+    torch.testing.assert_close(quench(start, target, 200), ends[nearest], atol=5e-3, rtol=0)
+
+
+def test_quenching_stays_in_the_box_and_never_loses() -> None:
+    model = nn.Linear(SIZE, 1)
+
+    class Neuron:
+        def evaluate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return x @ model.weight[0].detach(), model.weight.detach().expand_as(x)
+
+    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, bounds=(0.0, 1.0))
+    start = torch.rand(8, SIZE, generator=torch.Generator().manual_seed(1))
+    last = target.energy(target.evaluate(start))
+    for steps in (1, 3, 10, 100):
+        x = quench(start, target, steps)
+        energy = target.energy(target.evaluate(x))
+        assert (energy >= last).all()
+        last = energy
+    corner = (model.weight.detach()[0] > 0).float()  # of a linear function
+    assert torch.equal(x, corner.expand_as(x))
+
+
+def test_quenching_leaves_the_chains_alone() -> None:
+    a, b = sampler(), sampler()
+    a.step(10)
+    b.step(10)
+    b.quenched(20)
+    assert torch.equal(a.step(10).images, b.step(10).images)
+
+
+def test_leader_clustering() -> None:
+    a, b = np.eye(5)[0], np.eye(5)[1]
+    pictures = [a, 2 * a + 0.1 * b, b, 3 * b, a, -a, 0 * a]
+    assert modes(pictures).tolist() == [0, 0, 1, 1, 0, 2, 3]
+    assert modes([a, a + b, b], alike=0.7).tolist() == [0, 0, 1]
+    assert moves([[0, 1], [0, 2], [1, 2]]) == 2
+
+
+def test_three_equal_templates_are_three_modes_and_cold_chains_stay_in_theirs() -> None:
+    """At T = .1 the way from one template to another is uphill by some 80 T: nobody crosses.
+
+    That 40 chains, which choose at random, leave one of the three out has probability 3·(2/3)^40 = 3e-7.
+    """
+    s = sampler(chains=40)
+    found = ldam.explore(s, looks=4, every=100)
+    assert [f.modes for f in found] == [3]
+    assert found[0].moves == 0
+    assert sum(found[0].share) == pytest.approx(1)
+    assert found[0].share == sorted(found[0].share, reverse=True)
+    ends = 8 * torch.eye(SIZE)[:3]
+    assert sorted(found[0].pictures.argmax(1).tolist()) == [0, 1, 2]
+    torch.testing.assert_close(found[0].pictures, ends[found[0].pictures.argmax(1)], atol=1e-2, rtol=0)
+    where = s.images[0].argmax(1).unique(return_counts=True)[1] / 40
+    assert sorted(found[0].share) == pytest.approx(sorted(where.tolist()))
+    assert "3" in repr(found).splitlines()[2]
+
+
+def test_heat_makes_chains_move() -> None:
+    """Hot by 100 the barrier is below T, and every pulse is a new throw.
+
+    With 12 chains and 4 pulses between looks, that nobody moves has a probability of some (1/3)^48.
+    """
+    s = sampler()
+    pulse = ldam.HeatPulse(100, rise=10, hold=60, cool=130)
+    found = ldam.explore(s, looks=5, every=200, pulse=pulse)
+    assert found[0].modes == 3
+    assert found[0].moves > 0
+
+
+def test_bad_arguments() -> None:
+    s = sampler()
+    with pytest.raises(ValueError, match=r"alike must be a cosine in \(0, 1\); got 1"):
+        ldam.explore(s, alike=1)
+    with pytest.raises(ValueError, match="pulse takes 500 steps, more than the 100 between looks"):
+        ldam.explore(s, every=100, pulse=ldam.HeatPulse())
+    with pytest.raises(ValueError, match="looks must be an integer ≥ 1; got 0"):
+        ldam.explore(s, looks=0)
+    assert s.steps == 0
