@@ -329,7 +329,7 @@ class Sampler:
         """
         if not isinstance(pulse, HeatPulse):
             raise TypeError(f"pulse must be HeatPulse(peak, rise, hold, cool); got {pulse!r}")
-        self._params = self._params | {"heat": 1.0}
+        self.set(heat=1.0)
         self._pulse = (pulse, self.steps)
 
     def measure_scales(self) -> None:

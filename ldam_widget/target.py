@@ -82,4 +82,7 @@ def per_image(value: Tensor, x: Tensor) -> Tensor: ...
 def per_image(value: float | Tensor, x: Tensor) -> float | Tensor: ...
 def per_image(value: float | Tensor, x: Tensor) -> float | Tensor:
     """A number, or one number a chain (chain,) with axes added so that it multiplies images x (chain, *image)."""
-    return value.view(-1, *(1,) * (x.ndim - 1)) if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    # a temperature in double precision must not make doubles of the images
+    return (value.to(x.dtype) if value.is_floating_point() else value).view(-1, *(1,) * (x.ndim - 1))

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 MEMORY = 1000  # pictures: the reading follows a chain that changes
-LEARN = 100  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones
+LEARN = 100  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones, and on
+# other chains than those: a constant that a chain has a part in would make slow chains look cold
 BLOCKS = 10  # of pictures, whose means tell the error
 
 Field = tuple[Tensor | float, Tensor | float]  # (c, unused) of unbounded pixels; (k, q) in a box
@@ -73,6 +74,8 @@ class Thermometer:
         """The next picture: samples and ∇E there, each (chain, *image)."""
         if self._left:
             self._learn(x)
+            if not self._left:
+                return  # this picture made the field
         parts = torch.stack(virial(x, drift, self._bounds, self._field))
         self._parts.append(parts.view(2, self._neurons, -1).mean(2))
 
@@ -102,7 +105,18 @@ class Thermometer:
         self._learnt = [a + b for a, b in zip(self._learnt, parts, strict=True)] if self._learnt else parts
         self._left -= 1
         if not self._left:
-            means = [total / LEARN for total in self._learnt]
-            self._field = (means[0], 0.0) if self._bounds is None else (means[0], means[1])
+            means = [self._of_the_others(total / LEARN) for total in self._learnt]
+            if self._bounds is not None:
+                self._field = (means[0], means[1])
+            elif len(x) > self._neurons:
+                self._field = (means[0], 0.0)
             self._learnt = []
             self.reset()
+
+    def _of_the_others(self, means: Tensor) -> Tensor:
+        """Mean over the other chains of the neuron; of a chain that is alone its own."""
+        chains = means.view(self._neurons, -1, *means.shape[1:])
+        if chains.shape[1] == 1:
+            return means
+        others = (chains.sum(1, keepdim=True) - chains) / (chains.shape[1] - 1)
+        return others.reshape(means.shape)

@@ -50,10 +50,13 @@ class LeimkuhlerMatthews:
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         time = math.sqrt(2 * self.step_size)
         (velocity,) = state.memory
-        velocity = plus(velocity, time, target.drift(target.complete(state.evaluation, state.x)))
+        velocity = plus(velocity, time / 2, target.drift(target.complete(state.evaluation, state.x)))
         x, _ = coast(state.x, velocity, time / 2, target.bounds)
         x, velocity = coast(x, thermal(target.temperature, noise.normal()), time / 2, target.bounds)
-        return State(x, target.evaluate(x), state.step + 1, (velocity,)), Info()
+        evaluation = target.evaluate(x)
+        # kicked by half, the velocity has its own law whatever x is: replica exchange leaves it where it is
+        velocity = plus(velocity, time / 2, target.drift(evaluation))
+        return State(x, evaluation, state.step + 1, (velocity,)), Info()
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         return target.temperature

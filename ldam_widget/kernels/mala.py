@@ -88,4 +88,4 @@ class MALA:
 
 def kinetic(velocity: Tensor) -> Tensor:
     """½|v|² of every chain, (chain,), summed in float64: single precision is too coarse for large pictures."""
-    return velocity.flatten(1).double().square_().sum(1) / 2
+    return velocity.flatten(1).double().square().sum(1) / 2

@@ -8,7 +8,9 @@ from torch import Tensor
 from ..target import per_image
 from ..types import Evaluation, Noise
 
-_GAIN_EXPONENT = 0.6  # of Robbins and Monro's falling gain: above 1/2 it settles, below 1 it can get anywhere
+# Robbins and Monro's falling gain, 4/(8 + n)^0.6: with an exponent above 1/2 it settles, below 1 it can get anywhere; the
+# first steps, on the way from the start images, may not weigh more than 1, the last ones must still be felt
+_GAIN, _GAIN_OFFSET, _GAIN_EXPONENT = 4.0, 8, 0.6
 
 
 def accepted(gain: Tensor, temperature: float | Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
@@ -47,5 +49,6 @@ def adapted(step_size: Tensor, acceptance: Tensor, wanted: float, count: int) ->
     Robbins and Monro (1951) on the logarithm. Every chain finds its own, so that a chain does not depend on how many
     others there are; frozen afterwards, each is a valid Metropolis chain.
     """
-    new: Tensor = step_size * ((acceptance - wanted) / count**_GAIN_EXPONENT).exp().to(step_size.dtype)
+    gain = _GAIN / (_GAIN_OFFSET + count) ** _GAIN_EXPONENT
+    new: Tensor = step_size * ((acceptance - wanted) * gain).exp().to(step_size.dtype)
     return new

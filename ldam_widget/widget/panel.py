@@ -105,7 +105,11 @@ class Panel(anywidget.AnyWidget):
     def _declare(self) -> None:
         """Make traits of the parameters there are now; those that a former kernel had are unknown from now on."""
         sampler = self.sampler
-        self._parameters = (*sampler.parameters, *self._own_parameters(sampler))
+        now = (*sampler.parameters, *self._own_parameters(sampler))
+        homes = {p.name: p.default for p in self._parameters}
+        homes = {p.name: homes.get(p.name, sampler.params.get(p.name, p.default)) for p in now}
+        # what a reset goes back to is what the widget began with: no declaration knows the network
+        self._parameters = tuple(p._replace(default=homes[p.name]) for p in now)
         for p in self._parameters:
             value = sampler.params.get(p.name, p.default)
             if self.has_trait(p.name):

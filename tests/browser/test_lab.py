@@ -133,11 +133,46 @@ def test_setting_an_attribute_in_a_cell_moves_the_slider(notebook: Notebook) -> 
 def test_typed_value_and_reset_by_double_click(notebook: Notebook) -> None:
     widget = notebook.widget()
     box = widget.root.get_by_role("spinbutton", name="temperature value", exact=True)
+    began = value_of(notebook, "temperature")
     box.fill("3")
     box.press("Enter")
     assert soon(lambda: value_of(notebook, "temperature") == 3.0)
     widget.slider("temperature").dblclick()
-    assert soon(lambda: value_of(notebook, "temperature") == 1.0)
+    assert soon(lambda: value_of(notebook, "temperature") == began)
+
+
+def test_the_kernel_is_named_chosen_and_measured(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    box = widget.root.get_by_role("combobox", name="kernel", exact=True)
+    expect(box).to_have_value("BAOAB")
+    expect(widget.root).to_contain_text("samples p ∝ exp(E/T)")
+    notebook.python("w.sampler; w.step(300)")
+    expect(widget.root).to_contain_text("measured", timeout=20_000)  # the thermometer, beside the temperature
+    box.select_option("GHMC")
+    assert soon(lambda: notebook.python("print(w.kernel.name)") == "GHMC")
+    expect(widget.root).to_contain_text("accepts", timeout=20_000)
+    box.select_option("Algorithm 1")
+    assert soon(lambda: notebook.python("print(w.kernel.name)") == "Algorithm 1")
+    expect(widget.slider("noise")).to_be_visible()
+    expect(widget.root).to_contain_text("heuristic")
+    assert widget.pixels_change()
+    assert notebook.python("print(w.error)") == "None"
+
+
+def test_a_heat_pulse_is_seen_on_its_slider(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    widget.root.get_by_role("button", name="heat pulse", exact=True).click()
+    assert soon(lambda: value_of(notebook, "heat") > 2, 20)
+    assert soon(lambda: float(widget.slider("heat").input_value()) > 0)
+    notebook.python("w.heat = 1")
+    assert value_of(notebook, "heat") == 1
+
+
+def test_strongest_inputs_of_a_class(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    widget.root.get_by_role("combobox", name="strongest inputs of", exact=True).select_option("seven")
+    assert soon(lambda: notebook.python("print(w.layer, len(w.neurons))") == "fc2 20")
+    assert soon(lambda: "seven" in widget.label())
 
 
 def test_choosing_neurons_3_and_7_shows_two_tiles(notebook: Notebook) -> None:
