@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ["step.py", "stream.py"]
-PACKAGES = ["torch", "torch-lucent", "jupyter-rfb", "jupyterlab", "ipykernel", "anywidget"]
+SCRIPTS = ["step.py", "stream.py", "mixing.py"]
+PACKAGES = ["torch", "torch-lucent", "torch-sgld", "posteriors", "jupyter-rfb", "jupyterlab", "ipykernel", "anywidget"]
 
 
 def processor() -> str:

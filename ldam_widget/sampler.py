@@ -505,7 +505,10 @@ class Sampler:
         start = self.burn_in_step
         if start is not None:
             draws, small, steps = draws[steps >= start], small[steps >= start], steps[steps >= start]
-        return Samples(draws, small, steps, self._seconds / max(1, self.steps), start is not None)
+        asked, measured = self.temperature_asked, self.measured_temperature
+        promised = self.kernel.calibrated and asked > 0 and not self._leaky
+        ratios = [value / asked for value in measured] if promised else []
+        return Samples(draws, small, steps, self._seconds / max(1, self.steps), start is not None, ratios)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

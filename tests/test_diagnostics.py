@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +192,13 @@ def test_words_for_what_is_not_known_yet() -> None:
     assert "several chains" in one["text"]
     none = report(samples(np.empty((0, 0, 0)), np.empty((0, 0, 0))))
     assert none["verdict"]["level"] == "wait"
+
+
+def test_a_wrong_temperature_is_said_first() -> None:
+    good = samples(normal(500, 2, 4), normal(500, 2, 4, 16, seed=1))
+    found = report(good._replace(ratios=[1.36, 1.0]))
+    assert found["verdict"]["level"] == "warn"
+    assert "1 of 2 neurons run at 1.36 of the temperature asked for" in found["verdict"]["text"]
+    assert "lower the step size" in found["verdicts"][0]
+    assert "chains agree" in found["verdicts"][1]
+    assert report(good._replace(ratios=[1.05, math.nan]))["verdict"]["level"] == "good"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from .mixing import Array, mixing
 from .projections import principal, switches
 
 R_HAT_LIMIT = 1.05  # above it the chains have not all seen the same
+TOO_WARM = 0.1  # departure of the temperature measured from the one asked for, as a share of it
 ESS_WANTED = 100  # effective samples below which neither R-hat nor the averages say much
 
 
@@ -29,6 +31,7 @@ class Samples(NamedTuple):
     steps: npt.NDArray[np.int64]  # (draws,)
     seconds_per_step: float
     burned_in: bool
+    ratios: Sequence[float] = ()  # temperature measured / asked, N; empty if the kernel promises none
 
 
 def report(samples: Samples) -> dict[str, Any]:
@@ -52,9 +55,12 @@ def report(samples: Samples) -> dict[str, Any]:
     else:
         found = {"ess": np.full((neurons, 3), np.nan), "r_hat": np.full((neurons, 3), np.nan)}
         crossed = np.full(neurons, np.nan)
+    ratios = samples.ratios if len(samples.ratios) == neurons else [np.nan] * neurons
     verdicts = [
-        verdict(ess, r_hat, projected, chains, samples.burned_in)
-        for ess, r_hat, projected in zip(activation["ess"], activation["r_hat"], found["r_hat"], strict=True)
+        verdict(ess, r_hat, projected, chains, samples.burned_in, ratio)
+        for ess, r_hat, projected, ratio in zip(
+            activation["ess"], activation["r_hat"], found["r_hat"], ratios, strict=True
+        )
     ]
     spent = steps * chains
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -68,12 +74,14 @@ def report(samples: Samples) -> dict[str, Any]:
         "ess_per_gradient": per_gradient.tolist(),
         "mode_switches": crossed.tolist(),
         "projections": {"ess": found["ess"].tolist(), "r_hat": found["r_hat"].tolist()},
-        "verdict": overall(verdicts, activation["r_hat"], found["r_hat"], chains)._asdict(),
+        "verdict": overall(verdicts, activation["r_hat"], found["r_hat"], chains, ratios)._asdict(),
         "verdicts": [one.text for one in verdicts],
     }
 
 
-def verdict(ess: float, r_hat: float, projections: Array, chains: int, burned_in: bool) -> Verdict:
+def verdict(
+    ess: float, r_hat: float, projections: Array, chains: int, burned_in: bool, ratio: float = np.nan
+) -> Verdict:
     """On one neuron.
 
     Args:
@@ -81,9 +89,12 @@ def verdict(ess: float, r_hat: float, projections: Array, chains: int, burned_in
         projections: R-hat of each projection of the pictures.
         chains: how many chains.
         burned_in: whether all of them have burned in.
+        ratio: temperature measured / asked; NaN is not known, or nothing was promised.
     """
     if not burned_in:
         return Verdict("wait", "burning in")
+    if _departs(ratio):
+        return Verdict("warn", f"runs at {ratio:.2f} of the temperature asked for; {_remedy(ratio)}")
     if not np.isfinite(r_hat) and not np.isfinite(projections).any():
         return Verdict("wait", "too few pictures to tell")
     pictures = float(np.nanmax(projections)) if np.isfinite(projections).any() else np.nan
@@ -101,11 +112,27 @@ def verdict(ess: float, r_hat: float, projections: Array, chains: int, burned_in
     return Verdict("good", f"chains agree: R-hat {worst:.2f}, {ess:.0f} effective samples")
 
 
-def overall(verdicts: list[Verdict], r_hat: Array, projections: Array, chains: int) -> Verdict:
+def _departs(ratio: float) -> bool:
+    return bool(np.isfinite(ratio)) and abs(ratio - 1) > TOO_WARM
+
+
+def _remedy(ratio: float) -> str:
+    return "lower the step size" if ratio > 1 else "not in equilibrium yet"
+
+
+def overall(
+    verdicts: list[Verdict], r_hat: Array, projections: Array, chains: int, ratios: Sequence[float] = ()
+) -> Verdict:
     """On all neurons, in one line."""
     count = len(verdicts)
     if not count or all(one.level == "wait" for one in verdicts):
         return verdicts[0] if count else Verdict("wait", "too few pictures to tell")
+    off = [ratio for ratio in ratios if _departs(ratio)]
+    if off:
+        worst = max(off, key=lambda ratio: abs(ratio - 1))
+        who = "all neurons" if len(off) == count else f"{len(off)} of {count} neurons"
+        text = f"{who} run at {worst:.2f} of the temperature asked for; {_remedy(worst)}"
+        return Verdict("warn", text)
     bad = [i for i, one in enumerate(verdicts) if one.level == "warn"]
     if bad:
         worst = float(np.nanmax([np.nanmax(np.append(projections[i], r_hat[i])) for i in bad]))

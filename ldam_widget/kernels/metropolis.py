@@ -8,7 +8,7 @@ from torch import Tensor
 from ..target import per_image
 from ..types import Evaluation, Noise
 
-# Robbins and Monro's falling gain, 4/(8 + n)^0.6: with an exponent above 1/2 it settles, below 1 it can get anywhere; the
+# Robbins and Monro: the gain is 4/(8 + n)^0.6; with an exponent above 1/2 it settles, below 1 it can get anywhere; the
 # first steps, on the way from the start images, may not weigh more than 1, the last ones must still be felt
 _GAIN, _GAIN_OFFSET, _GAIN_EXPONENT = 4.0, 8, 0.6
 
