@@ -33,6 +33,7 @@ from .wiring import Wiring, neurons_of
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
 _ACCEPTANCE_MEMORY = 100  # pictures
 _PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
+_MEASURED_EVERY = 4  # steps: pictures nearer to each other say the same of the temperature, at the same cost
 _HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
 
 
@@ -501,10 +502,12 @@ class Sampler:
 
     def recorded(self) -> Samples:
         """Activations and thumbnails since burn-in (or all, while it lasts), thinned to bounded memory."""
-        draws, small, steps = self._history.draws(), self._thumbnails.draws(), self._history.steps()
+        draws, steps = self._history.draws(), self._history.steps()
+        small = self._thumbnails.draws()
         start = self.burn_in_step
         if start is not None:
-            draws, small, steps = draws[steps >= start], small[steps >= start], steps[steps >= start]
+            small = small[self._thumbnails.steps() >= start]
+            draws, steps = draws[steps >= start], steps[steps >= start]
         asked, measured = self.temperature_asked, self.measured_temperature
         promised = self.kernel.calibrated and asked > 0 and not self._leaky
         ratios = [value / asked for value in measured] if promised else []
@@ -538,6 +541,7 @@ class Sampler:
         """Take over chains that stand somewhere: scales, warm-up and all that is measured begin anew."""
         self._neurons, self._state = neurons, state
         self._phase = 0  # steps since the last picture
+        self._measure_at = 0  # the step from which a picture is measured
         self._seconds = 0.0
         self._warm_up = self._make_warm_up()
         rungs, chains = self._rungs, len(neurons.neurons) * self.chains
@@ -604,9 +608,11 @@ class Sampler:
             if before != self._burn_in.step:  # from here on the readings count
                 self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
         self._history.add(activation.cpu().numpy(), state.step)
-        self._thumbnails.add(thumbnails(self.images, len(self.input_shape)).cpu().numpy(), state.step)
-        evaluation = self._target.complete(state.evaluation, state.x)
-        self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation)))
+        if state.step >= self._measure_at:
+            self._measure_at = state.step + _MEASURED_EVERY
+            self._thumbnails.add(lambda: thumbnails(self.images, len(self.input_shape)).cpu().numpy(), state.step)
+            evaluation = self._target.complete(state.evaluation, state.x)
+            self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation)))
 
     def _settle(self, warm_up: WarmUp) -> None:
         """The warm-up is over: freeze what it found."""

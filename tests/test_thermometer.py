@@ -12,6 +12,7 @@ from torch import Tensor
 
 import ldam_widget as ldam
 from ldam_widget.diagnostics import Thermometer, virial
+from ldam_widget.diagnostics.thermometer import LEARN
 from ldam_widget.exact import LinearNeuron, TwoTemplates
 from ldam_widget.kernels import GHMC, MALA, ULA
 
@@ -159,9 +160,9 @@ def test_each_neuron_has_its_own() -> None:
 # ---- silent where it does not know -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [0, 1, 19, 100, 110, 118])
+@pytest.mark.parametrize("count", [0, 1, 19, LEARN, LEARN + 10, LEARN + 18])
 def test_too_few_pictures_tell_nothing(count: int) -> None:
-    """Twenty are the least that ten blocks are made of; the first hundred set the constants and are then forgotten."""
+    """Twenty are the least that ten blocks are made of; the first `LEARN` set the constants and are then forgotten."""
     found = reading(normal(1.0, 2, count), None, neurons=2)
     assert all(math.isnan(value) for value in found)
     assert len(found) == 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,10 +27,10 @@ class History:
         self._draws: list[npt.NDArray[np.float32]] = []
         self._steps: list[int] = []
 
-    def add(self, draw: npt.NDArray[np.float32], step: int) -> None:
-        """One draw (N, C), taken at `step`."""
+    def add(self, draw: npt.NDArray[np.float32] | Callable[[], npt.NDArray[np.float32]], step: int) -> None:
+        """One draw (N, C), taken at `step`; a function that makes it is called only if it is kept."""
         if self._seen % self.spacing == 0:
-            self._draws.append(draw)
+            self._draws.append(draw() if callable(draw) else draw)
             self._steps.append(step)
             if len(self._draws) >= self.capacity:
                 self._draws, self._steps = self._draws[::2], self._steps[::2]

@@ -27,7 +27,7 @@ class Samples(NamedTuple):
     """What a report is made of: pictures since burn-in."""
 
     activation: npt.NDArray[np.float32]  # (draws, N, C)
-    thumbnails: npt.NDArray[np.float32]  # (draws, N, C, P)
+    thumbnails: npt.NDArray[np.float32]  # (looks, N, C, P), over the same time
     steps: npt.NDArray[np.int64]  # (draws,)
     seconds_per_step: float
     burned_in: bool
@@ -47,9 +47,9 @@ def report(samples: Samples) -> dict[str, Any]:
     steps = int(samples.steps[-1] - samples.steps[0]) if draws > 1 else 0
     spacing = steps / (draws - 1) if draws > 1 else np.nan  # steps between two draws
     activation = mixing(samples.activation)
-    if draws >= 8:
+    if draws >= 8 and len(samples.thumbnails) >= 8:
         directions = principal(samples.thumbnails)
-        folded = directions.transpose(0, 1, 3, 2).reshape(draws, -1, chains)
+        folded = directions.transpose(0, 1, 3, 2).reshape(len(directions), -1, chains)
         found = {name: value.reshape(neurons, -1) for name, value in mixing(folded).items()}
         crossed = switches(directions[..., 0]) / chains / max(steps, 1) * 1000
     else:

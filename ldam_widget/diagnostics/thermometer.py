@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 MEMORY = 1000  # pictures: the reading follows a chain that changes
-LEARN = 100  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones, and on
+LEARN = 50  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones, and on
 # other chains than those: a constant that a chain has a part in would make slow chains look cold
 BLOCKS = 10  # of pictures, whose means tell the error
 
@@ -37,18 +37,26 @@ def virial(x: Tensor, drift: Tensor, bounds: tuple[float, float] | None, field: 
         field: constants, like x or one number for all pixels: c and anything, or k and q.
 
     Returns:
-        −φ·∇E and ∇·φ, each (chain,) float64, divided by the number of pixels.
+        −φ·∇E and ∇·φ, each (chain,) float64, divided by the number of pixels; summed in the precision of x.
     """
+    pixels = x[0].numel()
     if bounds is None:
-        up = ((x - field[0]) * drift).flatten(1).mean(1, dtype=torch.float64)
-        return -up, torch.ones_like(up)
+        up = -_dot(x - field[0], drift) / pixels
+        return up, torch.ones_like(up)
     low, high = bounds
-    k, q = field
-    walls, from_middle = (x - low) * (high - x), x - (low + high) / 2
-    up = (walls * (k + q * from_middle) * drift).flatten(1).mean(1, dtype=torch.float64)
-    # (x − a)(b − x) has the derivative −2 (x − m)
-    divergence = (q * (walls - 2 * from_middle * from_middle) - 2 * k * from_middle).flatten(1)
-    return -up, divergence.mean(1, dtype=torch.float64)
+    k, q = (torch.as_tensor(part, dtype=x.dtype, device=x.device).expand_as(x) for part in field)
+    u = x - (low + high) / 2
+    half = ((high - low) / 2) ** 2  # (x − a)(b − x) = half − u², whose derivative is −2u
+    square = u * u
+    up = -_dot(torch.addcmul(k, q, u).mul_(half - square), drift)
+    divergence = half * q.flatten(1).sum(1).double() - 3 * _dot(q, square) - 2 * _dot(k, u)
+    return up / pixels, divergence / pixels
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """a·b of every chain, (chain,) float64; in one call, since this is done at every picture."""
+    product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    return product.double()
 
 
 class Thermometer:

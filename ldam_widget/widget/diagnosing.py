@@ -41,10 +41,11 @@ class Diagnosis:
     def _work(self, samples: Samples) -> None:
         try:
             every = max(1, len(samples.steps) // DRAWS)
+            looks = max(1, len(samples.thumbnails) // DRAWS)
             found = report(
                 samples._replace(
                     activation=samples.activation[::every],
-                    thumbnails=samples.thumbnails[::every],
+                    thumbnails=samples.thumbnails[::looks],
                     steps=samples.steps[::every],
                 )
             )
