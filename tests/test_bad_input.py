@@ -135,9 +135,9 @@ ARGUMENTS: dict[str, Case] = {
     "restart": (lambda: sampler().restart(seed=-1), ValueError, "seed", "-1", "an integer ≥ 0"),
     "steps_per_frame": (lambda: sampler(steps_per_frame=0), ValueError, "steps_per_frame", "0", "between 1 and 101"),
     "steps_per_frame, half": (lambda: sampler(steps_per_frame=2.5), ValueError, "steps_per_frame", "2.5", "an integer"),
-    "temperature": (lambda: sampler(temperature=-1), ValueError, "temperature", "-1", "0 or between 0.0001 and 10000"),
+    "temperature": (lambda: sampler(temperature=-1), ValueError, "temperature", "-1", "0 or between 1e-06 and 10000"),
     "temperature type": (lambda: sampler(temperature="hot"), TypeError, "temperature", "'hot'", "a number"),
-    "temperature NaN": (lambda: sampler(temperature=NAN), ValueError, "temperature", "nan", "between 0.0001 and 10000"),
+    "temperature NaN": (lambda: sampler(temperature=NAN), ValueError, "temperature", "nan", "between 1e-06 and 10000"),
     "kernel": (
         lambda: sampler(kernel="Algorithm1"),
         TypeError,
