@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..diagnostics import Samples, report
 
 PERIOD = 5.0  # seconds between two verdicts
+SHARE = 0.02  # of the time that a verdict may cost
 DRAWS = 400  # pictures looked at: more cost time, and change a verdict little
 
 
@@ -39,6 +40,7 @@ class Diagnosis:
         threading.Thread(target=self._work, args=(taken,), name="ldam-diagnosis", daemon=True).start()
 
     def _work(self, samples: Samples) -> None:
+        began = time.monotonic()
         try:
             every = max(1, len(samples.steps) // DRAWS)
             looks = max(1, len(samples.thumbnails) // DRAWS)
@@ -52,4 +54,6 @@ class Diagnosis:
             with contextlib.suppress(RuntimeError):  # the widget was closed meanwhile
                 self._tell(found["verdict"]["level"], found["verdict"]["text"], found["verdicts"])
         finally:
+            now = time.monotonic()
+            self._due = max(self._due, now + min((now - began) / SHARE, 6 * PERIOD))
             self._busy.release()
