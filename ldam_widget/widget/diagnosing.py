@@ -36,7 +36,11 @@ class Diagnosis:
         if now < self._due or not self._busy.acquire(blocking=False):
             return
         self._due = now + PERIOD
-        taken = samples()
+        try:
+            taken = samples()
+        except BaseException:
+            self._busy.release()
+            raise
         threading.Thread(target=self._work, args=(taken,), name="ldam-diagnosis", daemon=True).start()
 
     def _work(self, samples: Samples) -> None:
