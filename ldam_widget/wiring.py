@@ -94,8 +94,8 @@ def neurons_of(
     model on `input_shape`: through activations, dropout, flattening ("17@2,3" is a place on the map of channel 17) and
     global pooling ("17@mean"). An activation in a module of its own is passed over, as the original looks at fc7
     before its rectifier: a unit that is shut there has a gradient nevertheless. Without `input_shape` the order of
-    `model.named_modules()` is believed: an error for maps that are flattened, and a guess where that is not the order of
-    the forward pass (class tokens, branches).
+    `model.named_modules()` is believed: an error for maps that are flattened, a guess where the forward pass has
+    another order (class tokens, branches).
 
     Args:
         model: comes back untouched.

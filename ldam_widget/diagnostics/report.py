@@ -130,7 +130,7 @@ def overall(
     off = [ratio for ratio in ratios if _departs(ratio)]
     if off:
         worst = max(off, key=lambda ratio: abs(ratio - 1))
-        who = "all neurons" if len(off) == count else f"{len(off)} of {count} neurons"
+        who = "the samples" if len(off) == count else f"{len(off)} of {count} neurons"
         text = f"{who} run at {worst:.2f} of the temperature asked for; {_remedy(worst)}"
         return Verdict("warn", text)
     bad = [i for i, one in enumerate(verdicts) if one.level == "warn"]
@@ -147,4 +147,5 @@ def overall(
         return Verdict("wait", f"no disagreement so far; {waiting} of {count} neurons need more samples")
     if chains == 1:
         return Verdict("good", "steady; run several chains to see whether there are several modes")
-    return Verdict("good", f"{chains} chains agree on all {count} neurons: R-hat below {R_HAT_LIMIT}")
+    on = "" if count == 1 else f" on all {count} neurons"
+    return Verdict("good", f"{chains} chains agree{on}: R-hat below {R_HAT_LIMIT}")
