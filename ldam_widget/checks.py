@@ -64,13 +64,13 @@ def burn_in(burn_in: Any) -> BurnIn:
 def average(average: Any) -> Average:
     if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
         raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
-    return average  # type: ignore[no-any-return]
+    return average  # type: ignore[no-any-return]  # told by its methods
 
 
 def kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
         raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
-    return kernel  # type: ignore[no-any-return]
+    return kernel  # type: ignore[no-any-return]  # told by its methods
 
 
 def normalizes(kernel: Kernel) -> bool:
@@ -86,7 +86,7 @@ def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
             f"scale='frozen' does not go with {kernel.name}(normalize={kernel.normalize!r}), which normalises every "  # type: ignore[attr-defined]
             "gradient by itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
         )
-    return scale  # type: ignore[no-any-return]
+    return scale  # type: ignore[no-any-return]  # one of two literals, as checked
 
 
 def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:

@@ -45,9 +45,9 @@ class Ladder:
             raise ValueError(f"ladder every must be an integer ≥ 1; got {self.every!r}")
         object.__setattr__(self, "factors", factors)
 
-    def temperatures(self, temperature: float, chains: int, like: Tensor) -> Tensor:
+    def temperatures(self, temperature: float, chains: int, device: torch.device) -> Tensor:
         """T of every image of the batch, (chains · rungs,); the rungs of a chain lie side by side."""
-        return torch.tensor(self.factors, dtype=torch.float64, device=like.device).mul(temperature).repeat(chains)
+        return torch.tensor(self.factors, dtype=torch.float64, device=device).mul(temperature).repeat(chains)
 
 
 class Climb(NamedTuple):

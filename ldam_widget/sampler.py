@@ -133,6 +133,7 @@ class Sampler:
         self._params |= check_all(self.parameters, given | self._of_kernel())
 
         self._view = private_view(model, choose_device(model, device), self.notes)
+        self._device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
         self._start(self._aim(layer, neurons), self.seed)
 
     # ---- what is sampled -------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class Sampler:
         if isinstance(schedule, PolynomialDecay):
             now["step_size"] = schedule.at(self.steps)
         elif self._finds_step_size():
-            now["step_size"] = float(self.kernel.step_size_of(self._state).mean())  # type: ignore[attr-defined]
+            now["step_size"] = float(self.kernel.step_size_of(self._state).mean())  # type: ignore[attr-defined]  # just asked for
         if self._pulse is not None:
             now["heat"] = self.heat
         return self._params | now
@@ -291,16 +292,17 @@ class Sampler:
         own = _fields(self.kernel)
         changes |= {name: value for name, value in values.items() if name in own}
         if changes:
-            self.kernel = replace(self.kernel, **changes)  # type: ignore[type-var]
+            self.kernel = replace(self.kernel, **changes)  # type: ignore[type-var]  # every kernel is a dataclass
         self._params = self._params | values
         if "average" in values:
             self._accumulator.set_time(values["average"])
         if "heat" in values:
             self._pulse = None
-        if not values.keys() <= _PICTURE_ONLY:
+        if not (values | changes).keys() <= _PICTURE_ONLY:
             self._measure_anew()
         self._target = self._make_target(self._neurons, self._scales)
 
+    @torch.inference_mode(False)
     def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
         """Go on from the present samples with another kernel; averages begin anew.
 
@@ -470,7 +472,7 @@ class Sampler:
         return self.kernel.note(self._plain_target(), self.steps)
 
     def diagnostics(self) -> dict[str, Any]:
-        """How far the chains can be believed, from the pictures since burn-in (or all, while it lasts).
+        """How far the chains can be believed, from the pictures that `recorded` gives.
 
         Returns:
             `temperature`: `asked`, `measured` by the virial (N numbers), `ratio` of the two, and `closed_form`, what
@@ -501,11 +503,15 @@ class Sampler:
         }
 
     def recorded(self) -> Samples:
-        """Activations and thumbnails since burn-in (or all, while it lasts), thinned to bounded memory."""
+        """Activations and thumbnails that are of one law, thinned to bounded memory.
+
+        That is, since burn-in and the last change of a parameter; all of them while burn-in lasts.
+        """
         draws, steps = self._history.draws(), self._history.steps()
         small = self._thumbnails.draws()
         start = self.burn_in_step
         if start is not None:
+            start = max(start, self._law_since + 1)  # the picture at which it changed is of the law before
             small = small[self._thumbnails.steps() >= start]
             draws, steps = draws[steps >= start], steps[steps >= start]
         asked, measured = self.temperature_asked, self.measured_temperature
@@ -518,8 +524,7 @@ class Sampler:
     @torch.inference_mode(False)  # tensors made in the caller's inference mode could never have a gradient
     def _start(self, neurons: Neurons, seed: int) -> None:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
-        device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
-        noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, device)
+        noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, self._device)
         target = self._make_target(neurons, {})
         state = self.kernel.init(self._first_images(noise, 0), target)
         dead = _no_gradient(state)
@@ -533,6 +538,7 @@ class Sampler:
         if bool(dead.any()):
             self._tell_dead(dead, neurons)
         self._noise, self.seed, self._pulse = noise, seed, None
+        self._seconds = 0.0  # spent on all steps so far
         self._history, self._thumbnails = (History(self._draws_kept(len(neurons.neurons))) for _ in range(2))
         self._begin(neurons, state)
         self._burn_in = self.burn_in.start(self.activation)
@@ -542,7 +548,6 @@ class Sampler:
         self._neurons, self._state = neurons, state
         self._phase = 0  # steps since the last picture
         self._measure_at = 0  # the step from which a picture is measured
-        self._seconds = 0.0
         self._warm_up = self._make_warm_up()
         rungs, chains = self._rungs, len(neurons.neurons) * self.chains
         self._climb = None if self._ladder is None else Climb.start(chains, rungs, state.x.device)
@@ -631,6 +636,7 @@ class Sampler:
 
     def _measure_anew(self) -> None:
         """A parameter has changed: temperature and acceptance of before are of another law."""
+        self._law_since = self.steps
         self._acceptance = None
         self._accepted_pictures = 0
         self._thermometer.reset()
@@ -730,7 +736,7 @@ class Sampler:
         if self._ladder is None:
             return temperature
         count = len(self.neurons) if neurons is None else neurons
-        return self._ladder.temperatures(temperature, count * self.chains, next(iter(self._view.parameters())))
+        return self._ladder.temperatures(temperature, count * self.chains, self._device)
 
     def _of_kernel(self) -> dict[str, float]:
         """The kernel's own values of its live parameters, as far as they are plain numbers."""

@@ -7,7 +7,7 @@ settled in a warm-up whose pictures count for nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -33,7 +33,9 @@ class WarmUp:
     adapts: bool
     measures: bool
     count: int = 0
-    norms: Mapping[str, Tensor] | None = None  # sums over the second half, (N,) a term
+    norms: Mapping[str, tuple[Tensor, int]] = field(
+        default_factory=dict
+    )  # term -> sum (N,) over the second half, count
 
     @property
     def left(self) -> int:
@@ -47,14 +49,15 @@ class WarmUp:
             state = kernel.adapt(state, info, count)
         norms = self.norms
         if self.measures and 2 * count > self.length:
-            now = first_norms(state.evaluation, self.per_neuron)
-            norms = now if norms is None else {name: norms.get(name, 0) + value for name, value in now.items()}
+            # each with its own count: a slider may bring a term in, or take one out, on the way
+            for name, norm in first_norms(state.evaluation, self.per_neuron).items():
+                total, seen = norms.get(name, (torch.zeros_like(norm), 0))
+                norms = {**norms, name: (total + norm, seen + 1)}
         return replace(self, count=count, norms=norms), state
 
     def scales(self, target: Target, state: State) -> dict[str, Tensor]:
         """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
-        steps = self.length - self.length // 2
-        norms = {name: value / steps for name, value in (self.norms or {}).items()}
+        norms = {name: total / seen for name, (total, seen) in self.norms.items()}
         return as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
 
 

@@ -263,7 +263,7 @@ def test_energies_that_are_not_finite_swap_nothing() -> None:
 
 
 def test_temperatures_of_the_batch() -> None:
-    found = ldam.Ladder((1, 3)).temperatures(2.0, 3, torch.empty(0))
+    found = ldam.Ladder((1, 3)).temperatures(2.0, 3, torch.device("cpu"))
     assert found.tolist() == [2, 6, 2, 6, 2, 6]
     assert coldest(torch.arange(6), 2).tolist() == [0, 2, 4]
     assert coldest(torch.arange(6), 1).tolist() == list(range(6))

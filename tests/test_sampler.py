@@ -560,3 +560,48 @@ def test_autocorrelation_time_is_in_steps(steps_per_frame: int) -> None:
         assert time * ess == pytest.approx(kept * steps_per_frame)
     s.set(steps_per_frame=100)  # of the pictures to come; those that are there are as far apart as they were
     assert s.diagnostics()["autocorrelation_time"] == d["autocorrelation_time"]
+
+
+def slow_start(**more: Any) -> ldam.Sampler:
+    """A linear neuron whose activation moves by λ: what is recorded before a change of λ is of another law."""
+    return ldam.Sampler(
+        with_fixed_weights(lambda: nn.Linear(30, 2)), input_shape=(30,), kernel=ldam.kernels.BAOAB(0.5, 1.0),
+        regularizers=[ldam.L2(0.2)], temperature=0.01, chains=4, steps_per_frame=1,
+        burn_in=ldam.BurnIn(20, tolerance=10), seed=SEED_OF_THE_DAY, **more,
+    )  # fmt: skip
+
+
+def test_what_is_recorded_is_of_one_law() -> None:
+    """Activations w·w/λ before and after a fivefold λ differ by far: together they would say that chains disagree."""
+    s = slow_start()
+    s.step(300)
+    s.set(l2=1.0)
+    s.step(20)  # settles within a few steps
+    s.set(temperature=0.011)
+    s.step(400)
+    recorded = s.recorded()
+    assert recorded.steps[0] == 321
+    assert max(s.diagnostics()["r_hat"]) < 1.1
+    s.set(display_scale=2, steps_per_frame=2)  # change no law
+    assert len(s.recorded().steps) == len(recorded.steps)
+
+
+def test_a_ladder_on_a_model_without_weights() -> None:
+    class Sum(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sum(1, keepdim=True)
+
+    s = ldam.Sampler(
+        Sum(), layer="", input_shape=(6,), kernel=ldam.kernels.BAOAB(), regularizers=[ldam.L2(1)], ladder=(1, 2)
+    )
+    assert s.step(30).images.shape == (1, 1, 6)
+
+
+def test_seconds_are_those_of_all_steps() -> None:
+    """ESS a second after a change of kernel: the time before must not be lost while its steps are counted."""
+    s = slow_start()
+    s.step(200)
+    before = s.recorded().seconds_per_step * 200
+    s.use_kernel(ldam.kernels.ULA(0.1))
+    s.step(10)
+    assert s.recorded().seconds_per_step * 210 > before

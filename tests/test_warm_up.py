@@ -378,3 +378,17 @@ def test_a_living_network_is_not_warned_of() -> None:
         warnings.simplefilter("error", ldam.LDAMWarning)
         gated(-1e3, chains=3)
         sampler()
+
+
+def test_a_term_that_comes_in_on_the_way_has_the_mean_of_its_own_steps() -> None:
+    """L2 switched on a few steps before the end of the warm-up: its scale is ‖x‖ over these, not over all."""
+    s = ldam.Sampler(
+        LinearNeuron(direction(1, 50)), input_shape=(50,), kernel=BAOAB(0.1), scale="frozen", warm_up=40,
+        temperature=0.01, steps_per_frame=1, seed=SEED_OF_THE_DAY,
+    )  # fmt: skip
+    s.step(36)
+    s.set(l2=0.5)
+    norms = [float(s.step(1).images[0, 0].norm()) for _ in range(4)]
+    assert not s.warming_up
+    assert s.scales is not None
+    assert s.scales["l2"] == pytest.approx([sum(norms) / 4], rel=1e-5)
