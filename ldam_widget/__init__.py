@@ -12,12 +12,16 @@ from . import demo, kernels
 from ._version import __version__
 from .averages import EMA, Window
 from .burn_in import BurnIn
+from .discriminator.build import build_discriminator
+from .discriminator.files import load_discriminator
+from .discriminator.recipe import Recipe
+from .discriminator.train import Trainer, TrainingError, train_discriminator
 from .exploration import Exploration, explore
 from .heat import HeatPulse
 from .ladder import Ladder
 from .models import LDAMWarning
 from .neurons import layers
-from .regularizers import L2
+from .regularizers import L2, Discriminator
 from .sampler import Sampler, SamplingError
 from .schedules import PolynomialDecay
 from .types import Frame
@@ -32,22 +36,29 @@ __all__ = [
     "L2",
     "LDAM",
     "BurnIn",
+    "Discriminator",
     "Exploration",
     "Frame",
     "HeatPulse",
     "LDAMWarning",
     "Ladder",
     "PolynomialDecay",
+    "Recipe",
     "Sampler",
     "SamplingError",
+    "Trainer",
+    "TrainingError",
     "Window",
     "__version__",
+    "build_discriminator",
     "demo",
     "explore",
     "figures",
     "kernels",
     "layers",
+    "load_discriminator",
     "neurons_of",
+    "train_discriminator",
 ]
 
 _LAZY = {"LDAM": ".widget", "figures": ".figures"}

@@ -22,8 +22,12 @@ from tqdm import tqdm
 from . import demo as demos
 from . import images, kernels
 from ._version import __version__
+from .demo import prior
+from .demo.judge import train_judge as fit_judge
 from .demo.mnist_data import download_mnist
+from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
+from .discriminator.train import TrainingError
 from .neurons import layers as list_layers
 from .sampler import Sampler, SamplingError
 from .types import Kernel
@@ -31,7 +35,7 @@ from .types import Kernel
 app = typer.Typer(
     help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
-train_app = typer.Typer(help="Train the demo network from scratch.", no_args_is_help=True)
+train_app = typer.Typer(help="Train a network that comes with the package from scratch.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
 ModelOption = Annotated[
@@ -133,11 +137,16 @@ def sample(
         torch.set_num_threads(threads)
 
 
+DataOption = Annotated[Path, typer.Option(help="Folder of the four MNIST idx .gz files.")]
+DownloadOption = Annotated[bool, typer.Option(help="Fetch MNIST into the folder if it is not there.")]
+OutOption = Annotated[Path, typer.Option(help="Folder for the weights.")]
+
+
 @train_app.command("lenet5")
 def train_lenet5(
-    data: Annotated[Path, typer.Option(help="Folder of the four MNIST idx .gz files.")],
-    download: Annotated[bool, typer.Option(help="Fetch MNIST into the folder if it is not there.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the weights.")] = Path(),
+    data: DataOption,
+    download: DownloadOption = False,
+    out: OutOption = Path(),
     epochs: Annotated[int, typer.Option(min=1)] = 10,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -146,6 +155,43 @@ def train_lenet5(
         if download:
             download_mnist(data)
         result = fit_lenet5(data, epochs=epochs, seed=seed, out=out)
+    _tell_accuracy(result)
+
+
+@train_app.command("judge")
+def train_judge(
+    data: DataOption,
+    download: DownloadOption = False,
+    out: OutOption = Path(),
+    epochs: Annotated[int, typer.Option(min=1)] = 4,
+    seed: Annotated[int, typer.Option(min=0)] = 1,
+) -> None:
+    """The judge of MNIST samples: another architecture, another seed, trained to bear shifts and pixel noise."""
+    with _readable_errors():
+        if download:
+            download_mnist(data)
+        result = fit_judge(data, epochs=epochs, seed=seed, out=out)
+    _tell_accuracy(result)
+
+
+@train_app.command("discriminator")
+def train_discriminator(
+    data: DataOption,
+    download: DownloadOption = False,
+    out: OutOption = Path(),
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of Algorithm 2.")] = prior.ROUNDS,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
+) -> None:
+    """The discriminator of MNIST: trained against the sampler on the shipped LeNet-5 (Algorithm 2)."""
+    with _readable_errors():
+        if download:
+            download_mnist(data)
+        prior.train_prior(data, rounds=rounds, seed=seed, out=out, resume=resume)
+    typer.echo(f"wrote {out / prior.FILE}")
+
+
+def _tell_accuracy(result: TrainingResult) -> None:
     for name, accuracy in result.accuracy.items():
         typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
 
@@ -302,7 +348,7 @@ class _readable_errors:  # noqa: N801  (used as a statement)
         return None
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (ValueError, TypeError, OSError, SamplingError, ImportError)):
+        if isinstance(error, (ValueError, TypeError, OSError, SamplingError, TrainingError, ImportError)):
             _fail(str(error))
 
 

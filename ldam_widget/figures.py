@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from torch import Tensor
 
 from . import images
 from .sampler import Sampler
@@ -54,19 +57,80 @@ def samples(
     for column in range(columns):
         axes[0, column].set_title(f"{labels[column]}\n{activation[column]:.3g}", fontsize=8)
         for row in range(count):
-            axis = axes[row, column]
-            picture = rows[row, column]
-            if picture.shape[-1] == 1:
-                axis.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            else:
-                axis.imshow(picture, interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
+            _show(axes[row, column], rows[row, column])
     for row, name in enumerate(names):
         axes[row, 0].set_ylabel(name, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=10)
     figure.supxlabel(caption(frame.steps, frame.params), fontsize=7)
     return figure
+
+
+def grid(
+    pictures: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    captions: Sequence[Sequence[float | str]] | npt.NDArray[Any] | Tensor | None = None,
+    *,
+    title: str | None = None,
+    pixel_range: images.Range | None = None,
+    tile: float = 0.62,
+) -> PaperFigure:
+    """Pictures in R rows and C columns with names on the left and on top: what two settings do to a sample.
+
+    Args:
+        pictures: (R, C, channels, H, W), or any other image after R and C that `images.as_pictures` knows.
+        rows: a name a row, R; runs upwards, a line break is "\\n".
+        columns: a name a column, C.
+        captions: (R, C) numbers or texts, small below each picture; numbers with three digits. None is none.
+        title: heading.
+        pixel_range: what is black and white; None scales all pictures alike, to ± the 99.5th percentile of |x|.
+        tile: width of a picture in inches; ten of 0.62 and their names fill the 7 inches of a page.
+
+    Returns:
+        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+
+    Raises:
+        ValueError: no pictures, or names or captions that are not as many as the rows and columns.
+    """
+    if pictures.ndim < 3 or not pictures.numel():
+        raise ValueError(f"pictures must be (rows, columns, *image), none of them 0, not {tuple(pictures.shape)}")
+    count, across = pictures.shape[:2]
+    if len(rows) != count or len(columns) != across:
+        raise ValueError(f"{count} rows and {across} columns of pictures, {len(rows)} and {len(columns)} names")
+    if captions is not None and (len(captions) != count or any(len(line) != across for line in captions)):
+        raise ValueError(f"captions must be {count} rows of {across}")
+    values = images.as_pictures(pictures, pictures.ndim - 2)
+    levels = images.to_levels(values, images.value_range(values, pixel_range))
+    height = tile * levels.shape[2] / levels.shape[3]
+    size = (0.25 + (tile + 0.05) * across, (height + (0.05 if captions is None else 0.16)) * count)
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = PaperFigure(figsize=(size[0], size[1] + 0.2 + (0.25 if title else 0)), layout=tight)
+    axes = figure.subplots(count, across, squeeze=False)
+    for row in range(count):
+        axes[row, 0].set_ylabel(rows[row], fontsize=8)
+        for column in range(across):
+            _show(axes[row, column], levels[row, column])
+            if captions is not None:
+                axes[row, column].set_xlabel(_short(captions[row][column]), fontsize=6, labelpad=1.5)
+    for column, name in enumerate(columns):
+        axes[0, column].set_title(name, fontsize=8, pad=3)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _show(axis: Any, picture: images.Levels) -> None:
+    """One picture (H, W, 1 or 3), without ticks."""
+    if picture.shape[-1] == 1:
+        axis.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    else:
+        axis.imshow(picture, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else f"{float(value):.3g}"
 
 
 def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:

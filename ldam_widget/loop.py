@@ -26,6 +26,7 @@ T = TypeVar("T")
 Clock = Callable[[], float]
 
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
+CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
 LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 
 
@@ -123,6 +124,7 @@ class Loop:
         self.closed = False
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
+        self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
@@ -190,6 +192,7 @@ class Loop:
         with self._lock:
             self.closed = True
             self.playing = False
+            self.chore = None
             thread = self._thread
             self._commands.put((_nothing, Future()))
         if thread is not None and thread is not threading.current_thread():
@@ -217,10 +220,13 @@ class Loop:
         now = self._clock()
         if self._active(now) and now >= self._next_frame:
             self._frame(now)
+        self._do_chore()
         now = self._clock()
         active = self._active(now)
         # a paused loop is likely to be used again soon; one that nobody looks at is not
         wait = max(0.0, self._next_frame - now) if active else 0.0 if self.playing else LINGER
+        if self.chore is not None:
+            wait = 0.0
         try:
             command, future = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
         except queue.Empty:
@@ -236,9 +242,16 @@ class Loop:
                 future.set_exception(error)
         return True
 
+    def _do_chore(self) -> None:
+        until = self._clock() + CHORE_TIME
+        while self.chore is not None and not self.closed and self._commands.empty():
+            self.chore()
+            if self._clock() >= until:
+                return
+
     def _stay(self) -> bool:
         with self._lock:
-            if not self._commands.empty() or self._active(self._clock()):
+            if not self._commands.empty() or self._active(self._clock()) or self.chore is not None:
                 return True
             self._thread = None
             return False

@@ -16,6 +16,9 @@ from . import checks
 from .averages import EMA, Average
 from .burn_in import BurnIn
 from .diagnostics import History, Samples, Thermometer, report, spread, thumbnails
+from .discriminator.build import DiscriminatorNet
+from .discriminator.recipe import Recipe
+from .discriminator.train import Trainer
 from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
 from .ladder import Climb, Ladder, coldest, exchange
@@ -24,9 +27,10 @@ from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
 from .noise import ChainNoise
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
 from .quench import quench
+from .regularizers import Discriminator
 from .schedules import PolynomialDecay
 from .target import NEURON, Target, per_image
-from .types import Frame, Kernel, Regularizer, State
+from .types import Evaluation, Frame, Kernel, Regularizer, Setting, State
 from .warm_up import WarmUp, as_scales, present_norms
 from .wiring import Wiring, neurons_of
 
@@ -34,6 +38,7 @@ _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient i
 _ACCEPTANCE_MEMORY = 100  # pictures
 _PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
 _MEASURED_EVERY = 4  # steps: pictures nearer to each other say the same of the temperature, at the same cost
+_SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
 _HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
 
 
@@ -73,10 +78,13 @@ class Sampler:
         ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
+        discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
 
     Raises:
         ValueError, TypeError: the message names the argument, what came, and what would work.
     """
+
+    _state: State
 
     def __init__(
         self,
@@ -102,6 +110,7 @@ class Sampler:
         warm_up: int = 200,
         ladder: Ladder | Sequence[float] | None = None,
         leaky: float = 0.0,
+        discriminator_only: bool = False,
     ) -> None:
         self.notes = Notes()
         self.input_shape = check_shape(input_shape)
@@ -134,6 +143,11 @@ class Sampler:
 
         self._view = private_view(model, choose_device(model, device), self.notes)
         self._device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
+        setting = Setting(model, self.input_shape, self.pixel_range, self._device, self.notes)
+        self._regularizers = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in self._regularizers)
+        self._only = False
+        if discriminator_only:
+            self._only = self._may_leave_neurons_out()
         self._start(self._aim(layer, neurons), self.seed)
 
     # ---- what is sampled -------------------------------------------------------------------------------------------
@@ -262,6 +276,67 @@ class Sampler:
         if self._scale == "none":
             return None
         return {name: scale[:: self._per_neuron].tolist() for name, scale in self._scales.items()}
+
+    @property
+    def discriminator(self) -> Discriminator | None:
+        """The discriminator among the regularisers, as it is used here."""
+        return next((r for r in self._regularizers if isinstance(r, Discriminator)), None)
+
+    @property
+    def discriminator_only(self) -> bool:
+        """Are the neurons left out? Activations are shown all the same. Setting it lets the chains go on from where
+        they are; averages begin anew. ValueError if there is no discriminator."""
+        return self._only
+
+    @discriminator_only.setter
+    def discriminator_only(self, only: bool) -> None:
+        self._only = bool(only) and self._may_leave_neurons_out()
+        self._measure_anew()
+        self.reset_average()
+        self._target = self._make_target(self._neurons, self._scales)
+
+    @torch.inference_mode(False)
+    def use_discriminator(self, discriminator: Discriminator) -> None:
+        """Go on from the present samples with another discriminator, or with one where there was none.
+
+        Its weight is taken over. Raises ValueError if it does not take the images.
+        """
+        if not isinstance(discriminator, Discriminator):
+            raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
+        setting = Setting(self._view, self.input_shape, self.pixel_range, self._device, self.notes)
+        bound = discriminator.bound(setting)
+        others = [r for r in self._regularizers if not isinstance(r, Discriminator)]
+        self._regularizers = (bound, *others)
+        self._params = {p.name: (self._params | {bound.name: bound.weight})[p.name] for p in self.parameters}
+        self._target = self._make_target(self._neurons, self._scales)
+        if self._scale == "frozen" and bound.name not in self._scales:
+            norms = present_norms(self._plain_target(), self._state, self._per_neuron)
+            self._scales = self._scales | as_scales({bound.name: norms[bound.name]}, self._per_neuron)
+        self.discriminator_changed()
+        self._target = self._make_target(self._neurons, self._scales)
+
+    def trainer(self, dataset: Any, recipe: Recipe, net: DiscriminatorNet | None = None) -> Trainer:
+        """Algorithm 2 for this sampler's classifier, layer and images; see `Trainer`."""
+        return Trainer(
+            self._view, dataset, net=net, layer=self.layer, input_shape=self.input_shape, device=self._device,
+            pixel_range=self.pixel_range, preprocess=self._preprocess, recipe=recipe,
+        )  # fmt: skip
+
+    @torch.inference_mode(False)
+    def discriminator_changed(self) -> None:
+        """Tell that the discriminator's weights have changed: what it said of the present images is forgotten.
+
+        A frozen scale of it follows its gradient, which grows while it learns.
+        """
+        name = Discriminator.name
+        values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self._state.evaluation)
+        self._state = self._state._replace(evaluation=Evaluation(values, grads))
+        if name in self._scales:
+            norms = present_norms(self._plain_target(), self._state, self._per_neuron)
+            new = as_scales({name: norms[name]}, self._per_neuron)[name]
+            self._scales = self._scales | {name: self._scales[name].lerp(new, _SCALE_FOLLOWS)}
+            self._target = self._make_target(self._neurons, self._scales)
+        self._measure_anew()
 
     @property
     def heating(self) -> bool:
@@ -421,6 +496,17 @@ class Sampler:
         return self._fold(self._state.evaluation.values[NEURON])
 
     @property
+    def discriminator_score(self) -> Tensor | None:
+        """How real the current samples look to the discriminator, D(x) in 0…1, (N, C); None without one."""
+        term = self.discriminator
+        if term is None:
+            return None
+        value = self._state.evaluation.values.get(term.name)
+        if value is not None:
+            return self._fold(term.score_of(value))
+        return term.score(self._cold(self._state.x)).view(len(self.neurons), self.chains)  # its weight is 0
+
+    @property
     def burned_in(self) -> Tensor:
         """(N, C) bool, by the rule `burn_in`."""
         return self._burn_in.done
@@ -469,6 +555,8 @@ class Sampler:
         """One line on what is known of the law of the samples."""
         if self._leaky:
             return f"the backward pass leaks (slope {self._leaky:g}): no known law"
+        if self._only:
+            return "neurons are left out: " + self.kernel.note(self._plain_target(), self.steps)
         return self.kernel.note(self._plain_target(), self.steps)
 
     def diagnostics(self) -> dict[str, Any]:
@@ -672,6 +760,11 @@ class Sampler:
             x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
         return x
 
+    def _may_leave_neurons_out(self) -> bool:
+        if self.discriminator is None:
+            raise ValueError("discriminator_only needs a Discriminator among the regularizers")
+        return True
+
     def _make_warm_up(self) -> WarmUp | None:
         measures = self._scale == "frozen"
         adapts = self._finds_step_size()
@@ -716,7 +809,7 @@ class Sampler:
         kernel = self.kernel if kernel is None else kernel
         plain = Target(
             {NEURON: neurons, **{r.name: r for r in self._regularizers}},
-            {NEURON: 1.0, **{r.name: self._params[r.name] for r in self._regularizers}},
+            {NEURON: 0.0 if self._only else 1.0, **{r.name: self._params[r.name] for r in self._regularizers}},
             self._params.get("temperature", 1.0) * self._params["heat"],
             self.pixel_range,
             frozenset({NEURON, *(r.name for r in self._regularizers if r.learned)}),

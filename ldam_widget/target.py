@@ -20,7 +20,7 @@ class Target:
 
     Attributes:
         terms: name -> term; `NEURON` is f_α, the others are regularisers.
-        weights: name -> λ; a term of weight 0 is not evaluated.
+        weights: name -> λ; a term of weight 0 is not evaluated, but for the neuron, whose activation is shown anyway.
         temperature: T ≥ 0, in units of the activation; a tensor (chain,) gives every chain its own.
         bounds: (lo, hi) of a pixel, None for unbounded.
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
@@ -47,7 +47,8 @@ class Target:
 
     def complete(self, evaluation: Evaluation, x: Tensor) -> Evaluation:
         """Add the terms that had weight 0 when x was evaluated; the same object if there are none."""
-        missing = [name for name in self.terms if self.weights[name] != 0 and name not in evaluation.grads]
+        wanted = [name for name in self.terms if self.weights[name] != 0 or name == NEURON]
+        missing = [name for name in wanted if name not in evaluation.grads]
         if not missing:
             return evaluation
         values, grads = dict(evaluation.values), dict(evaluation.grads)
@@ -62,18 +63,22 @@ class Target:
 
     def energy(self, evaluation: Evaluation) -> Tensor:
         """E(x), (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
-        parts = [self.coefficient(name) * value.double() for name, value in evaluation.values.items()]
-        return torch.stack(parts).sum(0)
+        energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)
+        for name, value in evaluation.values.items():
+            if self.weights[name] != 0:
+                energy = energy + self.coefficient(name) * value.double()
+        return energy
 
     def drift(self, evaluation: Evaluation) -> Tensor:
         """∇E(x), like x."""
         total: Tensor | None = None
         for name, grad in evaluation.grads.items():
+            if self.weights[name] == 0:  # times 0 would make NaN of an infinite gradient
+                continue
             factor = per_image(self.coefficient(name), grad)
             weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
             total = weighted if total is None else total + weighted
-        assert total is not None, "a target has at least the neuron term"
-        return total
+        return torch.zeros_like(evaluation.grads[NEURON]) if total is None else total
 
 
 @overload

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from .models import Notes
 from .parameters import Parameter
 
 if TYPE_CHECKING:
@@ -75,8 +77,21 @@ class Term(Protocol):
         ...
 
 
+class Setting(NamedTuple):
+    """What a regulariser may have to know of the sampler that it serves."""
+
+    model: nn.Module | None  # the classifier
+    input_shape: tuple[int, ...]
+    pixel_range: tuple[float, float] | None
+    device: torch.device
+    notes: Notes
+
+
 class Regularizer(Term, Protocol):
-    """A term with a weight of its own on a slider."""
+    """A term with a weight of its own on a slider.
+
+    One that has to fit the images or the device also has `bound(setting) -> Regularizer`, called once by the sampler.
+    """
 
     name: ClassVar[str]  # of its live parameter
     learned: ClassVar[bool]  # a network (mixed and RMS-normalised by Algorithm1), not a formula

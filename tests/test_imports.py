@@ -19,8 +19,8 @@ THREADS = {"threading", "queue", "concurrent", "multiprocessing", "_thread"}
 LEVELS = [
     {"parameters", "_version"},
     {"schedules", "types", "models", "noise", "burn_in", "averages", "diagnostics", "heat", "leaky", "outputs"},
-    {"neurons", "target", "regularizers", "tracing", "readouts", "wiring"},
-    {"kernels", "discriminator", "exact", "checks", "ladder", "warm_up", "quench"},
+    {"neurons", "target", "tracing", "readouts", "wiring"},
+    {"kernels", "discriminator", "regularizers", "exact", "checks", "ladder", "warm_up", "quench", "defaults"},
     {"sampler", "images", "checkpoints", "training"},
     {"figures", "loop", "demo", "exploration"},
     {"widget"},

@@ -21,6 +21,9 @@ WANTED = [
     "ldam_widget/demo/weights/lenet5_epoch1.safetensors",
     "ldam_widget/demo/weights/lenet5_averaged.safetensors",
     "ldam_widget/demo/weights/lenet5.json",
+    "ldam_widget/demo/weights/judge.safetensors",
+    "ldam_widget/demo/weights/judge.json",
+    "ldam_widget/demo/weights/discriminator.safetensors",
     "ldam_widget/notebooks/quickstart.ipynb",
 ]
 IMPORT = """

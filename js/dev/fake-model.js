@@ -13,6 +13,7 @@ const PARAMETERS = [
   parameter("heat", "sampler", 1, 100, 1, { log: true }),
   parameter("steps_per_frame", "sampler", 1, 101, 4, { integer: true }),
   parameter("l2", "image prior", 1e-4, 10, 0.1, { log: true, zero: true, label: "L2" }),
+  parameter("discriminator", "image prior", 1e-3, 100, 0, { log: true, zero: true }),
   parameter("average", "picture", 1, 518, 200, { log: true, unit: "frames" }),
   parameter("display_scale", "picture", 0, 10, 1),
   parameter("display_base", "picture", 0, 400, 127.5),
@@ -27,8 +28,9 @@ const KERNELS = {
   "Leimkuhler–Matthews": { has: [], calibrated: true, note: "step size above 1/L: diverges" },
 };
 
+// Option `discriminator`: true, or why it cannot be trained.
 // Options `kernel` (one of KERNELS), `ratio` (measured by asked temperature), `old` (an older kernel side), `level`.
-export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, jpeg = false, fps = 30, paused = false, notes = 0, kernel = "BAOAB", ratio = 1.01, old = false, level = "warn" } = {}) {
+export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, jpeg = false, fps = 30, paused = false, notes = 0, kernel = "BAOAB", ratio = 1.01, old = false, level = "warn", discriminator = false } = {}) {
   const handlers = new Set();
   const params = Object.fromEntries(PARAMETERS.map((p) => [p.name, p.default]));
   const units = Array.from({ length: Math.max(neurons, 10) > 10 ? 4096 : 10 }, (_, i) => ({
@@ -43,7 +45,21 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
     if (scales) scales = { neuron: selected.map((_, i) => 6.5 + 0.03 * i), l2: selected.map((_, i) => 28.1 + 0.2 * i) };
   };
   measureScales();
-  const more = () => (old ? {} : { scales, warming });
+  const judge = { only: false, training: false, trainable: discriminator === true, why: discriminator === true ? "" : discriminator, form: "logit" };
+  const trained = { rounds: [], accuracy: [], gap: [] };
+  const sometimes = { at: 0 };
+  const judged = () => { // what frames say of the discriminator, four times a second
+    if (!discriminator || performance.now() - sometimes.at < 250) return {};
+    sometimes.at = performance.now();
+    const score = selected.map((_, i) => Array.from({ length: 8 }, (_, c) => 0.5 + 0.49 * Math.sin(steps / 900 + i + c / 9)));
+    if (!judge.training) return { score };
+    const round = (trained.rounds.at(-1) ?? 0) + 3;
+    const accuracy = 0.5 + 0.4 * (1 - Math.exp(-round / 150)) + 0.06 * Math.sin(round / 7);
+    const gap = 6 * (1 - Math.exp(-round / 300)) + Math.sin(round / 11) / 2;
+    [trained.rounds.push(round), trained.accuracy.push(accuracy), trained.gap.push(gap)];
+    return { score, training: { round, accuracy, gap, real: 0.81, generated: 0.22 } };
+  }; // prettier-ignore
+  const more = () => (old ? {} : { scales, warming, ...(discriminator ? { discriminator: { ...judge } } : {}) });
   const heat = () => {
     const age = (performance.now() - pulse) / 1000;
     if (pulse !== null && age > 6) pulse = null;
@@ -67,8 +83,9 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
       layers: [{ name: "conv2", type: "Conv2d", shape: [16, 10, 10], units: 1600 }, { name: "fc3", type: "Linear", shape: [units.length], units: units.length }],
       chains: 8, playing, recording, error: null, trace: history,
       notes: notes ? ["model was in training mode: sampled in eval mode"] : [],
-      parameters: PARAMETERS.filter(({ name }) => COMMON.includes(name) || KERNELS[kernel].has.includes(name)),
+      parameters: PARAMETERS.filter(({ name }) => (name !== "discriminator" || discriminator) && (COMMON.includes(name) || KERNELS[kernel].has.includes(name))),
       kernel: { name: kernel, note: KERNELS[kernel].note, ...(old ? {} : { calibrated: KERNELS[kernel].calibrated, choices: Object.keys(KERNELS) }) },
+      ...(discriminator ? { training_trace: trained } : {}),
       ...(old ? {} : { wiring: { label: "fc3 ← conv2", classes: NAMES } }), ...more(),
     }); // prettier-ignore
 
@@ -108,6 +125,7 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
       kind: "frame", gen, seq: ++seq, steps, panes, activation: values, burned_in: values.map((v) => v.map(() => steps > 310)),
       burn_in_step: steps > 310 ? 310 : null, stats: { frames_per_second: fps, steps_per_second: fps * params.steps_per_frame, round_trip_ms: 12 },
       ...(old ? {} : { temperature: { asked: params.temperature, measured: jitter(ratio, 0.02).map((v) => v && v * (params.temperature || 0.013)) }, heat: heat() }),
+      ...judged(),
       ...(KERNELS[kernel].accepts ? { acceptance: jitter(KERNELS[kernel].accepts, 0.05) } : {}),
     }, buffers); // prettier-ignore
   }
@@ -128,6 +146,8 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
   const deeds = {
     play: () => (playing = true), pause: () => (playing = false), step: () => frame(), record: () => (recording = true),
     stop_record: () => (recording = false), restart: () => (steps = 0), heat: () => (pulse = performance.now()),
+    train: () => (judge.training = true), stop_train: () => (judge.training = false),
+    discriminator_only: () => (judge.only = true), with_neurons: () => (judge.only = false),
     measure_scales: () => {
       warming = true;
       setTimeout(() => ((warming = false), measureScales(), state()), 2000);
@@ -162,6 +182,8 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
     off: (_event, handler) => handlers.delete(handler),
     send: (message) => answers[message.kind]?.(message),
     prime: (count) => { // a history, as after a while of running
+      for (let i = 0; i < 60; i++) ((judge.training = discriminator === true), (sometimes.at = -Infinity), judged());
+      judge.training = false;
       for (let i = 0; i < count; i++) {
         steps += 4;
         history.steps.push(steps);

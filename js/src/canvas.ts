@@ -1,9 +1,11 @@
 // The picture: tiles on one canvas, names and activations over them as text.
 import { h, replace, setText, throttle } from "./dom";
-import { arrange, type Cell, type Layout, type Room, type Tile } from "./layout";
-import { unitText, type Setup, type Unit } from "./messages";
+import { mean } from "./gauges";
+import { arrange, HEAD, type Box, type Cell, type Layout, type Room, type Tile } from "./layout";
+import { unitText, type Score, type Setup, type State, type Unit } from "./messages";
 import { PaneImage } from "./panes";
 import { formatShort } from "./scale";
+import { SCORE_LINE, scoreLabel, scoreLine, Scores } from "./scores";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
@@ -22,6 +24,7 @@ export class Picture {
   #context = this.canvas.getContext("2d")!;
   #heads = h("div");
   #sides = h("div");
+  #scoreLabels = h("div");
   #panes = new Map<string, PaneImage>();
   #setup: Setup | null = null;
   #next: Setup | null = null; // waits for its first frame, so that names and pictures change together
@@ -32,11 +35,14 @@ export class Picture {
   #gridHeight = 0;
   #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
   #dark = false;
+  #scores = new Scores();
   #label = throttle(1000, () => this.#updateLabel());
   #texts = throttle(200, () => this.#updateTexts());
+  #scoreTexts = throttle(250, () => this.#updateScores());
 
   constructor() {
-    this.element = h("div.ldam-stage", {}, this.canvas, h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides));
+    const overlay = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels);
+    this.element = h("div.ldam-stage", {}, this.canvas, overlay);
     this.canvas.setAttribute("aria-label", "samples");
   }
 
@@ -56,6 +62,26 @@ export class Picture {
       this.#next = setup;
     }
     this.#label.now();
+  }
+
+  state({ discriminator }: Pick<State, "discriminator">): void {
+    const setup = this.#next ?? this.#setup;
+    if (discriminator === undefined || !setup || (discriminator?.form ?? null) === (setup.discriminator?.form ?? null)) return;
+    const changed = { ...setup, discriminator };
+    if (this.#next) {
+      this.#next = changed;
+    } else {
+      this.#setup = changed;
+      this.#draw();
+    }
+  }
+
+  /** D of the present samples; undefined: nothing new is known. */
+  score(score: Score | undefined, gen: number): void {
+    if (score === undefined) return;
+    this.#scores.take(score, gen);
+    this.#scoreTexts();
+    this.#label();
   }
 
   /** New width of the place the picture may take. */
@@ -99,6 +125,7 @@ export class Picture {
   close(): void {
     this.#label.cancel();
     this.#texts.cancel();
+    this.#scoreTexts.cancel();
   }
 
   /** Show one tile large with its neighbours of the other panes, or all again. */
@@ -125,6 +152,14 @@ export class Picture {
   activation({ pane, row, column }: Cell): number {
     const chains = this.#frame?.activation[column] ?? [];
     return pane === "average" || chains.length === 1 ? mean(chains) : (chains[row] ?? NaN);
+  }
+
+  /** "D .93" of the sample in a tile; of an average, the mean over the samples shown. "": not known. */
+  scoreText({ pane, row, column }: Cell): string {
+    if (!this.#setup?.discriminator) return "";
+    if (pane !== "average") return this.#scores.text(this.#setup.gen, column, row);
+    const text = this.#columnScore(this.#setup, column);
+    return text && `mean ${text}`; // what D would say of the average itself is another matter
   }
 
   burnedIn({ pane, row, column }: Cell): boolean {
@@ -193,13 +228,15 @@ export class Picture {
     const size = this.pixels;
     const columns = this.#setup!.neurons.length;
     const { zoom } = this;
-    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom]);
+    const { discriminator } = this.#setup!;
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form]);
     if (key === this.#key) return;
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
     const gutter = this.#width < 460 ? 76 : 94;
     const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
+    room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (this.#column === null) {
       this.layout = arrange(lines, columns, size, room);
@@ -234,7 +271,8 @@ export class Picture {
 
   #buildTexts(): void {
     const { heads, sides } = this.layout!;
-    const place = (element: HTMLElement, box: { x: number; y: number; width: number; height: number }) => {
+    const { discriminator } = this.#setup!;
+    const place = (element: HTMLElement, box: Box) => {
       const { style } = element;
       [style.left, style.top] = [`${box.x}px`, `${box.y}px`];
       [style.width, style.height] = [`${box.width}px`, `${box.height}px`];
@@ -247,11 +285,30 @@ export class Picture {
       const bar = h("span.ldam-bar");
       const { color, border } = lineStyle(column, this.#dark);
       bar.style.borderTop = `2px ${border} ${color}`;
-      return place(h("div.ldam-head", {}, name, h("div.ldam-activation"), bar), box);
+      return place(h("div.ldam-head", {}, name, h("div.ldam-activation"), discriminator && h("div.ldam-score"), bar), box);
     });
     replace(this.#heads, ...names);
     replace(this.#sides, ...sides.map((box) => place(h("div.ldam-side", {}, h("b"), h("small")), box)));
+    const blocks = discriminator ? sides.filter(({ line }) => line === 0) : [];
+    replace(this.#scoreLabels, ...blocks.map((box) => place(scoreLabel(discriminator!), { ...box, ...scoreLine(box.y) })));
     this.#updateTexts();
+    this.#updateScores();
+  }
+
+  /** Of its own, since scores come more seldom than activations. */
+  #updateScores(): void {
+    if (!this.layout || !this.#setup?.discriminator) return;
+    for (const [i, head] of [...this.#heads.children].entries()) {
+      const score = head.querySelector(".ldam-score");
+      const tile = this.#headTile(i);
+      if (score && tile) setText(score, this.#column === null ? this.#columnScore(this.#setup, i) : this.scoreText(tile));
+    }
+    this.onChange();
+  }
+
+  /** The mean over the samples that are shown. */
+  #columnScore({ gen, discriminator }: Setup, column: number): string {
+    return discriminator ? this.#scores.meanText(gen, column, this.#panes.get("sample")?.pane.shape[0]) : "";
   }
 
   #updateTexts(): void {
@@ -295,7 +352,8 @@ export class Picture {
     const current = this.#next === null && this.#frame?.gen === setup.gen;
     const each = neurons.map((unit, i) => {
       const activation = current ? mean(this.#frame!.activation[i] ?? []) : (setup.trace.activation.at(-1)?.[i] ?? NaN);
-      return Number.isNaN(activation) ? unitText(unit) : `${unitText(unit)} ${formatShort(activation)}`;
+      const value = Number.isNaN(activation) ? "" : formatShort(activation);
+      return [unitText(unit), value, this.#columnScore(setup, i)].filter(Boolean).join(" ");
     });
     const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
     this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);
@@ -306,9 +364,4 @@ export class Picture {
 function setPair(element: Element, [first, second]: [string, string]): void {
   setText(element.firstChild!, first);
   setText(element.lastChild!, ` ${second}`);
-}
-
-/** JSON has no NaN: a diverged chain comes as null, and must not count as 0. */
-export function mean(values: (number | null)[]): number {
-  return values.length ? values.reduce<number>((sum, value) => sum + (value ?? NaN), 0) / values.length : NaN;
 }

@@ -5,8 +5,11 @@ import { acceptanceOf, temperatureOf } from "./gauges";
 import { KernelHead } from "./kernel-head";
 import type { Deed, Frame, Params, Setup, State } from "./messages";
 import { ScalesLine } from "./scales-line";
+import { TrainingBox } from "./training";
 
 const MEASURED_EVERY = 250; // ms
+const DISCRIMINATOR = "discriminator";
+const PRIOR = "image prior"; // where training stands if no slider says so
 const HEAT_KNOWN = 500; // ms for which the factor in a frame is newer than the one in a `state`
 
 export interface ControlsActions {
@@ -15,8 +18,11 @@ export interface ControlsActions {
   act(what: Deed): void;
 }
 
+type Measured = Pick<Frame, "temperature" | "acceptance" | "heat" | "training">;
+
 export class Controls {
   readonly element = h("div.ldam-controls");
+  readonly training: TrainingBox;
   #controls = new Map<string, Control>();
   #declared = "";
   #prefix: string;
@@ -34,6 +40,7 @@ export class Controls {
     this.#on = on;
     this.#kernel = new KernelHead((name) => on.kernel(name));
     this.#scales = new ScalesLine(() => on.act("measure_scales"));
+    this.training = new TrainingBox((what) => on.act(what));
   }
 
   /** Rebuilt only when other parameters are declared, so that a slider in use keeps its focus. */
@@ -42,6 +49,7 @@ export class Controls {
     this.#setup = setup;
     this.#kernel.setup(setup.kernel);
     this.#scales.setup(setup);
+    this.training.setup(setup);
     this.#build();
     if (!other) return;
     [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // of other neurons, or another kernel
@@ -51,10 +59,13 @@ export class Controls {
   state(state: State): void {
     if (state.kernel_note !== undefined) this.#kernel.note = state.kernel_note;
     this.#scales.state(state);
+    this.training.state(state);
+    this.#build();
   }
 
   /** What frames measure. A field that is left out says nothing new, null says that there is nothing. */
-  frame({ temperature, acceptance, heat }: Pick<Frame, "temperature" | "acceptance" | "heat">, stale: (name: string) => boolean): void {
+  frame({ temperature, acceptance, heat, training }: Measured, stale: (name: string) => boolean): void {
+    this.training.push(training);
     if (temperature !== undefined) this.#temperature = temperature;
     if (acceptance !== undefined) this.#acceptance = acceptance;
     if (temperature !== undefined || acceptance !== undefined) this.#measure();
@@ -76,37 +87,52 @@ export class Controls {
   /** The kernel refused: show what it has. */
   refused(): void {
     this.#kernel.refused();
+    this.training.refused();
   }
 
   close(): void {
     this.#measure.cancel();
+    this.training.close();
   }
 
   #build(): void {
-    const { parameters } = this.#setup!;
-    const declared = JSON.stringify(parameters);
+    if (!this.#setup) return;
+    const { parameters } = this.#setup;
+    const declared = JSON.stringify([parameters, this.training.shown]);
     if (declared === this.#declared) return;
     this.#declared = declared;
     const focused = [...this.#controls].find(([, control]) => control.hasFocus)?.[0];
     const atKernel = this.#kernel.hasFocus;
+    const atTraining = this.training.hasFocus;
     this.#controls = new Map(
       parameters.map((p) => {
-        const action = p.name === "heat" ? this.#heatPulse() : undefined;
+        const action = p.name === "heat" ? this.#heatPulse() : p.name === DISCRIMINATOR ? this.training.button : undefined;
         return [p.name, new Control(p, `${this.#prefix}-${p.name}`, (name, value) => this.#on.change(name, value), action)];
       }),
     );
-    const groups = [...new Set(parameters.map(({ group }) => group))].map((group) => {
+    const home = parameters.find(({ name }) => name === DISCRIMINATOR)?.group ?? PRIOR;
+    const names = new Set([...parameters.map(({ group }) => group), ...(this.training.shown ? [home] : [])]);
+    const groups = [...names].map((group) => {
       const id = `${this.#prefix}-group-${group.replace(/\W/g, "-")}`;
       const sampler = group === "sampler";
       const heading = h("div.ldam-group-head", {}, h("span.ldam-group-name", { id }, group), sampler && this.#kernel.name);
       const own = parameters.filter((p) => p.group === group).map((p) => this.#controls.get(p.name)!.element);
+      if (group === home) this.#placeTraining(own);
       const about = sampler && h("div.ldam-about", {}, this.#kernel.law, this.#scales.element);
       return h("div.ldam-group", { role: "group", "aria-labelledby": id }, heading, about, ...own);
     });
     replace(this.element, ...groups);
     if (focused) this.#controls.get(focused)?.focus();
     if (atKernel) this.#kernel.focus();
+    if (atTraining) this.training.button.focus();
     this.#showMeasured();
+  }
+
+  /** Under the slider of the discriminator; without one, at the end, and with its own button. */
+  #placeTraining(elements: HTMLElement[]): void {
+    const at = elements.findIndex((element) => element.contains(this.training.button));
+    if (at < 0) this.training.element.prepend(this.training.button);
+    elements.splice(at < 0 ? elements.length : at + 1, 0, this.training.element);
   }
 
   #heatPulse(): HTMLButtonElement {

@@ -35,6 +35,11 @@ export function meanOf(values: (number | null)[]): number | null {
   return known.length ? known.reduce((a, b) => a + b, 0) / known.length : null;
 }
 
+/** Mean of all: JSON has no NaN, so what is not finite comes as null, and must not count as 0. */
+export function mean(values: (number | null)[]): number {
+  return values.length ? values.reduce<number>((sum, value) => sum + (value ?? NaN), 0) / values.length : NaN;
+}
+
 function lines(values: (number | null)[], neurons: Unit[], of: (value: number) => string): string[] {
   return values.map((value, i) => `${neurons[i] ? unitText(neurons[i]) : i}: ${value === null ? "not yet known" : of(value)}`);
 }

@@ -38,26 +38,27 @@ export interface Room {
   gutter: number; // kept free at the left for row labels
   budget: number; // height that is not exceeded as long as tiles stay legible
   largest?: number; // CSS pixels, widest tile
+  head?: number; // height of what stands above the tiles
 }
 
 export const GAP = 6; // between tiles, if there is room
 const LEAST_GAP = 3;
 const BLOCK_GAP = 10;
-const HEAD = 36;
+export const HEAD = 36; // a name, an activation and the bar
 const SPREAD = 36; // columns may stand further apart than tiles need, for the sake of their names
 const LEGIBLE = 52; // a narrower tile leaves no room for "3 three" above it
 const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
 
 /** Fewest blocks of columns first, then the largest tiles that fit. */
 export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { width: number; height: number }, room: Room): Layout {
-  const { width, ratio, gutter, budget } = room;
+  const { width, ratio, gutter, budget, head = HEAD } = room;
   const available = Math.max(width - gutter - 2, 40); // 2: the frame of the last tile
   const aspect = size.height / size.width;
   const legible = Math.min(size.width / ratio > LEGIBLE_PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
   const fit = candidates(size.width / ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
     const perBlock = Math.max(1, Math.floor((available + LEAST_GAP) / (tile + LEAST_GAP)));
     const blocks = Math.ceil(columns / perBlock);
-    const block = HEAD + lines.length * (tile * aspect + GAP) - GAP;
+    const block = head + lines.length * (tile * aspect + GAP) - GAP;
     return { tile, blocks, tall: blocks * (block + BLOCK_GAP) - BLOCK_GAP };
   });
   const readable = fit.filter(({ tile }) => tile >= legible);
@@ -73,12 +74,12 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const gap = Math.min(GAP, perBlock > 1 ? (available - perBlock * tile) / (perBlock - 1) : GAP);
   const pitch = Math.min((available + gap) / perBlock, tile + SPREAD);
   const headWidth = Math.max(pitch - 4, tile);
-  const block = HEAD + lines.length * (tall + GAP) - GAP;
+  const block = head + lines.length * (tall + GAP) - GAP;
   const layout: Layout = { tiles: [], heads: [], sides: [], width, height: 0, perBlock, smooth: size.width > tileWidth };
   for (let b = 0; b < blocks; b++) {
     const top = b * (block + BLOCK_GAP);
     for (const [line, cell] of lines.entries()) {
-      const y = top + HEAD + line * (tall + GAP);
+      const y = top + head + line * (tall + GAP);
       layout.sides.push({ line, x: 0, y, width: gutter - 8, height: tall });
       for (let i = 0; i < perBlock && b * perBlock + i < columns; i++) {
         const x = gutter + i * pitch + (pitch - gap - tile) / 2;
@@ -86,7 +87,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
       }
     }
     for (let i = 0; i < perBlock && b * perBlock + i < columns; i++) {
-      layout.heads.push({ x: gutter + i * pitch + (pitch - gap - headWidth) / 2, y: top, width: headWidth, height: HEAD });
+      layout.heads.push({ x: gutter + i * pitch + (pitch - gap - headWidth) / 2, y: top, width: headWidth, height: head });
     }
     layout.height = top + block + 2; // the last tiles' frame
   }

@@ -53,6 +53,30 @@ export interface Wiring {
   classes: string[];
 }
 
+/** A network that tells real pictures from generated ones, and may be trained while the chains run. */
+export interface Discriminator {
+  only: boolean; // neurons are ignored: the chains follow the discriminator alone
+  training: boolean;
+  trainable: boolean;
+  why: string; // in words why it cannot be trained; "" if it can
+  form: string; // what the regulariser takes of D: "logit", "log" or "probability"
+}
+
+/** How training goes, on half real and half generated pictures. */
+export interface Training {
+  round: number;
+  accuracy: number | null; // 0…1
+  gap: number | null; // mean logit of real pictures minus that of generated ones
+  real: number | null; // mean D, 0…1
+  generated: number | null;
+}
+
+export interface TrainingTrace {
+  rounds: number[];
+  accuracy: (number | null)[];
+  gap: (number | null)[];
+}
+
 export interface Setup {
   kind: "setup";
   gen: number;
@@ -73,6 +97,8 @@ export interface Setup {
   scales?: Scales;
   warming?: boolean; // the scales are being measured
   wiring?: Wiring | null;
+  discriminator?: Discriminator | null;
+  training_trace?: TrainingTrace;
 }
 
 export interface State {
@@ -85,12 +111,16 @@ export interface State {
   kernel_note?: string;
   scales?: Scales;
   warming?: boolean;
+  discriminator?: Discriminator | null;
 }
 
 export interface Temperature {
   asked: number;
   measured: (number | null)[]; // one a neuron; null: not yet known
 }
+
+/** D of the present samples, 0…1, [neuron][chain]; null as a whole: nothing is known of these samples. */
+export type Score = (number | null)[][] | null;
 
 export interface Pane {
   name: string; // "sample" or "average"; one a model when several are compared
@@ -113,6 +143,8 @@ export interface Frame {
   temperature?: Temperature | null;
   acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test
   heat?: number; // the present factor: moves by itself during a heat pulse
+  score?: Score; // about four times a second
+  training?: Training | null; // likewise, while it is trained
 }
 
 export interface Units {
@@ -156,7 +188,11 @@ export type Deed =
   | "stop_record"
   | "dismiss_error"
   | "measure_scales"
-  | "heat";
+  | "heat"
+  | "train"
+  | "stop_train"
+  | "discriminator_only"
+  | "with_neurons";
 
 export interface Selection {
   layer?: string;
@@ -184,10 +220,24 @@ export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array
 
 const isScales = orNull(recordOf(listOf(isNumber)));
 const perNeuron = listOf(orNull(isNumber));
+const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
+const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
-  setup: { scales: isScales, warming: isFlag, wiring: orNull(shape({ label: isText, classes: listOf(isText) })) },
-  state: { kernel_note: isText, scales: isScales, warming: isFlag },
-  frame: { temperature: orNull(shape({ asked: isNumber, measured: perNeuron })), acceptance: orNull(perNeuron), heat: isNumber },
+  setup: {
+    scales: isScales,
+    warming: isFlag,
+    wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
+    discriminator: isDiscriminator,
+    training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
+  },
+  state: { kernel_note: isText, scales: isScales, warming: isFlag, discriminator: isDiscriminator },
+  frame: {
+    temperature: orNull(shape({ asked: isNumber, measured: perNeuron })),
+    acceptance: orNull(perNeuron),
+    heat: isNumber,
+    score: orNull(listOf(perNeuron)),
+    training: orNull(shape({ round: isNumber, accuracy: isMeasured, gap: isMeasured, real: isMeasured, generated: isMeasured })),
+  },
   units: {},
   error: {},
   download: {},

@@ -1,6 +1,7 @@
 // Which layer, which of its neurons: a box, chips, a search, and the usual sets.
+import { DiscriminatorOnly } from "./discriminator-only";
 import { h, replace } from "./dom";
-import { unitText, type Layer, type Selection, type Setup, type Unit, type Units } from "./messages";
+import { unitText, type Deed, type Layer, type Selection, type Setup, type State, type Unit, type Units } from "./messages";
 import { formatCount } from "./scale";
 import { UnitSearch } from "./unit-search";
 import { WiringBox } from "./wiring-box";
@@ -12,6 +13,7 @@ const ANSWER_LOST = 3000; // ms after which the kernel's selection counts again,
 export interface PickerActions {
   select(selection: Selection): void;
   units(layer: string, query: string, offset: number, limit: number): void;
+  act(what: Deed): void;
 }
 
 export class NeuronPicker {
@@ -21,6 +23,7 @@ export class NeuronPicker {
   #chips = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
   #search: UnitSearch;
   #wiring: WiringBox;
+  #only: DiscriminatorOnly;
   #all: HTMLButtonElement;
   #none: HTMLButtonElement;
   #first: HTMLButtonElement;
@@ -49,14 +52,16 @@ export class NeuronPicker {
       this.#askedFor = null;
       actions.select({ wired_to: index });
     });
+    this.#only = new DiscriminatorOnly(actions.act, (ignored) => this.element.classList.toggle("ldam-ignored", ignored));
     const layer = h("label.ldam-layer-label", {}, h("span", { "aria-hidden": "true" }, "layer"), this.#layerBox);
-    const sets = h("span.ldam-sets", { role: "group", "aria-label": "choose neurons" }, this.#all, this.#none, this.#first);
-    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets, this.#wiring.element);
+    const sets = h("span.ldam-sets", { role: "group", "aria-label": "choose neurons" }, this.#all, this.#none, this.#first, this.#only.button);
+    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets, this.#wiring.element, this.#only.note);
   }
 
   setup(setup: Setup): void {
     this.#showLayers(setup);
     this.#wiring.setup(setup);
+    this.#only.tell(setup.discriminator ?? null);
     const keys = keysOf(setup.neurons);
     const waits = this.#askedFor && setup.layer === this.#layer && performance.now() - this.#askedFor.at < ANSWER_LOST;
     // Toggling quickly is faster than the kernel answers: an older answer must not undo the newer choice.
@@ -65,6 +70,10 @@ export class NeuronPicker {
     this.#layer = setup.layer;
     this.#search.layer = setup.layer;
     this.#show(setup.neurons);
+  }
+
+  state({ discriminator }: Pick<State, "discriminator">): void {
+    if (discriminator !== undefined) this.#only.tell(discriminator);
   }
 
   units(message: Units): void {
@@ -81,6 +90,11 @@ export class NeuronPicker {
   refused(): void {
     this.#askedFor = null;
     this.#wiring.reset();
+    this.#only.refused();
+  }
+
+  close(): void {
+    this.#only.close();
   }
 
   #current(): Layer | undefined {

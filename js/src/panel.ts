@@ -46,6 +46,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     },
     state: (message) => {
       controls.state(message);
+      picker.state(message);
+      picture.state(message);
       controls.update(message.params, (name) => wire.isStale(name, message));
       showState(message.playing, message.recording);
     },
@@ -53,6 +55,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       steps = frame.steps;
       trace.push(frame);
       controls.frame(frame, (name) => wire.isStale(name));
+      picture.score(frame.score, frame.gen);
       topBar.stats(frame.stats);
     },
     paint: (frame) => picture.paint(frame),
@@ -77,6 +80,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   const picker = new NeuronPicker(`ldam-${wire.view}`, {
     select: (selection) => wire.select(selection),
     units: (...request) => wire.units(...request),
+    act: (what) => wire.do(what),
   });
   const controls = new Controls(`ldam-${wire.view}`, {
     change: (name, value) => wire.set(name, value),
@@ -113,14 +117,18 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
 
   // JupyterLab listens for single keys on the whole page: without this, arrows leave the cell and "b" inserts one.
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
-  watchTheme(root, signal, (dark) => (picture.dark = trace.dark = dark));
+  watchTheme(root, signal, (dark) => {
+    picture.dark = trace.dark = dark;
+    controls.training.plot.draw(); // its colours are the style sheet's
+  });
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
+  watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
   watchVisible(root, signal, (visible) => (wire.visible = visible));
   signal.addEventListener("abort", () => {
     clearInterval(speaking);
     speak.cancel();
-    for (const part of [wire, topBar, controls, picture, trace, diagnosis]) part.close();
+    for (const part of [wire, topBar, picker, controls, picture, trace, diagnosis]) part.close();
     root.remove();
   });
 

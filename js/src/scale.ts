@@ -88,6 +88,13 @@ export function formatShort(value: number): string {
   return text.replace("-", "−"); // a true minus is as wide as a digit
 }
 
+/** "1.8", for numbers that move too much for more. */
+export function formatCoarse(value: number): string {
+  if (!(Math.abs(value) < 100)) return formatShort(value);
+  const text = value.toFixed(1);
+  return text === "-0.0" ? "0.0" : text.replace("-", "−");
+}
+
 /** 2417 → "2,417", the same in every locale. */
 export function formatCount(value: number): string {
   return Math.round(value)

@@ -81,8 +81,9 @@ export class TileCursor {
     } else {
       parts.push(`activation ${formatShort(this.#picture.activation(tile))}`);
     }
+    parts.push(this.#picture.scoreText(tile));
     if (!this.#picture.burnedIn(tile)) parts.push("not burned in yet");
-    return parts.join(" · ");
+    return parts.filter(Boolean).join(" · ");
   }
 
   #hint(): string {
@@ -115,7 +116,8 @@ export class TileCursor {
     if (!line || !unit) return;
     const tile = { ...line, column: this.#column };
     const value = formatShort(this.#picture.activation(tile));
-    this.#announce(`${unitText(unit)}, ${this.#picture.rowText(line.pane, line.row).filter(Boolean).join(", ")}, activation ${value}`);
+    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), `activation ${value}`, this.#picture.scoreText(tile)];
+    this.#announce(parts.filter(Boolean).join(", "));
   }
 
   #key = (event: KeyboardEvent): void => {

@@ -1,13 +1,13 @@
 // Activation of each neuron, mean over chains, against steps: is the burn-in over, does anything drift?
-import { mean } from "./canvas";
 import { h, setText, throttle } from "./dom";
+import { mean } from "./gauges";
 import { unitText, type Setup, type Unit } from "./messages";
 import { formatCount, formatShort } from "./scale";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
 const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
-export const MOST = 600; // points kept a line; every second one is dropped when there are more
+export const MOST = 600; // points kept a line, unless told otherwise; every second one is dropped when there are more
 
 /** Points in order of steps, thinned evenly so that a long run costs no more than a short one. */
 export class History {
@@ -15,6 +15,11 @@ export class History {
   values: number[][] = []; // [point][neuron]
   #stride = 1; // of all points the multiples of this one are kept
   #count = -1; // which of all points the last one is
+  #most: number;
+
+  constructor(most = MOST) {
+    this.#most = most;
+  }
 
   clear(): void {
     this.steps = [];
@@ -37,7 +42,7 @@ export class History {
     }
     this.steps.push(step);
     this.values.push(values);
-    if (this.steps.length <= MOST) return;
+    if (this.steps.length <= this.#most) return;
     this.steps = this.steps.filter((_, i) => i % 2 === 0);
     this.values = this.values.filter((_, i) => i % 2 === 0);
     this.#stride *= 2;

@@ -1,5 +1,5 @@
 // The kernel's side of the wire, in the hands of the test.
-import type { Frame, Parameter, Setup, ToKernel } from "../src/messages";
+import type { Discriminator, Frame, Parameter, Setup, ToKernel } from "../src/messages";
 import type { Model } from "../src/wire";
 
 export const NAMES = ["zero", "one", "two", "three"];
@@ -102,3 +102,5 @@ export class FakeModel implements Model {
     return taken as Extract<ToKernel, { kind: K }>[];
   }
 }
+
+export const JUDGE: Discriminator = { only: false, training: false, trainable: true, why: "", form: "logit" };

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrange, type Layout, type Room } from "../src/layout";
+import { arrange, HEAD, type Layout, type Room } from "../src/layout";
 
 const ROWS = [{ pane: "sample", row: 0 }, { pane: "average", row: 0 }];
 const room = (changes: Partial<Room> = {}): Room => ({ width: 780, ratio: 1, gutter: 94, budget: 440, ...changes });
@@ -42,4 +42,16 @@ test("few small images are enlarged, large ones scaled down smoothly", () => {
   assert.equal(arrange(ROWS, 1, size(28), room()).tiles[0]!.width, 28 * 7);
   const photo = arrange(ROWS, 4, size(224), room({ budget: 640 }));
   assert.ok(photo.smooth && photo.tiles[0]!.width > 140);
+});
+
+test("a higher head moves the tiles down by as much, and nothing sideways", () => {
+  for (const columns of [1, 10, 40]) {
+    const [plain, high] = [{}, { head: HEAD + 14 }].map((changes) => arrange(ROWS, columns, size(28), room({ budget: 2000, ...changes })));
+    sound(high!, columns, 2, 1, 94);
+    assert.deepEqual(high!.heads.map(({ height }) => height), Array(columns).fill(HEAD + 14));
+    for (const [i, tile] of high!.tiles.entries()) {
+      const block = Math.floor(tile.column / high!.perBlock);
+      assert.deepEqual(tile, { ...plain!.tiles[i], y: plain!.tiles[i]!.y + 14 * (block + 1) });
+    }
+  }
 });

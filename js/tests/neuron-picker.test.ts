@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { layerText, NeuronPicker } from "../src/neuron-picker";
 import type { Unit } from "../src/messages";
-import { setupMessage } from "./kernel";
+import { JUDGE, setupMessage } from "./kernel";
 
 type Request = [layer: string, query: string, offset: number, limit: number];
 const UNITS: Unit[] = Array.from({ length: 1600 }, (_, i) => ({ key: `k${i}`, label: String(i), name: i === 12 ? "a dozen" : "" }));
@@ -11,10 +11,12 @@ const UNITS: Unit[] = Array.from({ length: 1600 }, (_, i) => ({ key: `k${i}`, la
 let picker: NeuronPicker;
 let selections: { layer?: string; neurons?: string[] }[];
 let requests: Request[];
+let deeds: string[];
 
 beforeEach(() => {
-  [selections, requests] = [[], []];
-  picker = new NeuronPicker("p", { select: (selection) => selections.push(selection), units: (...request) => requests.push(request) });
+  [selections, requests, deeds] = [[], [], []];
+  picker?.close();
+  picker = new NeuronPicker("p", { select: (selection) => selections.push(selection), units: (...request) => requests.push(request), act: (what) => deeds.push(what) });
   document.body.replaceChildren(picker.element);
   picker.setup(setupMessage());
 });
@@ -129,4 +131,47 @@ test("quick choices are not undone by the answers to earlier ones", () => {
   picker.setup(setupMessage({ gen: 3, neurons: all.slice(0, 2) }));
   picker.setup(setupMessage({ gen: 4, neurons: all })); // and then Python chooses
   assert.equal(chips().length, 4);
+});
+
+const only = () => button("discriminator only");
+const pressed = () => [only().getAttribute("aria-pressed"), picker.element.classList.contains("ldam-ignored")];
+
+test("discriminator only: a toggle beside the sets, there only if there is a discriminator", () => {
+  assert.equal(only().hidden, true);
+  picker.setup(setupMessage({ discriminator: JUDGE }));
+  assert.equal(only().hidden, false);
+  assert.equal(only().parentElement, button("all").parentElement);
+  const note = picker.element.querySelector("[role=status]")!;
+  assert.deepEqual([...pressed(), note.textContent], ["false", false, ""]);
+  only().click();
+  assert.deepEqual([...pressed(), note.textContent], ["true", true, "neurons are ignored: the chains follow the discriminator alone"]);
+  picker.state({ discriminator: { ...JUDGE, only: true } });
+  picker.state({});
+  assert.deepEqual(pressed(), ["true", true]);
+  only().click();
+  assert.deepEqual(deeds, ["discriminator_only", "with_neurons"]);
+  assert.deepEqual([...pressed(), note.textContent], ["false", false, ""]);
+  only().click();
+  picker.setup(setupMessage());
+  assert.deepEqual([only().hidden, ...pressed()], [true, "false", false]);
+});
+
+test("the toggle is not undone by an older answer, but by a refusal, by silence, and by Python", () => {
+  const told = (now: boolean) => picker.state({ discriminator: { ...JUDGE, only: now } });
+  told(false);
+  only().click();
+  told(false); // said before the click arrived
+  picker.setup(setupMessage({ discriminator: JUDGE }));
+  assert.equal(pressed()[0], "true");
+  page.pass(3100);
+  assert.equal(pressed()[0], "false", "the kernel kept to it");
+  only().click();
+  page.pass(10_000);
+  assert.equal(pressed()[0], "true", "a busy kernel has not answered yet");
+  told(true);
+  told(false);
+  assert.equal(pressed()[0], "false", "Python's choice");
+  only().click();
+  picker.refused();
+  assert.equal(pressed()[0], "false");
 });

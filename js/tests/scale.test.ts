@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { admit, format, formatCount, formatShort, makeScale, TICKS } from "../src/scale";
+import { admit, format, formatCoarse, formatCount, formatShort, makeScale, TICKS } from "../src/scale";
 import { parameter } from "./kernel";
 
 const near = (a: number, b: number, relative: number) => assert.ok(Math.abs(a - b) <= relative * Math.abs(b), `${a} is not ${b}`);
@@ -72,4 +72,5 @@ test("numbers are written without noise", () => {
   assert.equal(formatShort(-1.2345), "−1.23");
   assert.equal(formatShort(0), "0");
   assert.equal(formatShort(NaN), "–");
+  assert.deepEqual([1.84, -0.31, -0.04, 123.4, NaN].map(formatCoarse), ["1.8", "−0.3", "0.0", "123", "–"]);
 });

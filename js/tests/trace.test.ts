@@ -21,6 +21,15 @@ test("long histories stay bounded, even, in order, and end now", () => {
   assert.ok(history.values.every(([value], i) => value === 2 * history.steps[i]!));
 });
 
+test("a history may be told to keep fewer points", () => {
+  const history = new History(300);
+  for (let step = 1; step <= 300; step++) history.push(step, [step]);
+  assert.equal(history.steps.length, 300);
+  history.push(301, [301]);
+  assert.equal(history.steps.length, 151);
+  assert.deepEqual([history.steps[0], history.steps[1], history.steps.at(-1)], [1, 3, 301]);
+});
+
 test("the same step again replaces, an earlier one cuts back, a restart begins anew", () => {
   const history = new History();
   for (const step of [1, 2, 3, 3, 4]) history.push(step, [step]);

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
 from safetensors.torch import load
 
 from ldam_widget.demo.lenet import LeNet5, preprocess, with_weights
+from ldam_widget.discriminator.build import DiscriminatorNet
+from ldam_widget.discriminator.files import load_discriminator
 
 __all__ = ["Demo", "LeNet5", "mnist"]
 
@@ -25,6 +28,14 @@ class Demo:
     model: LeNet5  # eval mode, float32, on the CPU
     settings: dict[str, Any]  # layer, input_shape, preprocess, pixel_range, class_names
     card: dict[str, Any]  # how the weights were made, their test accuracy, checksums
+
+    @cached_property
+    def discriminator(self) -> DiscriminatorNet:
+        """Tells handwritten digits from samples of the final LeNet-5: ``Discriminator(d.discriminator, 0.5)``.
+
+        Made by ``ldam train discriminator``; in eval mode, on the CPU.
+        """
+        return load_discriminator(str(files("ldam_widget.demo") / "weights" / "discriminator.safetensors"))
 
 
 def mnist(which: str = "final") -> Demo:

@@ -7,9 +7,10 @@ All three come out of one run here, so that one and the same neuron is seen at t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from tqdm.auto import tqdm
 from ldam_widget.demo.lenet import LeNet5, preprocess
 
 Weights = dict[str, Tensor]
+Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def fit(
     `on_step(model, steps_done)` is called after every step and must leave the model as it is. One thread, private
     random numbers: the same arguments give the same bits on one machine, and nothing global in torch is changed.
     """
-    model = _fresh_model(recipe.seed)
+    model = fresh(LeNet5, recipe.seed)
     averaged = AveragedModel(model, device=torch.device("cpu"))  # its mean starts with the first update
     optimizer = torch.optim.RMSprop(
         model.parameters(),
@@ -87,12 +89,10 @@ def fit(
     )
     shuffle = torch.Generator("cpu").manual_seed(recipe.seed)
     steps_done = 0
-    steps = recipe.epochs * -(-len(images) // recipe.batch_size)
-    with _one_thread(), torch.enable_grad(), tqdm(total=steps, unit="step", disable=not progress) as bar:
-        for epoch in range(recipe.epochs):
-            bar.set_description(f"epoch {epoch + 1} of {recipe.epochs}")
-            order = torch.randperm(len(images), generator=shuffle, device="cpu")
-            for batch in torch.split(order, recipe.batch_size):
+    epochs = passes(len(images), recipe.epochs, recipe.batch_size, shuffle, progress)
+    with one_thread(), torch.enable_grad(), closing(epochs):
+        for epoch, batches in epochs:
+            for batch in batches:
                 loss = F.cross_entropy(model(network_input(images[batch])), labels[batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -100,12 +100,11 @@ def fit(
                 if epoch >= recipe.averaged_from:
                     averaged.update_parameters(model)
                 steps_done += 1
-                bar.update()
                 if on_step is not None:
                     on_step(model, steps_done)
             if epoch == 0:
-                first = _copy(model)
-    return {"epoch1": first, "final": _copy(model), "averaged": _copy(averaged.module)}
+                first = copy(model)
+    return {"epoch1": first, "final": copy(model), "averaged": copy(averaged.module)}
 
 
 def network_input(images: Tensor) -> Tensor:
@@ -113,20 +112,47 @@ def network_input(images: Tensor) -> Tensor:
     return preprocess(images.unsqueeze(1).to(torch.float32) / 255)
 
 
-def _fresh_model(seed: int) -> LeNet5:
-    """torch's own initialisation, drawn from `seed`; the global generators stay as they are."""
+def fresh(build: Callable[[], Net], seed: int) -> Net:
+    """`build()` in float32 on the CPU, its initialisation drawn from `seed`; the global generators stay as they are."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # torch.manual_seed would also seed the accelerators, which fork_rng was told to leave alone
         torch.default_generator.manual_seed(seed)
-        return LeNet5().to(torch.float32)
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)  # another dtype draws other numbers
+        try:
+            return build()
+        finally:
+            torch.set_default_dtype(before)
 
 
-def _copy(model: nn.Module) -> Weights:
+def passes(
+    count: int, epochs: int, batch_size: int, source: torch.Generator, progress: bool
+) -> Generator[tuple[int, Iterator[Tensor]], None, None]:
+    """Every epoch, counted from 0, with its batches of indices into `count` images, in an order drawn from `source`.
+
+    A last smaller batch counts. Close it where training may be interrupted: it holds the progress bar.
+    """
+    steps = epochs * -(-count // batch_size)
+    with tqdm(total=steps, unit="step", disable=not progress) as bar:
+        for epoch in range(epochs):
+            bar.set_description(f"epoch {epoch + 1} of {epochs}")
+            order = torch.randperm(count, generator=source, device="cpu")
+            yield epoch, _counted(torch.split(order, batch_size), bar)
+
+
+def _counted(batches: Iterable[Tensor], bar: Any) -> Iterator[Tensor]:
+    for batch in batches:
+        yield batch
+        bar.update()
+
+
+def copy(model: nn.Module) -> Weights:
+    """The state dict as it is now, in tensors of its own."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """A net this small gains nothing from more threads, and sums in one order only are reproducible."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

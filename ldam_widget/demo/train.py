@@ -1,4 +1,7 @@
-"""How the shipped LeNet-5 weights were made, and how to make your own: `ldam train lenet5 --data DIR`."""
+"""How the shipped LeNet-5 weights were made, and how to make your own: `ldam train lenet5 --data DIR`.
+
+What any training of ours on MNIST shares is here too: reading the data, writing the files, what a card says of both.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,11 @@ CARD_FILE = "lenet5.json"
 
 
 class TrainingResult(NamedTuple):
-    """Three states of one run, by name: "epoch1", "final", "averaged"."""
+    """What a training gives. Of LeNet-5: three states of one run, "epoch1", "final", "averaged"."""
 
     weights: dict[str, Weights]
     accuracy: dict[str, float]  # on the test images, 0…1
-    card: dict[str, Any]  # what `lenet5.json` holds: recipe, versions, checksums, accuracies
+    card: dict[str, Any]  # what the .json file holds: recipe, versions, checksums, accuracies
     out: Path | None  # where the files are; None: nothing was written
 
 
@@ -54,19 +57,15 @@ def train_lenet5(
     Raises what `load_mnist` raises for bad data, ValueError for epochs or batch_size below 1.
     """
     recipe = Recipe(epochs=epochs, seed=seed, batch_size=batch_size)
-    train_images, train_labels = load_mnist(data, "train")
-    test_images, test_labels = load_mnist(data, "test")  # before training: a missing file should not cost minutes
-    data_checksums = checksums(data)
+    digits = load_digits(data)
 
-    with _staging(out) as write:
-        weights = fit(train_images, train_labels, recipe, progress=progress, on_step=on_step)
-        correct = {name: count_correct(state, test_images, test_labels) for name, state in weights.items()}
-        card = _card(recipe, correct, len(train_images), len(test_images), data_checksums)
+    with staging(out) as write:
+        weights = fit(digits.train_images, digits.train_labels, recipe, progress=progress, on_step=on_step)
+        correct = {name: count_correct(state, *digits.test) for name, state in weights.items()}
+        card = _card(recipe, correct, digits)
         for name, state in weights.items():
-            content = save(state)
-            write(file_name(name), content)
-            card["files"][file_name(name)] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        write(CARD_FILE, (json.dumps(card, indent=2) + "\n").encode())
+            write_weights(write, card, file_name(name), state)
+        write_card(write, card, CARD_FILE)
     return TrainingResult(weights, card["test_accuracy"], card, None if out is None else Path(out))
 
 
@@ -78,29 +77,18 @@ def file_name(which: str) -> str:
 def count_correct(weights: Weights, images: Tensor, labels: Tensor) -> int:
     """How many of `images` (uint8, (N, 28, 28)) are classified as `labels` (N,) say."""
     model = with_weights(weights)
-    with torch.no_grad():
-        hits = (
-            (model(network_input(some)).argmax(1) == truth).sum().item()
-            for some, truth in zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
-        )
-        return int(sum(hits))
+    return count_hits(lambda some: model(network_input(some)), images, labels)
 
 
-def _card(
-    recipe: Recipe, correct: dict[str, int], train_size: int, test_size: int, data_checksums: dict[str, str]
-) -> dict[str, Any]:
-    options = {"--epochs": "epochs", "--seed": "seed"}
-    changed = [
-        f"{flag} {getattr(recipe, f)}" for flag, f in options.items() if getattr(recipe, f) != getattr(Recipe, f)
-    ]
+def _card(recipe: Recipe, correct: dict[str, int], digits: Digits) -> dict[str, Any]:
     return {
         "model": "LeNet-5 (conv1, conv2, fc1, fc2, fc3; ReLU, max pooling, logits)",
         "input": f"(N, 1, 28, 28), pixels in [0, 1], then (x - {MEAN}) / {STD}",
-        "made_by": " ".join(["ldam train lenet5 --data DIR", *changed]),
+        "made_by": command("lenet5", recipe),
         "states": recipe.states,
-        "test_accuracy": {name: hits / test_size for name, hits in correct.items()},
+        "test_accuracy": {name: hits / len(digits.test_images) for name, hits in correct.items()},
         "test_correct": correct,
-        "test_size": test_size,
+        "test_size": len(digits.test_images),
         "paper": {
             "source": "Jiang, Chan, Zhang & Canny 2018, arXiv:1812.04604",
             "test_accuracy": {"final": 0.987, "averaged": 0.991},
@@ -111,10 +99,59 @@ def _card(
             "augmentation": None,
             **asdict(recipe),
         },
-        "train_size": train_size,
+        **provenance(digits),
+    }
+
+
+# ---- shared by every training on MNIST -------------------------------------------------------------------------------
+
+
+class Digits(NamedTuple):
+    """All of MNIST: images uint8 (N, 28, 28) and labels int64 (N,) of both splits, checksums of the decoded files."""
+
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    checksums: dict[str, str]
+
+    @property
+    def test(self) -> tuple[Tensor, Tensor]:
+        return self.test_images, self.test_labels
+
+
+def load_digits(data: str | os.PathLike[str]) -> Digits:
+    """Both splits before any training: a missing file should not cost minutes. Raises what `load_mnist` raises."""
+    return Digits(*load_mnist(data, "train"), *load_mnist(data, "test"), checksums(data))
+
+
+def count_hits(logits: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:
+    """How often the largest of `logits(images)`, asked of 1000 images at a time, is the one that `labels` (N,) say."""
+    with torch.no_grad():
+        hits = (
+            (logits(some).argmax(1) == truth).sum().item()
+            for some, truth in zip(torch.split(images, 1000), torch.split(labels, 1000), strict=True)
+        )
+        return int(sum(hits))
+
+
+def command(network: str, recipe: Any) -> str:
+    """The command line that repeats a run; `recipe` is a dataclass whose class holds the defaults."""
+    options = [
+        f"--{name} {getattr(recipe, name)}"
+        for name in ("epochs", "seed")
+        if getattr(recipe, name) != getattr(type(recipe), name)
+    ]
+    return " ".join([f"ldam train {network} --data DIR", *options])
+
+
+def provenance(digits: Digits) -> dict[str, Any]:
+    """The end of a card: on what data and with what the weights were made; `write_weights` fills in the files."""
+    return {
+        "train_size": len(digits.train_images),
         "data": {
-            "name": "MNIST" if data_checksums == published_checksums() else "not the published MNIST",
-            "sha256_of_decoded_files": data_checksums,
+            "name": "MNIST" if digits.checksums == published_checksums() else "not the published MNIST",
+            "sha256_of_decoded_files": digits.checksums,
         },
         "torch": str(torch.__version__),
         "threads": 1,
@@ -122,8 +159,23 @@ def _card(
     }
 
 
+Write = Callable[[str, bytes], None]  # (file name, content)
+
+
+def write_weights(write: Write, card: dict[str, Any], name: str, weights: Weights) -> None:
+    """One file of weights, and its size and checksum in the card."""
+    content = save(weights)
+    write(name, content)
+    card["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def write_card(write: Write, card: dict[str, Any], name: str) -> None:
+    """The card itself, once it knows all files."""
+    write(name, (json.dumps(card, indent=2) + "\n").encode())
+
+
 @contextmanager
-def _staging(out: str | os.PathLike[str] | None) -> Iterator[Callable[[str, bytes], None]]:
+def staging(out: str | os.PathLike[str] | None) -> Iterator[Write]:
     """Yields write(name, content); the files appear in `out` together, on leaving without an exception.
 
     The folder is made and tried at once, so that a place that cannot be written is known before minutes of training.
@@ -133,7 +185,7 @@ def _staging(out: str | os.PathLike[str] | None) -> Iterator[Callable[[str, byte
         return
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".lenet5-", dir=folder) as hidden:  # same file system: a move is a rename
+    with tempfile.TemporaryDirectory(prefix=".ldam-", dir=folder) as hidden:  # same file system: a move is a rename
         names: list[str] = []
 
         def write(name: str, content: bytes) -> None:

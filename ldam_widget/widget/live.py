@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,14 +13,20 @@ from PIL import Image
 from torch import nn
 
 from .. import checks, figures, images
+from ..defaults import default_kernel, default_temperature, size_of
+from ..discriminator.build import DiscriminatorNet, build_discriminator
+from ..discriminator.real import RealImages
+from ..discriminator.recipe import Recipe
+from ..discriminator.train import Trainer
 from ..heat import HeatPulse
-from ..kernels import BAOAB
 from ..neurons import check_shape
+from ..regularizers import Discriminator
 from ..sampler import Sampler
-from ..types import Kernel
+from ..types import Kernel, Regularizer
 from . import recording
 from .panel import STATIC, Panel
 from .recording import Recorder
+from .training import LiveTraining
 
 
 class LDAM(Panel):
@@ -36,6 +42,8 @@ class LDAM(Panel):
         scale: as of `Sampler`; None is "frozen" for calibrated kernels, so that one range of sliders serves every
             network, and "none" for `Algorithm1`, which normalises by itself.
         temperature: None is cool enough for strokes to stand out from the noise if the scales are frozen, else 1.
+        dataset: real images to train a discriminator on while it is watched (see `RealImages`): a map-style Dataset,
+            tensor or array. Without a `Discriminator` among the regularisers, a fresh one of weight 0 is added.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
     observed like any trait. The sampler runs on a thread of its own while the widget is looked at.
@@ -56,21 +64,27 @@ class LDAM(Panel):
         temperature: float | None = None,
         input_shape: Sequence[int],
         pixel_range: tuple[float, float] | None = None,
+        regularizers: Sequence[Regularizer] = (),
+        dataset: Any = None,
         **sampler: Any,
     ) -> None:
         if not (STATIC / "widget.js").exists():
             raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
         self._scale = scale
-        low, high = checks.pixel_range(pixel_range) or (0.0, 1.0)
-        side, width = math.sqrt(math.prod(check_shape(input_shape))), high - low
+        side, width = size_of(check_shape(input_shape), checks.pixel_range(pixel_range))
         kernel = checks.kernel(default_kernel(side, width) if kernel is None else kernel)
         if temperature is None:
             temperature = default_temperature(side, width) if self._scale_for(kernel) == "frozen" else 1.0
+        if dataset is not None:
+            RealImages(dataset, check_shape(input_shape), checks.pixel_range(pixel_range))  # bad data are told now
+            regularizers = tuple(regularizers)
+            if not any(isinstance(term, Discriminator) for term in regularizers):
+                regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)
         built = Sampler(
             model, kernel=kernel, scale=self._scale_for(kernel), temperature=temperature, input_shape=input_shape,
-            pixel_range=pixel_range, **sampler,
+            pixel_range=pixel_range, regularizers=regularizers, **sampler,
         )  # fmt: skip
-        super().__init__(built, play, type(model).__name__ if title is None else str(title))
+        super().__init__(built, play, type(model).__name__ if title is None else str(title), dataset)
 
     def __repr__(self) -> str:
         if self._sampler is None:
@@ -123,6 +137,91 @@ class LDAM(Panel):
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed; see `Sampler.diagnostics`."""
         return self._loop.call(lambda: self.sampler.diagnostics())
+
+    # ---- the discriminator -----------------------------------------------------------------------------------------
+
+    @property
+    def discriminator_only(self) -> bool:
+        """Are the neurons left out, so that the chains follow the discriminator alone? Set it to change that."""
+        return self.sampler.discriminator_only
+
+    @discriminator_only.setter
+    def discriminator_only(self, only: bool) -> None:
+        self._loop.call(lambda: self._leave_neurons_out(only))
+
+    def train_discriminator(self, dataset: Any = None, recipe: Recipe = Recipe()) -> None:  # noqa: B008  (frozen)
+        """Train the discriminator against the sampler (Algorithm 2) between the pictures; returns at once.
+
+        The sampler uses the newest one all the time. Training goes on from the present discriminator, of which it
+        takes a copy, or begins with one like the classifier; it does not stop while the widget is paused or hidden.
+
+        Args:
+            dataset: real images, see `RealImages`; None: those given to the widget.
+            recipe: all settings.
+
+        Raises:
+            ValueError, TypeError: no data, or data that do not fit; see `Trainer`.
+        """
+        self._loop.call(lambda: self._start_training(dataset, recipe))
+
+    def stop_training(self) -> None:
+        """Stop; the sampler keeps the discriminator as it is.
+
+        Raises:
+            TrainingError: it collapsed, so that it must not be called trained.
+        """
+        error = self._loop.call(self._end_training)
+        if error is not None:
+            raise error
+
+    @property
+    def trainer(self) -> Trainer | None:
+        """The training under way or the last one: ``w.trainer.save("d.safetensors")``; None before the first."""
+        return None if self._training is None else self._training.trainer
+
+    def _start_training(self, dataset: Any = None, recipe: Recipe = Recipe()) -> None:  # noqa: B008  (frozen)
+        if self.training:
+            raise RuntimeError("the discriminator is being trained; stop_training() first")
+        data = self._dataset if dataset is None else dataset
+        if data is None:
+            raise ValueError("there are no real images to learn from: train_discriminator(images) or LDAM(…, dataset=)")
+        sampler, last = self.sampler, self._training
+        resumed = last is not None and dataset is None and last.trainer.recipe == recipe
+        if last is not None and resumed and sampler.discriminator is not None and last.current(sampler):
+            trainer = last.trainer  # as it was left, its pool included
+        else:
+            net = None if sampler.discriminator is None else sampler.discriminator.net
+            trainer = sampler.trainer(data, recipe, copy.deepcopy(net) if isinstance(net, DiscriminatorNet) else None)
+        self._dataset = data
+        self._training = LiveTraining(trainer, sampler, self._on_training_ended)
+        self._declare()
+        self._loop.chore = self._training
+        self._send_setup()
+
+    def _end_training(self) -> Exception | None:
+        """On the loop."""
+        if not self.training or self._training is None:
+            return None
+        self._loop.chore = None
+        self._send_state()
+        return self._training.collapse()
+
+    def _stop_training(self) -> None:
+        error = self._end_training()
+        if error is not None:
+            raise error
+
+    def _on_training_ended(self, error: Exception) -> None:
+        self._loop.chore = None
+        self._report(error)
+        self._send_state()
+
+    def _leave_neurons_out(self, out: bool) -> None:
+        self.sampler.discriminator_only = out
+        self._average_due = 0.0
+        self._send_state()
+        if not self._loop.playing:
+            self._loop.send_now()
 
     def _use_kernel(self, kernel: Kernel) -> None:
         self.sampler.use_kernel(kernel, self._scale_for(checks.kernel(kernel)))
@@ -259,22 +358,3 @@ class LDAM(Panel):
     def diagnostics_figure(self) -> Figure:
         """Trace, autocorrelation and ranks of the activation, with temperatures and verdicts, for a paper."""
         return self._loop.call(lambda: figures.diagnostics(self.sampler, title=self._title))
-
-
-def default_kernel(side: float, width: float) -> Kernel:
-    """What a widget samples with if nothing is said.
-
-    A frozen scale makes the gradient of a picture of D = side² pixels 1/side a pixel. At the default temperature a
-    pixel then moves a hundredth of its range a step by its velocity alone, whatever the size of the picture.
-    """
-    return BAOAB(step_size=_rounded(0.2 * math.sqrt(width * side / 28)), friction=1.0)
-
-
-def default_temperature(side: float, width: float) -> float:
-    """With frozen scales, a pixel's energy across its range is then ten times T: strokes stand out from the noise."""
-    return _rounded(0.1 * width / side)
-
-
-def _rounded(value: float) -> float:
-    """Two digits: nobody wants to read more on a slider."""
-    return float(f"{value:.2g}")

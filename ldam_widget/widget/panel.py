@@ -30,6 +30,7 @@ from . import recording, wire
 from .diagnosing import Diagnosis
 from .kernel import cell_running, keep_hearing
 from .recording import Recorder
+from .training import LiveTraining
 from .traits import Live, UnknownParameterError
 
 STATIC = Path(__file__).parent.parent / "static"
@@ -47,13 +48,16 @@ class Panel(anywidget.AnyWidget):
         sampler: owned from now on.
         play: start when displayed.
         title: heading of figures and name of saved files.
+        dataset: real images to train a discriminator on, or None.
     """
 
     _esm = STATIC / "widget.js" if (STATIC / "widget.js").exists() else "export default {}"
     _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
 
-    def __init__(self, sampler: Sampler, play: bool, title: str) -> None:
+    def __init__(self, sampler: Sampler, play: bool, title: str, dataset: Any = None) -> None:
         self._title = title
+        self._dataset = dataset
+        self._training: LiveTraining | None = None  # under way, or the last one
         self._sampler: Sampler | None = sampler
         self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._parameters: tuple[Parameter, ...] = ()
@@ -173,6 +177,20 @@ class Panel(anywidget.AnyWidget):
     def _select(self, layer: str | None, neurons: Iterable[Any] | None) -> None:
         raise NotImplementedError
 
+    def _start_training(self) -> None:
+        raise NotImplementedError
+
+    def _stop_training(self) -> None:
+        raise NotImplementedError
+
+    def _leave_neurons_out(self, out: bool) -> None:
+        raise NotImplementedError
+
+    @property
+    def training(self) -> bool:
+        """Is the discriminator being trained?"""
+        return self._training is not None and self._loop.chore is self._training
+
     def _select_wired(self, class_index: int) -> None:
         found = self.sampler.wired_to(class_index)
         self.sampler.select(found.layer, found.neurons, {unit.neuron: unit.label.split(" → ")[1] for unit in found})
@@ -188,6 +206,7 @@ class Panel(anywidget.AnyWidget):
         self._loop.send_now()
 
     def _send_setup(self) -> None:
+        training = self._training
         self._post(
             wire.setup(
                 self.sampler,
@@ -200,6 +219,8 @@ class Panel(anywidget.AnyWidget):
                 error=self._fault,
                 choices=list(KERNELS),
                 wiring=_wiring(self.sampler),
+                discriminator=self._discriminator_state(),
+                training_trace={"rounds": [], "accuracy": [], "gap": []} if training is None else training.trace(),
             )
         )
 
@@ -211,9 +232,23 @@ class Panel(anywidget.AnyWidget):
                 "params": self.params,
                 "playing": self.playing,
                 "recording": self._recorder is not None,
+                "discriminator": self._discriminator_state(),
                 **wire.settings(self.sampler),
             }
         )
+
+    def _discriminator_state(self) -> dict[str, Any] | None:
+        term = self.sampler.discriminator
+        if term is None:
+            return None
+        why = "" if self._dataset is not None else "give the widget real images to learn from: LDAM(…, dataset=images)"
+        return {
+            "only": self.sampler.discriminator_only,
+            "training": self.training,
+            "trainable": not why,
+            "why": why,
+            "form": term.form,
+        }
 
     def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
         """On a thread of the diagnosis."""
@@ -252,6 +287,7 @@ class Panel(anywidget.AnyWidget):
         if still or now >= self._gauges_due:
             self._gauges_due = now + _GAUGE_PERIOD
             gauges = wire.gauges(self.sampler)
+            gauges["training"] = self._training.gauges() if self._training is not None and self.training else None
         sampler = self.sampler
         content, buffers = wire.frame(
             sampler,
@@ -359,6 +395,12 @@ class Panel(anywidget.AnyWidget):
             self._from_view(lambda: self.sampler.heat_pulse())
         elif what == "measure_scales":
             self._from_view(lambda: self.sampler.measure_scales())
+        elif what == "train":
+            self._from_view(self._start_training)
+        elif what == "stop_train":
+            self._from_view(self._stop_training)
+        elif what in {"discriminator_only", "with_neurons"}:
+            self._from_view(lambda: self._leave_neurons_out(what == "discriminator_only"))
         elif what in {"restart", "reset_average"}:
             self._from_view(self.restart if what == "restart" else self.reset_average)
         elif what == "snapshot":
@@ -386,7 +428,7 @@ class Panel(anywidget.AnyWidget):
 
         self._loop.submit(run)
 
-    def _report(self, error: Exception) -> None:
+    def _report(self, error: BaseException) -> None:
         self._fault = wire.fault(error)
         self._send_error()
 

@@ -24,7 +24,7 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 ACTIONS = frozenset(
     {"play", "pause", "step", "restart", "reset_average", "snapshot", "record", "stop_record", "dismiss_error"}
-    | {"heat", "measure_scales"}
+    | {"heat", "measure_scales", "train", "stop_train", "discriminator_only", "with_neurons"}
 )
 
 
@@ -196,13 +196,14 @@ def settings(sampler: Sampler) -> dict[str, Any]:
 
 def gauges(sampler: Sampler) -> dict[str, Any]:
     """What is measured, at the pace of reading."""
-    acceptance = sampler.acceptance
+    acceptance, score = sampler.acceptance, sampler.discriminator_score
     return {
         "temperature": {
             "asked": sampler.temperature_asked,
             "measured": [_plain(value) for value in sampler.measured_temperature],
         },
         "acceptance": None if acceptance is None else [_plain(value) for value in acceptance.mean(1)],
+        "score": None if score is None else [[_plain(value) for value in row] for row in score],
     }
 
 

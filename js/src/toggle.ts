@@ -1,0 +1,54 @@
+// A button that stays pressed. What was asked for shows at once; an older answer does not undo a newer choice.
+
+const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+
+export class Toggle {
+  #ask: (on: boolean) => void;
+  #show: (on: boolean) => void;
+  #told = false;
+  #asked: { on: boolean; at: number } | null = null;
+  #lost: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(ask: (on: boolean) => void, show: (on: boolean) => void) {
+    this.#ask = ask;
+    this.#show = show;
+  }
+
+  get on(): boolean {
+    return this.#asked?.on ?? this.#told;
+  }
+
+  press(): void {
+    const on = !this.on;
+    this.#forget();
+    this.#asked = { on, at: performance.now() };
+    this.#ask(on);
+    this.#show(on);
+  }
+
+  /** What the kernel has. */
+  told(on: boolean): void {
+    this.#told = on;
+    const left = this.#asked && this.#asked.on !== on ? this.#asked.at + ANSWER_LOST - performance.now() : 0;
+    clearTimeout(this.#lost);
+    // An answer to an earlier press, or a silent refusal: then no other answer follows.
+    if (left > 0) this.#lost = setTimeout(() => this.refused(), left);
+    else this.#forget();
+    this.#show(this.on);
+  }
+
+  /** The kernel refused: show what it has. */
+  refused(): void {
+    this.#forget();
+    this.#show(this.on);
+  }
+
+  close(): void {
+    clearTimeout(this.#lost);
+  }
+
+  #forget(): void {
+    clearTimeout(this.#lost);
+    this.#asked = null;
+  }
+}

@@ -1,0 +1,184 @@
+"""Do samples look like the data? Distance to it, variety within a class, and whether they are copies of it.
+
+Features are those of a network that did not make the samples (`ldam_widget.demo.judge`). Arrays may be numpy's or
+torch's; everything is computed in float64 on the CPU and given back as numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Floats = npt.NDArray[np.float64]
+Array = npt.ArrayLike | Tensor
+
+ROWS = 1024  # of a matrix of pairs in memory at a time
+
+
+class KernelDistance(NamedTuple):
+    value: float  # squared distance; scatters around 0, hence may be negative, where both sets follow one law
+    standard_error: float
+
+
+def kernel_distance(a: Array, b: Array, *, subsets: int = 10, size: int | None = None, seed: int = 0) -> KernelDistance:
+    """KID: squared maximum mean discrepancy between two sets of features, kernel (a·b/d + 1)³, without bias.
+
+    Both sets are shuffled and dealt into `subsets` pairs of blocks without a feature in common. Each pair gives one
+    unbiased estimate (a U-statistic: no feature is compared with itself); the value is their mean, and its standard
+    error is that of a mean of independent numbers, their standard deviation / √subsets. KID is usually quoted with
+    subsets that overlap, whose spread is no standard error. More subsets know the error better (relative uncertainty
+    1/√(2 (subsets − 1)), 24 % for 10) and the value slightly worse.
+
+    Args:
+        a: features (n, d) of independent images: thin a chain first, or the error comes out too small.
+        b: features (m, d); n and m may differ.
+        subsets: number of blocks, at least 2.
+        size: images a block, of a and of b, at least 2; None uses all: n // subsets of a and m // subsets of b.
+        seed: of the shuffle.
+
+    Raises:
+        ValueError: not (n, d) and (m, d) with one d ≥ 1, numbers that are not finite, too few images for the blocks.
+
+    Source: Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv:1801.01401; the blocks are those of Zaremba, Gretton &
+    Blaschko 2013, arXiv:1307.1954.
+    """
+    first, second = _features("a", a), _features("b", b)
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"a has {first.shape[1]} features an image, b has {second.shape[1]}")
+    if subsets < 2:
+        raise ValueError(f"subsets={subsets}: an error needs at least 2")
+    if size is not None and size < 2:
+        raise ValueError(f"size={size}: a block needs at least 2 images")
+    rng = np.random.default_rng(seed)
+    blocks = [_deal(name, values, subsets, size, rng) for name, values in (("a", first), ("b", second))]
+    values = np.array([_squared_discrepancy(x, y) for x, y in zip(*blocks, strict=True)])
+    return KernelDistance(float(values.mean()), float(values.std(ddof=1) / np.sqrt(subsets)))
+
+
+def _deal(name: str, values: Floats, subsets: int, size: int | None, rng: np.random.Generator) -> list[Floats]:
+    each = len(values) // subsets if size is None else size
+    if each < 2 or each * subsets > len(values):
+        raise ValueError(f"{name} has {len(values)} images, too few for {subsets} blocks of {max(each, 2)}")
+    return np.split(values[rng.permutation(len(values))[: each * subsets]], subsets)
+
+
+def _squared_discrepancy(x: Floats, y: Floats) -> float:
+    n, m = len(x), len(y)
+    within_x = (_kernel_sum(x, x) - _kernel((x * x).sum(1), x.shape[1]).sum()) / (n * (n - 1))
+    within_y = (_kernel_sum(y, y) - _kernel((y * y).sum(1), y.shape[1]).sum()) / (m * (m - 1))
+    return float(within_x + within_y - 2 * _kernel_sum(x, y) / (n * m))
+
+
+def _kernel_sum(x: Floats, y: Floats) -> float:
+    return float(sum(_kernel(x[i : i + ROWS] @ y.T, x.shape[1]).sum() for i in range(0, len(x), ROWS)))
+
+
+def _kernel(products: Floats, dimension: int) -> Floats:
+    base: Floats = products / dimension + 1
+    return base * base * base  # a power of a float array is ten times slower
+
+
+def diversity(features: Array, labels: Array) -> Floats:
+    """How much images of one class differ: mean Euclidean distance between the features of two of them.
+
+    Args:
+        features: (n, d).
+        labels: class of every image, whole numbers from 0, (n,).
+
+    Returns:
+        mean over all pairs within a class, (classes,) with classes = the largest label + 1; nan for a class of fewer
+        than two images. 0 means that all are the same.
+
+    Raises:
+        ValueError: shapes that do not fit, no images, numbers that are not finite.
+        TypeError: labels that are not whole numbers.
+    """
+    values, classes = _features("features", features), _numpy(labels)
+    if classes.dtype.kind not in "iu":
+        raise TypeError(f"labels must be whole numbers, not {classes.dtype}")
+    if classes.shape != (len(values),) or not len(values):
+        raise ValueError(f"{len(values)} images need as many labels, at least one: labels have shape {classes.shape}")
+    if classes.min() < 0:
+        raise ValueError(f"labels start at 0, there is {classes.min()}")
+    result = np.full(int(classes.max()) + 1, np.nan)
+    for label in np.unique(classes):
+        members = values[classes == label]
+        if len(members) > 1:
+            result[label] = _mean_pair_distance(members)
+    return result
+
+
+def _mean_pair_distance(members: Floats) -> float:
+    # differences, not |x|² + |y|² − 2x·y: of images that are nearly the same that would leave rounding errors only
+    points = torch.from_numpy(np.ascontiguousarray(members))
+    exact = "donot_use_mm_for_euclid_dist"
+    total = sum(float(torch.cdist(some, points, compute_mode=exact).sum()) for some in torch.split(points, ROWS))
+    return total / (len(points) * (len(points) - 1))
+
+
+class Nearest(NamedTuple):
+    distance: Floats  # (n,) Euclidean, over all pixels, in the units of a pixel
+    indices: npt.NDArray[np.int64]  # (n,) into the training images
+
+
+def nearest(images: Array, training: Array, *, chunk: int = 2048) -> Nearest:
+    """The training image that lies nearest to each image in pixel space: has a sample been learnt by heart?
+
+    Compare the distances with those of test images, which cannot have been: a sample that is much nearer is a copy.
+    A copy to the bit has distance 0. Of several training images at one distance any may be named.
+
+    Args:
+        images: (n, …), at least one.
+        training: (m, …), at least one; images of the same shape and scale.
+        chunk: images of either set in memory at a time as float64; with 784 pixels 2048 take 130 MB in all.
+
+    Raises:
+        ValueError: shapes that do not fit, nothing to compare, pixels that are not finite, chunk below 1.
+        TypeError: one set is of whole numbers (0…255?) and the other is not.
+    """
+    queries, known = _numpy(images), _numpy(training)
+    if queries.ndim < 2 or queries.shape[1:] != known.shape[1:] or not queries.size or not known.size:
+        raise ValueError(f"images {queries.shape} and training {known.shape} must be (n, …) and (m, …), n and m ≥ 1")
+    if (queries.dtype.kind == "f") != (known.dtype.kind == "f"):
+        raise TypeError(f"images are {queries.dtype}, training is {known.dtype}: bring both to one scale first")
+    if chunk < 1:
+        raise ValueError(f"chunk={chunk} must be at least 1")
+    distance, indices = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+    for start, some in _chunks("images", queries, chunk):
+        best, which = np.full(len(some), np.inf), np.zeros(len(some), dtype=np.int64)
+        for offset, others in _chunks("training", known, chunk):
+            partial = (others * others).sum(1) - 2 * (some @ others.T)  # squared distance less |image|²
+            candidate = partial.argmin(1)
+            value = partial[np.arange(len(some)), candidate]
+            which = np.where(value < best, candidate + offset, which)
+            best = np.minimum(value, best)
+        found = known[which].reshape(len(some), -1).astype(np.float64)
+        indices[start : start + len(some)] = which
+        distance[start : start + len(some)] = np.linalg.norm(some - found, axis=1)  # 0 of a copy, not a rounding error
+    return Nearest(distance, indices)
+
+
+def _chunks(name: str, images: npt.NDArray[Any], chunk: int) -> Iterator[tuple[int, Floats]]:
+    for start in range(0, len(images), chunk):
+        some = images[start : start + chunk].reshape(len(images[start : start + chunk]), -1).astype(np.float64)
+        if not np.isfinite(some).all():
+            raise ValueError(f"{name} has pixels that are not finite")
+        yield start, some
+
+
+def _features(name: str, values: Array) -> Floats:
+    features = np.asarray(_numpy(values), dtype=np.float64)
+    if features.ndim != 2 or features.shape[1] < 1:
+        raise ValueError(f"{name} must be (images, features), not {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError(f"{name} has numbers that are not finite")
+    return features
+
+
+def _numpy(values: Array) -> npt.NDArray[Any]:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)

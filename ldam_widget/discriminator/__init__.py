@@ -1,0 +1,1 @@
+"""Algorithm 2: a discriminator trained against the sampler itself."""

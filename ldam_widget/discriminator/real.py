@@ -1,0 +1,126 @@
+"""Real images to learn from: any map-style data set, tensor or array, drawn in the sampler's pixel range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_LOOKED_AT = 64  # images checked before training begins
+_OUTSIDE = 1e-3  # of the pixel range: rounding is no reason to refuse
+
+
+class RealImages:
+    """Batches of real images, (n, *input_shape) float32 in `pixel_range`.
+
+    Args:
+        dataset: a map-style `torch.utils.data.Dataset` (its items are images, or tuples that begin with one), or a
+            tensor or array of images. Bytes 0…255 are scaled to the pixel range, floating-point numbers are taken to
+            be in it. Channels may come last, and be left out if there is only one.
+        input_shape: of one image; None: as the data set has it.
+        pixel_range: (lo, hi); None: unbounded, where bytes become 0…1.
+
+    Raises:
+        TypeError: nothing with a length and items.
+        ValueError: no images, other shapes, labels, numbers that are not finite or outside of the pixel range.
+    """
+
+    def __init__(
+        self, dataset: Any, input_shape: tuple[int, ...] | None, pixel_range: tuple[float, float] | None
+    ) -> None:
+        if not (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")) or isinstance(dataset, (str, bytes)):
+            raise TypeError(
+                "dataset must be a map-style torch Dataset, or a tensor or array of images; got "
+                f"{type(dataset).__name__}, which has no length and items"
+            )
+        if getattr(dataset, "ndim", 1) == 0 or len(dataset) == 0:
+            raise ValueError("dataset holds no images")
+        self._all = torch.as_tensor(np.ascontiguousarray(dataset)) if isinstance(dataset, np.ndarray) else dataset
+        if isinstance(self._all, Tensor) and not (self._all.is_floating_point() or self._all.dtype == torch.uint8):
+            numbers = "single numbers, which look like labels" if self._all.ndim == 1 else f"{self._all.dtype} numbers"
+            raise ValueError(
+                f"dataset holds {numbers}; images are bytes (torch.uint8, 0 to 255) or floating-point numbers"
+            )
+        self._range = pixel_range
+        self.input_shape = self._natural_shape() if input_shape is None else input_shape
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def draw(self, n: int, generator: torch.Generator, device: torch.device | None = None) -> Tensor:
+        """n images at random; `generator` is one of the CPU."""
+        chosen = torch.randint(len(self), (n,), generator=generator)
+        return self._take(chosen).to(device)
+
+    def _take(self, chosen: Tensor) -> Tensor:
+        if isinstance(self._all, Tensor):
+            batch = self._all.detach()[chosen.to(self._all.device)]
+        else:
+            items = [_image(self._all[int(i)]).detach() for i in chosen]
+            shapes = {tuple(item.shape) for item in items}
+            if len(shapes) > 1:
+                raise ValueError(f"dataset holds images of different shapes, such as {min(shapes)} and {max(shapes)}")
+            batch = torch.stack(items)
+        return self._in_range(self._in_shape(batch))
+
+    def _natural_shape(self) -> tuple[int, ...]:
+        item = _image(self._all[0])
+        if item.ndim == 0:
+            raise ValueError("dataset holds single numbers, which look like labels; give the images")
+        if item.ndim == 2:
+            return (1, *item.shape)
+        if item.ndim == 3 and item.shape[2] in (1, 3, 4) and item.shape[0] not in (1, 3, 4):
+            return (item.shape[2], item.shape[0], item.shape[1])
+        return tuple(item.shape)
+
+    def _in_shape(self, batch: Tensor) -> Tensor:
+        have, want = tuple(batch.shape[1:]), self.input_shape
+        if have == want:
+            return batch
+        if len(want) == 3 and have == (want[1], want[2], want[0]):
+            return batch.permute(0, 3, 1, 2)
+        if want[0] == 1 and have == want[1:]:
+            return batch.unsqueeze(1)
+        if have == ():
+            raise ValueError("dataset holds single numbers, which look like labels; give the images")
+        raise ValueError(f"dataset holds images of shape {have}, but the model takes {want}: resize or crop them first")
+
+    def _in_range(self, batch: Tensor) -> Tensor:
+        low, high = self._range or (0.0, 1.0)
+        if batch.dtype == torch.uint8:
+            return batch.float() * ((high - low) / 255) + low
+        if not batch.is_floating_point():
+            raise ValueError(
+                f"dataset holds {batch.dtype} numbers; images are bytes (torch.uint8, 0 to 255) or floating-point "
+                "numbers"
+            )
+        return batch.float()
+
+    def _check(self) -> None:
+        some = self._take(torch.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).long())
+        if not bool(some.isfinite().all()):
+            raise ValueError("dataset holds numbers that are NaN or infinite")
+        if self._range is None:
+            return
+        low, high = self._range
+        slack = _OUTSIDE * (high - low)
+        least, most = float(some.min()), float(some.max())
+        if least < low - slack or most > high + slack:
+            raise ValueError(
+                f"dataset holds pixels from {least:.3g} to {most:.3g}, outside of pixel_range=({low:g}, {high:g}): "
+                "give images before any normalisation (preprocess= is the model's own), or the right pixel_range"
+            )
+
+
+def _image(item: Any) -> Tensor:
+    if isinstance(item, (tuple, list)) and item:
+        item = item[0]  # (image, label)
+    if isinstance(item, Tensor):
+        return item
+    try:
+        return torch.as_tensor(np.array(item))  # a copy: the pixels of a PIL image may not be written to
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"dataset items must be images or (image, label); got {type(item).__name__}") from error

@@ -1,0 +1,109 @@
+"""Every setting of a training by Algorithm 2, in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from numbers import Real
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a discriminator is trained against the sampler (paper, Algorithm 2), and what was added to make it good.
+
+    The paper's procedure starts every round from noise; D then learns to tell half-finished pictures from real ones
+    and wins. Here chains live on from round to round in a pool, a few of them begun anew, so that D meets what the
+    sampler arrives at as well as how it gets there. A calibrated share of the pool is moved by `BAOAB` with frozen
+    scales, the rest by `Algorithm1` with convex weights, each over the range of settings that the sliders have.
+
+    `Recipe.printed()` is the procedure as the paper prints it.
+
+    Attributes:
+        batch: images an update, half real, half sampled.
+        steps: of the sampler a round; with `until`, at most.
+        until: a round ends when the mean of D over its samples exceeds this; None: after `steps` steps.
+        pool: groups of chains that live on; each round moves one group.
+        renewed: share of a group's chains that begin anew, at the sampler's own x0, when its turn comes.
+        calibrated: share of the groups moved by `BAOAB` with frozen scales.
+        weights: (low, high) of the discriminator's weight, drawn anew for every round.
+        noises: (low, high) of Algorithm 1's σ, as `noises`; the paper's step takes a pixel range of 1.
+        temperatures: (low, high) as multiples of the default temperature, for the calibrated share.
+        image_noise: largest standard deviation of the pixel noise added to both halves, in pixel ranges.
+        shift: pixels that both halves are shifted by at random.
+        learning_rate, betas: of Adam.
+        label: what D should say of real images, below 1 (one-sided label smoothing; Salimans et al. 2016).
+        average: decay of the running mean of D's weights, which is what is used; 0: the last weights.
+        seed: of everything drawn.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    batch: int = 120
+    steps: int = 20
+    until: float | None = None
+    pool: int = 10
+    renewed: float = 0.05
+    calibrated: float = 0.3
+    weights: tuple[float, float] = (0.25, 1.0)
+    noises: tuple[float, float] = (0.03, 0.12)
+    temperatures: tuple[float, float] = (0.1, 2.0)
+    image_noise: float = 0.15
+    shift: int = 1
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    label: float = 0.9
+    average: float = 0.998
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("weights", "noises", "temperatures", "betas"):
+            value = getattr(self, name)
+            pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(end) for end in value)
+            _require(pair, name, value, "two numbers (low, high)")
+            object.__setattr__(self, name, tuple(float(end) for end in value))  # JSON makes lists of them
+        for name, least in (("batch", 2), ("steps", 1), ("pool", 1), ("shift", 0), ("seed", 0)):
+            value = getattr(self, name)
+            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
+            _require(whole, name, value, f"an integer ≥ {least}")
+        for name in ("renewed", "calibrated", "image_noise", "learning_rate", "label", "average"):
+            _require(_is_number(getattr(self, name)), name, getattr(self, name), "a number")
+        until = self.until is None or (_is_number(self.until) and 0 < self.until < 1)
+        _require(until, "until", self.until, "between 0 and 1, or None")
+        for name in ("renewed", "calibrated"):
+            _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        low, high = self.weights
+        _require(0 <= low <= high <= 1, "weights", self.weights, "(low, high) with 0 ≤ low ≤ high ≤ 1")
+        low, high = self.noises  # within what Algorithm1 takes, or a round at random would fail
+        _require(1e-4 <= low <= high <= 100, "noises", self.noises, "(low, high) with 0.0001 ≤ low ≤ high ≤ 100")
+        low, high = self.temperatures
+        _require(0 < low <= high < math.inf, "temperatures", self.temperatures, "(low, high) with 0 < low ≤ high")
+        _require(0 <= self.image_noise < math.inf, "image_noise", self.image_noise, "≥ 0")
+        _require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "> 0")
+        _require(0 <= self.betas[0] < 1 and 0 <= self.betas[1] < 1, "betas", self.betas, "both in [0, 1)")
+        _require(0.5 < self.label <= 1, "label", self.label, "above 0.5 and at most 1")
+        _require(0 <= self.average < 1, "average", self.average, "in [0, 1)")
+
+    @classmethod
+    def printed(cls, weight: float = 0.5, noise: float = 0.03, **changes: Any) -> Recipe:
+        """Algorithm 2 as printed: every round from noise until D > 0.9, one weight, no pool, nothing added."""
+        plain: dict[str, Any] = {
+            "steps": 60, "until": 0.9, "pool": 1, "renewed": 1.0, "calibrated": 0.0, "weights": (weight, weight),
+            "noises": (noise, noise), "image_noise": 0.0, "shift": 0, "label": 1.0, "average": 0.0,
+        }  # fmt: skip
+        return cls(**(plain | changes))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-safe; ``Recipe(**recipe.as_dict())`` is the same recipe."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _require(holds: bool, name: str, value: Any, wanted: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} of a recipe must be {wanted}; got {value!r}")
