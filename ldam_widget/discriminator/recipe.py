@@ -26,12 +26,19 @@ class Recipe:
         pool: groups of chains that live on; each round moves one group.
         renewed: share of a group's chains that begin anew, at the sampler's own x0, when its turn comes.
         calibrated: share of the groups moved by `BAOAB` with frozen scales.
+        alone: share of the groups that follow the discriminator alone, at weight 1: nothing else holds them, and they
+            find whatever D has not yet learned to refuse.
         weights: (low, high) of the discriminator's weight, drawn anew for every round.
         noises: (low, high) of Algorithm 1's σ, as `noises`; the paper's step takes a pixel range of 1.
         temperatures: (low, high) as multiples of the default temperature, for the calibrated share.
         image_noise: largest standard deviation of the pixel noise added to both halves, in pixel ranges.
         shift: pixels that both halves are shifted by at random.
         learning_rate, betas: of Adam.
+        penalty: γ of the gradient penalty γ/2 ‖∇ logit‖² on real images (R1; Mescheder et al. 2018), in pixel ranges.
+        denoising: weight of a loss, 1 − cos(∇ logit(x), real − x), that asks of the gradient to point back to the real
+            image from places x on the way from it to the sampler's x0. Out there real and sampled are told apart so
+            easily that D's gradient would mean nothing, and the way back is much the same for all real images, so that
+            the neuron can choose among them (denoising score matching, Vincent 2011, for directions).
         label: what D should say of real images, below 1 (one-sided label smoothing; Salimans et al. 2016).
         average: decay of the running mean of D's weights, which is what is used; 0: the last weights.
         seed: of everything drawn.
@@ -46,6 +53,7 @@ class Recipe:
     pool: int = 10
     renewed: float = 0.05
     calibrated: float = 0.3
+    alone: float = 0.2
     weights: tuple[float, float] = (0.25, 1.0)
     noises: tuple[float, float] = (0.03, 0.12)
     temperatures: tuple[float, float] = (0.1, 2.0)
@@ -53,6 +61,8 @@ class Recipe:
     shift: int = 1
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    penalty: float = 0.0
+    denoising: float = 0.0
     label: float = 0.9
     average: float = 0.998
     seed: int = 0
@@ -67,12 +77,19 @@ class Recipe:
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
             _require(whole, name, value, f"an integer ≥ {least}")
-        for name in ("renewed", "calibrated", "image_noise", "learning_rate", "label", "average"):
+        numbers = (
+            "renewed", "calibrated", "alone", "image_noise", "learning_rate", "penalty", "denoising", "label",
+            "average",
+        )  # fmt: skip
+        for name in numbers:
             _require(_is_number(getattr(self, name)), name, getattr(self, name), "a number")
         until = self.until is None or (_is_number(self.until) and 0 < self.until < 1)
         _require(until, "until", self.until, "between 0 and 1, or None")
-        for name in ("renewed", "calibrated"):
+        for name in ("renewed", "calibrated", "alone"):
             _require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        _require(self.calibrated + self.alone <= 1, "calibrated + alone", self.calibrated + self.alone, "at most 1")
+        _require(0 <= self.penalty < math.inf, "penalty", self.penalty, "≥ 0")
+        _require(0 <= self.denoising < math.inf, "denoising", self.denoising, "≥ 0")
         low, high = self.weights
         _require(0 <= low <= high <= 1, "weights", self.weights, "(low, high) with 0 ≤ low ≤ high ≤ 1")
         low, high = self.noises  # within what Algorithm1 takes, or a round at random would fail
@@ -89,7 +106,8 @@ class Recipe:
     def printed(cls, weight: float = 0.5, noise: float = 0.03, **changes: Any) -> Recipe:
         """Algorithm 2 as printed: every round from noise until D > 0.9, one weight, no pool, nothing added."""
         plain: dict[str, Any] = {
-            "steps": 60, "until": 0.9, "pool": 1, "renewed": 1.0, "calibrated": 0.0, "weights": (weight, weight),
+            "steps": 60, "until": 0.9, "pool": 1, "renewed": 1.0, "calibrated": 0.0, "alone": 0.0,
+            "weights": (weight, weight),
             "noises": (noise, noise), "image_noise": 0.0, "shift": 0, "label": 1.0, "average": 0.0,
         }  # fmt: skip
         return cls(**(plain | changes))

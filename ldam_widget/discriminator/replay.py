@@ -15,7 +15,7 @@ from ..kernels import Algorithm1
 from ..neurons import Neurons, Preprocess
 from ..regularizers import Discriminator
 from ..target import NEURON, Target, per_image
-from ..types import Evaluation, Kernel, Noise, State
+from ..types import Evaluation, Kernel, Noise, State, Term
 from ..warm_up import as_scales, first_norms
 from .recipe import Recipe
 
@@ -93,11 +93,13 @@ class Replay:
         self._shape, self._range = input_shape, pixel_range
         self._choose, self._noise = choose, noise
         self._side, self._width = size_of(input_shape, pixel_range)
-        calibrated = round(recipe.calibrated * recipe.pool)
+        calibrated, alone = round(recipe.calibrated * recipe.pool), round(recipe.alone * recipe.pool)
         self.groups = [self._group(i < calibrated) for i in range(recipe.pool)]
-        others = recipe.pool - calibrated
-        # a stratum of the weights for each of Algorithm 1's groups: what lives at one weight differs from another's
-        self._strata = [(0.0, 1.0)] * calibrated + [(i / others, (i + 1) / others) for i in range(others)]
+        low, high = recipe.weights
+        mixed = max(0, recipe.pool - calibrated - alone)
+        # a stratum of the weights for each of the others: what lives at one weight differs from what does at another
+        strata = [(low + (high - low) * i / mixed, low + (high - low) * (i + 1) / mixed) for i in range(mixed)]
+        self._weights = ([(low, high)] * calibrated + strata + [(1.0, 1.0)] * alone)[: recipe.pool]
 
     def turn(self) -> Turn:
         """Draw a group, begin some of its chains anew, and draw the settings it is moved with."""
@@ -107,10 +109,9 @@ class Replay:
         anew = torch.rand(len(group.x), generator=self._choose) < recipe.renewed
         if bool(anew.any()):
             mask = per_image(anew.to(group.x.device), group.x)
-            group.x = torch.where(mask, self._first_images(len(group.x)), group.x)
+            group.x = torch.where(mask, self.first_images(len(group.x)), group.x)
             group.velocity = torch.where(mask, 0.0, group.velocity)
-        low, high = self._strata[number]
-        weight = _between(recipe.weights, low + (high - low) * self._draw())
+        weight = _between(self._weights[number], self._draw())
         noise = FreshNoise(tuple(group.x.shape), self._noise)
         if not group.calibrated:
             sigma = _log_between(recipe.noises, self._draw())
@@ -156,7 +157,7 @@ class Replay:
         else:
             chosen = list(range(count))
         neurons = self._neurons(chosen)
-        x = self._first_images(count * (half // count))
+        x = self.first_images(count * (half // count))
         return Group(neurons, chosen, calibrated, x, torch.zeros_like(x))
 
     def _neurons(self, chosen: Sequence[int]) -> Neurons:
@@ -165,7 +166,7 @@ class Replay:
             chains=(self._recipe.batch // 2) // len(chosen), input_shape=self._shape, preprocess=self._preprocess,
         )  # fmt: skip
 
-    def _first_images(self, count: int) -> Tensor:
+    def first_images(self, count: int) -> Tensor:
         """x0 exactly as `Sampler` begins: D has to know where its chains come from."""
         device = self._noise.device
         x = torch.randn((count, *self._shape), generator=self._noise, device=device, dtype=torch.float32)
@@ -176,9 +177,11 @@ class Replay:
 
     def _target(self, group: Group, weight: float, temperature: float, scales: dict[str, Tensor]) -> Target:
         name = self._term.name
+        terms: dict[str, Term] = {NEURON: group.neurons, name: self._term}
+        if weight == 1 and not group.calibrated:
+            del terms[NEURON]  # convex weights: it counts for nothing, and costs as much as the discriminator
         return Target(
-            {NEURON: group.neurons, name: self._term}, {NEURON: 1.0, name: weight}, temperature, self._range,
-            frozenset({NEURON, name}), False, scales,
+            terms, {NEURON: 1.0, name: weight}, temperature, self._range, frozenset(terms), False, scales
         )  # fmt: skip
 
     def _follow(self, group: Group, evaluation: Evaluation) -> dict[str, Tensor]:

@@ -193,11 +193,9 @@ class Trainer:
         if mean.spread < _SAME:
             return f"it says the same of every image (logits within ± {mean.spread:.2g})"
         if mean.accuracy > _WINS:
-            until = self.recipe.until
-            missed = "the sampler never gets near the real images" if until is None else f"no round reached D > {until}"
             return (
                 f"it tells {mean.accuracy:.1%} of all images right (D {mean.real:.2g} on real ones, "
-                f"{mean.generated:.2g} on samples): {missed}"
+                f"{mean.generated:.2g} on samples): the sampler never gets near the real images"
             )
         if mean.accuracy < 0.5 and mean.gap < 0:
             return f"it takes samples for more real than real images (gap of logits {mean.gap:.2g})"
@@ -321,14 +319,21 @@ class Trainer:
         return seen
 
     def _forward_and_backward(self, real: Tensor, fake: Tensor) -> Round:
-        n = len(real)
+        recipe, n = self.recipe, len(real)
         self._raw.train()
         with torch.enable_grad(), self._own_random_numbers():
             # one pass for both halves: batch norm must not tell them apart by their own statistics
-            logits = self._raw(torch.cat([real, fake])).flatten()
+            both = torch.cat([real, fake]).requires_grad_(recipe.penalty > 0)
+            logits = self._raw(both).flatten()
             loss = F.binary_cross_entropy_with_logits(
-                logits, torch.cat([torch.full((n,), self.recipe.label), torch.zeros(n)]).to(logits)
+                logits, torch.cat([torch.full((n,), recipe.label), torch.zeros(n)]).to(logits)
             )
+            if recipe.penalty:
+                (steep,) = torch.autograd.grad(logits[:n].sum(), both, create_graph=True)
+                width = 1.0 if self._range is None else self._range[1] - self._range[0]
+                loss = loss + recipe.penalty / 2 * (width * steep[:n]).flatten(1).square().sum(1).mean()
+            if recipe.denoising:
+                loss = loss + recipe.denoising * self._misdirection(real)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -359,6 +364,17 @@ class Trainer:
                     torch.cuda.manual_seed(seed)
             yield
 
+    def _misdirection(self, real: Tensor) -> Tensor:
+        """Mean of 1 − cos(∇ logit(x), real − x) over places x on straight ways from real images to x0."""
+        share = torch.rand(len(real), generator=self._noise, device=self._device, dtype=torch.float32)
+        share = share**1.5  # more of them near the images
+        start = self._replay.first_images(len(real))
+        x = torch.lerp(real, start, share.view(-1, *(1,) * (real.ndim - 1))).requires_grad_(True)
+        self._raw.eval()  # as it is used: every image by itself, and batch norm does not count these half-noises
+        (slope,) = torch.autograd.grad(self._raw(x).sum(), x, create_graph=True)
+        way = real - x.detach()
+        return 1 - F.cosine_similarity(slope.flatten(1), way.flatten(1)).mean()
+
     def _disturbed(self, images: Tensor) -> Tensor:
         """Noise and shifts, the same in law for both halves: D must not tell them apart by either."""
         recipe, low_high = self.recipe, self._range
@@ -369,8 +385,8 @@ class Trainer:
             padded = F.pad(images, (by, by, by, by), mode="replicate")
             images = padded[:, :, down : down + height, right : right + width]
         if recipe.image_noise:
-            noise = torch.randn(images.shape, generator=self._noise, device=self._device)
-            strength = torch.rand(len(images), generator=self._noise, device=self._device)
+            noise = torch.randn(images.shape, generator=self._noise, device=self._device, dtype=torch.float32)
+            strength = torch.rand(len(images), generator=self._noise, device=self._device, dtype=torch.float32)
             span = 1.0 if low_high is None else low_high[1] - low_high[0]
             images = images + noise * (recipe.image_noise * span * strength).view(-1, *(1,) * (images.ndim - 1))
             if low_high is not None:
@@ -425,17 +441,19 @@ def train_discriminator(
     if kept is not None and resume and kept.exists():
         trainer.resume(kept)
     due = time.monotonic() + save_every
-    with tqdm(total=rounds, initial=trainer.round, unit="round", disable=not progress) as bar:
-        while trainer.round < rounds:
-            seen = trainer.train_round()
-            bar.update()
-            bar.set_postfix(real=f"{seen.real:.2f}", generated=f"{seen.generated:.2f}", refresh=False)
-            if kept is not None and time.monotonic() >= due:
-                trainer.save(kept)
-                due = time.monotonic() + save_every
+    try:
+        with tqdm(total=rounds, initial=trainer.round, unit="round", disable=not progress) as bar:
+            while trainer.round < rounds:
+                seen = trainer.train_round()
+                bar.update()
+                bar.set_postfix(real=f"{seen.real:.2f}", generated=f"{seen.generated:.2f}", refresh=False)
+                if kept is not None and time.monotonic() >= due:
+                    trainer.save(kept)
+                    due = time.monotonic() + save_every
+    finally:  # an interrupted training goes on from here
+        if kept is not None:
+            trainer.save(kept)
     trouble = trainer.trouble()
-    if kept is not None:
-        trainer.save(kept)
     if trouble:
         where = "" if kept is None else f" The training as it stands is in {kept}."
         raise TrainingError(f"the discriminator collapsed and is not called trained: {trouble}.{where}")

@@ -124,10 +124,10 @@ class Algorithm1:
         updated = {}
         for name, grad in evaluation.grads.items():
             weight = target.weights[name]
-            if weight == 0:
-                continue
-            if name == NEURON and self.mix == "convex":
+            if weight and name == NEURON and self.mix == "convex":
                 weight -= sum(target.weights[other] for other in target.learned if other != NEURON)
+            if weight == 0:  # times 0 would make NaN of an infinite gradient
+                continue
             if self.normalize == "unit":
                 norm = torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), keepdim=True)
                 velocity.addcdiv_(grad, norm.clamp_min_(1e-20), value=beta * weight)  # a gradient of 0 stays 0
