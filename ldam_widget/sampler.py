@@ -665,7 +665,7 @@ class Sampler:
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:
-                    warm_up, state = warm_up.after(self.kernel, state, info)
+                    warm_up, state = warm_up.after(self.kernel, target, state, info)
                 if climb is not None and self._ladder is not None and state.step % self._ladder.every == 0:
                     state, climb = exchange(state, climb, target, self._noise)
             self._require_finite(state, self._neurons)

@@ -61,6 +61,11 @@ class Target:
                 grads[name] = gradient(x)
         return Evaluation(values, grads)
 
+    def pull(self, name: str, evaluation: Evaluation) -> Tensor | None:
+        """Length, (chain,), that a term's own normalisation gives its gradient; None: 1 wherever it is."""
+        own = getattr(self.terms[name], "pull", None)
+        return None if own is None else own(evaluation.values[name])
+
     def energy(self, evaluation: Evaluation) -> Tensor:
         """E(x), (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
         energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)

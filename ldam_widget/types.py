@@ -90,7 +90,9 @@ class Setting(NamedTuple):
 class Regularizer(Term, Protocol):
     """A term with a weight of its own on a slider.
 
-    One that has to fit the images or the device also has `bound(setting) -> Regularizer`, called once by the sampler.
+    One with a normalisation of its own has `pull(value) -> (chain,)`, the length that its gradient has where
+    gradients are normalised. One that has to fit the images or the device has `bound(setting) -> Regularizer`, called
+    once by the sampler.
     """
 
     name: ClassVar[str]  # of its live parameter

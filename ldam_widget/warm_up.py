@@ -42,7 +42,7 @@ class WarmUp:
         """Steps to go."""
         return self.length - self.count
 
-    def after(self, kernel: Any, state: State, info: Info) -> tuple[WarmUp, State]:
+    def after(self, kernel: Any, target: Target, state: State, info: Info) -> tuple[WarmUp, State]:
         """The warm-up and the state after one more step."""
         count = self.count + 1
         if self.adapts:
@@ -50,7 +50,7 @@ class WarmUp:
         norms = self.norms
         if self.measures and 2 * count > self.length:
             # each with its own count: a slider may bring a term in, or take one out, on the way
-            for name, norm in first_norms(state.evaluation, self.per_neuron).items():
+            for name, norm in first_norms(target, state.evaluation, self.per_neuron).items():
                 total, seen = norms.get(name, (torch.zeros_like(norm), 0))
                 norms = {**norms, name: (total + norm, seen + 1)}
         return replace(self, count=count, norms=norms), state
@@ -64,17 +64,20 @@ class WarmUp:
 def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:
     """Gradient norms (N,) of all terms where the chains stand, of those with weight 0, too."""
     everything = replace(target, weights=dict.fromkeys(target.weights, 1.0), scales={})
-    return first_norms(everything.complete(state.evaluation, state.x), per_neuron)
+    return first_norms(target, everything.complete(state.evaluation, state.x), per_neuron)
 
 
-def first_norms(evaluation: Evaluation, per_neuron: int) -> dict[str, Tensor]:
-    """Norm of each term's gradient, (N,), of the first chain of every neuron.
+def first_norms(target: Target, evaluation: Evaluation, per_neuron: int) -> dict[str, Tensor]:
+    """Norm of each term's gradient, (N,), of the first chain of every neuron; by its own normalisation, if it has one.
 
     Of the first alone, so that a chain's law does not depend on how many others there are.
     """
-    return {
-        name: torch.linalg.vector_norm(grad[::per_neuron].flatten(1), dim=1) for name, grad in evaluation.grads.items()
-    }
+    norms = {}
+    for name, grad in evaluation.grads.items():
+        norm = torch.linalg.vector_norm(grad[::per_neuron].flatten(1), dim=1)
+        pull = target.pull(name, evaluation)
+        norms[name] = norm if pull is None else norm / pull[::per_neuron].clamp_min(1e-6)
+    return norms
 
 
 def as_scales(norms: Mapping[str, Tensor], per_neuron: int) -> dict[str, Tensor]:

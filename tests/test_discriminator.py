@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,6 +31,8 @@ NAN = float("nan")
 SHAPE = (1, 4, 4)
 FORMS = ("logit", "log", "probability")
 each_form = pytest.mark.parametrize("form", FORMS)
+
+Logit = partial(Discriminator, form="logit")  # whose values are easiest to compare
 
 
 class Net(nn.Module):
@@ -141,16 +144,16 @@ def test_score_is_what_its_sigmoid_says(form: Any) -> None:
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_the_modes_of_the_caller_do_not_matter(mode: Any) -> None:
     x, network, model = images(), net(), classifier()
-    expected = Discriminator(network).evaluate(x)
+    expected = Logit(network).evaluate(x)
     with mode():
-        found = Discriminator(network).evaluate(x)
-        s = sampler(Discriminator(network, 0.5), model)
+        found = Logit(network).evaluate(x)
+        s = sampler(Logit(network, 0.5), model)
         s.step(3)
         s.discriminator_changed()
         s.step(3)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
-    straight = sampler(Discriminator(network, 0.5))
+    straight = sampler(Logit(network, 0.5))
     assert torch.equal(straight.step(6).images, s.images)
 
 
@@ -169,15 +172,15 @@ class Shapes(nn.Module):
 @pytest.mark.parametrize(("outputs", "shape"), [(1, ()), (1, (1, 1, 1)), (2, (2, 1, 1)), (2, (1, 2))])
 def test_outputs_of_any_shape_with_one_or_two_numbers_an_image(outputs: int, shape: tuple[int, ...]) -> None:
     network, x = net(outputs), images()
-    found = Discriminator(Shapes(network, shape)).evaluate(x)
+    found = Logit(Shapes(network, shape)).evaluate(x)
     torch.testing.assert_close(found[0].double(), network.logits(x), rtol=1e-5, atol=1e-5)
-    assert torch.equal(found[1], Discriminator(network).evaluate(x)[1])
-    assert Discriminator(Shapes(network, shape)).evaluate(x[:1])[0].shape == (1,)
+    assert torch.equal(found[1], Logit(network).evaluate(x)[1])
+    assert Logit(Shapes(network, shape)).evaluate(x[:1])[0].shape == (1,)
 
 
 def test_networks_of_other_precision_give_float32() -> None:
     network, x = net().double(), images()
-    value, grad = Discriminator(network).evaluate(x)
+    value, grad = Logit(network).evaluate(x)
     assert (value.dtype, grad.dtype) == (torch.float32, torch.float32)
     torch.testing.assert_close(value.double(), network.logits(x), rtol=1e-6, atol=1e-6)
 
@@ -188,7 +191,7 @@ def test_a_network_that_writes_into_its_input() -> None:
     writing = nn.Sequential(nn.Hardtanh(-0.5, 0.5, inplace=True), inside)
     x = images()
     before = x.clone()
-    value, grad = Discriminator(writing).evaluate(x)
+    value, grad = Logit(writing).evaluate(x)
     assert torch.equal(x, before)
     torch.testing.assert_close(value.double(), inside.logits(x.clamp(-0.5, 0.5)), rtol=1e-5, atol=1e-5)
     assert bool((grad[x.abs() > 0.5] == 0).all())
@@ -261,7 +264,7 @@ ENDS: dict[str, tuple[nn.Module, Any]] = {
 def test_a_sigmoid_or_softmax_at_the_end_is_left_out(case: tuple[nn.Module, Any], recwarn: Any) -> None:
     network, expected = case
     x = images()
-    value, grad = Discriminator(network).evaluate(x)
+    value, grad = Logit(network).evaluate(x)
     torch.testing.assert_close(value.double(), expected.logits(x), rtol=1e-4, atol=1e-5)
     leaf = x.double().requires_grad_()
     (by_formula,) = torch.autograd.grad(expected.logits(leaf).sum(), leaf)
@@ -283,7 +286,7 @@ class Functional(nn.Module):
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_probabilities_by_a_function_are_noticed(outputs: int) -> None:
     with pytest.warns(LDAMWarning, match="between 0 and 1 but are read as logits"):
-        s = sampler(Discriminator(Functional(outputs)))
+        s = sampler(Logit(Functional(outputs)))
     assert any("read as logits" in note for note in s.notes)
 
 
@@ -293,10 +296,10 @@ def test_logits_that_are_small_are_not_taken_for_probabilities(recwarn: Any) -> 
     with torch.no_grad():
         layer.weight.mul_(0.2)  # type: ignore[operator]
         layer.bias.fill_(0.3)  # type: ignore[operator]
-    sampler(Discriminator(nn.Sequential(nn.Flatten(), layer)))
+    sampler(Logit(nn.Sequential(nn.Flatten(), layer)))
     for seed in range(10):
         fresh = build_discriminator(classifier(), SHAPE, seed=seed)
-        sampler(Discriminator(fresh))
+        sampler(Logit(fresh))
     assert not recwarn.list
 
 
@@ -307,7 +310,7 @@ def test_another_pixel_range_is_converted_and_told() -> None:
     network = net()
     x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
     with pytest.warns(LDAMWarning, match=r"trained on pixels in \[-1, 1\], the sampler's are in \[0, 1\]"):
-        s = sampler(Discriminator(network, pixel_range=(-1, 1)), pixel_range=(0, 1))
+        s = sampler(Logit(network, pixel_range=(-1, 1)), pixel_range=(0, 1))
     assert s.discriminator is not None
     value, grad = s.discriminator.evaluate(x)
     torch.testing.assert_close(value.double(), network.logits(2 * x.double() - 1), rtol=1e-5, atol=1e-5)
@@ -321,7 +324,7 @@ def test_the_conversion_by_hand_from_other_ranges(low: float, high: float) -> No
     network = net()
     x = low + (high - low) * torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
     with pytest.warns(LDAMWarning, match="converted"):
-        term, _ = bound(Discriminator(network, pixel_range=(-0.5, 1.5)), (low, high))
+        term, _ = bound(Logit(network, pixel_range=(-0.5, 1.5)), (low, high))
     by_hand = network.logits(-0.5 + (x.double() - low) / (high - low) * 2.0)
     torch.testing.assert_close(term.evaluate(x)[0].double(), by_hand, rtol=1e-4, atol=1e-4)
 
@@ -331,13 +334,13 @@ def test_the_network_says_its_own_range_and_the_argument_outdoes_it() -> None:
     network.pixel_range = (-1.0, 1.0)
     x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
     direct = network(x)[:, 0].detach()
-    term, notes = bound(Discriminator(network), (-1.0, 1.0))
+    term, notes = bound(Logit(network), (-1.0, 1.0))
     assert notes == []
     torch.testing.assert_close(term.evaluate(x)[0], direct)
     with pytest.warns(LDAMWarning, match="converted"):
-        term, notes = bound(Discriminator(network), (0.0, 1.0))
+        term, notes = bound(Logit(network), (0.0, 1.0))
     torch.testing.assert_close(term.evaluate((x + 1) / 2)[0], direct, rtol=1e-4, atol=1e-5)
-    term, notes = bound(Discriminator(network, pixel_range=(0, 1)), (0.0, 1.0))
+    term, notes = bound(Logit(network, pixel_range=(0, 1)), (0.0, 1.0))
     assert notes == []
     torch.testing.assert_close(term.evaluate(x)[0], direct)
 
@@ -345,7 +348,7 @@ def test_the_network_says_its_own_range_and_the_argument_outdoes_it() -> None:
 def test_an_unbounded_sampler_is_told_and_nothing_is_converted() -> None:
     network, x = net(), images()
     with pytest.warns(LDAMWarning, match="unbounded"):
-        s = sampler(Discriminator(network, pixel_range=(-1, 1)))
+        s = sampler(Logit(network, pixel_range=(-1, 1)))
     assert s.discriminator is not None
     torch.testing.assert_close(s.discriminator.evaluate(x)[0].double(), network.logits(x), rtol=1e-5, atol=1e-5)
 
@@ -354,11 +357,11 @@ def test_preprocess_comes_after_the_conversion() -> None:
     network = net()
     x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
     with pytest.warns(LDAMWarning, match="converted"):
-        term, _ = bound(Discriminator(network, pixel_range=(0, 255), preprocess=lambda x: x / 100 - 1), (0.0, 1.0))
+        term, _ = bound(Logit(network, pixel_range=(0, 255), preprocess=lambda x: x / 100 - 1), (0.0, 1.0))
     expected = network.logits(x.double() * 255 / 100 - 1)
     torch.testing.assert_close(term.evaluate(x)[0].double(), expected, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="preprocess"):
-        bound(Discriminator(network, preprocess=lambda x: x[:, :, 1:]))
+        bound(Logit(network, preprocess=lambda x: x[:, :, 1:]))
 
 
 # ---- the user's network ----------------------------------------------------------------------------------------------
@@ -386,7 +389,7 @@ def test_a_network_in_training_mode_is_used_in_eval_mode_and_comes_back_untouche
     network.train()
     network.conv.eval()  # type: ignore[union-attr]
     before, around = look(network), look_around()
-    s = sampler(Discriminator(network, 0.5))
+    s = sampler(Logit(network, 0.5))
     s.step(6)
     s.discriminator_changed()
     s.set(discriminator=0.2)
@@ -477,13 +480,15 @@ def direction_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 @each_form
 @pytest.mark.parametrize(("mix", "neuron"), [("add", 1.0), ("convex", 0.4)])
 def test_a_step_of_algorithm_1_by_hand(form: Any, mix: Any, neuron: float) -> None:
-    """x' = x + β ((1 or 1 − λ) ∇f/‖∇f‖ + λ ∇R/‖∇R‖ − μ x/‖x‖) without noise; any form gives the same."""
+    """x' = x + β ((1 or 1 − λ) ∇f/‖∇f‖ + λ r ∇z/‖∇z‖ − μ x/‖x‖) without noise, z the logit and r = dR/dz."""
     model, network = classifier(), net()
     kernel = Algorithm1(0.5, 0.0, 0.0, mix=mix)
     s = sampler(Discriminator(network, 0.6, form=form), model, kernel=kernel, neurons=[1])
     x = s.images[0]
+    d = network.logits(x).sigmoid().float()
+    length = {"logit": torch.ones_like(d), "log": 2 * (1 - d), "probability": 4 * d * (1 - d)}[form].view(-1, 1, 1, 1)
     expected = x + 0.5 * (
-        neuron * direction_of(lambda x: model(x)[:, 1], x) + 0.6 * direction_of(network, x)
+        neuron * direction_of(lambda x: model(x)[:, 1], x) + 0.6 * length * direction_of(network, x)
         - 0.3 * x / x.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     )  # fmt: skip
     torch.testing.assert_close(s.step(1).images[0], expected, rtol=1e-4, atol=1e-5)
@@ -594,7 +599,7 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_weight_0_costs_nothing_and_any_other_one_pass_a_step(kernel: Any) -> None:
-    s = sampler(Discriminator(Counting(), 0.0), kernel=kernel)
+    s = sampler(Logit(Counting(), 0.0), kernel=kernel)
     Counting.runs.clear()
     s.step(5)
     assert Counting.runs == []
@@ -625,7 +630,7 @@ def test_metropolis_kernels_do_not_mix_energies_of_two_discriminators(kernel: An
 
     def run(offset: float, tell: bool) -> tuple[Tensor, float]:
         network = Offset(offset)
-        s = sampler(Discriminator(network, 1.0), kernel=kernel, chains=20, temperature=0.2, steps_per_frame=1)
+        s = sampler(Logit(network, 1.0), kernel=kernel, chains=20, temperature=0.2, steps_per_frame=1)
         s.step(10)
         with torch.no_grad():
             network.offset.zero_()
@@ -648,7 +653,7 @@ def test_metropolis_kernels_do_not_mix_energies_of_two_discriminators(kernel: An
 def test_frozen_scales_follow_a_discriminator_that_changes() -> None:
     """A fifth of the way at every change; of a linear D the scale is the length of its gradient."""
     layer = with_fixed_weights(lambda: nn.Linear(16, 1))
-    s = sampler(Discriminator(nn.Sequential(nn.Flatten(), layer), 0.5), kernel=BAOAB(), scale="frozen", warm_up=20)
+    s = sampler(Logit(nn.Sequential(nn.Flatten(), layer), 0.5), kernel=BAOAB(), scale="frozen", warm_up=20)
     s.step(30)
     length = float(layer.weight.detach().norm())  # type: ignore[operator]
     before = s.scales

@@ -43,7 +43,7 @@ from .test_untouched import look, look_around
 
 SHAPE = (1, 8, 8)
 RANGE = (0.0, 1.0)
-TINY = Recipe(batch=16, steps=3, pool=2)
+TINY = Recipe(batch=16, steps=3, pool=2, penalty=0.0, denoising=0.0)
 
 
 def templates() -> Tensor:

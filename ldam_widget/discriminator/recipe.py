@@ -48,21 +48,21 @@ class Recipe:
     """
 
     batch: int = 120
-    steps: int = 20
+    steps: int = 10
     until: float | None = None
     pool: int = 10
-    renewed: float = 0.05
+    renewed: float = 0.025
     calibrated: float = 0.3
     alone: float = 0.2
-    weights: tuple[float, float] = (0.25, 1.0)
-    noises: tuple[float, float] = (0.03, 0.12)
+    weights: tuple[float, float] = (0.35, 1.0)
+    noises: tuple[float, float] = (0.05, 0.13)
     temperatures: tuple[float, float] = (0.1, 2.0)
     image_noise: float = 0.15
     shift: int = 1
     learning_rate: float = 2e-4
     betas: tuple[float, float] = (0.5, 0.999)
-    penalty: float = 0.0
-    denoising: float = 0.0
+    penalty: float = 0.2
+    denoising: float = 1.0
     label: float = 0.9
     average: float = 0.998
     seed: int = 0
@@ -109,6 +109,7 @@ class Recipe:
             "steps": 60, "until": 0.9, "pool": 1, "renewed": 1.0, "calibrated": 0.0, "alone": 0.0,
             "weights": (weight, weight),
             "noises": (noise, noise), "image_noise": 0.0, "shift": 0, "label": 1.0, "average": 0.0,
+            "penalty": 0.0, "denoising": 0.0,
         }  # fmt: skip
         return cls(**(plain | changes))
 

@@ -121,7 +121,7 @@ class Replay:
         temperature = default_temperature(self._side, self._width) * _log_between(recipe.temperatures, self._draw())
         target = self._target(group, weight, temperature, {})
         evaluation = target.evaluate(group.x)
-        target = self._target(group, weight, temperature, self._follow(group, evaluation))
+        target = self._target(group, weight, temperature, self._follow(group, target, evaluation))
         state = State(group.x, evaluation, 0, (group.velocity,))
         return Turn(group, default_kernel(self._side, self._width), target, state, noise)
 
@@ -184,10 +184,10 @@ class Replay:
             terms, {NEURON: 1.0, name: weight}, temperature, self._range, frozenset(terms), False, scales
         )  # fmt: skip
 
-    def _follow(self, group: Group, evaluation: Evaluation) -> dict[str, Tensor]:
+    def _follow(self, group: Group, target: Target, evaluation: Evaluation) -> dict[str, Tensor]:
         """Gradient scales that follow the discriminator slowly, (chain,)."""
         per_neuron = len(group.x) // len(group.units)
-        norms = first_norms(evaluation, 1)  # of every chain; a scale is of all of a neuron's
+        norms = first_norms(target, evaluation, 1)  # of every chain; a scale is of all of a neuron's
         now = {name: norm.view(-1, per_neuron).mean(1) for name, norm in norms.items()}
         old = group.scales
         group.scales = {

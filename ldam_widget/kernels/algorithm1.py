@@ -43,6 +43,8 @@ class Algorithm1:
       root mean square. A constant gradient w then becomes sign(w): averages of a first-layer neuron show the sign of
       the filter and not the filter, so the check of paper section 4.1 cannot succeed with it.
 
+    A `Discriminator` brings its own normalisation: with "unit", ∇ log D has the length 2(1 − D), not 1.
+
     Cost: one gradient a step. Bounded pixels are clamped, as the original does; `λ` with ``normalize="unit"`` is a
     constant pull, which below 1 cannot hold an unbounded image.
 
@@ -130,6 +132,9 @@ class Algorithm1:
                 continue
             if self.normalize == "unit":
                 norm = torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), keepdim=True)
+                pull = target.pull(name, evaluation)
+                if pull is not None:
+                    grad = grad * per_image(pull, grad)
                 velocity.addcdiv_(grad, norm.clamp_min_(1e-20), value=beta * weight)  # a gradient of 0 stays 0
             elif self.normalize == "rms" and name in target.learned:
                 last = squares[name] * _RMS_DECAY if name in squares else torch.zeros_like(grad)

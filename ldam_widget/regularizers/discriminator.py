@@ -26,15 +26,15 @@ _PROBABILITIES = (nn.Sigmoid, nn.Softmax, nn.LogSoftmax, nn.LogSigmoid)
 class Discriminator:
     """How real x looks to a network D trained to tell real images from sampled ones (paper, section 3.2).
 
-    Three forms of R. The gradients point the same way and differ in length:
+    Three forms of R, whose gradients point the same way and differ in length:
 
-    * "logit", log D/(1 − D), the default: its gradient lasts where D is sure that x is sampled and where it is sure
-      that x is real, so that a scale measured in one place serves in others, and a calibrated kernel does not freeze
-      or run away as D changes its mind.
-    * "log", log D, as the paper has it (Eq. 6): the pull ends where D is convinced.
-    * "probability", D.
+    * "log", log D, as the paper has it (Eq. 6) and the default: the pull ends where D is convinced, and leaves the rest
+      to the neuron. Of the three it samples best.
+    * "logit", log D/(1 − D): pulls on however real x looks.
+    * "probability", D: pulls most where D is in two minds.
 
-    `Algorithm1` with ``normalize="unit"`` uses the direction only; there they are one and the same.
+    Where gradients are normalised (`Algorithm1` with ``normalize="unit"``, and frozen scales), this one has its own
+    normalisation, by the gradient of the logit and to 1 where D is ½: the lengths are 2(1 − D), 1 and 4D(1 − D).
 
     A weight of 1 with ``Algorithm1(mix="convex")`` ignores the neuron altogether (the paper's Fig. 1, last column); in
     all other kernels the weight is the λ of Eq. 6: p ∝ exp((f + λ R)/T).
@@ -67,7 +67,7 @@ class Discriminator:
         net_or_path: nn.Module | str | os.PathLike[str],
         weight: float = 0.5,
         *,
-        form: Form = "logit",
+        form: Form = "log",
         preprocess: Preprocess | None = None,
         pixel_range: tuple[float, float] | None = None,
     ) -> None:
@@ -148,6 +148,14 @@ class Discriminator:
         if self.form == "logit":
             return torch.sigmoid(value)
         return value.exp() if self.form == "log" else value
+
+    def pull(self, value: Tensor) -> Tensor:
+        """Length of the normalised gradient, (chain,), at R(x) = `value`: ‖∇R‖ over ‖∇ logit‖, 1 where D is ½."""
+        if self.form == "logit":
+            return torch.ones_like(value)
+        if self.form == "log":
+            return -2 * torch.expm1(value)
+        return 4 * value * (1 - value)
 
     def _reader(self, x: Tensor) -> _Logit:
         if self._bound is None:  # on its own, without a sampler

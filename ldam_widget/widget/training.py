@@ -27,7 +27,7 @@ class LiveTraining:
         self.trainer, self._sampler, self._ended = trainer, sampler, ended
         old = sampler.discriminator
         weight = sampler.params["discriminator"]
-        form = "logit" if old is None else old.form
+        form = "log" if old is None else old.form
         sampler.use_discriminator(Discriminator(trainer.net, weight, form=form))
 
     def __call__(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from .harness import CURVATURE, LAWS, Departure, Law, direction, normal_score, w
 SOME = ["GHMC", "MALA", "BAOAB", "Algorithm1, no momentum"]
 some_laws = pytest.mark.parametrize("law", [LAWS[name] for name in SOME], ids=SOME)
 CHAINS = 64
+Logit = partial(Discriminator, form="logit")
 Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
@@ -80,7 +82,7 @@ def test_the_product_with_a_logistic_discriminator_is_the_gaussian_it_should_be(
 ) -> None:
     """False alarm: 1.2e-6 a neuron."""
     size, temperature = size_of(law), heat * law.temperature
-    s = sampler(law, Discriminator(linear(vectors(size)[2], bias=1.5), weight), temperature, size)
+    s = sampler(law, Logit(linear(vectors(size)[2], bias=1.5), weight), temperature, size)
     s.step(law.steps)
     assert not s.warming_up
     require_product(s, law, weight, temperature)
@@ -90,7 +92,7 @@ def test_the_product_with_a_logistic_discriminator_is_the_gaussian_it_should_be(
 def test_weight_0_is_the_neuron_alone(law: Law) -> None:
     """False alarm: 1.2e-6 a neuron."""
     size = size_of(law)
-    s = sampler(law, Discriminator(linear(vectors(size)[2]), 0.0), law.temperature, size)
+    s = sampler(law, Logit(linear(vectors(size)[2]), 0.0), law.temperature, size)
     s.step(law.steps)
     require_product(s, law, 0.0, law.temperature)
 
@@ -108,7 +110,7 @@ def two_outputs(u: Tensor) -> nn.Module:
 def test_two_outputs_are_the_logistic_function_of_their_difference(law: Law) -> None:
     """False alarm: 1.2e-6 a neuron."""
     size = size_of(law)
-    s = sampler(law, Discriminator(two_outputs(vectors(size)[2]), 0.5), law.temperature, size)
+    s = sampler(law, Logit(two_outputs(vectors(size)[2]), 0.5), law.temperature, size)
     s.step(law.steps)
     require_product(s, law, 0.5, law.temperature)
 
@@ -118,7 +120,7 @@ def test_two_outputs_are_the_logistic_function_of_their_difference(law: Law) -> 
 def test_the_law_follows_a_weight_that_is_changed_on_the_way(law: Law, weights: tuple[float, ...]) -> None:
     """False alarm: 1.2e-6 a neuron."""
     size = size_of(law)
-    s = sampler(law, Discriminator(linear(vectors(size)[2], bias=-2.0), weights[0]), law.temperature, size)
+    s = sampler(law, Logit(linear(vectors(size)[2], bias=-2.0), weights[0]), law.temperature, size)
     for weight in weights:
         s.set(discriminator=weight)
         s.step(17)
@@ -130,7 +132,7 @@ def test_the_law_follows_a_weight_that_is_changed_on_the_way(law: Law, weights: 
 def test_discriminator_only_leaves_the_neuron_out(law: Law) -> None:
     """N(λu/Λ, T/Λ) for every neuron; then with the neuron again. False alarm: 1.2e-6 a neuron, twice."""
     size = size_of(law)
-    term = Discriminator(linear(vectors(size)[2]), 0.6)
+    term = Logit(linear(vectors(size)[2]), 0.6)
     s = sampler(law, term, law.temperature, size, discriminator_only=True)
     s.step(law.steps)
     require_product(s, law, 0.6, law.temperature, neuron=0.0)
@@ -149,7 +151,7 @@ def test_frozen_scales_divide_every_term(kernel: Any, only: bool) -> None:
     *weights, u = vectors(size)
     s = ldam.Sampler(
         linear(*weights), input_shape=(size,), kernel=kernel, chains=CHAINS, temperature=temperature, warm_up=150,
-        regularizers=[L2(10.0), Discriminator(linear(u, bias=0.4), weight)], scale="frozen", seed=SEED_OF_THE_DAY,
+        regularizers=[L2(10.0), Logit(linear(u, bias=0.4), weight)], scale="frozen", seed=SEED_OF_THE_DAY,
         discriminator_only=only,
     )  # fmt: skip
     s.step(400)
@@ -318,7 +320,7 @@ def test_an_energy_that_does_not_belong_to_its_gradient_is_caught(kernel: Any) -
 
 def planted_in_the_gaussian(**wrong: Any) -> None:
     law = LAWS["BAOAB"]
-    s = sampler(law, Discriminator(linear(vectors(200)[2]), 0.6), law.temperature, 200, discriminator_only=True)
+    s = sampler(law, Logit(linear(vectors(200)[2]), 0.6), law.temperature, 200, discriminator_only=True)
     s.step(law.steps)
     require_product(s, law, **{"pull": 0.6, "temperature": law.temperature, "neuron": 0.0, **wrong})
 
