@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FILE = "discriminator.safetensors"
-ROUNDS = 4000
+ROUNDS = 2923
 RECIPE = Recipe()
 
 

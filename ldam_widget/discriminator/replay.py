@@ -88,7 +88,7 @@ class Replay:
         choose: torch.Generator,
         noise: torch.Generator,
     ) -> None:
-        self._view, self._term, self._recipe = view, term, recipe
+        self._view, self._term, self._recipe = view, term.weakened(recipe.strength), recipe
         self._layer, self._units, self._preprocess = layer, list(units), preprocess
         self._shape, self._range = input_shape, pixel_range
         self._choose, self._noise = choose, noise

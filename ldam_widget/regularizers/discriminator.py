@@ -93,6 +93,7 @@ class Discriminator:
         self._preprocess = preprocess
         self._asked_range = None if pixel_range is None else _ends(pixel_range)
         self._bound: _Logit | None = None
+        self._strength = 1.0  # of the pull
 
     def __repr__(self) -> str:
         what = type(self._net).__name__ if self.path is None else repr(self.path)
@@ -152,10 +153,16 @@ class Discriminator:
     def pull(self, value: Tensor) -> Tensor:
         """Length of the normalised gradient, (chain,), at R(x) = `value`: ‖∇R‖ over ‖∇ logit‖, 1 where D is ½."""
         if self.form == "logit":
-            return torch.ones_like(value)
+            return torch.full_like(value, self._strength)
         if self.form == "log":
-            return -2 * torch.expm1(value)
-        return 4 * value * (1 - value)
+            return -2 * self._strength * torch.expm1(value)
+        return 4 * self._strength * value * (1 - value)
+
+    def weakened(self, strength: float) -> Discriminator:
+        """This term with normalised gradients of `strength` times their length."""
+        term = copy.copy(self)
+        term._strength = strength
+        return term
 
     def _reader(self, x: Tensor) -> _Logit:
         if self._bound is None:  # on its own, without a sampler
