@@ -149,7 +149,7 @@ class LDAM(Panel):
     def discriminator_only(self, only: bool) -> None:
         self._loop.call(lambda: self._leave_neurons_out(only))
 
-    def train_discriminator(self, dataset: Any = None, recipe: Recipe = Recipe()) -> None:  # noqa: B008  (frozen)
+    def train_discriminator(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
         """Train the discriminator against the sampler (Algorithm 2) between the pictures; returns at once.
 
         The sampler uses the newest one all the time. Training goes on from the present discriminator, of which it
@@ -157,9 +157,10 @@ class LDAM(Panel):
 
         Args:
             dataset: real images, see `RealImages`; None: those given to the widget.
-            recipe: all settings.
+            recipe: all settings; None: those of the last training, or `Recipe()`.
 
         Raises:
+            RuntimeError: it is being trained.
             ValueError, TypeError: no data, or data that do not fit; see `Trainer`.
         """
         self._loop.call(lambda: self._start_training(dataset, recipe))
@@ -179,15 +180,17 @@ class LDAM(Panel):
         """The training under way or the last one: ``w.trainer.save("d.safetensors")``; None before the first."""
         return None if self._training is None else self._training.trainer
 
-    def _start_training(self, dataset: Any = None, recipe: Recipe = Recipe()) -> None:  # noqa: B008  (frozen)
+    def _start_training(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
         if self.training:
             raise RuntimeError("the discriminator is being trained; stop_training() first")
         data = self._dataset if dataset is None else dataset
         if data is None:
             raise ValueError("there are no real images to learn from: train_discriminator(images) or LDAM(…, dataset=)")
         sampler, last = self.sampler, self._training
-        resumed = last is not None and dataset is None and last.trainer.recipe == recipe
-        if last is not None and resumed and sampler.discriminator is not None and last.current(sampler):
+        if recipe is None:
+            recipe = Recipe() if last is None else last.trainer.recipe
+        same = last is not None and last.current(sampler) and dataset is None and last.trainer.recipe == recipe
+        if last is not None and same:
             trainer = last.trainer  # as it was left, its pool included
         else:
             net = None if sampler.discriminator is None else sampler.discriminator.net

@@ -26,7 +26,7 @@ class LiveTraining:
     def __init__(self, trainer: Trainer, sampler: Sampler, ended: Callable[[Exception], None]) -> None:
         self.trainer, self._sampler, self._ended = trainer, sampler, ended
         old = sampler.discriminator
-        weight = sampler.params["discriminator"]
+        weight = sampler.params.get("discriminator", 0.0)
         form = "log" if old is None else old.form
         sampler.use_discriminator(Discriminator(trainer.net, weight, form=form))
 

@@ -1,0 +1,239 @@
+"""Training a discriminator between the pictures, and what the panel is told of it; without a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ldam_widget import LDAM, Discriminator, Recipe, TrainingError, build_discriminator
+
+from ..conftest import with_fixed_weights
+from .conftest import loop_threads, wait_until
+
+SHAPE = (1, 8, 8)
+QUICK = Recipe(batch=12, steps=2, pool=2)
+
+
+def classifier() -> nn.Module:
+    return with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 5)))
+
+
+def squares(count: int = 40) -> Tensor:
+    """Bright squares on black, in one of four places."""
+    images = torch.zeros(count, *SHAPE)
+    for i, image in enumerate(images):
+        row, column = 4 * (i % 2), 4 * (i // 2 % 2)
+        image[:, row : row + 4, column : column + 4] = 0.9
+    return images
+
+
+class Page:
+    """A widget, and what it said."""
+
+    def __init__(self, **options: Any) -> None:
+        given = {"input_shape": SHAPE, "pixel_range": (0, 1), "play": False} | options
+        self.widget = LDAM(classifier(), **given)
+        self.said: list[dict[str, Any]] = []
+        self.widget.send = lambda content, buffers=None: self.said.append(content)
+
+    def receive(self, **content: Any) -> None:
+        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+        self.widget._loop.call(lambda: None)
+
+    def step(self) -> None:
+        """One step, and its picture."""
+        self.widget.step(1)
+        self.widget._loop.call(lambda: None)
+
+    def last(self, kind: str) -> dict[str, Any]:
+        return next(content for content in reversed(tuple(self.said)) if content["kind"] == kind)
+
+
+@pytest.fixture
+def pages() -> Iterator[list[Page]]:
+    made: list[Page] = []
+    yield made
+    for page in made:
+        page.widget.close()
+
+
+def open_page(pages: list[Page], **options: Any) -> Page:
+    pages.append(Page(**options))
+    return pages[-1]
+
+
+def test_the_panel_is_told_whether_there_is_anything_to_train(pages: list[Page]) -> None:
+    plain = open_page(pages)
+    plain.receive(kind="hello", view="a")
+    assert plain.last("setup")["discriminator"] is None
+    net = build_discriminator(classifier(), SHAPE)
+    with_one = open_page(pages, regularizers=[Discriminator(net, 0.3)])
+    with_one.receive(kind="hello", view="a")
+    told = with_one.last("setup")["discriminator"]
+    assert (told["trainable"], told["training"], told["only"]) == (False, False, False)
+    assert "dataset=" in told["why"]
+    with_data = open_page(pages, dataset=squares())
+    with_data.receive(kind="hello", view="a")
+    assert with_data.last("setup")["discriminator"]["trainable"]
+    assert with_data.last("setup")["training_trace"] == {"rounds": [], "accuracy": [], "gap": []}
+    assert with_data.widget.discriminator == 0  # a fresh one, which as yet pulls at nothing
+
+
+def test_training_from_the_page_goes_on_beside_the_pictures_until_stopped(pages: list[Page]) -> None:
+    page = open_page(
+        pages, dataset=squares(), regularizers=[Discriminator(build_discriminator(classifier(), SHAPE), 0.5)]
+    )
+    w = page.widget
+    page.receive(kind="hello", view="a")
+    w.play()
+    w.train_discriminator(recipe=QUICK)
+    assert w.training
+    assert w.trainer is not None
+    trainer, before = w.trainer, w.sampler.steps
+    page.receive(kind="ack", seq=1, visible=True, view="a")
+    wait_until(lambda: trainer.round >= 4 and w.sampler.steps > before)
+    assert w.sampler.discriminator is not None
+    assert w.sampler.discriminator.net is trainer.net
+    page.receive(kind="do", what="stop_train")
+    assert not w.training
+    rounds = trainer.round
+    w.step(4)
+    assert trainer.round == rounds
+    assert w.error is None
+    page.receive(kind="hello", view="b")
+    trace = page.last("setup")["training_trace"]
+    assert trace["rounds"] == list(range(1, rounds + 1))
+    assert all(0 <= value <= 1 for value in trace["accuracy"])
+    page.receive(kind="do", what="train")  # goes on with what it had, in the widget's own recipe
+    wait_until(lambda: w.training)
+
+
+def test_the_sampler_uses_the_newest_discriminator(pages: list[Page]) -> None:
+    """Its score of the very same pictures changes, and is that of the trainer's network."""
+    page = open_page(pages, dataset=squares())
+    w = page.widget
+    w.train_discriminator(recipe=QUICK)
+    trainer = w.trainer
+    assert trainer is not None
+    wait_until(lambda: trainer.round >= 3)
+    w.stop_training()
+    score = w.sampler.discriminator_score
+    assert score is not None
+    with torch.no_grad():
+        direct = torch.sigmoid(trainer.net(w.sampler.images.flatten(0, 1))[:, 0]).view_as(score)
+    torch.testing.assert_close(score, direct)
+
+
+def test_a_paused_widget_trains_and_a_closed_one_does_not(pages: list[Page]) -> None:
+    page = open_page(pages, dataset=squares())
+    w = page.widget
+    w.train_discriminator(recipe=QUICK)
+    trainer = w.trainer
+    assert trainer is not None
+    steps = w.sampler.steps
+    wait_until(lambda: trainer.round >= 3)
+    assert w.sampler.steps == steps
+    w.close()
+    rounds = trainer.round
+    wait_until(lambda: not loop_threads())
+    assert trainer.round <= rounds + 1  # the unit in progress
+
+
+def test_scores_and_gauges_come_with_frames(pages: list[Page]) -> None:
+    page = open_page(pages, dataset=squares(), chains=2, neurons=[0, 1, 2])
+    w = page.widget
+    w.train_discriminator(recipe=QUICK)
+    trainer = w.trainer
+    assert trainer is not None
+    wait_until(lambda: trainer.round >= 2)
+    page.step()
+    frame = page.last("frame")
+    assert [len(row) for row in frame["score"]] == [2, 2, 2]
+    assert all(0 <= value <= 1 for row in frame["score"] for value in row)
+    assert frame["training"]["round"] >= 2
+    assert set(frame["training"]) == {"round", "accuracy", "gap", "real", "generated"}
+    w.stop_training()
+    page.step()
+    assert page.last("frame")["training"] is None
+
+
+class Breaks(Dataset[Tensor]):
+    """Real images that can no longer be read after a while."""
+
+    def __init__(self) -> None:
+        self.images, self.reads = squares(), 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.reads += 1
+        if self.reads > 200:
+            raise OSError("the disk is gone")
+        return self.images[index]
+
+
+def test_a_fault_of_the_data_ends_the_training_and_not_the_pictures(pages: list[Page]) -> None:
+    page = open_page(pages, dataset=Breaks())
+    w = page.widget
+    w.play()
+    page.receive(kind="hello", view="a")
+    w.train_discriminator(recipe=QUICK)
+    wait_until(lambda: w.error is not None)
+    assert "the disk is gone" in str(w.error)
+    assert page.last("error")["error"]["message"]
+    assert not w.training
+    assert w.playing
+    w.step(2)
+
+
+def test_a_collapsed_discriminator_is_not_called_trained(pages: list[Page]) -> None:
+    """It learns nothing at all, and says the same of everything."""
+    page = open_page(pages, dataset=squares())
+    w = page.widget
+    w.train_discriminator(recipe=Recipe(batch=12, steps=1, pool=1, learning_rate=1e-12, calibrated=0, alone=0))
+    trainer = w.trainer
+    assert trainer is not None
+    for parameter in trainer._raw.parameters():
+        parameter.data.zero_()
+    trainer.rounds.clear()
+    wait_until(lambda: len(trainer.rounds) >= 120)
+    with pytest.raises(TrainingError, match="says the same of every image"):
+        w.stop_training()
+    assert not w.training
+
+
+def test_discriminator_only_from_the_page(pages: list[Page]) -> None:
+    page = open_page(pages, regularizers=[Discriminator(build_discriminator(classifier(), SHAPE), 0.5)])
+    page.receive(kind="do", what="discriminator_only")
+    assert page.widget.discriminator_only
+    assert page.last("state")["discriminator"]["only"]
+    assert "neurons are left out" in page.last("state")["kernel_note"]
+    page.widget.step(3)
+    page.receive(kind="do", what="with_neurons")
+    assert not page.widget.discriminator_only
+    plain = open_page(pages)
+    plain.receive(kind="do", what="discriminator_only")
+    assert "Discriminator" in str(plain.widget.error)
+
+
+def test_bad_data_are_told_when_the_widget_is_made() -> None:
+    with pytest.raises(ValueError, match=r"images of shape \(3, 3\)"):
+        LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.rand(20, 3, 3))
+    with pytest.raises(ValueError, match="labels"):
+        LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.arange(20))
+
+
+def test_there_must_be_real_images(pages: list[Page]) -> None:
+    page = open_page(pages)
+    with pytest.raises(ValueError, match="no real images to learn from"):
+        page.widget.train_discriminator()
+    page.widget.train_discriminator(squares(), QUICK)  # the slider appears with it
+    assert page.widget.discriminator == 0
+    with pytest.raises(RuntimeError, match="stop_training"):
+        page.widget.train_discriminator(squares(), QUICK)
