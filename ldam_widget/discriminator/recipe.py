@@ -81,8 +81,8 @@ class Recipe:
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
             _require(whole, name, value, f"an integer ≥ {least}")
         numbers = (
-            "renewed", "calibrated", "alone", "image_noise", "learning_rate", "penalty", "denoising", "strength", "label",
-            "average",
+            "renewed", "calibrated", "alone", "image_noise", "learning_rate", "penalty", "denoising", "strength",
+            "label", "average",
         )  # fmt: skip
         for name in numbers:
             _require(_is_number(getattr(self, name)), name, getattr(self, name), "a number")
