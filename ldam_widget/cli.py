@@ -29,6 +29,7 @@ from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
 from .discriminator.train import TrainingError
 from .neurons import layers as list_layers
+from .regularizers import Discriminator
 from .sampler import Sampler, SamplingError
 from .types import Kernel
 
@@ -105,6 +106,10 @@ def sample(
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[str, typer.Option(help="none, or frozen: gradients in units of their mean norm.")] = "none",
     ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
+    mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
+    discriminator: Annotated[
+        Path | None, typer.Option(help="A file of train_discriminator; mnist has its own. Set its weight with -p.")
+    ] = None,
     pixel_range: Annotated[str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist.")] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
@@ -126,9 +131,11 @@ def sample(
     torch.set_num_threads(1)
     try:
         with _readable_errors():
+            if discriminator is not None:
+                settings["regularizers"] = [Discriminator(discriminator, 0.0)]
             rungs = None if ladder is None else _numbers("--ladder", ladder, float)
             sampler = Sampler(
-                network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize), chains=chains, seed=seed,
+                network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize, mix), chains=chains, seed=seed,
                 device=device, scale=scale, ladder=rungs, **settings,  # type: ignore[arg-type]  # checked there
             )  # fmt: skip
             sampler.set(**_assignments(parameter or []))
@@ -196,14 +203,14 @@ def _tell_accuracy(result: TrainingResult) -> None:
         typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
 
 
-def _kernel(name: str, normalize: str | None) -> Kernel:
+def _kernel(name: str, normalize: str | None, mix: str | None) -> Kernel:
     """The kernel of that name, in whatever case."""
     known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
     if name.lower() not in known:
         raise ValueError(f"--kernel {name}: there are {', '.join(kernels.__all__)}")
-    options = {} if normalize is None else {"normalize": normalize}
+    options = {key: value for key, value in {"normalize": normalize, "mix": mix}.items() if value is not None}
     if options and known[name.lower()] is not kernels.Algorithm1:
-        raise ValueError(f"--normalize belongs to Algorithm1; {name} needs none")
+        raise ValueError(f"--{next(iter(options))} belongs to Algorithm1; {name} needs none")
     kernel: Kernel = known[name.lower()](**options)
     return kernel
 
@@ -247,7 +254,7 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
         with _readable_errors():
             shipped = demos.mnist(name.partition(":")[2] or "final")
         network: nn.Module = shipped.model
-        settings = dict(shipped.settings)
+        settings = dict(shipped.settings) | {"regularizers": [Discriminator(shipped.discriminator, 0.0)]}
     else:
         network, settings = _import(name), {}
         if input_shape is None:

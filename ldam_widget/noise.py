@@ -24,6 +24,17 @@ _Mark = tuple[list[Tensor], int]
 _NORMAL, _UNIFORM = 0, 1  # streams of a chain
 
 
+def first_images(numbers: Tensor, pixel_range: tuple[float, float] | None) -> Tensor:
+    """Start images x0 from standard normal numbers: scaled to the pixel range and clamped to it; as they are without.
+
+    A discriminator is trained from the same ones, and has to know where chains come from.
+    """
+    if pixel_range is None:
+        return numbers
+    low, high = pixel_range
+    return ((low + high) / 2 + (high - low) / 2 * numbers).clamp_(low, high)
+
+
 class ChainNoise:
     """Streams of normal and of uniform numbers for (neuron, chain) pairs.
 

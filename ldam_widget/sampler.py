@@ -24,7 +24,7 @@ from .kernels import Algorithm1
 from .ladder import Climb, Ladder, coldest, exchange
 from .models import Notes, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
-from .noise import ChainNoise
+from .noise import ChainNoise, first_images
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
 from .quench import quench
 from .regularizers import Discriminator
@@ -614,12 +614,12 @@ class Sampler:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
         noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, self._device)
         target = self._make_target(neurons, {})
-        state = self.kernel.init(self._first_images(noise, 0), target)
+        state = self.kernel.init(first_images(noise.start(0), self.pixel_range), target)
         dead = _no_gradient(state)
         attempt = 0
         while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is shut everywhere may open elsewhere
             attempt += 1
-            x = torch.where(per_image(dead, state.x), self._first_images(noise, attempt), state.x)
+            x = torch.where(per_image(dead, state.x), first_images(noise.start(attempt), self.pixel_range), state.x)
             state = self.kernel.init(x, target)
             dead = _no_gradient(state)
         self._require_finite(state, neurons)
@@ -752,13 +752,6 @@ class Sampler:
             f"also after {_START_AGAIN} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
             "them. leaky=0.1 lets a gradient through"
         )
-
-    def _first_images(self, noise: ChainNoise, attempt: int) -> Tensor:
-        x = noise.start(attempt)
-        if self.pixel_range is not None:
-            low, high = self.pixel_range
-            x = ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
-        return x
 
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:

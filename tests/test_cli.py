@@ -17,7 +17,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+import ldam_widget
 from ldam_widget.cli import app
+from ldam_widget.discriminator.files import save_discriminator
+from ldam_widget.kernels import Algorithm1
 
 from .demo.toy_mnist import toy_digits, write_split
 
@@ -66,6 +69,25 @@ def test_gif_and_npz(tmp_path: Path) -> None:
         assert int(samples["steps"]) == 40
         assert list(samples["neurons"]) == ["3 three", "8 eight"]
         assert 0 <= samples["images"].min() < samples["images"].max() <= 1
+
+
+def test_a_discriminator_pulls_as_in_python(tmp_path: Path) -> None:
+    """The shipped one, and the same from a file; beside a sampler made by hand."""
+    shipped = ldam_widget.demo.mnist()
+    save_discriminator(shipped.discriminator, tmp_path / "d.safetensors", {})
+    ask = ("sample", "--neurons", "3", "--steps", "20", "--mix", "convex", "-p", "discriminator=0.8")
+    ldam(*ask, "-o", "a.npz", folder=tmp_path)
+    ldam(*ask, "--discriminator", "d.safetensors", "-o", "b.npz", folder=tmp_path)
+    by_hand = ldam_widget.Sampler(
+        shipped.model, neurons=[3], kernel=Algorithm1(mix="convex"),
+        regularizers=[ldam_widget.Discriminator(shipped.discriminator, 0.8)], **shipped.settings,
+    )  # fmt: skip
+    by_hand.step(20)
+    for name in ("a.npz", "b.npz"):
+        with np.load(tmp_path / name) as samples:
+            np.testing.assert_allclose(samples["images"], by_hand.images, atol=1e-4)
+    said = ldam(*ask, "--discriminator", "none.safetensors", "-o", "c.npz", folder=tmp_path, ok=False)
+    assert "no discriminator file none.safetensors" in said
 
 
 def test_own_model_with_weights(tmp_path: Path) -> None:

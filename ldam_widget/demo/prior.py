@@ -39,7 +39,7 @@ def train_prior(
     Args:
         data: folder of MNIST's idx files.
         model: the classifier; None is the shipped LeNet-5 in its final state.
-        rounds: of Algorithm 2; about a third of a second each on one core.
+        rounds: of Algorithm 2; about half a second each on one core.
         seed: of everything drawn.
         out: folder to write `discriminator.safetensors` to, and what it takes to go on beside it.
         resume: go on with what is in `out`.

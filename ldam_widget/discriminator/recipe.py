@@ -12,10 +12,10 @@ from typing import Any
 class Recipe:
     """How a discriminator is trained against the sampler (paper, Algorithm 2), and what was added to make it good.
 
-    The paper's procedure starts every round from noise; D then learns to tell half-finished pictures from real ones
-    and wins. Here chains live on from round to round in a pool, a few of them begun anew, so that D meets what the
-    sampler arrives at as well as how it gets there. A calibrated share of the pool is moved by `BAOAB` with frozen
-    scales, the rest by `Algorithm1` with convex weights, each over the range of settings that the sliders have.
+    The paper's procedure starts every round from noise, and D sees half-finished pictures only. Here chains live on
+    from round to round in a pool, a few of them begun anew, so that D meets what the sampler arrives at as well as how
+    it gets there. A calibrated share of the pool is moved by `BAOAB` with frozen scales, the rest by `Algorithm1` with
+    convex weights, each over a range of settings around the default ones.
 
     `Recipe.printed()` is the procedure as the paper prints it.
 
@@ -29,9 +29,9 @@ class Recipe:
         alone: share of the groups that follow the discriminator alone, at weight 1: nothing else holds them, and they
             find whatever D has not yet learned to refuse.
         weights: (low, high) of the discriminator's weight, drawn anew for every round.
-        strength: of D's normalised pull while it is trained, over that with which it is used. A D that had to do with
-            half of it gave the right digit more often (.93 instead of .80 at a weight of 0.8).
-        noises: (low, high) of Algorithm 1's σ, as `noises`; the paper's step takes a pixel range of 1.
+        strength: of D's normalised pull while it is trained, over that with which it is used. Held by less than it will
+            have, D is left to learn from samples that still show what the neuron does to them.
+        noises: (low, high) of Algorithm 1's σ, for the groups that it moves.
         temperatures: (low, high) as multiples of the default temperature, for the calibrated share.
         image_noise: largest standard deviation of the pixel noise added to both halves, in pixel ranges.
         shift: pixels that both halves are shifted by at random.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..defaults import default_kernel, default_temperature, size_of
 from ..kernels import Algorithm1
 from ..neurons import Neurons, Preprocess
+from ..noise import first_images
 from ..regularizers import Discriminator
 from ..target import NEURON, Target, per_image
 from ..types import Evaluation, Kernel, Noise, State, Term
@@ -167,13 +168,10 @@ class Replay:
         )  # fmt: skip
 
     def first_images(self, count: int) -> Tensor:
-        """x0 exactly as `Sampler` begins: D has to know where its chains come from."""
+        """x0 as the sampler begins."""
         device = self._noise.device
         x = torch.randn((count, *self._shape), generator=self._noise, device=device, dtype=torch.float32)
-        if self._range is None:
-            return x
-        low, high = self._range
-        return ((low + high) / 2 + (high - low) / 2 * x).clamp_(low, high)
+        return first_images(x, self._range)
 
     def _target(self, group: Group, weight: float, temperature: float, scales: dict[str, Tensor]) -> Target:
         name = self._term.name

@@ -48,6 +48,11 @@ class Round(NamedTuple):
     spread: float  # standard deviation of all logits
 
 
+def mean_of(rounds: Sequence[Round]) -> Round:
+    """Mean of each number over at least one round."""
+    return Round(*(sum(column) / len(rounds) for column in zip(*rounds, strict=True)))
+
+
 class Trainer:
     """Algorithm 2, in units small enough to run between two pictures.
 
@@ -189,7 +194,7 @@ class Trainer:
         last = self.rounds[-_JUDGED_BY:]
         if not last:
             return "it has not been trained for a single round"
-        mean = Round(*(sum(column) / len(last) for column in zip(*last, strict=True)))
+        mean = mean_of(last)
         if mean.spread < _SAME:
             return f"it says the same of every image (logits within ± {mean.spread:.2g})"
         if mean.accuracy > _WINS:
@@ -206,13 +211,13 @@ class Trainer:
     def card(self) -> dict[str, Any]:
         """How the discriminator was trained, JSON-safe."""
         last = self.rounds[-_JUDGED_BY:]
-        means = [sum(column) / len(last) for column in zip(*last, strict=True)] if last else []
+        means = mean_of(last)._asdict() if last else {}
         return {
             "rounds": self.round,
             "recipe": self.recipe.as_dict(),
             "real_images": len(self._real),
             "input_shape": list(self._real.input_shape),
-            "last_rounds": {name: round(value, 4) for name, value in zip(Round._fields, means, strict=False)},
+            "last_rounds": {name: round(value, 4) for name, value in means.items()},
             "trouble": self.trouble(),
             "torch": str(torch.__version__),
         }

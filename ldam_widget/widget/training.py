@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..discriminator.train import Round, Trainer, TrainingError
+from ..discriminator.train import Trainer, TrainingError, mean_of
 from ..regularizers import Discriminator
 from ..sampler import Sampler
 
@@ -54,8 +54,7 @@ class LiveTraining:
         rounds = self.trainer.rounds
         if not rounds:
             return None
-        recent = rounds[-10:]  # a batch is small: single rounds jump about
-        mean = Round(*(sum(column) / len(recent) for column in zip(*recent, strict=True)))
+        mean = mean_of(rounds[-10:])  # a batch is small: single rounds jump about
         return {"round": self.trainer.round, **{name: getattr(mean, name) for name in _TOLD}}
 
     def trace(self) -> dict[str, list[Any]]:
