@@ -336,6 +336,19 @@ class View:
         """Frames a second between two times."""
         return len([m for m in self.of("frame", start) if m.at <= end]) / (end - start)
 
+    def flows(self, timeout: float = 15) -> None:
+        """Wait for a second in which pictures come at full speed; keep-alives alone, 4 a second, never make one.
+
+        How soon it comes is the machine's affair, so that only its coming is asked for.
+        """
+        begin = time.monotonic()
+
+        def fast() -> bool:
+            now = time.monotonic()
+            return now - begin >= 1 and self.rate(now - 1, now) >= 8
+
+        self.client.wait(fast, timeout, "pictures do not flow")
+
     # ---- on the page's thread --------------------------------------------------------------------------------------
 
     def receive(self, message: Message) -> None:

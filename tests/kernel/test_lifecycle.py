@@ -32,11 +32,9 @@ def test_rests_when_nobody_looks(kernel: KernelClient) -> None:
     silent.answers = hidden.visible = True  # seen with the next heartbeat
     for view in (silent, hidden, View(kernel, forsaken.comm_id)):
         view.next("frame", since=awake, timeout=3)
-    time.sleep(1)
-    now = time.monotonic()
-    assert kernel.value("loops()") == 3
     for view in views:
-        assert view.rate(now - 0.6, now) >= 10
+        view.flows()
+    assert kernel.value("loops()") == 3
 
 
 def test_rerunning_a_cell_leaves_one_thread(kernel: KernelClient, view: View) -> None:
@@ -46,8 +44,7 @@ def test_rerunning_a_cell_leaves_one_thread(kernel: KernelClient, view: View) ->
     assert again.comm_id != view.comm_id
     time.sleep(3.5)
     assert kernel.value("loops()") == 1
-    now = time.monotonic()
-    assert again.rate(now - 1, now) >= 10
+    again.flows()
 
 
 def test_closing_ends_the_thread(kernel: KernelClient, view: View) -> None:
