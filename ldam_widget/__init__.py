@@ -12,6 +12,8 @@ from . import demo, kernels
 from ._version import __version__
 from .averages import EMA, Window
 from .burn_in import BurnIn
+from .checkpoints import CheckpointError, average_checkpoints, load_checkpoint
+from .comparison import Agreement, Comparison
 from .discriminator.build import build_discriminator
 from .discriminator.files import load_discriminator
 from .discriminator.recipe import Recipe
@@ -29,13 +31,17 @@ from .wiring import neurons_of
 
 if TYPE_CHECKING:
     from . import figures
-    from .widget import LDAM
+    from .widget import LDAM, Compare, compare, compare_checkpoints
 
 __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "Agreement",
     "BurnIn",
+    "CheckpointError",
+    "Compare",
+    "Comparison",
     "Discriminator",
     "Exploration",
     "Frame",
@@ -50,18 +56,23 @@ __all__ = [
     "TrainingError",
     "Window",
     "__version__",
+    "average_checkpoints",
     "build_discriminator",
+    "compare",
+    "compare_checkpoints",
     "demo",
     "explore",
     "figures",
     "kernels",
     "layers",
+    "load_checkpoint",
     "load_discriminator",
     "neurons_of",
     "train_discriminator",
 ]
 
-_LAZY = {"LDAM": ".widget", "figures": ".figures"}
+_WIDGETS = ("LDAM", "Compare", "compare", "compare_checkpoints")
+_LAZY = {"figures": ".figures"} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

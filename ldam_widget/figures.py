@@ -13,6 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from . import images
+from .comparison import Comparison
 from .sampler import Sampler
 from .types import Frame
 
@@ -63,6 +64,51 @@ def samples(
     if title:
         figure.suptitle(title, fontsize=10)
     figure.supxlabel(caption(frame.steps, frame.params), fontsize=7)
+    return figure
+
+
+def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
+    """Averages of every model and their signed differences, with activations, correlations and all parameters.
+
+    Args:
+        comparison: has run; M models, N neurons.
+        title: heading.
+
+    Returns:
+        M rows of averages and M − 1 of differences from the first model, whose colours have a scale of their own.
+    """
+    lead = comparison.lead
+    axes_of_image = len(lead.input_shape)
+    averages = images.as_pictures(comparison.average_images, axes_of_image)
+    levels = images.to_levels(averages, images.value_range(averages, lead.pixel_range))
+    signed, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes_of_image))
+    found = comparison.agreement()
+    names = comparison.names
+    rows = len(names) * 2 - 1
+    figure = PaperFigure(figsize=(1.3 + 0.85 * len(found), 0.95 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, len(found), squeeze=False)
+    drawn: Any = None
+    for column, (neuron, row) in enumerate(zip(comparison.neurons, found, strict=True)):
+        axes[0, column].set_title(neuron.label, fontsize=8)
+        for k in range(len(names)):
+            _show(axes[k, column], levels[k, column])
+            axes[k, column].set_xlabel(f"{row.activation[k]:.3g}", fontsize=6, labelpad=1.5)
+        for k in range(len(names) - 1):
+            axis = axes[len(names) + k, column]
+            values = (signed[k, column, ..., 0].astype(np.float32) - 128) / 127 * end
+            drawn = axis.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        axes[-1, column].set_xlabel(f"r = {row.correlation:.2f}", fontsize=6, labelpad=1.5)
+    for k, name in enumerate(names):
+        axes[k, 0].set_ylabel(name, fontsize=8)
+    for k, name in enumerate(names[1:]):
+        axes[len(names) + k, 0].set_ylabel(f"{name}\nminus {names[0]}", fontsize=7)
+    bar = figure.colorbar(drawn, ax=axes[len(names) :].ravel().tolist(), fraction=0.02, pad=0.01)
+    bar.ax.tick_params(labelsize=6)
+    bar.set_label("difference of averages", fontsize=6)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.supxlabel(caption(comparison.steps, comparison.params), fontsize=7)
     return figure
 
 

@@ -69,6 +69,31 @@ def level_range(shown: Range, scale: float, base: float) -> Range:
     return middle - base * per_level, middle + (255 - base) * per_level
 
 
+def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
+    """Differences (…, H, W, ch) -> levels (…, H, W, 1) and the value of level 255.
+
+    Level 128 is exactly 0, 1 is −end and 255 is +end, linearly; `end` is a round number (1, 2 or 5 times a power of
+    ten) that all but the largest 0.5 % stay below, so that colours do not flicker. Colours are averaged.
+    """
+    grey = pictures.mean(axis=-1, keepdims=True)
+    high = float(np.quantile(np.abs(grey), 0.995)) if grey.size else 0.0
+    high = high if np.isfinite(high) and high > 1e-6 else 1e-6
+    power = 10.0 ** np.floor(np.log10(high))
+    end = float(next(f"{step * power:.0e}" for step in (1, 2, 5, 10) if step * power >= high * (1 - 1e-9)))
+    scaled = np.nan_to_num(grey / end, nan=0.0, posinf=1.0, neginf=-1.0)
+    levels: Levels = (128 + np.rint(np.clip(scaled, -1, 1) * 127)).astype(np.uint8)
+    return levels, end
+
+
+def signed_colours(levels: Levels) -> Levels:
+    """`signed_levels` (…, 1) as RGB (…, 3): blue below 0, white at 0, red above (ColorBrewer's RdBu, as a gradient)."""
+    stops = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], np.float32)
+    at = np.array([1, 64.5, 128, 191.5, 255])
+    table = np.stack([np.interp(np.arange(256), at, stops[:, channel]) for channel in range(3)], 1)
+    colours: Levels = np.rint(table).astype(np.uint8)[levels[..., 0]]
+    return colours
+
+
 class Panes(NamedTuple):
     """The tiles on show, and the pixel values of level 0 and 255."""
 

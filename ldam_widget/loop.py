@@ -16,11 +16,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
-
-from .sampler import Sampler
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -99,6 +97,23 @@ class Pacer:
         return now - self._heard >= self.REST
 
 
+class Runs(Protocol):
+    """What the loop can run: a `Sampler`, or several in step."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def params(self) -> dict[str, float]:
+        """With "steps_per_frame" among them."""
+        ...
+
+    def step(self, n: int) -> object: ...
+
+
 class Loop:
     """Runs `sampler` on a daemon thread.
 
@@ -113,7 +128,7 @@ class Loop:
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: Runs,
         publish: Callable[[int], int],
         on_fault: Callable[[BaseException], None],
         cell_running: Callable[[], bool] = lambda: False,

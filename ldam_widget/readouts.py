@@ -24,6 +24,11 @@ class Neuron(NamedTuple):
     def label(self) -> str:
         return f"{self.key} {self.name}".rstrip()
 
+    @property
+    def plain(self) -> int | str:
+        """An int where that says it all, else the key."""
+        return self.unit if self.unit is not None and self.key == str(self.unit) else self.key
+
 
 class Units(NamedTuple):
     """The units of one layer; turns what a user writes into neurons."""

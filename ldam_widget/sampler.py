@@ -271,6 +271,11 @@ class Sampler:
         return pulse.at(self.steps - began)
 
     @property
+    def scale(self) -> Literal["none", "frozen"]:
+        """As given to the constructor or to `use_kernel`."""
+        return self._scale
+
+    @property
     def scales(self) -> dict[str, list[float]] | None:
         """Frozen gradient scale of every term, N numbers each; None without ``scale="frozen"``."""
         if self._scale == "none":

@@ -22,7 +22,8 @@ LEVELS = [
     {"neurons", "target", "tracing", "readouts", "wiring"},
     {"kernels", "discriminator", "regularizers", "exact", "checks", "ladder", "warm_up", "quench", "defaults"},
     {"sampler", "images", "checkpoints", "training"},
-    {"figures", "loop", "demo", "exploration"},
+    {"comparison"},
+    {"figures", "loop", "demo", "exploration", "ranking"},
     {"widget"},
     {"cli", "__init__", "__main__"},
 ]

@@ -1,5 +1,6 @@
-"""The live widget. Jupyter starts here."""
+"""The live widgets. Jupyter starts here."""
 
 from .live import LDAM
+from .side_by_side import Compare, compare, compare_checkpoints
 
-__all__ = ["LDAM"]
+__all__ = ["LDAM", "Compare", "compare", "compare_checkpoints"]

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import nn
 
-from .. import checks, figures, images
-from ..defaults import default_kernel, default_temperature, size_of
+from .. import figures
+from ..defaults import settings_for
 from ..discriminator.build import DiscriminatorNet, build_discriminator
 from ..discriminator.real import RealImages
 from ..discriminator.recipe import Recipe
 from ..discriminator.train import Trainer
-from ..heat import HeatPulse
-from ..neurons import check_shape
+from ..parameters import Parameter
 from ..regularizers import Discriminator
 from ..sampler import Sampler
 from ..types import Kernel, Regularizer
-from . import recording
-from .panel import STATIC, Panel
-from .recording import Recorder
+from .panel import STATIC
+from .player import Player
 from .training import LiveTraining
 
 
-class LDAM(Panel):
+class LDAM(Player):
     """A live picture of the images that neurons like, with sliders for everything.
 
     Takes the arguments of `Sampler`, and:
@@ -70,24 +65,19 @@ class LDAM(Panel):
     ) -> None:
         if not (STATIC / "widget.js").exists():
             raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
-        self._scale = scale
-        side, width = size_of(check_shape(input_shape), checks.pixel_range(pixel_range))
-        kernel = checks.kernel(default_kernel(side, width) if kernel is None else kernel)
-        if temperature is None:
-            temperature = default_temperature(side, width) if self._scale_for(kernel) == "frozen" else 1.0
+        settings = settings_for(kernel, scale, temperature, input_shape, pixel_range)
+        self._dataset = dataset
+        self._training: LiveTraining | None = None  # under way, or the last one
         if dataset is not None:
-            RealImages(dataset, check_shape(input_shape), checks.pixel_range(pixel_range))  # bad data are told now
+            RealImages(dataset, settings["input_shape"], settings["pixel_range"])  # bad data are told now
             regularizers = tuple(regularizers)
             if not any(isinstance(term, Discriminator) for term in regularizers):
                 regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)
-        built = Sampler(
-            model, kernel=kernel, scale=self._scale_for(kernel), temperature=temperature, input_shape=input_shape,
-            pixel_range=pixel_range, regularizers=regularizers, **sampler,
-        )  # fmt: skip
-        super().__init__(built, play, type(model).__name__ if title is None else str(title), dataset)
+        built = Sampler(model, regularizers=regularizers, **settings, **sampler)
+        super().__init__(built, play, type(model).__name__ if title is None else str(title), scale)
 
     def __repr__(self) -> str:
-        if self._sampler is None:
+        if self._running is None:
             return "LDAM(closed)"
         return f"LDAM({self._title}, layer {self.layer}, {len(self.neurons)} neurons)"
 
@@ -96,7 +86,7 @@ class LDAM(Panel):
     @property
     def neurons(self) -> list[int | str]:
         """The neurons on show, ints where they are plain units. Set it to choose others; the chains start afresh."""
-        return [n.unit if n.unit is not None and n.key == str(n.unit) else n.key for n in self.sampler.neurons]
+        return [neuron.plain for neuron in self.sampler.neurons]
 
     @neurons.setter
     def neurons(self, neurons: Iterable[Any]) -> None:
@@ -110,29 +100,6 @@ class LDAM(Panel):
     @layer.setter
     def layer(self, layer: str) -> None:
         self._loop.call(lambda: self._select(layer, None))
-
-    def _select(self, layer: str | None, neurons: Iterable[Any] | None) -> None:
-        self.sampler.select(layer, neurons)
-        self._anew()
-
-    # ---- the kernel ------------------------------------------------------------------------------------------------
-
-    @property
-    def kernel(self) -> Kernel:
-        """How the chains move. Set it to go on from the present samples with another: ``w.kernel = kernels.GHMC()``."""
-        return self.sampler.kernel
-
-    @kernel.setter
-    def kernel(self, kernel: Kernel) -> None:
-        self._loop.call(lambda: self._use_kernel(kernel))
-
-    def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
-        """Raise the temperature, hold and cool: chains leave their mode and settle in another."""
-        self._loop.call(lambda: self.sampler.heat_pulse(pulse))
-
-    def measure_scales(self) -> None:
-        """Measure the frozen gradient scales once more, where the chains are now. RuntimeError if there are none."""
-        self._loop.call(self.sampler.measure_scales)
 
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed; see `Sampler.diagnostics`."""
@@ -226,126 +193,56 @@ class LDAM(Panel):
         if not self._loop.playing:
             self._loop.send_now()
 
-    def _use_kernel(self, kernel: Kernel) -> None:
-        self.sampler.use_kernel(kernel, self._scale_for(checks.kernel(kernel)))
-        self._declare()
-        self._anew()
-
-    def _scale_for(self, kernel: Kernel) -> Literal["none", "frozen"]:
-        return self._scale if self._scale is not None else "frozen" if kernel.calibrated else "none"
-
-    # ---- running ---------------------------------------------------------------------------------------------------
+    def _own_deeds(self) -> dict[str, Callable[[], object]]:
+        return {
+            "train": self._start_training,
+            "stop_train": self._stop_training,
+            "discriminator_only": lambda: self._leave_neurons_out(True),
+            "with_neurons": lambda: self._leave_neurons_out(False),
+        }
 
     @property
-    def sampler(self) -> Sampler:
-        """The sampler. While the widget plays, its thread owns it: read, and `set`, but step through the widget."""
-        if self._sampler is None:
-            raise RuntimeError("the widget is closed; make a new one")
-        return self._sampler
+    def training(self) -> bool:
+        """Is the discriminator being trained?"""
+        return self._training is not None and self._loop.chore is self._training
 
-    @property
-    def playing(self) -> bool:
-        """Is it sampling, or will it once displayed?"""
-        return self._loop.playing or self._will_play
+    # ---- what only this widget tells the page ----------------------------------------------------------------------
 
-    def play(self) -> None:
-        """Sample until paused."""
-        self._require_open()
-        self._will_play = False
-        self._fault = None
-        self._loop.play()
-        self._send_error()
-        self._send_state()
+    def _setup_extras(self) -> dict[str, Any]:
+        training = self._training
+        return {"training_trace": {"rounds": [], "accuracy": [], "gap": []} if training is None else training.trace()}
 
-    def pause(self) -> None:
-        """Stop; returns when the step in progress is done. The picture is then sent without loss."""
-        self._require_open()
-        self._will_play = False
-        self._loop.pause()
-        self._send_state()
-        self._loop.submit(self._loop.send_now)
+    def _extras(self) -> dict[str, Any]:
+        return {"discriminator": self._discriminator_state()}
 
-    def step(self, n: int = 1) -> None:
-        """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""
-        self._loop.call(lambda: self._loop.advance(n))
-        self._loop.submit(self._loop.send_now)
+    def _discriminator_state(self) -> dict[str, Any] | None:
+        term = self.sampler.discriminator
+        if term is None:
+            return None
+        why = "" if self._dataset is not None else "give the widget real images to learn from: LDAM(…, dataset=images)"
+        return {
+            "only": self.sampler.discriminator_only,
+            "training": self.training,
+            "trainable": not why,
+            "why": why,
+            "form": term.form,
+        }
 
-    def restart(self, seed: int | None = None) -> None:
-        """New start images; averages begin anew. seed=None repeats the same noise."""
+    def _gauges(self) -> dict[str, Any]:
+        training = self._training.gauges() if self._training is not None and self.training else None
+        return super()._gauges() | {"training": training}
 
-        def restart() -> None:
-            self.sampler.restart(seed)
-            self._anew()
+    def _own_parameters(self) -> Iterable[Parameter]:
+        chains = self.sampler.chains
+        if chains > 1:
+            yield Parameter(
+                "chains_shown", 1, chains, min(chains, 4), "Chains on show, one a row.", group="picture", integer=True
+            )
 
-        self._loop.call(restart)
-
-    def reset_average(self) -> None:
-        """Forget the average; the chains go on."""
-
-        def reset() -> None:
-            self.sampler.reset_average()
-            self._average_due = 0.0
-            if not self._loop.playing:
-                self._loop.send_now()
-
-        self._loop.call(reset)
-
-    @property
-    def error(self) -> str | None:
-        """What stopped the run, or None. Play again after mending the cause."""
-        return None if self._fault is None else self._fault["message"]
-
-    @property
-    def stats(self) -> dict[str, float]:
-        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first answer)."""
-        return self._loop.stats
-
-    def close(self) -> None:
-        """Stop the thread, let go of the model and its device, and remove the widget from the page."""
-        loop = self.__dict__.get("_loop")
-        if loop is not None and not loop.closed:
-            self._finalizer()
-            self._sampler = None
-            del loop.sampler
-        super().close()
+    def _rows(self) -> int:
+        return int(self.chains_shown) if self.sampler.chains > 1 else 1
 
     # ---- pictures --------------------------------------------------------------------------------------------------
-
-    def snapshot(self) -> Image.Image:
-        """What is shown, as a labelled picture."""
-        return self._page()
-
-    def save(self, path: str | Path) -> None:
-        """Write `snapshot()`; the ending chooses the format."""
-        self.snapshot().save(path)
-
-    def record(self, seconds: float, path: str | Path) -> None:
-        """Record a GIF of the run, at 12 pictures a second; returns when it is written.
-
-        A paused widget is stepped for as many pictures and stays paused.
-
-        Raises:
-            ValueError: seconds not in (0, 60].
-            RuntimeError: the run stopped with an error.
-        """
-        if not 0 < seconds <= recording.LONGEST:
-            raise ValueError(f"seconds must be above 0 and at most {recording.LONGEST:g}; got {seconds!r}")
-        wanted = max(1, round(seconds * recording.PER_SECOND))
-        recorder = Recorder(self._film_page, wanted)
-        self._loop.pacer.wake(time.monotonic())  # out of a rest
-        self._loop.call(lambda: self._loop.observers.append(recorder))
-        try:
-            while not recorder.full.wait(0.05 if self._loop.playing else 0):
-                if self._fault is not None:
-                    raise RuntimeError(f"the run stopped: {self.error}")
-                if self._loop.playing:
-                    self._loop.pacer.wake(time.monotonic())  # we are looking, even if no page is
-                else:
-                    recorder.paced = False
-                    self.step(self.steps_per_frame)
-        finally:
-            self._loop.call(lambda: self._loop.observers.remove(recorder))
-        images.save_gif(recorder.pages, path, recording.PER_SECOND)
 
     def figure(self) -> Figure:
         """A matplotlib figure with labels and parameters, for a paper."""

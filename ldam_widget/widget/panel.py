@@ -13,7 +13,7 @@ import difflib
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import anywidget
 from PIL import Image
 
 from .. import images, kernels
+from ..comparison import Comparison
 from ..loop import Loop
 from ..parameters import Parameter
 from ..sampler import Sampler
@@ -30,35 +31,32 @@ from . import recording, wire
 from .diagnosing import Diagnosis
 from .kernel import cell_running, keep_hearing
 from .recording import Recorder
-from .training import LiveTraining
 from .traits import Live, UnknownParameterError
 
 STATIC = Path(__file__).parent.parent / "static"
 _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
 _GAUGE_PERIOD = 0.25  # seconds: numbers that change faster cannot be read
+_OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # seen at once, also while paused
 _SETUP_PERIOD = 1.0  # seconds, while no view can be heard
 _RECORDED_TILE = 56  # pixels: a film of noise grows large
 KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
 
 
 class Panel(anywidget.AnyWidget):
-    """A widget around one `Sampler` and the loop that runs it; see `LDAM` for the public face.
+    """A widget around what the loop runs; see `LDAM` and `Compare` for public faces.
 
     Args:
-        sampler: owned from now on.
+        runner: a `Sampler`, or a `Comparison` of several; owned from now on.
         play: start when displayed.
         title: heading of figures and name of saved files.
-        dataset: real images to train a discriminator on, or None.
     """
 
     _esm = STATIC / "widget.js" if (STATIC / "widget.js").exists() else "export default {}"
     _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
 
-    def __init__(self, sampler: Sampler, play: bool, title: str, dataset: Any = None) -> None:
+    def __init__(self, runner: Sampler | Comparison, play: bool, title: str) -> None:
         self._title = title
-        self._dataset = dataset
-        self._training: LiveTraining | None = None  # under way, or the last one
-        self._sampler: Sampler | None = sampler
+        self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._parameters: tuple[Parameter, ...] = ()
         self._declare()
@@ -77,7 +75,7 @@ class Panel(anywidget.AnyWidget):
         self._diagnosis = Diagnosis(lambda *verdict: _of(me, lambda w: w._send_diagnosis(*verdict), None))
         self._diagnosis.restart()
         self._loop = Loop(
-            sampler,
+            runner,
             publish=lambda seq: _of(me, lambda w: w._send_frame(seq), 0),
             on_fault=lambda error: _of(me, lambda w: w._stop_for(error), None),
             cell_running=cell_running(),
@@ -87,12 +85,24 @@ class Panel(anywidget.AnyWidget):
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self.on_msg(self._receive)
 
+    @property
+    def _runner(self) -> Sampler | Comparison:
+        if self._running is None:
+            raise RuntimeError("the widget is closed; make a new one")
+        return self._running
+
+    @property
+    def sampler(self) -> Sampler:
+        """The sampler. While the widget plays, its thread owns it: read, and `set`, but step through the widget."""
+        runner = self._runner
+        return runner if isinstance(runner, Sampler) else runner.lead
+
     # ---- parameters ------------------------------------------------------------------------------------------------
 
     @property
     def params(self) -> dict[str, float]:
         """Every live parameter by name."""
-        now = self.sampler.params  # a decaying step size has moved on since it was set
+        now = self._runner.params  # a decaying step size has moved on since it was set
         return {p.name: now.get(p.name, getattr(self, p.name)) for p in self._parameters}
 
     def set(self, **params: Any) -> None:
@@ -108,14 +118,15 @@ class Panel(anywidget.AnyWidget):
 
     def _declare(self) -> None:
         """Make traits of the parameters there are now; those that a former kernel had are unknown from now on."""
-        sampler = self.sampler
-        now = (*sampler.parameters, *self._own_parameters(sampler))
+        runner = self._runner
+        now = (*runner.parameters, *self._own_parameters())
+        params = runner.params
         homes = {p.name: p.default for p in self._parameters}
-        homes = {p.name: homes.get(p.name, sampler.params.get(p.name, p.default)) for p in now}
+        homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
         # what a reset goes back to is what the widget began with: no declaration knows the network
         self._parameters = tuple(p._replace(default=homes[p.name]) for p in now)
         for p in self._parameters:
-            value = sampler.params.get(p.name, p.default)
+            value = params.get(p.name, p.default)
             if self.has_trait(p.name):
                 self._trait_values[p.name] = value  # past its check, which would fix a step size that is being found
                 self.traits()[p.name]._parameter = p
@@ -123,22 +134,22 @@ class Panel(anywidget.AnyWidget):
                 self.add_traits(**{p.name: Live(p, value)})
                 self.observe(self._on_parameter, names=p.name)
 
-    def _own_parameters(self, sampler: Sampler) -> Iterable[Parameter]:
+    def _own_parameters(self) -> Iterable[Parameter]:
         """Parameters of the picture that the sampler knows nothing of."""
-        if sampler.chains > 1:
-            yield Parameter(
-                "chains_shown", 1, sampler.chains, min(sampler.chains, 4), "Chains on show, one a row.",
-                group="picture", integer=True,
-            )  # fmt: skip
+        return ()
+
+    def _of_runner(self, name: str) -> bool:
+        """Does the parameter belong to what is run, rather than to the picture alone?"""
+        return name in self._runner.params
 
     def _present(self, name: str | None) -> float | None:
         """What a parameter stands at, if the sampler knows it."""
-        sampler = self._sampler
-        if sampler is None:
+        runner = self._running
+        if runner is None:
             return None
         if not any(p.name == name for p in self._parameters):
             raise self._unknown(str(name))
-        return sampler.params.get(str(name))
+        return runner.params.get(str(name))
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and "_finalizer" in self.__dict__:
@@ -156,7 +167,7 @@ class Panel(anywidget.AnyWidget):
     def _on_parameter(self, change: Any) -> None:
         if not self._quiet:
             self._send_state()
-        if not self._loop.playing and change.name in {"display_scale", "display_base", "chains_shown"}:
+        if not self._loop.playing and change.name.partition("@")[0] in _OF_PICTURE:
             self._loop.submit(self._loop.send_now)
 
     # ---- to the front end ------------------------------------------------------------------------------------------
@@ -174,26 +185,14 @@ class Panel(anywidget.AnyWidget):
     def _use_kernel(self, kernel: Kernel) -> None:
         raise NotImplementedError
 
-    def _select(self, layer: str | None, neurons: Iterable[Any] | None) -> None:
-        raise NotImplementedError
-
-    def _start_training(self) -> None:
-        raise NotImplementedError
-
-    def _stop_training(self) -> None:
-        raise NotImplementedError
-
-    def _leave_neurons_out(self, out: bool) -> None:
-        raise NotImplementedError
-
-    @property
-    def training(self) -> bool:
-        """Is the discriminator being trained?"""
-        return self._training is not None and self._loop.chore is self._training
+    def _select(self, layer: Any, neurons: Iterable[Any] | None) -> None:
+        """On the loop."""
+        self._runner.select(layer, neurons)
+        self._anew()
 
     def _select_wired(self, class_index: int) -> None:
         found = self.sampler.wired_to(class_index)
-        self.sampler.select(found.layer, found.neurons, {unit.neuron: unit.label.split(" → ")[1] for unit in found})
+        self._runner.select(found.layer, found.neurons, {unit.neuron: unit.label.split(" → ")[1] for unit in found})
         self._anew()
 
     def _anew(self) -> None:
@@ -206,11 +205,10 @@ class Panel(anywidget.AnyWidget):
         self._loop.send_now()
 
     def _send_setup(self) -> None:
-        training = self._training
         self._post(
             wire.setup(
                 self.sampler,
-                self._parameters,
+                self._on_panel(),
                 self.params,
                 gen=self._gen,
                 title=self._title,
@@ -219,8 +217,8 @@ class Panel(anywidget.AnyWidget):
                 error=self._fault,
                 choices=list(KERNELS),
                 wiring=_wiring(self.sampler),
-                discriminator=self._discriminator_state(),
-                training_trace={"rounds": [], "accuracy": [], "gap": []} if training is None else training.trace(),
+                **self._setup_extras(),
+                **self._extras(),
             )
         )
 
@@ -232,23 +230,31 @@ class Panel(anywidget.AnyWidget):
                 "params": self.params,
                 "playing": self.playing,
                 "recording": self._recorder is not None,
-                "discriminator": self._discriminator_state(),
+                **self._extras(),
                 **wire.settings(self.sampler),
             }
         )
 
-    def _discriminator_state(self) -> dict[str, Any] | None:
-        term = self.sampler.discriminator
-        if term is None:
-            return None
-        why = "" if self._dataset is not None else "give the widget real images to learn from: LDAM(…, dataset=images)"
-        return {
-            "only": self.sampler.discriminator_only,
-            "training": self.training,
-            "trainable": not why,
-            "why": why,
-            "form": term.form,
-        }
+    def _on_panel(self) -> Iterable[Parameter]:
+        """Parameters that have a slider."""
+        return self._parameters
+
+    def _setup_extras(self) -> dict[str, Any]:
+        """What this kind of widget says in its setup alone."""
+        return {}
+
+    def _extras(self) -> dict[str, Any]:
+        """What this kind of widget says of its state, in setup and state."""
+        return {}
+
+    def _gauges(self) -> dict[str, Any]:
+        """On the loop: what is measured, at the pace of reading."""
+        return wire.gauges(self.sampler)
+
+    def _encode(self, *, with_average: bool, lossless: bool, **more: Any) -> wire.Message:
+        """On the loop: the present picture."""
+        sampler = self.sampler
+        return wire.frame(sampler, sampler.frame(), self._rows(), with_average=with_average, lossless=lossless, **more)
 
     def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
         """On a thread of the diagnosis."""
@@ -286,19 +292,14 @@ class Panel(anywidget.AnyWidget):
         gauges = {}
         if still or now >= self._gauges_due:
             self._gauges_due = now + _GAUGE_PERIOD
-            gauges = wire.gauges(self.sampler)
-            gauges["training"] = self._training.gauges() if self._training is not None and self.training else None
-        sampler = self.sampler
-        content, buffers = wire.frame(
-            sampler,
-            sampler.frame(),
-            self._rows(),
+            gauges = self._gauges()
+        content, buffers = self._encode(
             with_average=with_average,
             lossless=still,
             gen=self._gen,
             seq=seq,
             stats=wire.stats(self._loop.stats),
-            heat=sampler.heat,
+            heat=self.sampler.heat,
             **gauges,
         )
         self._post(content, buffers)
@@ -357,6 +358,11 @@ class Panel(anywidget.AnyWidget):
                 self._from_view(lambda: self._select(message.layer, message.neurons))
             case wire.Units():
                 self._from_view(lambda: self._post(wire.units(self.sampler, message)))
+            case wire.Lock() | wire.Show() | wire.Scrub():
+                self._from_view(lambda: self._hear(message))
+
+    def _hear(self, message: wire.Lock | wire.Show | wire.Scrub) -> None:
+        """On the loop: what only some kinds of widgets understand."""
 
     def _greet(self) -> None:
         """On the loop: a view has appeared."""
@@ -392,15 +398,9 @@ class Panel(anywidget.AnyWidget):
         elif what == "step":
             self._from_view(self._step_from_view)
         elif what == "heat":
-            self._from_view(lambda: self.sampler.heat_pulse())
+            self._from_view(lambda: self._runner.heat_pulse())
         elif what == "measure_scales":
-            self._from_view(lambda: self.sampler.measure_scales())
-        elif what == "train":
-            self._from_view(self._start_training)
-        elif what == "stop_train":
-            self._from_view(self._stop_training)
-        elif what in {"discriminator_only", "with_neurons"}:
-            self._from_view(lambda: self._leave_neurons_out(what == "discriminator_only"))
+            self._from_view(lambda: self._runner.measure_scales())
         elif what in {"restart", "reset_average"}:
             self._from_view(self.restart if what == "restart" else self.reset_average)
         elif what == "snapshot":
@@ -412,6 +412,12 @@ class Panel(anywidget.AnyWidget):
         elif what == "dismiss_error":
             self._fault = None
             self._send_error()
+        elif what in self._own_deeds():
+            self._from_view(self._own_deeds()[what])
+
+    def _own_deeds(self) -> dict[str, Callable[[], object]]:
+        """Buttons that only this kind of widget has, and what they do on the loop."""
+        return {}
 
     def _step_from_view(self) -> None:
         self._loop.advance(self.steps_per_frame)
@@ -452,7 +458,7 @@ class Panel(anywidget.AnyWidget):
         self._post({"kind": "download", "filename": filename, "mime": f"image/{ending}"}, [data])
 
     def _require_open(self) -> None:
-        _ = self.sampler
+        _ = self._runner
 
     # ---- the picture -----------------------------------------------------------------------------------------------
 
@@ -471,7 +477,7 @@ class Panel(anywidget.AnyWidget):
         )
 
     def _rows(self) -> int:
-        return int(self.chains_shown) if self.sampler.chains > 1 else 1
+        return 1
 
 
 def _wiring(sampler: Sampler) -> dict[str, Any] | None:

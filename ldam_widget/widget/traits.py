@@ -29,10 +29,10 @@ class Live(traitlets.TraitType[Any, Any]):
     def validate(self, obj: Any, value: Any) -> float:
         with obj._changing:  # two threads that set different parameters must not lose either
             if self.name == "step_size" and isinstance(value, PolynomialDecay):
-                obj.sampler.set(step_size=value)
-                return value.at(obj.sampler.steps)
+                obj._runner.set(step_size=value)
+                return value.at(obj._runner.steps)
             number = self._parameter.check(value)
-            if self.name is not None and self.name in obj.sampler.params:
+            if self.name is not None and obj._of_runner(self.name):
                 # here and not in an observer: a number also replaces a schedule that happens to stand at this number
-                obj.sampler.set(**{self.name: number})
+                obj._runner.set(**{self.name: number})
             return number

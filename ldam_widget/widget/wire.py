@@ -2,29 +2,35 @@
 
 Kernel to front end, by `kind`: "setup" (everything the panel is built from), "frame" (one buffer a pane), "state"
 (parameters after a change), "units" (a page of the picker's list), "error", "download" (one buffer). Front end to
-kernel: "hello", "ack", "set", "do", "select", "units", "bye". `js/src/wire.ts` is the other side.
+kernel: "hello", "ack", "set", "do", "select", "units", "bye"; "lock", "show" and "scrub" where several models or
+checkpoints are on show, which also have "changes" (a ranking of neurons) sent. `js/src/wire.ts` is the other side.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import images
+from ..comparison import Agreement, Comparison
+from ..parameters import Parameter
+from ..ranking import Ranking, by_difference
 from ..sampler import Sampler
 from ..types import Frame
 
 RAW_LIMIT = 100_000  # bytes a pane; above, a picture is compressed while it moves
 TRACE_POINTS = 300
+RANKED = 1000  # neurons that a page is told of; nobody reads further
 
 Message = tuple[dict[str, Any], list[bytes]]
 
 ACTIONS = frozenset(
     {"play", "pause", "step", "restart", "reset_average", "snapshot", "record", "stop_record", "dismiss_error"}
     | {"heat", "measure_scales", "train", "stop_train", "discriminator_only", "with_neurons"}
+    | {"scan", "stop_scan", "follow"}
 )
 
 
@@ -80,7 +86,29 @@ class Units(NamedTuple):
     limit: int
 
 
-def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
+class Lock(NamedTuple):
+    """One value of a parameter for all models, or one each."""
+
+    name: str
+    locked: bool
+
+
+class Show(NamedTuple):
+    """What is to be seen: rows of a comparison, or which weights of a model that trains."""
+
+    what: str
+
+
+class Scrub(NamedTuple):
+    """A kept checkpoint was chosen, by its place in the list."""
+
+    place: int
+
+
+FromPage = Hello | Bye | Ack | Set | Do | Select | Units | Lock | Show | Scrub
+
+
+def parse(content: Any) -> FromPage | None:
     """A message of the front end, or None for anything malformed: a page must not be able to raise in the kernel."""
     if not isinstance(content, Mapping):
         return None
@@ -113,6 +141,15 @@ def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
             _text(content.get("kernel")),
             _integer(content.get("wired_to")),
         )
+    if kind == "lock":
+        name, locked = _text(content.get("name")), content.get("locked")
+        return Lock(name, locked) if name is not None and isinstance(locked, bool) else None
+    if kind == "show":
+        shown = _text(content.get("what"))
+        return None if shown is None else Show(shown)
+    if kind == "scrub":
+        index = _integer(content.get("index"))
+        return None if index is None else Scrub(index)
     if kind == "units":
         offset, limit = _integer(content.get("offset")), _integer(content.get("limit"))
         query = _text(content.get("query")) or ""
@@ -121,7 +158,7 @@ def parse(content: Any) -> Hello | Bye | Ack | Set | Do | Select | Units | None:
 
 
 def setup(
-    sampler: Sampler, parameters: Sequence[Any], params: Mapping[str, float], choices: Sequence[str], **more: Any
+    sampler: Sampler, parameters: Iterable[Parameter], params: Mapping[str, float], choices: Sequence[str], **more: Any
 ) -> dict[str, Any]:
     """Everything the panel is built from; `choices` are names of kernels, `more` is what the widget alone knows."""
     draws = sampler.history.draws().mean(2) if len(sampler.history.steps()) else np.empty((0, 0))
@@ -132,7 +169,7 @@ def setup(
         "layer": sampler.layer,
         "layers": [row._asdict() for row in sampler.layers],
         "neurons": [_unit(neuron) for neuron in sampler.neurons],
-        "parameters": [parameter.describe() for parameter in parameters],
+        "parameters": [_describe(parameter) for parameter in parameters],
         "params": dict(params),
         "chains": sampler.chains,
         "notes": list(sampler.notes),
@@ -165,18 +202,9 @@ def frame(
         )
     described, buffers = [], []
     for name, levels, labels in wanted:
-        encoding = "raw" if levels.nbytes <= RAW_LIMIT else "png" if lossless else "jpeg"
-        # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
-        buffers.append(levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding))
-        described.append(
-            {
-                "name": name,
-                "encoding": encoding,
-                "shape": list(levels.shape),
-                "range": [_plain(end) for end in tiles.shown],  # null if the pixels have run off to infinity
-                "labels": labels,
-            }
-        )
+        pane, data = _pane(name, levels, tiles.shown, labels, lossless)
+        described.append(pane)
+        buffers.append(data)
     content = {
         "kind": "frame",
         "steps": picture.steps,
@@ -187,6 +215,92 @@ def frame(
         **more,
     }
     return content, buffers
+
+
+def _pane(
+    name: str, levels: images.Levels, shown: images.Range, labels: Sequence[str], lossless: bool, **more: Any
+) -> tuple[dict[str, Any], bytes]:
+    """Description and pixels of tiles (rows, columns, H, W, ch)."""
+    encoding = "raw" if levels.nbytes <= RAW_LIMIT else "png" if lossless else "jpeg"
+    # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
+    data = levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding)
+    described = {
+        "name": name,
+        "encoding": encoding,
+        "shape": list(levels.shape),
+        "range": [_plain(end) for end in shown],  # null if the pixels have run off to infinity
+        "labels": list(labels),
+        **more,
+    }
+    return described, data
+
+
+def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, lossless: bool, **more: Any) -> Message:
+    """One message for all models, so that their pictures stay in step: a row a model, and differences of averages."""
+    lead = comparison.lead
+    axes = len(lead.input_shape)
+    pictures = [sampler.frame() for sampler in comparison.samplers]
+    tiles = [images.panes(picture, axes, lead.pixel_range, 1) for picture in pictures]
+    panes = []
+    if show != "averages":
+        panes += [
+            _pane(f"sample:{k}", tile.sample, tile.shown, [f"{name}\nnow"], lossless, model=k)
+            for k, (name, tile) in enumerate(zip(comparison.names, tiles, strict=True))
+        ]
+    if with_average:
+        if show != "samples":
+            panes += [
+                _pane(f"average:{k}", tile.average, tile.shown, [f"{name}\naverage"], lossless, model=k)
+                for k, (name, tile) in enumerate(zip(comparison.names, tiles, strict=True))
+            ]
+        levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
+        first = comparison.names[0]
+        for k, row in enumerate(levels, start=1):
+            name = comparison.names[k]
+            label = "difference\nof averages" if len(levels) == 1 else f"{name}\nminus {first}"
+            panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], True, model=k, colors="signed"))
+    activations = comparison.activation.mean(2)
+    content = {
+        "kind": "frame",
+        "steps": comparison.steps,
+        "panes": [described for described, _ in panes],
+        "activation": [[_plain(v) for v in row] for row in pictures[0].activation.tolist()],
+        "activations": [[_plain(v) for v in row] for row in activations.tolist()],
+        "burned_in": pictures[0].burned_in.tolist(),
+        "burn_in_step": lead.burn_in_step,
+        **more,
+    }
+    return content, [data for _, data in panes]
+
+
+def agreement(rows: Iterable[Agreement]) -> list[dict[str, Any]]:
+    """How far models agree, a row a neuron."""
+    return [
+        {
+            "key": row.key,
+            "label": row.key,
+            "name": row.name,
+            "difference": _plain(row.difference),
+            "correlation": _plain(row.correlation),
+            "gap": _plain(row.gap),
+            "activations": [_plain(value) for value in row.activation],
+        }
+        for row in rows
+    ]
+
+
+def changes(ranking: Ranking, *, running: bool) -> dict[str, Any]:
+    """How far the ranking of a layer is, and the neurons that are done, the most changed first."""
+    rows = by_difference(ranking.done)
+    return {
+        "kind": "changes",
+        "layer": ranking.layer,
+        "done": len(rows),
+        "total": ranking.total,
+        "running": running,
+        "error": "",
+        "rows": agreement(rows[:RANKED]),
+    }
 
 
 def settings(sampler: Sampler) -> dict[str, Any]:
@@ -239,6 +353,12 @@ def fault(error: BaseException) -> dict[str, str]:
 def stats(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""
     return {name: _plain(value) for name, value in values.items()}
+
+
+def _describe(parameter: Parameter) -> dict[str, Any]:
+    """As the front end knows it; "step_size@1" is the step size of model 1."""
+    name, at, index = parameter.name.partition("@")
+    return parameter.describe() | ({"of": name, "model": int(index)} if at else {})
 
 
 def _unit(neuron: Any) -> dict[str, str]:

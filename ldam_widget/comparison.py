@@ -1,0 +1,404 @@
+"""`Comparison`: the same neurons of several models, sampled with the same noise, in step."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .heat import HeatPulse
+from .neurons import Neuron
+from .parameters import Parameter, check_all
+from .readouts import as_list, layer_of_strings
+from .sampler import Sampler
+from .types import Kernel
+
+MOST = 6  # models
+_TOGETHER = frozenset({"steps_per_frame"})  # what must be the same, or the models are no longer in step
+
+
+class Agreement(NamedTuple):
+    """How far the models agree on one neuron. With more than two, the others are held against the first."""
+
+    key: str  # of the neuron in the first model
+    name: str  # class name or ""
+    activation: tuple[float, ...]  # a model, mean over chains
+    gap: float  # activation of the other model minus that of the first; of several, the largest
+    correlation: float  # of the averages over pixels: 1 is the same picture; of several, the least. NaN: one is flat
+    difference: float  # mean |difference of the averages|, in units of the pixels; of several, the mean
+
+    @property
+    def label(self) -> str:
+        return f"{self.key} {self.name}".rstrip()
+
+
+class Comparison:
+    """Samples the same neurons of two to six models with common random numbers.
+
+    All have the same start images and the same noise, so that what differs is the weights. Two equal models give
+    equal chains, to the last bit on one device.
+
+    Args:
+        models: name -> model; the first is the one that others are held against. Weights are shared, not copied.
+        layer: of all models; or name -> layer, where architectures differ.
+        neurons: as of `Sampler`, of the first model. The others' are those of the same class name, if both have
+            names, else of the same number.
+        preprocess, class_names: of all; or name -> its own.
+        **settings: as of `Sampler`, for all.
+
+    Raises:
+        ValueError, TypeError: as `Sampler`, with the model named; fewer than two models or more than six; models that
+            lack a layer or a class.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        *,
+        layer: str | Mapping[str, str] | None = None,
+        neurons: Iterable[Any] | None = None,
+        preprocess: Any = None,
+        class_names: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.names = _names(models)
+        self._models = {name: models[name] for name in self.names}
+        self._each = [
+            {"preprocess": p, "class_names": c}
+            for p, c in zip(
+                self._per_model("preprocess", preprocess), self._per_model("class_names", class_names), strict=True
+            )
+        ]
+        self._settings = settings
+        layers = self._per_model("layer", layer)
+        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        layers = [first if own is None else own for own in layers]
+        self.samplers: list[Sampler] = []
+        for index, name in enumerate(self.names):
+            with _told(name):
+                chosen = wanted if index == 0 else self._paired(index, wanted)
+                self.samplers.append(self._sampler(index, layers[index], chosen))
+        self._freed: set[str] = set()
+
+    def _sampler(self, index: int, layer: str | None, neurons: list[Any] | None, **settings: Any) -> Sampler:
+        settings = self._settings | self._each[index] | settings
+        if index and settings.get("device") is None:
+            settings["device"] = self.samplers[0].device  # random numbers depend on the kind of device
+        return Sampler(self._models[self.names[index]], layer=layer, neurons=neurons, **settings)
+
+    def _per_model(self, argument: str, value: Any) -> list[Any]:
+        if not isinstance(value, Mapping):
+            return [value] * len(self.names)
+        if set(value) - set(self.names):
+            unknown = ", ".join(sorted(map(repr, set(value) - set(self.names))))
+            raise ValueError(f"{argument} names {unknown}; the models are {', '.join(map(repr, self.names))}")
+        return [value.get(name) for name in self.names]
+
+    # ---- what is sampled -------------------------------------------------------------------------------------------
+
+    @property
+    def lead(self) -> Sampler:
+        """The first model's sampler, which the others are held against."""
+        return self.samplers[0]
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """The layer that is sampled of every model."""
+        return {name: sampler.layer for name, sampler in zip(self.names, self.samplers, strict=True)}
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """The neurons, as they are called in the first model."""
+        return self.lead.neurons
+
+    def _paired(self, index: int, wanted: list[Any] | None) -> list[Any]:
+        """The neurons of another model that go with those of the first."""
+        found: list[Any] = []
+        own = self._each[index]["class_names"]
+        names = None if own is None else [str(name) for name in own]
+        for position, neuron in enumerate(self.lead.neurons):
+            if neuron.unit is None:
+                assert wanted is not None
+                found.append(wanted[position])  # a direction has no number; it must fit as it is
+            elif neuron.name and names is not None and self.lead.unit_names:
+                if neuron.name not in names:
+                    raise ValueError(f"there is no class {neuron.name!r} among its class_names")
+                place = neuron.key.partition("@")[2]
+                unit = names.index(neuron.name)
+                found.append(f"{unit}@{place}" if place else str(unit))
+            else:
+                found.append(neuron.key)
+        return found
+
+    def select(
+        self,
+        layer: str | Mapping[str, str] | None = None,
+        neurons: Iterable[Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Aim all models at other neurons and start afresh; arguments as of the constructor and `Sampler.select`.
+
+        Raises:
+            ValueError, SamplingError: as the constructor; all models then go on with what they had.
+        """
+        layers = self._per_model("layer", layer)
+        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        if not isinstance(layer, Mapping):
+            layers = [first] * len(self.names)
+        present = self.layers.values()
+        if wanted is None and all(new in (None, old) for new, old in zip(layers, present, strict=True)):
+            return
+        with self._all_or_none():
+            for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
+                with _told(name):
+                    if index == 0:
+                        sampler.select(first, wanted, names)
+                    else:
+                        sampler.select(layers[index], self._paired(index, wanted), names)
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def freed(self) -> frozenset[str]:
+        """Parameters of which every model has a value of its own."""
+        return frozenset(self._freed)
+
+    @property
+    def locks(self) -> dict[str, bool]:
+        """Parameter -> has it one value for all models? Those that must have are left out."""
+        return {p.name: p.name not in self._freed for p in self.lead.parameters if p.name not in _TOGETHER}
+
+    def free(self, name: str) -> None:
+        """Give every model its own value of a parameter, by the names ``step_size@0``, ``step_size@1``, ….
+
+        Raises:
+            ValueError: there is no such parameter, or it must be the same for all.
+        """
+        if name not in self.locks:
+            raise ValueError(f"{name!r} cannot be freed; known are: {', '.join(self.locks)}")
+        self._freed.add(name)
+
+    def lock(self, name: str) -> None:
+        """One value for all models again: that of the first. Raises ValueError as `free`."""
+        if name not in self.locks:
+            raise ValueError(f"{name!r} cannot be locked; known are: {', '.join(self.locks)}")
+        self._freed.discard(name)
+        self.set(**{name: self.lead.params[name]})
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Declarations of all live parameters; of a freed one, one a model."""
+        found: list[Parameter] = []
+        for parameter in self.lead.parameters:
+            if parameter.name not in self._freed:
+                found.append(parameter)
+                continue
+            words = parameter.describe()["label"]
+            for index, name in enumerate(self.names):
+                found.append(parameter._replace(name=f"{parameter.name}@{index}", label=f"{words}, {name}"))
+        return tuple(found)
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Every live parameter by name."""
+        of = [sampler.params for sampler in self.samplers]
+        found = {}
+        for parameter in self.parameters:
+            name, _, index = parameter.name.partition("@")
+            found[parameter.name] = of[int(index or 0)][name]
+        return found
+
+    def set(self, **params: Any) -> None:
+        """Change live parameters, all or none of them. A plain name changes all models, freed or not.
+
+        Raises:
+            ValueError, TypeError: as `Sampler.set`.
+        """
+        changes: list[dict[str, Any]] = [{} for _ in self.samplers]
+        for name, value in params.items():
+            plain, at, index = name.partition("@")
+            if at and (plain not in self._freed or not index.isdigit() or int(index) >= len(self.samplers)):
+                check_all(self.parameters, {name: value})  # says what is known
+            for change in [changes[int(index)]] if at else changes:
+                change[plain] = value
+        with self._all_or_none():
+            for sampler, change in zip(self.samplers, changes, strict=True):
+                if change:
+                    sampler.set(**change)
+
+    def set_for(self, model: str, **params: Any) -> None:
+        """Change live parameters of one model alone, which frees them. Raises as `free` and `set`."""
+        if model not in self.names:
+            raise ValueError(f"there is no model {model!r}; there are {', '.join(map(repr, self.names))}")
+        checked = check_all(self.lead.parameters, params)
+        before = set(self._freed)
+        try:
+            for name in checked:
+                self.free(name)
+            self.set(**{f"{name}@{self.names.index(model)}": value for name, value in checked.items()})
+        except Exception:
+            self._freed = before
+            raise
+
+    def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
+        """Go on with another kernel, which has the same parameters for all models; as `Sampler.use_kernel`."""
+        with self._all_or_none():
+            for sampler in self.samplers:
+                sampler.use_kernel(kernel, scale)
+        self._freed.intersection_update(self.locks)
+
+    def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
+        """As `Sampler.heat_pulse`, of all."""
+        for sampler in self.samplers:
+            sampler.heat_pulse(pulse)
+
+    def measure_scales(self) -> None:
+        """As `Sampler.measure_scales`, of all: every model is divided by its own gradients."""
+        for sampler in self.samplers:
+            sampler.measure_scales()
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """What cannot be done for one model is done for none.
+
+        A sampler replaces what it changes here, so that a shallow copy of its attributes is the whole of what it was.
+        """
+        before = [dict(vars(sampler)) for sampler in self.samplers]
+        try:
+            yield
+        except BaseException:
+            for sampler, old in zip(self.samplers, before, strict=True):
+                vars(sampler).clear()
+                vars(sampler).update(old)
+            raise
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Steps since the last restart that all models have done."""
+        return min(sampler.steps for sampler in self.samplers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.lead.device
+
+    def step(self, n: int = 1) -> None:
+        """Advance all models n ≥ 1 steps.
+
+        Raises:
+            SamplingError: one of them failed, and stands where it was; the next call brings it level with the others.
+        """
+        goal = self.steps + n
+        for name, sampler in zip(self.names, self.samplers, strict=True):
+            if goal > sampler.steps:
+                with _told(name):
+                    sampler.step(goal - sampler.steps)
+
+    def restart(self, seed: int | None = None) -> None:
+        """New start images, the same for all; as `Sampler.restart`."""
+        with self._all_or_none():
+            for name, sampler in zip(self.names, self.samplers, strict=True):
+                with _told(name):
+                    sampler.restart(seed)
+
+    def reset_average(self) -> None:
+        """Forget the averages; the chains go on."""
+        for sampler in self.samplers:
+            sampler.reset_average()
+
+    # ---- what came out ---------------------------------------------------------------------------------------------
+
+    @property
+    def average_images(self) -> Tensor:
+        """Averages over time and chains, (models, N, *input_shape) on the CPU."""
+        return torch.stack([sampler.average_images.mean(1).cpu() for sampler in self.samplers])
+
+    @property
+    def difference_images(self) -> Tensor:
+        """Averages of the other models minus those of the first, (models − 1, N, *input_shape)."""
+        averages = self.average_images
+        return averages[1:] - averages[:1]
+
+    @property
+    def difference(self) -> Tensor:
+        """Mean absolute difference of the averages over pixels, (N,); with more than two models, the mean over them."""
+        return self.difference_images.abs().flatten(2).mean(2).mean(0)
+
+    @property
+    def activation(self) -> Tensor:
+        """Activations of the current samples, (models, N, chains) on the CPU."""
+        return torch.stack([sampler.activation.cpu() for sampler in self.samplers])
+
+    def agreement(self) -> list[Agreement]:
+        """How far the models agree, neuron by neuron."""
+        averages, differences = self.average_images, self.difference
+        activations = self.activation.mean(2)
+        found = []
+        for n, neuron in enumerate(self.neurons):
+            activation = tuple(activations[:, n].tolist())
+            gaps = [value - activation[0] for value in activation[1:]]
+            found.append(
+                Agreement(
+                    neuron.key, neuron.name, activation, max(gaps, key=abs),
+                    min((_correlation(averages[0, n], other[n]) for other in averages[1:]), key=_nan_last),
+                    float(differences[n]),
+                )
+            )  # fmt: skip
+        return found
+
+    def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:
+        """The same models, layers and parameters from the start again, for other neurons and with other settings."""
+        lead = self.lead
+        other = object.__new__(Comparison)
+        other.names, other._models, other._each = self.names, self._models, self._each
+        other._settings = self._settings | {"kernel": lead.kernel, "seed": lead.seed} | settings
+        other.samplers, other._freed = [], set(self._freed)
+        for index, sampler in enumerate(self.samplers):
+            wanted = list(neurons)
+            chosen = wanted if index == 0 else other._paired(index, wanted)
+            other.samplers.append(other._sampler(index, sampler.layer, chosen, scale=sampler.scale))
+        for name, value in self.params.items():
+            plain = name.partition("@")[0]
+            if plain in self._freed or not (plain in settings or plain == "heat" or hasattr(lead.kernel, plain)):
+                other.set(**{name: value})  # the kernel brings its own; heat is that of the moment
+        return other
+
+
+def _names(models: Any) -> list[str]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f'models must be a dict such as {{"epoch 1": a, "epoch 10": b}}; got {models!r:.80}')
+    if not 2 <= len(models) <= MOST:
+        raise ValueError(f"models must be two to {MOST}; got {len(models)}")
+    for name in models:
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError(f"models must have names that are not empty; got {name!r}")
+    return list(models)
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say of which model an error speaks."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if error.args and isinstance(error.args[0], str) and not error.args[0].startswith("model '"):
+            error.args = (f"model {name!r}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's, over pixels; 1 for equal pictures, flat ones included, NaN if only one is flat."""
+    if torch.equal(a, b):
+        return 1.0
+    a, b = ((image - image.mean()).flatten() for image in (a.double(), b.double()))
+    norm = float(a.norm() * b.norm())
+    return float(a @ b) / norm if norm else math.nan
+
+
+def _nan_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value

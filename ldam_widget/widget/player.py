@@ -1,0 +1,164 @@
+"""`Player`: what every widget of ours can be told from Python, whatever it runs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from .. import checks, images
+from ..comparison import Comparison
+from ..defaults import scale_for
+from ..heat import HeatPulse
+from ..sampler import Sampler
+from ..types import Kernel
+from . import recording
+from .panel import Panel
+from .recording import Recorder
+
+
+class Player(Panel):
+    """A panel that is played, paused, stepped, photographed and closed.
+
+    Args:
+        scale: what the user asked for; None goes by the kernel.
+        runner, play, title: as of `Panel`.
+    """
+
+    def __init__(
+        self, runner: Sampler | Comparison, play: bool, title: str, scale: Literal["none", "frozen"] | None
+    ) -> None:
+        self._scale = scale
+        super().__init__(runner, play, title)
+
+    # ---- the kernel ------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel(self) -> Kernel:
+        """How the chains move. Set it to go on from the present samples with another: ``w.kernel = kernels.GHMC()``."""
+        return self.sampler.kernel
+
+    @kernel.setter
+    def kernel(self, kernel: Kernel) -> None:
+        self._loop.call(lambda: self._use_kernel(kernel))
+
+    def _use_kernel(self, kernel: Kernel) -> None:
+        self._runner.use_kernel(kernel, scale_for(checks.kernel(kernel), self._scale))
+        self._declare()
+        self._anew()
+
+    def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
+        """Raise the temperature, hold and cool: chains leave their mode and settle in another."""
+        self._loop.call(lambda: self._runner.heat_pulse(pulse))
+
+    def measure_scales(self) -> None:
+        """Measure the frozen gradient scales once more, where the chains are now. RuntimeError if there are none."""
+        self._loop.call(lambda: self._runner.measure_scales())
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    @property
+    def playing(self) -> bool:
+        """Is it sampling, or will it once displayed?"""
+        return self._loop.playing or self._will_play
+
+    def play(self) -> None:
+        """Sample until paused."""
+        self._require_open()
+        self._will_play = False
+        self._fault = None
+        self._loop.play()
+        self._send_error()
+        self._send_state()
+
+    def pause(self) -> None:
+        """Stop; returns when the step in progress is done. The picture is then sent without loss."""
+        self._require_open()
+        self._will_play = False
+        self._loop.pause()
+        self._send_state()
+        self._loop.submit(self._loop.send_now)
+
+    def step(self, n: int = 1) -> None:
+        """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""
+        self._loop.call(lambda: self._loop.advance(n))
+        self._loop.submit(self._loop.send_now)
+
+    def restart(self, seed: int | None = None) -> None:
+        """New start images; averages begin anew. seed=None repeats the same noise."""
+
+        def restart() -> None:
+            self._runner.restart(seed)
+            self._anew()
+
+        self._loop.call(restart)
+
+    def reset_average(self) -> None:
+        """Forget the average; the chains go on."""
+
+        def reset() -> None:
+            self._runner.reset_average()
+            self._average_due = 0.0
+            if not self._loop.playing:
+                self._loop.send_now()
+
+        self._loop.call(reset)
+
+    @property
+    def error(self) -> str | None:
+        """What stopped the run, or None. Play again after mending the cause."""
+        return None if self._fault is None else self._fault["message"]
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first answer)."""
+        return self._loop.stats
+
+    def close(self) -> None:
+        """Stop the thread, let go of the model and its device, and remove the widget from the page."""
+        loop = self.__dict__.get("_loop")
+        if loop is not None and not loop.closed:
+            self._finalizer()
+            self._running = None
+            del loop.sampler
+        super().close()
+
+    # ---- pictures --------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Image.Image:
+        """What is shown, as a labelled picture."""
+        return self._page()
+
+    def save(self, path: str | Path) -> None:
+        """Write `snapshot()`; the ending chooses the format."""
+        self.snapshot().save(path)
+
+    def record(self, seconds: float, path: str | Path) -> None:
+        """Record a GIF of the run, at 12 pictures a second; returns when it is written.
+
+        A paused widget is stepped for as many pictures and stays paused.
+
+        Raises:
+            ValueError: seconds not in (0, 60].
+            RuntimeError: the run stopped with an error.
+        """
+        if not 0 < seconds <= recording.LONGEST:
+            raise ValueError(f"seconds must be above 0 and at most {recording.LONGEST:g}; got {seconds!r}")
+        wanted = max(1, round(seconds * recording.PER_SECOND))
+        recorder = Recorder(self._film_page, wanted)
+        self._loop.pacer.wake(time.monotonic())  # out of a rest
+        self._loop.call(lambda: self._loop.observers.append(recorder))
+        try:
+            while not recorder.full.wait(0.05 if self._loop.playing else 0):
+                if self._fault is not None:
+                    raise RuntimeError(f"the run stopped: {self.error}")
+                if self._loop.playing:
+                    self._loop.pacer.wake(time.monotonic())  # we are looking, even if no page is
+                else:
+                    recorder.paced = False
+                    self.step(self.steps_per_frame)
+        finally:
+            self._loop.call(lambda: self._loop.observers.remove(recorder))
+        images.save_gif(recorder.pages, path, recording.PER_SECOND)
