@@ -31,7 +31,7 @@ from .wiring import neurons_of
 
 if TYPE_CHECKING:
     from . import figures
-    from .widget import LDAM, Compare, compare, compare_checkpoints
+    from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -54,6 +54,7 @@ __all__ = [
     "SamplingError",
     "Trainer",
     "TrainingError",
+    "Watch",
     "Window",
     "__version__",
     "average_checkpoints",
@@ -69,9 +70,10 @@ __all__ = [
     "load_discriminator",
     "neurons_of",
     "train_discriminator",
+    "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "compare", "compare_checkpoints")
+_WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
 _LAZY = {"figures": ".figures"} | dict.fromkeys(_WIDGETS, ".widget")
 
 

@@ -137,6 +137,7 @@ class Loop:
         self.sampler = sampler
         self.playing = False
         self.closed = False
+        self.held = False  # stand still, although it plays, until released
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
         self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
@@ -180,6 +181,12 @@ class Loop:
         self.playing = False
         if self._thread is not None and not self.closed:
             self.call(_nothing)
+
+    def release(self) -> None:
+        """Go on after having been held."""
+        self.held = False
+        if self.playing and not self.closed:
+            self.submit(_nothing)
 
     def acknowledge(self, seq: int, visible: bool) -> None:
         """A front end has painted a frame, or lives."""
@@ -278,7 +285,7 @@ class Loop:
                 self._commands.get()[1].cancel()
 
     def _active(self, now: float) -> bool:
-        return self.playing and not self.closed and not self.pacer.resting(now, self._cell_running())
+        return self.playing and not self.held and not self.closed and not self.pacer.resting(now, self._cell_running())
 
     def _frame(self, now: float) -> None:
         slow = self.pacer.slow(now)

@@ -84,6 +84,22 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
     return view.to(device) if device is not None else view
 
 
+def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
+    """A copy of the module tree with weights of its own, in eval mode: what is done to `model` leaves it as it is.
+
+    Raises as `private_view`.
+    """
+    view = private_view(model, None, notes)
+    for tensor in weights_of(view):
+        tensor.data = tensor.data.clone()
+    return view
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """Parameters, then buffers, each once, in an order that copies and wrappers of the model keep."""
+    return [*model.parameters(), *model.buffers()]
+
+
 def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
     """The device asked for; else CUDA if there is one; else where the model's weights are.
 

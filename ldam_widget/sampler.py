@@ -168,6 +168,11 @@ class Sampler:
         return self._neurons.neurons
 
     @property
+    def view(self) -> nn.Module:
+        """What is sampled: a private view of the model, which shares its weights where the device allows."""
+        return self._view
+
+    @property
     def units(self) -> int:
         """How many neurons (or channels) the layer has."""
         return self._neurons.units
@@ -333,13 +338,32 @@ class Sampler:
 
         A frozen scale of it follows its gradient, which grows while it learns.
         """
-        name = Discriminator.name
+        self._forget(Discriminator.name, _SCALE_FOLLOWS)
+
+    @torch.inference_mode(False)
+    def weights_changed(self, follow: float = _SCALE_FOLLOWS) -> None:
+        """Tell that the model's weights were changed in place: what it said of the present images is forgotten.
+
+        Args:
+            follow: how far, 0…1, a frozen scale goes towards the gradient there is now.
+
+        Raises:
+            SamplingError: with these weights an activation is not finite.
+        """
+        self._forget(NEURON, follow)
+        self._require_finite(self._state, self._neurons)
+
+    def _forget(self, name: str, follow: float) -> None:
+        """A term has changed: ask it once more, and let a frozen scale of it follow."""
         values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self._state.evaluation)
         self._state = self._state._replace(evaluation=Evaluation(values, grads))
+        if name == NEURON:  # its activation is always known
+            evaluation = self._plain_target().complete(self._state.evaluation, self._state.x)
+            self._state = self._state._replace(evaluation=evaluation)
         if name in self._scales:
             norms = present_norms(self._plain_target(), self._state, self._per_neuron)
             new = as_scales({name: norms[name]}, self._per_neuron)[name]
-            self._scales = self._scales | {name: self._scales[name].lerp(new, _SCALE_FOLLOWS)}
+            self._scales = self._scales | {name: self._scales[name].lerp(new, follow)}
             self._target = self._make_target(self._neurons, self._scales)
         self._measure_anew()
 

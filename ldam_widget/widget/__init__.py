@@ -2,5 +2,6 @@
 
 from .live import LDAM
 from .side_by_side import Compare, compare, compare_checkpoints
+from .watching import Watch, watch
 
-__all__ = ["LDAM", "Compare", "compare", "compare_checkpoints"]
+__all__ = ["LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch"]

@@ -48,6 +48,8 @@ class LDAM(Player):
         FileNotFoundError: the front end was not built (only in a source tree).
     """
 
+    _sampler_class: type[Sampler] = Sampler
+
     def __init__(
         self,
         model: nn.Module,
@@ -73,7 +75,7 @@ class LDAM(Player):
             regularizers = tuple(regularizers)
             if not any(isinstance(term, Discriminator) for term in regularizers):
                 regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)
-        built = Sampler(model, regularizers=regularizers, **settings, **sampler)
+        built = self._sampler_class(model, regularizers=regularizers, **settings, **sampler)
         super().__init__(built, play, type(model).__name__ if title is None else str(title), scale)
 
     def __repr__(self) -> str:

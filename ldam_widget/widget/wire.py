@@ -182,7 +182,7 @@ def setup(
         **settings(sampler),
         "trace": {
             "steps": sampler.history.steps()[::every].tolist(),
-            "activation": [[_plain(v) for v in row] for row in draws[::every]],
+            "activation": [[plain(v) for v in row] for row in draws[::every]],
         },
         **more,
     }
@@ -228,7 +228,7 @@ def _pane(
         "name": name,
         "encoding": encoding,
         "shape": list(levels.shape),
-        "range": [_plain(end) for end in shown],  # null if the pixels have run off to infinity
+        "range": [plain(end) for end in shown],  # null if the pixels have run off to infinity
         "labels": list(labels),
         **more,
     }
@@ -264,8 +264,8 @@ def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, l
         "kind": "frame",
         "steps": comparison.steps,
         "panes": [described for described, _ in panes],
-        "activation": [[_plain(v) for v in row] for row in pictures[0].activation.tolist()],
-        "activations": [[_plain(v) for v in row] for row in activations.tolist()],
+        "activation": [[plain(v) for v in row] for row in pictures[0].activation.tolist()],
+        "activations": [[plain(v) for v in row] for row in activations.tolist()],
         "burned_in": pictures[0].burned_in.tolist(),
         "burn_in_step": lead.burn_in_step,
         **more,
@@ -280,10 +280,10 @@ def agreement(rows: Iterable[Agreement]) -> list[dict[str, Any]]:
             "key": row.key,
             "label": row.key,
             "name": row.name,
-            "difference": _plain(row.difference),
-            "correlation": _plain(row.correlation),
-            "gap": _plain(row.gap),
-            "activations": [_plain(value) for value in row.activation],
+            "difference": plain(row.difference),
+            "correlation": plain(row.correlation),
+            "gap": plain(row.gap),
+            "activations": [plain(value) for value in row.activation],
         }
         for row in rows
     ]
@@ -314,10 +314,10 @@ def gauges(sampler: Sampler) -> dict[str, Any]:
     return {
         "temperature": {
             "asked": sampler.temperature_asked,
-            "measured": [_plain(value) for value in sampler.measured_temperature],
+            "measured": [plain(value) for value in sampler.measured_temperature],
         },
-        "acceptance": None if acceptance is None else [_plain(value) for value in acceptance.mean(1)],
-        "score": None if score is None else [[_plain(value) for value in row] for row in score],
+        "acceptance": None if acceptance is None else [plain(value) for value in acceptance.mean(1)],
+        "score": None if score is None else [[plain(value) for value in row] for row in score],
     }
 
 
@@ -352,7 +352,7 @@ def fault(error: BaseException) -> dict[str, str]:
 
 def stats(values: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""
-    return {name: _plain(value) for name, value in values.items()}
+    return {name: plain(value) for name, value in values.items()}
 
 
 def _describe(parameter: Parameter) -> dict[str, Any]:
@@ -365,7 +365,8 @@ def _unit(neuron: Any) -> dict[str, str]:
     return {"key": neuron.key, "label": neuron.key, "name": neuron.name}
 
 
-def _plain(value: Any) -> float | None:
+def plain(value: Any) -> float | None:
+    """JSON has no NaN and no infinity: null."""
     number = float(value)
     return number if math.isfinite(number) else None
 

@@ -1,0 +1,145 @@
+"""Watching a model while it trains: kept weights, a sampler that follows them, and what that costs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .models import Notes, detached_copy, weights_of
+from .sampler import Sampler
+
+_FIRST = 5  # iterations that are slow for reasons of their own
+_ENOUGH = 8  # iterations from which a median is told
+_REMEMBERED = 200  # iterations
+
+
+class Checkpoint(NamedTuple):
+    """The weights of one moment, on the CPU."""
+
+    iteration: int
+    weights: list[Tensor]  # in the order of `models.weights_of`
+    average: list[Tensor] | None  # the running average, if there is one
+
+
+class History:
+    """Kept checkpoints, bounded: when it is full, every second of the older ones goes.
+
+    Args:
+        limit: checkpoints, ≥ 2; the first and the newest are always among them.
+        half: keep all but the newest in half precision, as far as they are floating-point numbers.
+    """
+
+    def __init__(self, limit: int, half: bool = False) -> None:
+        self.limit, self.half = limit, half
+        self.kept: tuple[Checkpoint, ...] = ()  # replaced, never changed: other threads read it
+
+    @property
+    def iterations(self) -> list[int]:
+        return [checkpoint.iteration for checkpoint in self.kept]
+
+    def add(self, checkpoint: Checkpoint) -> None:
+        """Keep the newest one; a former one of the same iteration is replaced."""
+        older = [kept for kept in self.kept if kept.iteration < checkpoint.iteration]
+        if len(older) >= self.limit:
+            newest = len(older) - 1
+            older = [kept for place, kept in enumerate(older) if place % 2 == 0 or place == newest]
+        if self.half and older:
+            older[-1] = _halved(older[-1])
+        self.kept = (*older, checkpoint)
+
+
+def _halved(checkpoint: Checkpoint) -> Checkpoint:
+    def half(tensors: list[Tensor] | None) -> Any:
+        return None if tensors is None else [t.half() if t.is_floating_point() else t for t in tensors]
+
+    return Checkpoint(checkpoint.iteration, half(checkpoint.weights), half(checkpoint.average))
+
+
+@torch.no_grad()
+def taken(model: nn.Module) -> list[Tensor]:
+    """The weights of `model` as they are now, copied to the CPU."""
+    return [tensor.detach().to("cpu", copy=True) for tensor in weights_of(model)]
+
+
+class Follower(Sampler):
+    """A sampler of a copy of the model, which gets other weights from time to time.
+
+    Arguments and errors as of `Sampler`. The model itself may be changed by its training at any moment: a picture is
+    of the weights of one moment all the same.
+    """
+
+    def __init__(self, model: nn.Module, **settings: Any) -> None:
+        self._wanted: tuple[Sequence[Tensor], float] | None = None
+        super().__init__(detached_copy(model, Notes()), **settings)
+
+    def follow(self, weights: Sequence[Tensor], pace: float = 0.3) -> None:
+        """Go on with other weights from the next step on; from any thread, the last call wins.
+
+        Args:
+            weights: as of `taken`.
+            pace: how far a frozen gradient scale goes towards that of the new weights, 0…1.
+        """
+        self._wanted = (weights, pace)
+
+    def step(self, n: int = 1) -> Any:
+        self.adopt()
+        return super().step(n)
+
+    def restart(self, seed: int | None = None) -> None:
+        self.adopt()
+        super().restart(seed)
+
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Take over weights that wait. Raises SamplingError if an activation is not finite with them."""
+        wanted, self._wanted = self._wanted, None
+        if wanted is None:
+            return
+        weights, pace = wanted
+        # of the view, which has weights of its own where it stands on another device than the copy
+        for own, new in zip(weights_of(self.view), weights, strict=True):
+            own.data.copy_(new)
+        self.weights_changed(pace)
+
+
+class Cost:
+    """By how much an iteration takes longer while pictures are made than while none are. Medians of the last ones."""
+
+    def __init__(self) -> None:
+        self._times: dict[bool, list[float]] = {False: [], True: []}  # with pictures? -> seconds, oldest first
+        self._last: float | None = None
+        self._drawn = False
+        self.iterations = 0
+
+    def tick(self, now: float, drawn: bool) -> None:
+        """An iteration has ended at `now`, seconds; were pictures made meanwhile?"""
+        self.iterations += 1
+        if self._last is not None and drawn == self._drawn and self.iterations > _FIRST:
+            times = self._times[drawn]
+            times.append(now - self._last)
+            if len(times) > _REMEMBERED:
+                del times[0]
+        self._last, self._drawn = now, drawn
+
+    def interrupted(self) -> None:
+        """Something else was done meanwhile: the next time is not an iteration's."""
+        self._last = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Is it known how long an iteration takes without pictures?"""
+        return len(self._times[False]) >= _ENOUGH
+
+    @property
+    def share(self) -> float | None:
+        """0.12 is 12 % slower; None while it is not known. Not below 0, which is noise."""
+        without, with_pictures = list(self._times[False]), list(self._times[True])
+        if min(len(without), len(with_pictures)) < _ENOUGH:
+            return None
+        plain = statistics.median(without)
+        return max(0.0, statistics.median(with_pictures) / plain - 1) if plain > 0 else math.nan
