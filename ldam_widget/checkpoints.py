@@ -39,7 +39,6 @@ _SHOWN = 8  # names in an error message, of each sort
 
 _Shape = tuple[int, ...] | None  # None: not a tensor
 _Mismatch = tuple[str, _Shape, _Shape]  # name, shape in the file, shape in the model
-_Item = TypeVar("_Item")
 
 
 class CheckpointError(ValueError):
@@ -207,7 +206,9 @@ def _read_torch(file: Path) -> object:
                 f"{file} is refused: it is a pickle that asks for {culprit}, and to load it would run code. Nothing "
                 f"of it was run. Save the weights alone where you trust the file: {_SAFE}"
             ) from error
-        raise ValueError(f"{file} is damaged, or was not written by torch.save ({error!r:.300})") from error
+        # torch's advice for a pickle that it cannot read is weights_only=False, which is not ours
+        why = "its pickle cannot be read" if isinstance(error, pickle.UnpicklingError) else f"{error!r:.300}"
+        raise ValueError(f"{file} is damaged, or was not written by torch.save: {why}") from error
     raise ValueError(
         f"{file} is a TorchScript archive, which is a program and no weights. Save the weights alone where you trust "
         "it: torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
@@ -230,9 +231,11 @@ def _code_in(file: Path, error: Exception) -> str:
 
 def _first_global(data: bytes) -> str:
     """The same for a bare pickle of a protocol that torch does not read. It is taken apart here and not run."""
+    if not data.startswith(b"\x80"):  # the mark of a pickle: nearly any bytes can be read as a few instructions of one
+        return ""
     strings: list[str] = []
     try:
-        for code, argument, _ in pickletools.genops(data if data.startswith(b"\x80") else b"."):
+        for code, argument, _ in pickletools.genops(data):
             if code.name == "GLOBAL":
                 return str(argument).replace(" ", ".")
             if code.name == "STACK_GLOBAL":
@@ -310,7 +313,7 @@ def _plain(names: Iterable[str]) -> dict[str, str]:
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")"""
+    """All prefixes of a name and what they leave: ("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")."""
     for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
         yield name[:start], name[start:]
 
