@@ -2,16 +2,20 @@
 import { h, replace, setText, throttle } from "./dom";
 import { mean } from "./gauges";
 import { arrange, HEAD, type Box, type Cell, type Layout, type Room, type Tile } from "./layout";
-import { unitText, type Score, type Setup, type State, type Unit } from "./messages";
+import { unitText, type Score, type Setup, type Show, type State, type Unit } from "./messages";
+import { comparePanes, isShown, kindOf, MODEL_LINE, modelOf, Models, sortBeside } from "./models";
 import { PaneImage } from "./panes";
 import { formatShort } from "./scale";
 import { SCORE_LINE, scoreLabel, scoreLine, Scores } from "./scores";
+import { formatSigned, SignedLegend } from "./signed";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
 const GRID_HEIGHT = 440; // CSS pixels that a grid of small pictures keeps to if it can
 const PHOTO_GRID_HEIGHT = 640;
 const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
+const NAME_LINE = 15; // CSS pixels, the first one of a head
+const GONE = 60; // frames without a difference, which comes five times a second: it is not shown any more
 
 export class Picture {
   readonly canvas = h("canvas.ldam-canvas", { role: "img", tabindex: 0 });
@@ -25,6 +29,8 @@ export class Picture {
   #heads = h("div");
   #sides = h("div");
   #scoreLabels = h("div");
+  #modelLabels = h("div");
+  #legends: { pane: string; legend: SignedLegend }[] = [];
   #panes = new Map<string, PaneImage>();
   #setup: Setup | null = null;
   #next: Setup | null = null; // waits for its first frame, so that names and pictures change together
@@ -36,12 +42,14 @@ export class Picture {
   #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
   #dark = false;
   #scores = new Scores();
+  #models = new Models();
+  #blink: number | null = null;
   #label = throttle(1000, () => this.#updateLabel());
   #texts = throttle(200, () => this.#updateTexts());
   #scoreTexts = throttle(250, () => this.#updateScores());
 
   constructor() {
-    const overlay = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels);
+    const overlay = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels, this.#modelLabels);
     this.element = h("div.ldam-stage", {}, this.canvas, overlay);
     this.canvas.setAttribute("aria-label", "samples");
   }
@@ -57,6 +65,7 @@ export class Picture {
   setup(setup: Setup): void {
     if (this.#setup?.gen === setup.gen) {
       this.#adopt(setup);
+      this.#prune();
       this.#draw();
     } else {
       this.#next = setup;
@@ -64,7 +73,8 @@ export class Picture {
     this.#label.now();
   }
 
-  state({ discriminator }: Pick<State, "discriminator">): void {
+  state({ discriminator, show }: Pick<State, "discriminator" | "show">): void {
+    if (show !== undefined) this.#showRows(show);
     const setup = this.#next ?? this.#setup;
     if (discriminator === undefined || !setup || (discriminator?.form ?? null) === (setup.discriminator?.form ?? null)) return;
     const changed = { ...setup, discriminator };
@@ -94,14 +104,23 @@ export class Picture {
   set dark(dark: boolean) {
     this.#dark = dark;
     this.#key = "";
+    for (const image of this.#panes.values()) image.dark = dark;
     this.#draw();
+  }
+
+  /** The model that stands for all of them, its rows in the place of theirs; null: each has rows of its own. */
+  set blink(model: number | null) {
+    if (model === this.#blink) return;
+    this.#blink = model;
+    this.#draw();
+    this.#updateTexts();
   }
 
   paint(frame: FilledFrame): void | Promise<void> {
     const fresh = this.#next !== null;
     const panes = fresh ? new Map<string, PaneImage>() : this.#panes;
     const loads = frame.panes.map((pane) => {
-      const image = panes.get(pane.name) ?? new PaneImage(pane);
+      const image = panes.get(pane.name) ?? new PaneImage(pane, this.#dark);
       panes.set(pane.name, image);
       return image.load(pane);
     });
@@ -109,7 +128,10 @@ export class Picture {
       if (fresh && this.#next?.gen !== frame.gen) return; // another layer was chosen while this was decoded
       this.#panes = panes;
       this.#frame = frame;
+      for (const [name, image] of panes) image.age = frame.panes.some((pane) => pane.name === name) ? 0 : image.age + 1;
       if (fresh) this.#adopt(this.#next!);
+      else this.#models.take(frame);
+      this.#prune();
       this.#draw();
       this.#label();
       this.#texts();
@@ -137,21 +159,47 @@ export class Picture {
 
   /** Rows from top to bottom: the first chain, its average, then the further chains; any other panes after them. */
   lines(): { pane: string; row: number }[] {
-    const rows = [...this.#panes].flatMap(([pane, { pane: { shape } }]) => Array.from({ length: shape[0] }, (_, row) => ({ pane, row })));
+    const panes = [...this.#panes.values()].map(({ pane }) => pane);
+    if (this.#models.several) panes.sort(comparePanes);
+    const rows = panes
+      .filter((pane) => this.#blink === null || modelOf(pane) === 0 || kindOf(pane.name) === "difference")
+      .flatMap(({ name, shape }) => Array.from({ length: shape[0] }, (_, row) => ({ pane: name, row })));
+    if (this.#models.several) return rows;
     const rank = ({ pane, row }: { pane: string; row: number }) => (pane === "sample" ? (row === 0 ? 0 : 2) : pane === "average" ? 1 : 3);
     return rows.sort((a, b) => rank(a) - rank(b));
   }
 
   /** What the row label says of a row: its bold line and its small one. */
   rowText(pane: string, row: number): [string, string] {
-    const [first = pane, ...rest] = (this.#panes.get(pane)?.pane.labels[row] ?? pane).split("\n");
+    const [first = pane, ...rest] = (this.#image(pane)?.pane.labels[row] ?? pane).split("\n");
     return [first, rest.join(" ")];
   }
 
-  /** Activation of the chain in a row of samples; of an average, the mean over chains. */
+  /** Activation of the chain in a row of samples; of an average, the mean over chains; of a difference, how far both are apart. */
   activation({ pane, row, column }: Cell): number {
     const chains = this.#frame?.activation[column] ?? [];
-    return pane === "average" || chains.length === 1 ? mean(chains) : (chains[row] ?? NaN);
+    if (this.#models.several) {
+      const image = this.#image(pane);
+      const of = (model: number) => this.#models.activation(model, column, chains);
+      const own = of(modelOf(image?.pane ?? { name: pane }));
+      return kindOf(pane) === "difference" ? own - of(0) : own;
+    }
+    return kindOf(pane) === "average" || chains.length === 1 ? mean(chains) : (chains[row] ?? NaN);
+  }
+
+  /** What is said of a tile as a whole: "activation 20.1". */
+  activationText(cell: Cell): string {
+    const value = this.activation(cell);
+    return kindOf(cell.pane) === "difference" ? `difference of activations ${formatSigned(value)}` : `activation ${formatShort(value)}`;
+  }
+
+  /** What is said of a pixel: "pixel (3, 4) = 0.56". */
+  pixelText(cell: Cell, y: number, x: number): string {
+    const image = this.#image(cell.pane);
+    const values = image?.values(cell.row, cell.column, y, x) ?? [];
+    if (image?.signed) return `pixel (${y}, ${x}) · difference ${values.map((value) => formatSigned(value)).join("")}`;
+    const texts = values.map(formatShort);
+    return `pixel (${y}, ${x}) = ${texts.length > 1 ? `(${texts.join(", ")})` : texts.join("")}`;
   }
 
   /** "D .93" of the sample in a tile; of an average, the mean over the samples shown. "": not known. */
@@ -164,11 +212,7 @@ export class Picture {
 
   burnedIn({ pane, row, column }: Cell): boolean {
     const chains = this.#frame?.burned_in[column] ?? [];
-    return pane === "average" ? chains.every(Boolean) : (chains[row] ?? true);
-  }
-
-  values({ pane, row, column }: Cell, y: number, x: number): number[] {
-    return this.#panes.get(pane)?.values(row, column, y, x) ?? [];
+    return ["average", "difference"].includes(kindOf(pane)) ? chains.every(Boolean) : (chains[row] ?? true);
   }
 
   /** Image pixels of a tile: height and width. */
@@ -198,9 +242,37 @@ export class Picture {
     return { x: tile.x / r, y: tile.y / r, width: tile.width / r, height: tile.height / r };
   }
 
+  /** What is drawn where a pane stands: while models blink, that of the one whose turn it is. */
+  #image(pane: string): PaneImage | undefined {
+    const own = this.#panes.get(pane);
+    const kind = kindOf(pane);
+    return this.#blink === null || kind === "difference" ? own : (this.#panes.get(`${kind}:${this.#blink}`) ?? own);
+  }
+
+  /** Other rows were chosen: the present ones stay until there is something to stand in their place. */
+  #showRows(show: Show): void {
+    const setup = this.#next ?? this.#setup;
+    if (!setup || setup.show === show) return;
+    const changed = { ...setup, show };
+    if (this.#next) this.#next = changed;
+    else this.#setup = changed;
+    if (this.#prune()) this.#draw();
+  }
+
+  #prune(): boolean {
+    const names = [...this.#panes.keys()];
+    const show = this.#setup?.show;
+    if (!this.#models.several || !names.some((name) => isShown(name, show) && kindOf(name) !== "difference")) return false;
+    const gone = names.filter((name) => !isShown(name, show) || this.#panes.get(name)!.age > GONE);
+    for (const name of gone) this.#panes.delete(name);
+    return gone.length > 0;
+  }
+
   #adopt(setup: Setup): void {
     const zoomed = this.zoom && this.#setup?.neurons[this.zoom.column]?.key;
     this.#setup = setup;
+    this.#models.setup(setup);
+    if (this.#frame?.gen === setup.gen) this.#models.take(this.#frame);
     this.#next = null;
     this.#key = "";
     if (this.zoom) {
@@ -217,7 +289,7 @@ export class Picture {
     const { height, width } = this.pixels;
     context.imageSmoothingEnabled = smooth;
     for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
-      const image = this.#panes.get(pane)!;
+      const image = this.#image(pane)!;
       context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
     }
     this.onChange();
@@ -229,24 +301,29 @@ export class Picture {
     const columns = this.#setup!.neurons.length;
     const { zoom } = this;
     const { discriminator } = this.#setup!;
-    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form]);
+    const { names } = this.#models;
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, names]);
     if (key === this.#key) return;
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
-    const gutter = this.#width < 460 ? 76 : 94;
+    const { several } = this.#models;
+    const gutter = this.#width < 460 ? (several ? 90 : 76) : 94; // legends need more
     const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
     room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (this.#column === null) {
+      if (several) room.head += names.length * MODEL_LINE - NAME_LINE;
       this.layout = arrange(lines, columns, size, room);
     } else {
       const shown = lines.map((line, i) => ({ ...line, line: i, column: this.#column! }));
       // The chosen tile, and beside it the same neuron in every other pane.
-      const cells = zoom
-        ? shown.filter(({ pane, row }) => (pane === zoom.pane ? row === zoom.row : row === 0))
+      let cells = zoom
+        ? shown.filter(({ pane, row }) => (kindOf(pane) === kindOf(zoom.pane) ? row === zoom.row : row === 0))
         : shown;
-      if (zoom) room.budget = Math.max(this.#gridHeight, ZOOM_HEIGHT);
+      if (zoom && several) cells = sortBeside(cells, kindOf(zoom.pane));
+      room.large = several;
+      if (zoom) room.budget = Math.max(this.#gridHeight, several ? GRID_HEIGHT : ZOOM_HEIGHT);
       this.layout = arrange([{ pane: "", row: 0 }], cells.length, size, room);
       this.layout.tiles = this.layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]! }));
     }
@@ -285,14 +362,35 @@ export class Picture {
       const bar = h("span.ldam-bar");
       const { color, border } = lineStyle(column, this.#dark);
       bar.style.borderTop = `2px ${border} ${color}`;
-      return place(h("div.ldam-head", {}, name, h("div.ldam-activation"), discriminator && h("div.ldam-score"), bar), box);
+      const activations = Array.from({ length: this.#column === null ? this.#models.lines : 1 }, () => h("div.ldam-activation"));
+      return place(h("div.ldam-head", {}, name, ...activations, discriminator && h("div.ldam-score"), bar), box);
     });
     replace(this.#heads, ...names);
-    replace(this.#sides, ...sides.map((box) => place(h("div.ldam-side", {}, h("b"), h("small")), box)));
-    const blocks = discriminator ? sides.filter(({ line }) => line === 0) : [];
-    replace(this.#scoreLabels, ...blocks.map((box) => place(scoreLabel(discriminator!), { ...box, ...scoreLine(box.y) })));
+    const lines = this.lines();
+    this.#legends = [];
+    const beside = sides.map((box) => {
+      // Rows that stand side by side have one gutter: there each difference says whose it is.
+      const block = () => this.layout!.tiles.filter(({ y }) => y === Math.round(box.y * this.#ratio));
+      const cells = this.#column === null ? [lines[box.line]!] : block();
+      return place(h("div.ldam-side", {}, h("b"), h("small"), ...this.#makeLegends(cells)), box);
+    });
+    replace(this.#sides, ...beside);
+    const blocks = sides.filter(({ line }) => line === 0);
+    replace(this.#scoreLabels, ...(discriminator ? blocks.map((box) => place(scoreLabel(discriminator), { ...box, ...scoreLine(box.y) })) : []));
+    const below = discriminator ? SCORE_LINE : 0;
+    const labelled = this.#models.several && this.#column === null ? blocks : [];
+    replace(this.#modelLabels, ...labelled.flatMap(({ x, y, width }) => this.#models.labels(x, y, width, below)));
     this.#updateTexts();
     this.#updateScores();
+  }
+
+  #makeLegends(cells: Omit<Cell, "column">[]): HTMLElement[] {
+    const signed = [...new Set(cells.map(({ pane }) => pane))].filter((pane) => this.#image(pane)?.signed);
+    return signed.map((pane) => {
+      const legend = new SignedLegend(this.#dark, cells.length > 1 ? this.rowText(pane, 0).join(" ") : "");
+      this.#legends.push({ pane, legend });
+      return legend.element;
+    });
   }
 
   /** Of its own, since scores come more seldom than activations. */
@@ -315,13 +413,23 @@ export class Picture {
     if (!this.layout || !this.#frame) return;
     const only = this.#column === null ? null : this.neurons[this.#column];
     for (const [i, head] of [...this.#heads.children].entries()) {
-      const [name, activation] = head.children as unknown as [HTMLElement, HTMLElement];
       const tile = this.#headTile(i);
       if (!tile) continue;
-      if (only) setPair(name, this.#headText(tile, this.layout.heads[i]!.width));
-      const cell: Cell = only ? tile : { pane: "average", row: 0, column: i };
-      setText(activation, formatShort(this.activation(cell)));
-      activation.classList.toggle("ldam-young", !this.burnedIn(cell));
+      if (only) setPair(head.firstElementChild!, this.#headText(tile, this.layout.heads[i]!.width));
+      for (const [model, line] of [...head.querySelectorAll(".ldam-activation")].entries()) {
+        const cell: Cell = only ? tile : { pane: `average:${model}`, row: 0, column: i };
+        const value = this.activation(cell);
+        setText(line, kindOf(cell.pane) === "difference" ? formatSigned(value) : formatShort(value));
+        line.classList.toggle("ldam-young", !this.burnedIn(cell));
+        line.classList.toggle("ldam-blinking", !only && this.#blink === model);
+      }
+    }
+    for (const [i, label] of [...this.#modelLabels.children].entries()) {
+      label.classList.toggle("ldam-blinking", this.#blink === i % this.#models.names.length);
+    }
+    for (const { pane, legend } of this.#legends) {
+      const image = this.#image(pane);
+      if (image) legend.range = image.pane.range;
     }
     const lines = this.lines();
     for (const [i, side] of [...this.#sides.children].entries()) {
@@ -329,6 +437,7 @@ export class Picture {
       const [first, second] = only ? [only.label, only.name] : this.rowText(pane, row);
       setText(side.children[0]!, first);
       setText(side.children[1]!, second);
+      side.classList.toggle("ldam-blinking", !only && this.#blink !== null && kindOf(pane) !== "difference");
     }
     this.onChange();
   }
@@ -336,8 +445,8 @@ export class Picture {
   /** Where rows stand side by side, their labels are headings: what they have in common goes first if room is short. */
   #headText({ pane, row }: Cell, width: number): [string, string] {
     const [first, second] = this.rowText(pane, row);
-    const repeated = (this.#panes.get(pane)?.pane.shape[0] ?? 1) > 1;
-    return width >= 150 ? [first, second] : [repeated ? second || first : first, ""];
+    const repeated = (this.#image(pane)?.pane.shape[0] ?? 1) > 1;
+    return width >= 150 || this.#models.several ? [first, second] : [repeated ? second || first : first, ""];
   }
 
   #headTile(head: number): Tile | undefined {
@@ -351,9 +460,11 @@ export class Picture {
     const { neurons, layer } = setup;
     const current = this.#next === null && this.#frame?.gen === setup.gen;
     const each = neurons.map((unit, i) => {
-      const activation = current ? mean(this.#frame!.activation[i] ?? []) : (setup.trace.activation.at(-1)?.[i] ?? NaN);
-      const value = Number.isNaN(activation) ? "" : formatShort(activation);
-      return [unitText(unit), value, this.#columnScore(setup, i)].filter(Boolean).join(" ");
+      const now = current ? (this.#frame!.activation[i] ?? []) : [setup.trace.activation.at(-1)?.[i] ?? NaN];
+      const value = (activation: number) => (Number.isNaN(activation) ? "" : formatShort(activation));
+      const { names, several } = this.#models;
+      const values = several && current ? names.map((name, k) => `${name} ${value(this.#models.activation(k, i, now))}`.trim()).join(", ") : value(mean(now));
+      return [unitText(unit), values, this.#columnScore(setup, i)].filter(Boolean).join(" ");
     });
     const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
     this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);

@@ -22,7 +22,7 @@ export class Control {
   #typing = false;
   #change: (value: number) => void;
 
-  constructor(parameter: Parameter, id: string, change: (name: string, value: number) => void, action?: HTMLElement) {
+  constructor(parameter: Parameter, id: string, change: (name: string, value: number) => void, ...actions: (HTMLElement | undefined)[]) {
     const { name, label, help, low, high, zero, unit } = parameter;
     this.#parameter = parameter;
     this.#scale = makeScale(parameter);
@@ -36,7 +36,7 @@ export class Control {
     this.#box = h("input", { type: "number", "aria-label": `${label} value`, ...range });
     const caption = h("label.ldam-label", { for: id, title }, label);
     const number = h("label.ldam-number", {}, this.#box, unit && h("span.ldam-unit", { "aria-hidden": "true" }, unit));
-    const head = h("div.ldam-caption", {}, caption, this.#aside, this.#each, action);
+    const head = h("div.ldam-caption", {}, caption, this.#aside, this.#each, ...actions);
     this.element = h("div.ldam-parameter", {}, head, this.#slider, number);
 
     this.#slider.addEventListener("input", () => this.#commit(this.#scale.value(this.#slider.valueAsNumber)));

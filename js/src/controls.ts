@@ -3,7 +3,8 @@ import { Control } from "./control";
 import { h, replace, throttle } from "./dom";
 import { acceptanceOf, temperatureOf } from "./gauges";
 import { KernelHead } from "./kernel-head";
-import type { Deed, Frame, Params, Setup, State } from "./messages";
+import { Locks } from "./lock";
+import type { Deed, Frame, Parameter, Params, Setup, State } from "./messages";
 import { ScalesLine } from "./scales-line";
 import { TrainingBox } from "./training";
 
@@ -16,6 +17,7 @@ export interface ControlsActions {
   change(name: string, value: number): void;
   kernel(name: string): void;
   act(what: Deed): void;
+  lock(name: string, locked: boolean): void;
 }
 
 type Measured = Pick<Frame, "temperature" | "acceptance" | "heat" | "training">;
@@ -29,6 +31,7 @@ export class Controls {
   #on: ControlsActions;
   #kernel: KernelHead;
   #scales: ScalesLine;
+  #locks: Locks;
   #setup: Setup | null = null;
   #temperature: Frame["temperature"] = null;
   #acceptance: Frame["acceptance"] = null;
@@ -40,6 +43,7 @@ export class Controls {
     this.#on = on;
     this.#kernel = new KernelHead((name) => on.kernel(name));
     this.#scales = new ScalesLine(() => on.act("measure_scales"));
+    this.#locks = new Locks((name, locked) => on.lock(name, locked));
     this.training = new TrainingBox((what) => on.act(what));
   }
 
@@ -50,6 +54,7 @@ export class Controls {
     this.#kernel.setup(setup.kernel);
     this.#scales.setup(setup);
     this.training.setup(setup);
+    this.#locks.setup(setup);
     this.#build();
     if (!other) return;
     [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // of other neurons, or another kernel
@@ -60,6 +65,7 @@ export class Controls {
     if (state.kernel_note !== undefined) this.#kernel.note = state.kernel_note;
     this.#scales.state(state);
     this.training.state(state);
+    this.#locks.state(state);
     this.#build();
   }
 
@@ -88,26 +94,29 @@ export class Controls {
   refused(): void {
     this.#kernel.refused();
     this.training.refused();
+    this.#locks.refused();
   }
 
   close(): void {
     this.#measure.cancel();
     this.training.close();
+    this.#locks.close();
   }
 
   #build(): void {
     if (!this.#setup) return;
-    const { parameters } = this.#setup;
-    const declared = JSON.stringify([parameters, this.training.shown]);
+    const { parameters, locks } = this.#setup;
+    const declared = JSON.stringify([parameters, this.training.shown, Object.keys(locks ?? {})]);
     if (declared === this.#declared) return;
     this.#declared = declared;
     const focused = [...this.#controls].find(([, control]) => control.hasFocus)?.[0];
     const atKernel = this.#kernel.hasFocus;
     const atTraining = this.training.hasFocus;
+    const atLock = this.#locks.focused;
     this.#controls = new Map(
       parameters.map((p) => {
-        const action = p.name === "heat" ? this.#heatPulse() : p.name === DISCRIMINATOR ? this.training.button : undefined;
-        return [p.name, new Control(p, `${this.#prefix}-${p.name}`, (name, value) => this.#on.change(name, value), action)];
+        const id = `${this.#prefix}-${p.name.replace(/\W/g, "-")}`;
+        return [p.name, new Control(p, id, (name, value) => this.#on.change(name, value), ...this.#actions(p))];
       }),
     );
     const home = parameters.find(({ name }) => name === DISCRIMINATOR)?.group ?? PRIOR;
@@ -122,10 +131,23 @@ export class Controls {
       return h("div.ldam-group", { role: "group", "aria-labelledby": id }, heading, about, ...own);
     });
     replace(this.element, ...groups);
-    if (focused) this.#controls.get(focused)?.focus();
+    if (focused) (this.#controls.get(focused) ?? this.#relative(focused))?.focus();
     if (atKernel) this.#kernel.focus();
     if (atTraining) this.training.button.focus();
+    atLock?.focus();
     this.#showMeasured();
+  }
+
+  /** What else stands in the row of a parameter. */
+  #actions(p: Parameter): (HTMLElement | undefined)[] {
+    const name = p.model ? "" : (p.of ?? p.name); // once for all models
+    return [name === "heat" ? this.#heatPulse() : name === DISCRIMINATOR ? this.training.button : undefined, this.#locks.button(p)];
+  }
+
+  /** Locked or freed, a slider goes on in those of other names. */
+  #relative(name: string): Control | undefined {
+    const common = name.split("@")[0]!;
+    return this.#controls.get(common) ?? this.#controls.get(`${common}@0`);
   }
 
   /** Under the slider of the discriminator; without one, at the end, and with its own button. */
@@ -144,7 +166,7 @@ export class Controls {
 
   #showMeasured(): void {
     const neurons = this.#setup?.neurons ?? [];
-    this.#controls.get("temperature")?.measure(temperatureOf(this.#temperature, neurons));
-    this.#controls.get("step_size")?.measure(acceptanceOf(this.#acceptance, neurons));
+    this.#relative("temperature")?.measure(temperatureOf(this.#temperature, neurons));
+    this.#relative("step_size")?.measure(acceptanceOf(this.#acceptance, neurons));
   }
 }

@@ -39,6 +39,7 @@ export interface Room {
   budget: number; // height that is not exceeded as long as tiles stay legible
   largest?: number; // CSS pixels, widest tile
   head?: number; // height of what stands above the tiles
+  large?: boolean; // the largest tiles, in as many blocks as that takes
 }
 
 export const GAP = 6; // between tiles, if there is room
@@ -64,7 +65,8 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const readable = fit.filter(({ tile }) => tile >= legible);
   const smallest = readable.at(-1) ?? fit[0]!; // candidates run from large to small
   const same = fit.filter(({ blocks, tile }) => blocks === smallest.blocks && tile >= smallest.tile);
-  const { tile, blocks } = same.find(({ tall }) => tall <= budget) ?? smallest;
+  const wanted = room.large ? readable : same;
+  const { tile, blocks } = wanted.find(({ tall }) => tall <= budget) ?? smallest;
 
   const device = (css: number) => Math.round(css * ratio);
   const perBlock = Math.ceil(columns / blocks);

@@ -28,6 +28,8 @@ export interface Parameter {
   integer: boolean;
   unit: string;
   help: string;
+  of?: string; // of a comparison, freed: the parameter that each model now has for itself
+  model?: number; // and whose this is
 }
 
 export interface Trouble {
@@ -77,6 +79,38 @@ export interface TrainingTrace {
   gap: (number | null)[];
 }
 
+/** One of the models that are compared. */
+export interface ComparedModel {
+  name: string;
+  note: string; // its own layer, say; "" if there is nothing to say
+}
+
+/** Parameters that may be linked (true: one value for all models) or freed. */
+export type Locks = Record<string, boolean>;
+
+/** What a comparison shows of each model. */
+export type Show = "samples" | "averages" | "both";
+
+/** How much a neuron changed between the models. */
+export interface Change extends Unit {
+  difference: number | null; // mean |difference of averages|, in units of the pixels
+  correlation: number | null; // of the averages
+  gap: number | null; // activation of a further model minus that of the first
+  activations: (number | null)[]; // one a model
+}
+
+/** A model that is followed while it trains. */
+export interface Watch {
+  iteration: number; // of the training
+  kept: number[]; // iterations of the kept checkpoints, ascending
+  shown: number | null; // the iteration whose weights are on show
+  following: boolean; // the newest weights are on show
+  source: string; // one of `sources`
+  sources: string[]; // "weights", "average"
+  cost: number | null; // share by which training is slower than without the picture; null: not known yet
+  snapshot_ms: number | null;
+}
+
 export interface Setup {
   kind: "setup";
   gen: number;
@@ -99,6 +133,11 @@ export interface Setup {
   wiring?: Wiring | null;
   discriminator?: Discriminator | null;
   training_trace?: TrainingTrace;
+  models?: ComparedModel[]; // two to six, if models are compared
+  locks?: Locks;
+  show?: Show;
+  scanning?: boolean; // the whole layer is being ranked
+  watch?: Watch | null;
 }
 
 export interface State {
@@ -112,6 +151,10 @@ export interface State {
   scales?: Scales;
   warming?: boolean;
   discriminator?: Discriminator | null;
+  locks?: Locks;
+  show?: Show;
+  scanning?: boolean;
+  watch?: Watch | null;
 }
 
 export interface Temperature {
@@ -123,11 +166,13 @@ export interface Temperature {
 export type Score = (number | null)[][] | null;
 
 export interface Pane {
-  name: string; // "sample" or "average"; one a model when several are compared
+  name: string; // "sample" or "average"; "sample:0", "average:1", "difference:1" when models are compared
   encoding: "raw" | "jpeg" | "png";
   shape: [rows: number, columns: number, height: number, width: number, channels: number];
-  range: [number, number]; // pixel values of level 0 and level 255
+  range: [number, number]; // pixel values of level 0 and level 255; of signed colours, of level 1 and level 255
   labels: string[]; // one a row; "\n" parts the bold line from the small one
+  model?: number; // whose it is
+  colors?: string; // "signed": one byte a pixel, level 128 is exactly 0
 }
 
 export interface Frame {
@@ -145,6 +190,9 @@ export interface Frame {
   heat?: number; // the present factor: moves by itself during a heat pulse
   score?: Score; // about four times a second
   training?: Training | null; // likewise, while it is trained
+  activations?: (number | null)[][]; // [model][neuron], mean over chains
+  agreement?: Change[]; // of the neurons on show, about twice a second
+  watch?: Watch | null; // likewise
 }
 
 export interface Units {
@@ -175,7 +223,18 @@ export interface Diagnosis {
   neurons: { label: string; text: string }[];
 }
 
-export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download | Diagnosis;
+/** Neurons of the whole layer, as they are measured one after the other. */
+export interface Changes {
+  kind: "changes";
+  layer: string;
+  done: number;
+  total: number;
+  running: boolean;
+  error: string;
+  rows: Change[];
+}
+
+export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download | Diagnosis | Changes;
 
 export type Deed =
   | "play"
@@ -192,7 +251,10 @@ export type Deed =
   | "train"
   | "stop_train"
   | "discriminator_only"
-  | "with_neurons";
+  | "with_neurons"
+  | "scan"
+  | "stop_scan"
+  | "follow";
 
 export interface Selection {
   layer?: string;
@@ -208,6 +270,9 @@ export type ToKernel =
   | { kind: "set"; view: string; rev: number; params: Params }
   | { kind: "do"; what: Deed }
   | ({ kind: "select" } & Selection)
+  | { kind: "lock"; name: string; locked: boolean }
+  | { kind: "show"; what: string } // which rows, or which weights
+  | { kind: "scrub"; index: number } // of a kept checkpoint
   | { kind: "units"; layer: string; query: string; offset: number; limit: number };
 
 /** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
@@ -222,6 +287,30 @@ const isScales = orNull(recordOf(listOf(isNumber)));
 const perNeuron = listOf(orNull(isNumber));
 const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
+const isActivations = listOf(perNeuron);
+const isChange = shape({
+  key: isText,
+  label: isText,
+  name: isText,
+  difference: isMeasured,
+  correlation: isMeasured,
+  gap: isMeasured,
+  activations: listOf(isMeasured),
+});
+const isWatch = orNull(
+  shape({
+    iteration: isNumber,
+    kept: listOf(isNumber),
+    shown: isMeasured,
+    following: isFlag,
+    source: isText,
+    sources: listOf(isText),
+    cost: isMeasured,
+    snapshot_ms: isMeasured,
+  }),
+);
+const SHOWS = new Set<unknown>(["samples", "averages", "both"]);
+const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: (value) => SHOWS.has(value), scanning: isFlag, watch: isWatch };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   setup: {
     scales: isScales,
@@ -229,19 +318,25 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
     discriminator: isDiscriminator,
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
+    models: listOf(shape({ name: isText, note: isText })),
+    ...COMPARED,
   },
-  state: { kernel_note: isText, scales: isScales, warming: isFlag, discriminator: isDiscriminator },
+  state: { kernel_note: isText, scales: isScales, warming: isFlag, discriminator: isDiscriminator, ...COMPARED },
   frame: {
     temperature: orNull(shape({ asked: isNumber, measured: perNeuron })),
     acceptance: orNull(perNeuron),
     heat: isNumber,
     score: orNull(listOf(perNeuron)),
     training: orNull(shape({ round: isNumber, accuracy: isMeasured, gap: isMeasured, real: isMeasured, generated: isMeasured })),
+    activations: isActivations,
+    agreement: listOf(isChange),
+    watch: isWatch,
   },
   units: {},
   error: {},
   download: {},
   diagnosis: {},
+  changes: {},
 };
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 const isRemark = shape({ label: isText, text: isText });
@@ -252,15 +347,28 @@ export function parse(content: unknown): FromKernel | null {
   const kind = content["kind"] as FromKernel["kind"];
   const message = keep(content, OPTIONAL[kind]);
   if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
-  if (kind === "units" && Array.isArray(message["units"])) {
-    message["units"] = message["units"].map((unit: unknown) => (isObject(unit) ? keep(unit, { note: isText }) : unit));
-  }
+  if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
+  if (kind === "frame") keepEach(message, "panes", { model: isNumber, colors: isText });
+  if (kind === "units") keepEach(message, "units", { note: isText });
+  if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
     const neurons: unknown = message["neurons"];
     message["neurons"] = Array.isArray(neurons) ? neurons.filter(isRemark) : [];
   }
   return message as unknown as FromKernel;
+}
+
+/** The same for each of a list. */
+function keepEach(message: Record<string, unknown>, name: string, optional: Record<string, Check>): void {
+  const list = message[name];
+  if (Array.isArray(list)) message[name] = list.map((each: unknown) => (isObject(each) ? keep(each, optional) : each));
+}
+
+function changesOf({ layer, done, total, running, error, rows }: Record<string, unknown>): Changes | null {
+  if (!isText(layer) || !isNumber(done) || !isNumber(total) || !isFlag(running)) return null;
+  const sound = (Array.isArray(rows) ? rows.filter(isChange) : []) as Change[];
+  return { kind: "changes", layer, done, total, running, error: isText(error) ? error : "", rows: sound };
 }
 
 function kernelOf(content: unknown): Kernel {

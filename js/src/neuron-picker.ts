@@ -86,6 +86,13 @@ export class NeuronPicker {
     this.#search.receive(message);
   }
 
+  /** Before the others; of a full row the last one goes. */
+  putFirst(unit: Unit): void {
+    const rest = this.#selected.filter(({ key }) => key !== unit.key);
+    const full = rest.length === this.#selected.length && rest.length >= FIRST;
+    this.#select([unit, ...(full ? rest.slice(0, -1) : rest)]);
+  }
+
   /** The kernel refused: show what it has. */
   refused(): void {
     this.#askedFor = null;

@@ -1,5 +1,6 @@
 // One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
 import { Picture } from "./canvas";
+import { Compare } from "./compare";
 import { Controls } from "./controls";
 import { DiagnosisLine } from "./diagnosis";
 import { h, setText, throttle } from "./dom";
@@ -10,6 +11,7 @@ import { watchTheme } from "./theme";
 import { TileCursor } from "./tile-cursor";
 import { TopBar } from "./top-bar";
 import { Trace } from "./trace";
+import { WatchBar } from "./watch-bar";
 import { Wire, type Model } from "./wire";
 import type { Download, Setup } from "./messages";
 
@@ -34,6 +36,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       controls.update(message.params, (name) => wire.isStale(name));
       trace.setup(message);
       diagnosis.setup(message.gen);
+      compare.setup(message);
+      watch.tell(message.watch ?? null);
       topBar.device = message.device;
       notices.notes(message.notes);
       notices.error(message.error);
@@ -48,6 +52,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       controls.state(message);
       picker.state(message);
       picture.state(message);
+      compare.state(message);
+      watch.tell(message.watch);
       controls.update(message.params, (name) => wire.isStale(name, message));
       showState(message.playing, message.recording);
     },
@@ -56,6 +62,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       trace.push(frame);
       controls.frame(frame, (name) => wire.isStale(name));
       picture.score(frame.score, frame.gen);
+      compare.frame(frame);
+      watch.tell(frame.watch);
       topBar.stats(frame.stats);
     },
     paint: (frame) => picture.paint(frame),
@@ -64,10 +72,13 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       if (error) {
         picker.refused();
         controls.refused();
+        compare.refused();
+        watch.refused();
       }
       notices.error(error);
     },
     diagnosis: (message) => diagnosis.tell(message),
+    changes: (message) => compare.tell(message),
     download: offer,
     silence: (silence) => {
       notices.tell(silence);
@@ -86,6 +97,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     change: (name, value) => wire.set(name, value),
     kernel: (kernel) => wire.select({ kernel }),
     act: (what) => wire.do(what),
+    lock: (name, locked) => wire.lock(name, locked),
   });
   const picture = new Picture();
   const trace = new Trace();
@@ -98,6 +110,18 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     say = text;
     speak();
   };
+  const compare = new Compare(topBar.extras, {
+    act: (what) => wire.do(what),
+    show: (what) => wire.show(what),
+    activate: (row) => picker.putFirst(row),
+    blink: (model) => (picture.blink = model),
+    announce,
+  });
+  const watch = new WatchBar({
+    act: (what) => wire.do(what),
+    scrub: (index) => wire.scrub(index),
+    show: (what) => wire.show(what),
+  });
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
   const showState = (nowPlaying: boolean, recording: boolean) => {
@@ -110,10 +134,11 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element, diagnosis.element);
+  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element);
+  main.append(compare.changes.element, diagnosis.element);
   const side = h("div.ldam-side-panel", { hidden: true }, controls.element);
   const body = h("div.ldam-body", {}, main, side);
-  root.append(topBar.element, notices.element, notices.silence, body, status);
+  root.append(topBar.element, watch.element, notices.element, notices.silence, body, status);
 
   // JupyterLab listens for single keys on the whole page: without this, arrows leave the cell and "b" inserts one.
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
@@ -124,11 +149,11 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
   watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
-  watchVisible(root, signal, (visible) => (wire.visible = visible));
+  watchVisible(root, signal, (visible) => (wire.visible = compare.visible = visible));
   signal.addEventListener("abort", () => {
     clearInterval(speaking);
     speak.cancel();
-    for (const part of [wire, topBar, picker, controls, picture, trace, diagnosis]) part.close();
+    for (const part of [wire, topBar, picker, controls, picture, trace, diagnosis, compare, watch]) part.close();
     root.remove();
   });
 

@@ -88,6 +88,15 @@ export function formatShort(value: number): string {
   return text.replace("-", "−"); // a true minus is as wide as a digit
 }
 
+/** So many significant digits, for numbers that are compared with each other. */
+export function formatDigits(value: number, digits = 3): string {
+  const size = Math.abs(value);
+  if (!Number.isFinite(value) || size === 0) return formatShort(value);
+  const large = Number(size.toPrecision(digits)) >= 10 ** digits; // toPrecision would write an exponent
+  const text = size >= 1e5 || size < 1e-3 ? value.toExponential(digits - 1) : large ? value.toFixed(0) : value.toPrecision(digits);
+  return text.replace("e+", "e").replaceAll("-", "−");
+}
+
 /** "1.8", for numbers that move too much for more. */
 export function formatCoarse(value: number): string {
   if (!(Math.abs(value) < 100)) return formatShort(value);

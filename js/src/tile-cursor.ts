@@ -1,7 +1,6 @@
 // Pointer and keys over the picture: which tile is meant, what it says, enlarging it.
 import { h, setText } from "./dom";
 import { unitText } from "./messages";
-import { formatShort } from "./scale";
 import type { Picture } from "./canvas";
 import type { Tile } from "./layout";
 
@@ -76,10 +75,9 @@ export class TileCursor {
     const [first, second] = this.#picture.rowText(tile.pane, tile.row);
     const parts = [unit ? unitText(unit) : "", [first, second].filter(Boolean).join(", ")];
     if (x !== undefined && y !== undefined) {
-      const values = this.#picture.values(tile, y, x).map(formatShort);
-      parts.push(`pixel (${y}, ${x}) = ${values.length > 1 ? `(${values.join(", ")})` : values.join("")}`);
+      parts.push(this.#picture.pixelText(tile, y, x));
     } else {
-      parts.push(`activation ${formatShort(this.#picture.activation(tile))}`);
+      parts.push(this.#picture.activationText(tile));
     }
     parts.push(this.#picture.scoreText(tile));
     if (!this.#picture.burnedIn(tile)) parts.push("not burned in yet");
@@ -115,8 +113,7 @@ export class TileCursor {
     const unit = this.#picture.neurons[this.#column];
     if (!line || !unit) return;
     const tile = { ...line, column: this.#column };
-    const value = formatShort(this.#picture.activation(tile));
-    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), `activation ${value}`, this.#picture.scoreText(tile)];
+    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), this.#picture.activationText(tile), this.#picture.scoreText(tile)];
     this.#announce(parts.filter(Boolean).join(", "));
   }
 

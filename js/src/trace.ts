@@ -1,62 +1,21 @@
 // Activation of each neuron, mean over chains, against steps: is the burn-in over, does anything drift?
-import { h, setText, throttle } from "./dom";
+import { h, replace, setText, throttle } from "./dom";
 import { mean } from "./gauges";
-import { unitText, type Setup, type Unit } from "./messages";
+import { History } from "./history";
+import { unitText, type ComparedModel, type Setup, type Unit } from "./messages";
 import { formatCount, formatShort } from "./scale";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
+export { History, MOST } from "./history";
+
 const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
-export const MOST = 600; // points kept a line, unless told otherwise; every second one is dropped when there are more
-
-/** Points in order of steps, thinned evenly so that a long run costs no more than a short one. */
-export class History {
-  steps: number[] = [];
-  values: number[][] = []; // [point][neuron]
-  #stride = 1; // of all points the multiples of this one are kept
-  #count = -1; // which of all points the last one is
-  #most: number;
-
-  constructor(most = MOST) {
-    this.#most = most;
-  }
-
-  clear(): void {
-    this.steps = [];
-    this.values = [];
-    this.#stride = 1;
-    this.#count = -1;
-  }
-
-  push(step: number, values: number[]): void {
-    const last = this.steps.at(-1) ?? -Infinity;
-    if (step > last) {
-      // The last point always shows "now"; one that is not to be kept gives way to the next.
-      if (this.#count % this.#stride !== 0) this.#drop();
-      this.#count++;
-    } else {
-      // Said again, restarted, or a frame that was on its way while the history was sent: the newer message counts.
-      while (this.steps.at(-1)! >= step) this.#drop();
-      if (step < last) this.#count = (this.steps.length - 1) * this.#stride + 1;
-      if (!this.steps.length && step < last) [this.#stride, this.#count] = [1, 0];
-    }
-    this.steps.push(step);
-    this.values.push(values);
-    if (this.steps.length <= this.#most) return;
-    this.steps = this.steps.filter((_, i) => i % 2 === 0);
-    this.values = this.values.filter((_, i) => i % 2 === 0);
-    this.#stride *= 2;
-  }
-
-  #drop(): void {
-    this.steps.pop();
-    this.values.pop();
-  }
-}
 
 export class Trace {
   readonly element: HTMLElement;
-  readonly history = new History();
+  #histories = [new History()]; // one a model, so that switching shows the past
+  #shown = h("select.ldam-choice", { "aria-label": "trace of", hidden: true }); // whose activations
+  #models: string[] = [];
   #canvas = h("canvas", { "aria-hidden": "true" });
   #plot = h("div.ldam-plot", {}, this.#canvas);
   #context = this.#canvas.getContext("2d")!;
@@ -65,6 +24,7 @@ export class Trace {
   #text = h("span.ldam-hidden"); // the same for those who do not see the lines
   #neurons: Unit[] = [];
   #gen: number | null = null;
+  #run = ""; // of which layer, neurons and kernel the lines are
   #burnIn: number | null = null;
   #highlighted: number | null = null;
   #dark = false;
@@ -73,7 +33,11 @@ export class Trace {
   #retell = throttle(5000, () => this.#tell());
 
   constructor() {
-    this.element = h("div.ldam-trace", {}, h("div.ldam-trace-head", {}, this.#heading, this.#now), this.#plot, this.#text);
+    this.element = h("div.ldam-trace", {}, h("div.ldam-trace-head", {}, h("span.ldam-trace-of", {}, this.#heading, this.#shown), this.#now), this.#plot, this.#text);
+    this.#shown.addEventListener("change", () => {
+      this.#draw();
+      this.#tell();
+    });
   }
 
   /** What to watch for changes of size. */
@@ -86,9 +50,16 @@ export class Trace {
     if (setup.gen !== this.#gen) {
       this.#gen = setup.gen;
       this.#burnIn = null;
-      this.history.clear();
-      for (const [i, step] of setup.trace.steps.entries()) this.history.push(step, (setup.trace.activation[i] ?? []).map((value) => value ?? NaN));
+      // The kernel tells the past of the first model only. That of the others stays as far as it is of the same run:
+      // other rows of the same neurons are a new generation as well.
+      const run = JSON.stringify([setup.layer, setup.neurons.map(({ key }) => key), setup.kernel.name]);
+      const [first, ...others] = this.#histories as [History, ...History[]];
+      first.clear();
+      for (const history of others) history.cut(run === this.#run ? (setup.trace.steps.at(-1) ?? -Infinity) : -Infinity);
+      this.#run = run;
+      for (const [i, step] of setup.trace.steps.entries()) first.push(step, (setup.trace.activation[i] ?? []).map((value) => value ?? NaN));
     }
+    this.#tellModels(setup.models ?? []);
     setText(this.#heading, `activation per neuron${setup.chains > 1 ? ` · mean of ${setup.chains} chains` : ""}`);
     this.#redraw();
     this.#retell();
@@ -96,9 +67,16 @@ export class Trace {
 
   push(frame: FilledFrame): void {
     this.#burnIn = frame.burn_in_step;
-    this.history.push(frame.steps, frame.activation.map(mean));
+    for (const [model, history] of this.#histories.entries()) {
+      if (model === 0) history.push(frame.steps, frame.activation.map(mean));
+      else if (frame.activations?.[model]) history.push(frame.steps, frame.activations[model].map((value) => value ?? NaN));
+    }
     this.#redraw();
     this.#retell();
+  }
+
+  get history(): History {
+    return this.#histories[Number(this.#shown.value)] ?? this.#histories[0]!;
   }
 
   highlight(neuron: number | null): void {
@@ -120,6 +98,15 @@ export class Trace {
   close(): void {
     this.#redraw.cancel();
     this.#retell.cancel();
+  }
+
+  #tellModels(models: ComparedModel[]): void {
+    const names = models.length > 1 ? models.map(({ name }) => name) : [];
+    this.#shown.hidden = !names.length;
+    if (JSON.stringify(names) === JSON.stringify(this.#models)) return;
+    this.#models = names;
+    this.#histories = [this.#histories[0]!, ...names.slice(1).map(() => new History())];
+    replace(this.#shown, ...names.map((name, i) => h("option", { value: i }, name)));
   }
 
   #draw(): void {

@@ -1,6 +1,6 @@
 // One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
 import { parse, toBytes, type Deed, type Diagnosis, type Download, type ErrorMessage, type Frame, type Params } from "./messages";
-import type { Pane, Selection, Setup, State, ToKernel, Units } from "./messages";
+import type { Changes, Pane, Selection, Setup, State, ToKernel, Units } from "./messages";
 
 /** A pane with the bytes that came for it. */
 export interface FilledPane extends Pane {
@@ -23,6 +23,7 @@ export interface Handlers {
   paint(frame: FilledFrame): void | Promise<void>;
   units(message: Units): void;
   diagnosis(message: Diagnosis): void;
+  changes?(message: Changes): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -69,6 +70,7 @@ export class Wire {
   #silence: Silence = null;
   #rev = 0;
   #changed: Params = {};
+  #checkpoint: number | null = null; // asked for, not yet sent
   #changeScheduled = 0;
   #own = new Map<string, { rev: number; at: number }>(); // own changes whose echo is still out
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -94,6 +96,7 @@ export class Wire {
   }
 
   do(what: Deed): void {
+    if (what === "follow") this.#checkpoint = null; // or an older one would come after it
     this.#ask({ kind: "do", what });
   }
 
@@ -103,6 +106,20 @@ export class Wire {
 
   units(layer: string, query: string, offset: number, limit: number): void {
     this.#ask({ kind: "units", layer, query, offset, limit });
+  }
+
+  lock(name: string, locked: boolean): void {
+    this.#ask({ kind: "lock", name, locked });
+  }
+
+  show(what: string): void {
+    this.#ask({ kind: "show", what });
+  }
+
+  /** Another checkpoint: sent with the next animation frame, newest wins. */
+  scrub(index: number): void {
+    this.#checkpoint = index;
+    this.#changeScheduled ||= requestAnimationFrame(this.#flushChanges);
   }
 
   /** A slider moved: sent with the next animation frame, newest value wins. */
@@ -159,6 +176,8 @@ export class Wire {
         return this.#handlers.units(message);
       case "diagnosis":
         return this.#handlers.diagnosis(message);
+      case "changes":
+        return this.#handlers.changes?.(message);
       case "error":
         return this.#handlers.error(message);
       case "download":
@@ -211,9 +230,10 @@ export class Wire {
   #flushChanges = (): void => {
     cancelAnimationFrame(this.#changeScheduled);
     this.#changeScheduled = 0;
-    const params = this.#changed;
-    this.#changed = {};
-    this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params });
+    const [params, index] = [this.#changed, this.#checkpoint];
+    [this.#changed, this.#checkpoint] = [{}, null];
+    if (Object.keys(params).length) this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params });
+    if (index !== null) this.#ask({ kind: "scrub", index });
   };
 
   #beat = (): void => {

@@ -1,0 +1,58 @@
+// A box to choose from. What was chosen shows at once; an older answer does not undo a newer choice.
+import { h, replace } from "./dom";
+
+const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+
+export class Choice {
+  readonly box: HTMLSelectElement;
+  #shown = "";
+  #told = "";
+  #asked: string | null = null;
+  #lost: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(name: string, choose: (value: string) => void) {
+    this.box = h("select.ldam-choice", { "aria-label": name, hidden: true });
+    this.box.addEventListener("change", () => {
+      this.#ask(this.box.value);
+      choose(this.box.value);
+    });
+  }
+
+  get value(): string {
+    return this.box.value;
+  }
+
+  /** Pairs of a value and its text. */
+  set options(options: [value: string, text: string][]) {
+    const shown = JSON.stringify(options);
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const { value } = this.box;
+    replace(this.box, ...options.map(([each, text]) => h("option", { value: each }, text)));
+    if (options.some(([each]) => each === value)) this.box.value = value;
+  }
+
+  /** What the kernel has. */
+  told(value: string): void {
+    this.#told = value;
+    if (value === this.#asked) this.refused(); // it is what was asked for: nothing is left to wait for
+    else if (this.#asked === null) this.box.value = value;
+  }
+
+  /** The kernel refused, or said nothing: show what it has. */
+  refused(): void {
+    this.close();
+    this.#asked = null;
+    if (this.#told) this.box.value = this.#told;
+  }
+
+  close(): void {
+    clearTimeout(this.#lost);
+  }
+
+  #ask(value: string): void {
+    this.close();
+    this.#asked = value;
+    this.#lost = setTimeout(() => this.refused(), ANSWER_LOST);
+  }
+}
