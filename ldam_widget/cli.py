@@ -22,6 +22,7 @@ from tqdm import tqdm
 from . import demo as demos
 from . import images, kernels
 from ._version import __version__
+from .checkpoints import load_checkpoint
 from .demo import prior
 from .demo.judge import train_judge as fit_judge
 from .demo.mnist_data import download_mnist
@@ -262,7 +263,8 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
     if input_shape is not None:
         settings["input_shape"] = _numbers("--input-shape", input_shape, int)
     if weights is not None:
-        _load_weights(network, weights)
+        with _readable_errors():
+            network = load_checkpoint(network, weights)
     return network, settings
 
 
@@ -289,19 +291,6 @@ def _import(name: str) -> nn.Module:
     if not isinstance(found, nn.Module):
         _fail(f"--model {name}: expected an nn.Module or a function that makes one, got {type(found).__name__}")
     return found
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        network.load_state_dict(state)
-    except Exception as error:
-        _fail(f"--weights {path}: {type(error).__name__}: {error}")
 
 
 def _neurons(text: str) -> list[Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .heat import HeatPulse
 from .neurons import Neuron
 from .parameters import Parameter, check_all
 from .readouts import as_list, layer_of_strings
 from .sampler import Sampler
+from .schedules import PolynomialDecay
 from .types import Kernel
 
 MOST = 6  # models
@@ -67,6 +70,7 @@ class Comparison:
     ) -> None:
         self.names = _names(models)
         self._models = {name: models[name] for name in self.names}
+        class_names = class_names if isinstance(class_names, Mapping) else checks.class_names(class_names)
         self._each = [
             {"preprocess": p, "class_names": c}
             for p, c in zip(
@@ -74,6 +78,8 @@ class Comparison:
             )
         ]
         self._settings = settings
+        if "regularizers" in settings:  # an iterator would give the first model all of them
+            self._settings = settings | {"regularizers": checks.regularizers(settings["regularizers"])}
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
         layers = [first if own is None else own for own in layers]
@@ -122,13 +128,17 @@ class Comparison:
         names = None if own is None else [str(name) for name in own]
         for position, neuron in enumerate(self.lead.neurons):
             if neuron.unit is None:
-                assert wanted is not None
+                if wanted is None:
+                    raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
                 found.append(wanted[position])  # a direction has no number; it must fit as it is
             elif neuron.name and names is not None and self.lead.unit_names:
-                if neuron.name not in names:
+                same = [unit for unit, name in enumerate(names) if name == neuron.name]
+                # ImageNet has two classes "crane": the second of them goes with the second
+                nth = list(self.lead.unit_names[: neuron.unit]).count(neuron.name)
+                if nth >= len(same):
                     raise ValueError(f"there is no class {neuron.name!r} among its class_names")
                 place = neuron.key.partition("@")[2]
-                unit = names.index(neuron.name)
+                unit = same[nth]
                 found.append(f"{unit}@{place}" if place else str(unit))
             else:
                 found.append(neuron.key)
@@ -155,7 +165,9 @@ class Comparison:
         with self._all_or_none():
             for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
                 with _told(name):
-                    if index == 0:
+                    if index == 0 and wanted is None and first in (None, sampler.layer):
+                        sampler.restart()  # another model has another layer: all start afresh
+                    elif index == 0:
                         sampler.select(first, wanted, names)
                     else:
                         sampler.select(layers[index], self._paired(index, wanted), names)
@@ -219,16 +231,18 @@ class Comparison:
             ValueError, TypeError: as `Sampler.set`.
         """
         changes: list[dict[str, Any]] = [{} for _ in self.samplers]
+        known = {parameter.name for parameter in self.parameters} | self._freed
         for name, value in params.items():
             plain, at, index = name.partition("@")
-            if at and (plain not in self._freed or not index.isdigit() or int(index) >= len(self.samplers)):
+            if name not in known:
                 check_all(self.parameters, {name: value})  # says what is known
             for change in [changes[int(index)]] if at else changes:
                 change[plain] = value
-        with self._all_or_none():
-            for sampler, change in zip(self.samplers, changes, strict=True):
-                if change:
-                    sampler.set(**change)
+        for sampler, change in zip(self.samplers, changes, strict=True):
+            _check(sampler, change)
+        for sampler, change in zip(self.samplers, changes, strict=True):
+            if change:
+                sampler.set(**change)
 
     def set_for(self, model: str, **params: Any) -> None:
         """Change live parameters of one model alone, which frees them. Raises as `free` and `set`."""
@@ -265,15 +279,15 @@ class Comparison:
     def _all_or_none(self) -> Iterator[None]:
         """What cannot be done for one model is done for none.
 
-        A sampler replaces what it changes here, so that a shallow copy of its attributes is the whole of what it was.
+        A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
+        attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
         """
         before = [dict(vars(sampler)) for sampler in self.samplers]
         try:
             yield
         except BaseException:
             for sampler, old in zip(self.samplers, before, strict=True):
-                vars(sampler).clear()
-                vars(sampler).update(old)
+                vars(sampler).update(old)  # at once: another thread may be reading
             raise
 
     # ---- running ---------------------------------------------------------------------------------------------------
@@ -292,8 +306,14 @@ class Comparison:
 
         Raises:
             SamplingError: one of them failed, and stands where it was; the next call brings it level with the others.
+            ValueError, TypeError: n is no positive integer.
         """
-        goal = self.steps + n
+        goal = self.steps + checks.count("n", n)
+        while (now := self.steps) < goal:
+            self._level(min(goal, now + int(self.lead.params["steps_per_frame"])))
+
+    def _level(self, goal: int) -> None:
+        """Advance all models to a step, none of them far ahead of the others."""
         for name, sampler in zip(self.names, self.samplers, strict=True):
             if goal > sampler.steps:
                 with _told(name):
@@ -352,20 +372,24 @@ class Comparison:
         return found
 
     def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:
-        """The same models, layers and parameters from the start again, for other neurons and with other settings."""
-        lead = self.lead
+        """The same models, layers and parameters from the start again, for other neurons and with other settings.
+
+        Of a heat pulse, nothing is left.
+        """
         other = object.__new__(Comparison)
         other.names, other._models, other._each = self.names, self._models, self._each
-        other._settings = self._settings | {"kernel": lead.kernel, "seed": lead.seed} | settings
+        other._settings = self._settings | {"seed": self.lead.seed} | settings
         other.samplers, other._freed = [], set(self._freed)
-        for index, sampler in enumerate(self.samplers):
-            wanted = list(neurons)
-            chosen = wanted if index == 0 else other._paired(index, wanted)
-            other.samplers.append(other._sampler(index, sampler.layer, chosen, scale=sampler.scale))
-        for name, value in self.params.items():
-            plain = name.partition("@")[0]
-            if plain in self._freed or not (plain in settings or plain == "heat" or hasattr(lead.kernel, plain)):
-                other.set(**{name: value})  # the kernel brings its own; heat is that of the moment
+        wanted = list(neurons)
+        for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
+            with _told(name):
+                chosen = wanted if index == 0 else other._paired(index, wanted)
+                new = other._sampler(index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale)
+                own = {field.name for field in fields(sampler.kernel)} | set(settings)  # type: ignore[arg-type]  # dataclasses
+                if sampler.heating:
+                    own.add("heat")
+                new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
+            other.samplers.append(new)
         return other
 
 
@@ -391,10 +415,20 @@ def _told(name: str) -> Iterator[None]:
         raise
 
 
+def _check(sampler: Sampler, params: dict[str, Any]) -> None:
+    """Raise what `Sampler.set` would."""
+    schedule = params.get("step_size")
+    if isinstance(schedule, PolynomialDecay):
+        replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
+        params = {name: value for name, value in params.items() if name != "step_size"}
+    check_all(sampler.parameters, params)
+
+
 def _correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's, over pixels; 1 for equal pictures, flat ones included, NaN if only one is flat."""
+    """Pearson's, over pixels; 1 for equal pictures, flat ones included, NaN if another one is flat."""
     if torch.equal(a, b):
         return 1.0
+    # a flat picture of single-precision pixels has an exact mean in double precision: its norm is exactly 0
     a, b = ((image - image.mean()).flatten() for image in (a.double(), b.double()))
     norm = float(a.norm() * b.norm())
     return float(a @ b) / norm if norm else math.nan

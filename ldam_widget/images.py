@@ -119,6 +119,13 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
     )
 
 
+def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
+    """`panes` of several models, first chains, with one contrast: what is darker in one picture is darker."""
+    first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
+    shown = value_range(first, pixel_range)
+    return [panes(frame, image_ndim, shown, 1) for frame in frames]
+
+
 def page(
     frame: Frame,
     labels: Sequence[str],

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import queue
 import threading
 import time
@@ -137,7 +138,6 @@ class Loop:
         self.sampler = sampler
         self.playing = False
         self.closed = False
-        self.held = False  # stand still, although it plays, until released
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
         self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
@@ -146,6 +146,7 @@ class Loop:
         self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
         self._thread: threading.Thread | None = None
         self._next_frame = clock()
+        self._held_until = -math.inf
         self._unsent = False  # the present picture was held back, since the window was full
         self._meter = _Meter(clock())
 
@@ -182,9 +183,13 @@ class Loop:
         if self._thread is not None and not self.closed:
             self.call(_nothing)
 
+    def hold(self, seconds: float) -> None:
+        """Stand still, although it plays, until released, or for so long."""
+        self._held_until = self._clock() + seconds
+
     def release(self) -> None:
         """Go on after having been held."""
-        self.held = False
+        self._held_until = -math.inf
         if self.playing and not self.closed:
             self.submit(_nothing)
 
@@ -221,6 +226,11 @@ class Loop:
             thread.join(timeout=1.0)
 
     @property
+    def held(self) -> bool:
+        """Does it stand still, although it plays?"""
+        return self._clock() < self._held_until
+
+    @property
     def alive(self) -> bool:
         """Is there a thread?"""
         return self._thread is not None
@@ -246,9 +256,8 @@ class Loop:
         now = self._clock()
         active = self._active(now)
         # a paused loop is likely to be used again soon; one that nobody looks at is not
-        wait = max(0.0, self._next_frame - now) if active else 0.0 if self.playing else LINGER
-        if self.chore is not None:
-            wait = 0.0
+        wait = self._next_frame - now if active else self._held_until - now if self.playing else LINGER
+        wait = 0.0 if self.chore is not None else max(0.0, wait)
         try:
             command, future = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
         except queue.Empty:
@@ -273,7 +282,8 @@ class Loop:
 
     def _stay(self) -> bool:
         with self._lock:
-            if not self._commands.empty() or self._active(self._clock()) or self.chore is not None:
+            held = self.playing and self.held
+            if not self._commands.empty() or held or self._active(self._clock()) or self.chore is not None:
                 return True
             self._thread = None
             return False

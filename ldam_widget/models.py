@@ -27,6 +27,14 @@ class Notes(list[str]):
             warnings.warn(message, LDAMWarning, stacklevel=4)
 
 
+class QuietNotes(Notes):
+    """Remarks for the panel alone."""
+
+    def tell(self, message: str) -> None:
+        if message not in self:
+            self.append(message)
+
+
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain module inside `DataParallel` and `torch.compile` wrappers, whose layer names the user knows."""
     parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))

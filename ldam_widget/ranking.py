@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import checks
 from .averages import EMA
 from .comparison import Agreement, Comparison
 
@@ -15,17 +16,19 @@ class Ranking:
 
     Args:
         comparison: models, layers and parameters are taken from it as they are now; it goes on undisturbed.
-        steps: of every neuron, after the warm-up if there is one.
+        steps: ≥ 1, of every neuron, after the warm-up if there is one.
+
+    Raises:
+        ValueError, TypeError: steps is no positive integer; as `Comparison`.
     """
 
     def __init__(self, comparison: Comparison, steps: int = 100) -> None:
         self.layer = comparison.lead.layer
         self.total = comparison.lead.units
         self.done: list[Agreement] = []
-        self._comparison = comparison
-        self._steps = steps
-        self._running: Comparison | None = None
-        self._left = 0
+        self._steps = self._left = checks.count("steps", steps)
+        self._running = self._batch(comparison)  # now: what is set and chosen later is not this ranking's
+        self._begun = True
 
     @property
     def finished(self) -> bool:
@@ -35,18 +38,8 @@ class Ranking:
         """Do one unit. Returns True when the neurons of another batch are done. Raises as `Sampler`."""
         if self.finished:
             return False
-        if self._running is None:
-            first = len(self.done)
-            batch = range(first, min(first + _TOGETHER, self.total))
-            self._running = self._comparison.fresh(
-                [str(unit) for unit in batch],
-                steps_per_frame=1,
-                chains=1,
-                average=EMA(0.98),
-                ladder=None,
-                warm_up=_WARM_UP,
-            )
-            self._left = self._steps
+        if not self._begun:
+            self._running, self._left, self._begun = self._batch(self._running), self._steps, True
             return False
         warming = any(sampler.warming_up for sampler in self._running.samplers)
         steps = _UNIT if warming else min(_UNIT, self._left)
@@ -56,16 +49,31 @@ class Ranking:
         if self._left > 0:
             return False
         self.done += self._running.agreement()
-        self._running = None
+        self._begun = False
         return True
+
+    def run(self) -> list[Agreement]:
+        """Do all of it; the most changed neurons first. Raises as `work`."""
+        while not self.finished:
+            self.work()
+        return by_difference(self.done)
+
+    def _batch(self, like: Comparison) -> Comparison:
+        """The next neurons, with models and parameters of `like`."""
+        first = len(self.done)
+        return like.fresh(
+            [str(unit) for unit in range(first, min(first + _TOGETHER, self.total))],
+            steps_per_frame=1,
+            chains=1,
+            average=EMA(0.98),
+            ladder=None,
+            warm_up=_WARM_UP,
+        )
 
 
 def rank(comparison: Comparison, steps: int = 100) -> list[Agreement]:
     """All neurons of the layer, the most changed first. Raises as `Sampler`."""
-    ranking = Ranking(comparison, steps)
-    while not ranking.finished:
-        ranking.work()
-    return by_difference(ranking.done)
+    return Ranking(comparison, steps).run()
 
 
 def by_difference(rows: list[Agreement]) -> list[Agreement]:

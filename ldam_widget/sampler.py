@@ -351,7 +351,6 @@ class Sampler:
             SamplingError: with these weights an activation is not finite.
         """
         self._forget(NEURON, follow)
-        self._require_finite(self._state, self._neurons)
 
     def _forget(self, name: str, follow: float) -> None:
         """A term has changed: ask it once more, and let a frozen scale of it follow."""
@@ -360,6 +359,7 @@ class Sampler:
         if name == NEURON:  # its activation is always known
             evaluation = self._plain_target().complete(self._state.evaluation, self._state.x)
             self._state = self._state._replace(evaluation=evaluation)
+            self._require_finite(self._state, self._neurons)
         if name in self._scales:
             norms = present_norms(self._plain_target(), self._state, self._per_neuron)
             new = as_scales({name: norms[name]}, self._per_neuron)[name]

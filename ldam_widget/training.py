@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .models import Notes, detached_copy, weights_of
-from .sampler import Sampler
+from .models import QuietNotes, detached_copy, weights_of
+from .sampler import Sampler, SamplingError
 
 _FIRST = 5  # iterations that are slow for reasons of their own
 _ENOUGH = 8  # iterations from which a median is told
@@ -27,11 +28,13 @@ class Checkpoint(NamedTuple):
 
 
 class History:
-    """Kept checkpoints, bounded: when it is full, every second of the older ones goes.
+    """Kept checkpoints, bounded: when there are too many, that one goes whose neighbours are nearest to each other.
+
+    What is kept is therefore spread over the whole training, however long it lasts.
 
     Args:
         limit: checkpoints, ≥ 2; the first and the newest are always among them.
-        half: keep all but the newest in half precision, as far as they are floating-point numbers.
+        half: keep all but the newest in half precision, as far as they are floating-point numbers within its range.
     """
 
     def __init__(self, limit: int, half: bool = False) -> None:
@@ -45,19 +48,21 @@ class History:
     def add(self, checkpoint: Checkpoint) -> None:
         """Keep the newest one; a former one of the same iteration is replaced."""
         older = [kept for kept in self.kept if kept.iteration < checkpoint.iteration]
-        if len(older) >= self.limit:
-            newest = len(older) - 1
-            older = [kept for place, kept in enumerate(older) if place % 2 == 0 or place == newest]
         if self.half and older:
             older[-1] = _halved(older[-1])
-        self.kept = (*older, checkpoint)
+        kept = [*older, checkpoint]
+        if len(kept) > self.limit:
+            del kept[min(range(1, len(kept) - 1), key=lambda i: kept[i + 1].iteration - kept[i - 1].iteration)]
+        self.kept = tuple(kept)
 
 
 def _halved(checkpoint: Checkpoint) -> Checkpoint:
-    def half(tensors: list[Tensor] | None) -> Any:
-        return None if tensors is None else [t.half() if t.is_floating_point() else t for t in tensors]
+    def half(tensor: Tensor) -> Tensor:
+        small = tensor.half() if tensor.is_floating_point() else tensor
+        return small if bool(small.isfinite().all()) else tensor  # of numbers above 65504, such as variances
 
-    return Checkpoint(checkpoint.iteration, half(checkpoint.weights), half(checkpoint.average))
+    average = None if checkpoint.average is None else [half(tensor) for tensor in checkpoint.average]
+    return Checkpoint(checkpoint.iteration, [half(tensor) for tensor in checkpoint.weights], average)
 
 
 @torch.no_grad()
@@ -74,17 +79,22 @@ class Follower(Sampler):
     """
 
     def __init__(self, model: nn.Module, **settings: Any) -> None:
-        self._wanted: tuple[Sequence[Tensor], float] | None = None
-        super().__init__(detached_copy(model, Notes()), **settings)
+        # one thread puts in what another takes out
+        self._wanted: deque[tuple[int, Sequence[Tensor], float]] = deque(maxlen=1)
+        self.iteration = 0  # of the weights in use
+        notes = QuietNotes()  # a model that trains is in training mode: no reason for a warning
+        super().__init__(detached_copy(model, notes), **settings)
+        self.notes += notes
 
-    def follow(self, weights: Sequence[Tensor], pace: float = 0.3) -> None:
+    def follow(self, iteration: int, weights: Sequence[Tensor], pace: float = 0.3) -> None:
         """Go on with other weights from the next step on; from any thread, the last call wins.
 
         Args:
+            iteration: of these weights.
             weights: as of `taken`.
             pace: how far a frozen gradient scale goes towards that of the new weights, 0…1.
         """
-        self._wanted = (weights, pace)
+        self._wanted.append((iteration, weights, pace))
 
     def step(self, n: int = 1) -> Any:
         self.adopt()
@@ -97,14 +107,22 @@ class Follower(Sampler):
     @torch.no_grad()
     def adopt(self) -> None:
         """Take over weights that wait. Raises SamplingError if an activation is not finite with them."""
-        wanted, self._wanted = self._wanted, None
-        if wanted is None:
+        try:
+            self.iteration, weights, pace = self._wanted.pop()
+        except IndexError:
             return
-        weights, pace = wanted
         # of the view, which has weights of its own where it stands on another device than the copy
         for own, new in zip(weights_of(self.view), weights, strict=True):
             own.data.copy_(new)
-        self.weights_changed(pace)
+        try:
+            self.weights_changed(pace)
+        except SamplingError as error:
+            if all(bool(tensor.isfinite().all()) for tensor in weights):
+                raise
+            raise SamplingError(
+                f"the weights of iteration {self.iteration} hold NaN or infinite values: training diverged. Earlier "
+                "checkpoints can still be shown."
+            ) from error
 
 
 class Cost:
@@ -125,10 +143,6 @@ class Cost:
             if len(times) > _REMEMBERED:
                 del times[0]
         self._last, self._drawn = now, drawn
-
-    def interrupted(self) -> None:
-        """Something else was done meanwhile: the next time is not an iteration's."""
-        self._last = None
 
     @property
     def calibrated(self) -> bool:

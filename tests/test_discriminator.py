@@ -486,7 +486,7 @@ def test_a_step_of_algorithm_1_by_hand(form: Any, mix: Any, neuron: float) -> No
     s = sampler(Discriminator(network, 0.6, form=form), model, kernel=kernel, neurons=[1])
     x = s.images[0]
     d = network.logits(x).sigmoid().float()
-    length = {"logit": torch.ones_like(d), "log": 2 * (1 - d), "probability": 4 * d * (1 - d)}[form].view(-1, 1, 1, 1)
+    length = {"logit": torch.ones_like(d), "log": 1.5 * (1 - d), "probability": 4 * d * (1 - d)}[form].view(-1, 1, 1, 1)
     expected = x + 0.5 * (
         neuron * direction_of(lambda x: model(x)[:, 1], x) + 0.6 * length * direction_of(network, x)
         - 0.3 * x / x.flatten(1).norm(dim=1).view(-1, 1, 1, 1)

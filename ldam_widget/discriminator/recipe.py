@@ -57,7 +57,7 @@ class Recipe:
     calibrated: float = 0.3
     alone: float = 0.2
     weights: tuple[float, float] = (0.35, 1.0)
-    strength: float = 0.5
+    strength: float = 2 / 3
     noises: tuple[float, float] = (0.05, 0.13)
     temperatures: tuple[float, float] = (0.1, 2.0)
     image_noise: float = 0.15

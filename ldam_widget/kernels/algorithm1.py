@@ -43,7 +43,7 @@ class Algorithm1:
       root mean square. A constant gradient w then becomes sign(w): averages of a first-layer neuron show the sign of
       the filter and not the filter, so the check of paper section 4.1 cannot succeed with it.
 
-    A `Discriminator` brings its own normalisation: with "unit", ∇ log D has the length 2(1 − D), not 1.
+    A `Discriminator` brings its own normalisation: with "unit", ∇ log D has the length 1.5(1 − D), not 1.
 
     Cost: one gradient a step. Bounded pixels are clamped, as the original does; `λ` with ``normalize="unit"`` is a
     constant pull, which below 1 cannot hold an unbounded image.

@@ -22,6 +22,8 @@ Form = Literal["logit", "log", "probability"]
 FORMS = ("logit", "log", "probability")
 _PROBABILITIES = (nn.Sigmoid, nn.Softmax, nn.LogSoftmax, nn.LogSigmoid)
 
+_LOG_PULL = 1.5
+
 
 class Discriminator:
     """How real x looks to a network D trained to tell real images from sampled ones (paper, section 3.2).
@@ -34,7 +36,8 @@ class Discriminator:
     * "probability", D: pulls most where D is in two minds.
 
     Where gradients are normalised (`Algorithm1` with ``normalize="unit"``, and frozen scales), this one has its own
-    normalisation, by the gradient of the logit and to 1 where D is ½: the lengths are 2(1 − D), 1 and 4D(1 − D).
+    normalisation, by the gradient of the logit: the lengths are 1.5(1 − D), 1 and 4D(1 − D). The 1.5 is measured:
+    digits are right most often, at weights of 0.5 and of 0.8 alike.
 
     A weight of 1 with ``Algorithm1(mix="convex")`` ignores the neuron altogether (the paper's Fig. 1, last column); in
     all other kernels the weight is the λ of Eq. 6: p ∝ exp((f + λ R)/T).
@@ -151,11 +154,11 @@ class Discriminator:
         return value.exp() if self.form == "log" else value
 
     def pull(self, value: Tensor) -> Tensor:
-        """Length of the normalised gradient, (chain,), at R(x) = `value`: ‖∇R‖ over ‖∇ logit‖, 1 where D is ½."""
+        """Length of the normalised gradient, (chain,), at R(x) = `value`: ‖∇R‖ over ‖∇ logit‖, times a constant."""
         if self.form == "logit":
             return torch.full_like(value, self._strength)
         if self.form == "log":
-            return -2 * self._strength * torch.expm1(value)
+            return -_LOG_PULL * self._strength * torch.expm1(value)
         return 4 * self._strength * value * (1 - value)
 
     def weakened(self, strength: float) -> Discriminator:

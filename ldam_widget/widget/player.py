@@ -129,7 +129,7 @@ class Player(Panel):
 
     def snapshot(self) -> Image.Image:
         """What is shown, as a labelled picture."""
-        return self._page()
+        return self._loop.call(self._page)
 
     def save(self, path: str | Path) -> None:
         """Write `snapshot()`; the ending chooses the format."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +18,34 @@ from ..checkpoints import load_checkpoint
 from ..comparison import Agreement, Comparison
 from ..defaults import settings_for
 from ..parameters import Parameter
-from ..ranking import Ranking, by_difference, rank
+from ..ranking import Ranking, by_difference
 from ..sampler import Sampler
 from ..types import Kernel
 from . import wire
 from .player import Player
 
 ROWS = ("samples", "averages", "both")
+
+
+class _InStep(Comparison):
+    """Parameters that another thread sets change between two pictures, for all models: not between two models."""
+
+    def __init__(self, models: Mapping[str, nn.Module], **settings: Any) -> None:
+        self._between = threading.RLock()
+        super().__init__(models, **settings)
+
+    def _level(self, goal: int) -> None:
+        with self._between:
+            super()._level(goal)
+
+    def set(self, **params: Any) -> None:
+        with self._between:
+            super().set(**params)
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        with self._between, super()._all_or_none():
+            yield
 
 
 class Compare(Player):
@@ -57,7 +80,7 @@ class Compare(Player):
         **settings: Any,
     ) -> None:
         suited = settings_for(kernel, scale, temperature, input_shape, pixel_range)
-        comparison = Comparison(models, **suited, **settings)
+        comparison = _InStep(models, **suited, **settings)
         self._show = _rows("both" if len(comparison.names) == 2 else "samples") if show is None else _rows(show)
         self._ranking: Ranking | None = None
         super().__init__(comparison, play, " and ".join(comparison.names) if title is None else str(title), scale)
@@ -112,7 +135,7 @@ class Compare(Player):
 
     def most_changed(self, steps: int = 100) -> list[Agreement]:
         """All neurons of the layer, the most changed first; samples each for `steps` steps. Blocks until done."""
-        return rank(self.comparison, steps)
+        return self._loop.call(lambda: Ranking(self.comparison, steps)).run()
 
     # ---- one value for all, or one each ----------------------------------------------------------------------------
 
@@ -134,20 +157,43 @@ class Compare(Player):
 
         def change() -> None:
             self.comparison.set_for(model, **params)
-            self._declare()
-            self._send_setup()
+            self._other_sliders()
 
         self._loop.call(change)
 
     def _lock(self, name: str, locked: bool) -> None:
         (self.comparison.lock if locked else self.comparison.free)(name)
+        self._other_sliders()
+
+    def _other_sliders(self) -> None:
+        """On the loop: parameters were freed, locked or set past their traits."""
         self._declare()
         self._send_setup()
+        self._show_still()
+
+    def _show_still(self) -> None:
+        """On the loop: a contrast may have changed, which is seen at once also while paused."""
+        if not self._loop.playing:
+            self._loop.send_now()
 
     def _own_parameters(self) -> Iterable[Parameter]:
         """A freed parameter can still be set for all at once, though it has no slider."""
         comparison = self.comparison
         return (p for p in comparison.lead.parameters if p.name in comparison.freed)
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Every live parameter by name; of a freed one, those of the models: "step_size@0", "step_size@1", …."""
+        freed = self.comparison.freed
+        return {name: value for name, value in super().params.items() if name not in freed}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        running = self.__dict__.get("_running")
+        if running is not None and name in running.freed:
+            self._declare()  # it moved what has other names
+            self._send_state()
+            self._loop.submit(self._show_still)
 
     def _of_runner(self, name: str) -> bool:
         return super()._of_runner(name) or name in self.comparison.freed
@@ -194,12 +240,17 @@ class Compare(Player):
         if ranking is None:
             return
         try:
-            if ranking.work():
+            done = ranking.work()
+            if self._loop.closed:
+                return  # in the middle of a long unit: nobody is there to be told
+            if done:
                 if ranking.finished:
                     self._stop_ranking()
                 else:
                     self._send_changes()
         except Exception as error:
+            if self._loop.closed:
+                return
             self._stop_ranking()
             self._report(error)
 
@@ -227,6 +278,7 @@ class Compare(Player):
     def _show_rows(self, rows: str) -> None:
         self._show = rows
         self._gen += 1  # other panes: what the page has of the old ones goes
+        self._average_due = 0.0
         self._send_setup()
         self._loop.send_now()
 
@@ -243,7 +295,19 @@ class Compare(Player):
         comparison = self.comparison
         layers = comparison.layers
         differ = len(set(layers.values())) > 1
-        return {"models": [{"name": name, "note": layers[name] if differ else ""} for name in comparison.names]}
+        return {
+            "models": [{"name": name, "note": layers[name] if differ else ""} for name in comparison.names],
+            "notes": self._notes(),
+        }
+
+    def _notes(self) -> list[str]:
+        """Remarks on all models, with the names of those that they are on unless that is all of them."""
+        told: dict[str, list[str]] = {}
+        for name, sampler in self.samplers.items():
+            for note in sampler.notes:
+                told.setdefault(note, []).append(name)
+        everyone = len(self.comparison.names)
+        return [note if len(names) == everyone else f"{', '.join(names)}: {note}" for note, names in told.items()]
 
     def _extras(self) -> dict[str, Any]:
         return {
@@ -277,7 +341,7 @@ class Compare(Player):
         comparison = self.comparison
         sampler = comparison.lead
         axes = len(sampler.input_shape)
-        tiles = [images.panes(s.frame(), axes, sampler.pixel_range, 1) for s in comparison.samplers]
+        tiles = images.panes_alike([s.frame() for s in comparison.samplers], axes, sampler.pixel_range)
         levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
         colour = tiles[0].sample.shape[-1] == 3
         rows, names = [], []

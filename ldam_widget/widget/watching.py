@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -13,12 +15,13 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from .. import checks
-from ..models import LDAMWarning, Notes, detached_copy, unwrap, weights_of
+from ..models import LDAMWarning, QuietNotes, detached_copy, unwrap, weights_of
 from ..training import Checkpoint, Cost, Follower, History, taken
 from . import wire
 from .live import LDAM
 
 _CALIBRATION = 2.0  # seconds that the picture may stand still, so that its cost can be told
+_TOLD_EVERY = 0.25  # seconds: what a page is told while its picture is paused
 _UPDATES = 10  # of the running average, between two pictures of other weights
 
 
@@ -28,10 +31,11 @@ class Watch(LDAM):
     Args:
         model: in training; it is read, never changed, and a copy of it is sampled.
         every: iterations between two checkpoints, which the picture follows.
-        keep: checkpoints kept to go back to, on the CPU; the older, the fewer.
+        keep: checkpoints kept to go back to, ≥ 2, on the CPU, spread over the whole training. Each takes as much
+            memory as the weights, twice as much with an average.
         half: keep all but the newest in half precision.
-        decay: of the running average of the weights, which takes them in ten times between two checkpoints: 0.98
-            remembers the last 5 · `every` iterations. None: there is no average.
+        decay: of the running average of the weights, which takes them in about ten times between two checkpoints:
+            0.98 remembers the last 5 · `every` iterations. None: there is no average.
         source: what to show, "weights" or "average".
         optimizer: its steps are counted within ``with watch(…):``; no `update` is then needed.
         **arguments: as of `LDAM`.
@@ -41,6 +45,7 @@ class Watch(LDAM):
     """
 
     _sampler_class = Follower
+    _hook: Any = None
 
     def __init__(
         self,
@@ -57,33 +62,31 @@ class Watch(LDAM):
         self._every = checks.count("every", every)
         if checks.count("keep", keep) < 2:
             raise ValueError(f"keep must be at least 2, the first and the newest; got {keep}")
-        if decay is not None and not 0 < decay < 1:
-            raise ValueError(f"decay must be above 0 and below 1, or None; got {decay!r}")
-        if optimizer is not None and not hasattr(optimizer, "register_step_post_hook"):
+        if decay is not None and not (isinstance(decay, (int, float)) and 0 < decay < 1):
+            raise ValueError(f"decay must be a number above 0 and below 1, or None; got {decay!r}")
+        if optimizer is not None and (isinstance(optimizer, type) or not hasattr(optimizer, "register_step_post_hook")):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, or None; got {optimizer!r:.80}")
+        self._sources = ["weights"] if decay is None else ["weights", "average"]
+        self._source = self._checked_source(source)
         super().__init__(model, **arguments)
-        self._trained, self._optimizer = model, optimizer
-        self._hook: Any = None
-        self._decay = decay
+        self._trained: nn.Module | None = model
+        self._optimizer = optimizer
         self._averaged: AveragedModel | None = None
         if decay is not None:
             self._averaged = AveragedModel(
-                detached_copy(model, Notes()),
+                detached_copy(model, QuietNotes()),
                 multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
                 use_buffers=True,
             )
-        self._average_every = max(1, self._every // _UPDATES)
-        self._source = "weights"
+        self._average_every = max(1, round(self._every / _UPDATES))
         self._iteration = 0
-        self._shown: int | None = 0
         self._following = True
+        self._choosing = threading.Lock()  # what is shown is chosen on the loop and by the training
         self._history = History(keep, bool(half))
         self._cost = Cost()
-        self._calibration_ends: float | None = None
         self._snapshot_seconds = float("nan")
         self._broken = False
         self._keep_checkpoint()
-        self.source = source
 
     def __repr__(self) -> str:
         return "Watch(closed)" if self._running is None else f"Watch({self._title}, iteration {self.iteration})"
@@ -93,20 +96,7 @@ class Watch(LDAM):
     def update(self) -> None:
         """Call once an iteration, after the optimiser's step. It changes nothing and raises nothing: what goes wrong
         with the picture is shown there, and training goes on."""
-        if self._broken or self._running is None:
-            return
-        try:
-            self._iteration += 1
-            self._cost.tick(time.perf_counter(), self._drawing())
-            self._calibrate()
-            if self._averaged is not None and self.iteration % self._average_every == 0:
-                self._averaged.update_parameters(unwrap(self._trained))
-            if self.iteration % self._every == 0:
-                self._keep_checkpoint()
-        except Exception as error:
-            self._broken = True
-            self._report(error)
-            warnings.warn(f"watching stopped, training goes on: {error}", LDAMWarning, stacklevel=2)
+        self._carefully(self._count)
 
     def __call__(self) -> None:
         """As `update`."""
@@ -124,45 +114,70 @@ class Watch(LDAM):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-        if self._running is not None and not self._broken:
-            self._keep_checkpoint()
+        self._carefully(self._keep_checkpoint)
 
-    def _drawing(self) -> bool:
+    def _carefully(self, do: Callable[[], None]) -> None:
+        """Nothing that goes wrong here may stop the training."""
+        if self._broken or self._running is None:
+            return
+        try:
+            do()
+        except Exception as error:
+            self._broken = True
+            with contextlib.suppress(Exception):  # the page may be gone, and a warning may be an error
+                self._report(error)
+                warnings.warn(f"watching stopped, training goes on: {error}", LDAMWarning, stacklevel=3)
+
+    def _count(self) -> None:
+        self._iteration += 1
         loop = self._loop
-        return loop.alive and loop.playing and not loop.held
-
-    def _calibrate(self) -> None:
-        """Let the picture stand still for the first iterations: how long does one take without it?"""
-        now = time.monotonic()
-        if self._calibration_ends is None:
-            self._calibration_ends = now + _CALIBRATION
-            self._loop.held = True
-        elif self._loop.held and (self._cost.calibrated or now > self._calibration_ends):
-            self._loop.release()
+        self._cost.tick(time.perf_counter(), loop.alive and loop.playing and not loop.held)
+        # the picture stands still for the first iterations: how long does one take without it?
+        if self._iteration == 1:
+            loop.hold(_CALIBRATION)
+        elif loop.held and self._cost.calibrated:
+            loop.release()
+        if self._averaged is not None and self._iteration % self._average_every == 0:
+            self._averaged.update_parameters(self._model)
+        if self._iteration % self._every == 0:
+            self._keep_checkpoint()
 
     def _keep_checkpoint(self) -> None:
         """Copy the weights as they are now, and let the picture follow."""
         began = time.perf_counter()
-        model = unwrap(self._trained)
-        weights = taken(model)
+        weights = taken(self._model)
         expected = [tensor.shape for tensor in weights_of(self.sampler.view)]
         if [tensor.shape for tensor in weights] != expected:
             raise ValueError("the model's weights changed their number or shapes; watch it anew")
         average = None
         if self._averaged is not None:
             average = taken(self._averaged.module) if int(self._averaged.n_averaged) else weights
-        self._history.add(Checkpoint(self.iteration, weights, average))
-        if self._following:
-            self._show_checkpoint(self._history.kept[-1], pace=0.3)
+        checkpoint = Checkpoint(self._iteration, weights, average)
+        with self._choosing:
+            self._history.add(checkpoint)
+            if self._following:
+                self._show(checkpoint, pace=0.3)
         self._snapshot_seconds = time.perf_counter() - began
+        now = time.monotonic()
+        if self._views and not self._loop.playing and now >= self._gauges_due:  # no picture will tell the page
+            self._gauges_due = now + _TOLD_EVERY
+            self._send_state()
 
-    def _show_checkpoint(self, checkpoint: Checkpoint, pace: float) -> None:
+    def _show(self, checkpoint: Checkpoint, pace: float) -> None:
         weights = checkpoint.average if self._source == "average" else checkpoint.weights
         assert weights is not None
+        self._follower.follow(checkpoint.iteration, weights, pace)
+
+    @property
+    def _model(self) -> nn.Module:
+        assert self._trained is not None
+        return unwrap(self._trained)
+
+    @property
+    def _follower(self) -> Follower:
         sampler = self.sampler
         assert isinstance(sampler, Follower)
-        sampler.follow(weights, pace)
-        self._shown = checkpoint.iteration
+        return sampler
 
     # ---- which weights are on show ---------------------------------------------------------------------------------
 
@@ -182,9 +197,9 @@ class Watch(LDAM):
         return self._following
 
     @property
-    def shown(self) -> int | None:
+    def shown(self) -> int:
         """The iteration whose weights are on show."""
-        return self._shown
+        return self._follower.iteration
 
     @property
     def cost(self) -> float | None:
@@ -198,42 +213,39 @@ class Watch(LDAM):
 
     @source.setter
     def source(self, source: str) -> None:
-        if source not in self._sources():
-            hint = "" if self._averaged is not None else "; watch(…, decay=0.98) keeps a running average"
-            raise ValueError(f"source must be one of {', '.join(map(repr, self._sources()))}; got {source!r}{hint}")
-        self._source = source
-        shown = next((c for c in self._history.kept if c.iteration == self._shown), self._history.kept[-1])
-        self._loop.call(lambda: self._change(shown))
+        self._checked_source(source)
+        self._loop.call(lambda: self._choose(source=source))
 
     def scrub(self, iteration: int) -> None:
         """Show the kept checkpoint that is nearest to an iteration, and stay there until `follow`."""
-        nearest = min(self._history.kept, key=lambda c: abs(c.iteration - iteration))
-        self._loop.call(lambda: self._go_to(nearest))
+        self._loop.call(lambda: self._choose(iteration, following=False))
 
     def follow(self) -> None:
         """Show the newest weights again, and all that come."""
         self._loop.call(self._follow)
 
-    def _sources(self) -> list[str]:
-        return ["weights"] if self._averaged is None else ["weights", "average"]
+    def _checked_source(self, source: str) -> str:
+        if source not in self._sources:
+            hint = "" if "average" in self._sources else "; watch(…, decay=0.98) keeps a running average"
+            raise ValueError(f"source must be one of {', '.join(map(repr, self._sources))}; got {source!r}{hint}")
+        return source
 
     def _follow(self) -> None:
-        self._following = True
-        self._change(self._history.kept[-1])
+        self._choose(following=True)
 
-    def _go_to(self, checkpoint: Checkpoint) -> None:
-        self._following = False
-        self._change(checkpoint)
-
-    def _change(self, checkpoint: Checkpoint) -> None:
-        """On the loop: show other weights from here on; averages begin anew."""
-        self._show_checkpoint(checkpoint, pace=1.0)
-        sampler = self.sampler
-        assert isinstance(sampler, Follower)
+    def _choose(self, iteration: int | None = None, following: bool | None = None, source: str | None = None) -> None:
+        """On the loop: show other weights from here on; averages begin anew. What is None stays as it is."""
+        follower = self._follower
+        with self._choosing:  # a checkpoint may be kept meanwhile
+            wanted = follower.iteration if iteration is None else iteration
+            nearest = min(self._history.kept, key=lambda kept: abs(kept.iteration - wanted))
+            self._following = self._following if following is None else following
+            self._source = self._source if source is None else source
+            self._show(self._history.kept[-1] if self._following else nearest, pace=1.0)
         try:
-            sampler.adopt()
+            follower.adopt()
         finally:
-            sampler.reset_average()
+            follower.reset_average()
             self._average_due = self._gauges_due = 0.0
             self._send_state()
         if not self._loop.playing:
@@ -244,9 +256,9 @@ class Watch(LDAM):
     def _hear(self, message: wire.Lock | wire.Show | wire.Scrub) -> None:
         if isinstance(message, wire.Scrub):
             kept = self._history.kept
-            self._go_to(kept[min(max(message.place, 0), len(kept) - 1)])
+            self._choose(kept[min(max(message.place, 0), len(kept) - 1)].iteration, following=False)
         elif isinstance(message, wire.Show):
-            self.source = message.what
+            self._choose(source=self._checked_source(message.what))
 
     def _own_deeds(self) -> dict[str, Callable[[], object]]:
         return super()._own_deeds() | {"follow": self._follow}
@@ -255,11 +267,11 @@ class Watch(LDAM):
         return {
             "iteration": self.iteration,
             "kept": self.kept,
-            "shown": self._shown,
+            "shown": self.shown,
             "following": self._following,
             "source": self._source,
-            "sources": self._sources(),
-            "cost": None if self.cost is None else wire.plain(self.cost),
+            "sources": self._sources,
+            "cost": None if (cost := self.cost) is None else wire.plain(cost),
             "snapshot_ms": wire.plain(self._snapshot_seconds * 1e3),
         }
 
@@ -275,8 +287,8 @@ class Watch(LDAM):
             self._hook.remove()
             self._hook = None
         super().close()
-        self._averaged = None
-        self._history.kept = ()
+        self._trained = self._optimizer = self._averaged = None
+        self._history = History(2)
 
 
 def watch(model: nn.Module, *, display: bool = True, **arguments: Any) -> Watch:

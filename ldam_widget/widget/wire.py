@@ -240,7 +240,7 @@ def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, l
     lead = comparison.lead
     axes = len(lead.input_shape)
     pictures = [sampler.frame() for sampler in comparison.samplers]
-    tiles = [images.panes(picture, axes, lead.pixel_range, 1) for picture in pictures]
+    tiles = images.panes_alike(pictures, axes, lead.pixel_range)
     panes = []
     if show != "averages":
         panes += [

@@ -1,0 +1,89 @@
+"""What a reading of a file gives to a model, and in which words the rest is told of."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from .matching import Reading, Shape, listed, plain_names, shape_of
+
+Mismatch = tuple[str, Shape, Shape]  # name, shape in the file, shape in the model
+
+
+class CheckpointError(ValueError):
+    """The weights in a file are not those of the model.
+
+    Attributes:
+        missing: names that the model has and the file has not.
+        unexpected: names that the file has and the model has not, as they are written in the file.
+        mismatched: (name in the model, shape in the file, shape in the model); None for what is no tensor.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        missing: Sequence[str] = (),
+        unexpected: Sequence[str] = (),
+        mismatched: Sequence[Mismatch] = (),
+    ) -> None:
+        super().__init__(message)
+        self.missing, self.unexpected, self.mismatched = list(missing), list(unexpected), list(mismatched)
+
+
+class Fit(NamedTuple):
+    """A reading beside a model."""
+
+    values: dict[str, object]  # by the names of the model: what can be loaded
+    missing: list[str]
+    unexpected: list[str]
+    mismatched: list[Mismatch]
+
+
+def compare(reading: Reading, state: Mapping[str, object]) -> Fit:
+    """What a reading gives to a model with that state dict, and what it does not."""
+    wanted, start = plain_names(state), len(reading.prefix)
+    known, unexpected = {}, []
+    for long, name in reading.names.items():
+        if long.startswith(reading.prefix) and long[start:] in wanted:
+            known[wanted[long[start:]]] = reading.table[name]
+        elif long != reading.prefix + "n_averaged":
+            unexpected.append(name)
+    mismatched = [(name, shape_of(value), shape_of(state[name])) for name, value in known.items()
+                  if shape_of(value) != shape_of(state[name])]  # fmt: skip
+    wrong = {name for name, _, _ in mismatched}
+    values = {name: value for name, value in known.items() if name not in wrong}
+    filled = {memory_of(state[name]) for name in values}
+    missing = [name for name in state if name not in known and memory_of(state[name]) not in filled
+               and name.rpartition(".")[2] != "num_batches_tracked"]  # fmt: skip
+    return Fit(values, missing, unexpected, mismatched)
+
+
+def memory_of(value: object) -> object:
+    """Equal for tensors that are one and the same."""
+    if isinstance(value, Tensor) and value.numel():
+        return value.device, value.data_ptr(), value.shape, value.stride()
+    return id(value)
+
+
+def complaint(path: str | os.PathLike[str], module: nn.Module, reading: Reading, fit: Fit) -> str:
+    """All that does not agree, in one sentence or two."""
+    place = [f"under {'.'.join(reading.where)!r}"] * bool(reading.where)
+    place += [f"with the prefix {reading.prefix!r}"] * bool(reading.prefix)
+    verdict = "does not fit" if fit.values else "has not a single weight that fits"
+    wrong = [
+        f"{name} {shape_text(there)} in the file, {shape_text(here)} in the model"
+        for name, there, here in fit.mismatched
+    ]
+    lists = {"missing in the file": fit.missing, "unexpected in the file": fit.unexpected, "of another shape": wrong}
+    parts = [f"{len(names)} {what}: {listed(names)}" for what, names in lists.items() if names]
+    hint = f". {len(fit.values)} of its weights fit, which strict=False loads" if fit.values else ""
+    found = f" (weights found {' '.join(place)})" if place else ""
+    return f"{path}{found} {verdict} {type(module).__name__}: {'; '.join(parts)}{hint}"
+
+
+def shape_text(shape: Shape) -> str:
+    """A shape in words of an error message."""
+    return "no tensor" if shape is None else str(shape)

@@ -1,0 +1,94 @@
+"""The weights of a file, put into a copy of the user's model."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..models import LDAMWarning, choose_device, unwrap
+from .copying import check_has_memory, own_model
+from .fitting import CheckpointError, compare, complaint
+from .matching import best_reading
+from .reading import read
+from .values import check_values
+
+
+def load_checkpoint(
+    model_or_factory: nn.Module | Callable[[], nn.Module],
+    path: str | os.PathLike[str],
+    *,
+    device: torch.device | str | None = None,
+    strict: bool = True,
+    prefer: Literal["raw", "ema"] = "raw",
+) -> nn.Module:
+    """A model with the weights of a file, in eval mode.
+
+    The weights may be the file itself or lie under one of the usual keys, up to three deep: ``state_dict``,
+    ``model_state_dict``, ``model_state``, ``model``, ``net``, ``network``, ``module``, ``weights``, ``params``,
+    ``generator``, then those of averaged weights: ``ema``, ``ema_state_dict``, ``model_ema``, ``ema_model``,
+    ``state_dict_ema``, ``model_state_dict_ema``, ``params_ema``, ``swa_state_dict``, ``swa_model``,
+    ``averaged_model``, ``shadow``. What wrappers insert into names (``module.``, ``_orig_mod.``, …) is ignored in
+    the file and in the model, and any prefix before the model's names is stripped (``model.``, ``net.``, …). Of all
+    such readings, the one counts that gives the most weights of the right name and shape; the earlier key and the
+    shorter prefix where several give as many.
+
+    A weight that the file lacks is not missing if it shares its memory with one that was loaded (tied weights, which
+    safetensors writes once) or if it is a `num_batches_tracked` (which old files do not have; it plays no part in
+    eval mode). The `n_averaged` of `torch.optim.swa_utils.AveragedModel` is dropped. Weights of another dtype are
+    converted to that of the model.
+
+    Args:
+        model_or_factory: a model, which is copied and not changed; or a callable without arguments that makes one,
+            for instance its class. That one is then loaded and returned; the global CPU generator stays as it was.
+        path: `.safetensors`, or what `torch.save` wrote. Never a pickle with code in it.
+        device: where the model shall be; None: where it is.
+        strict: raise an error unless all names and shapes agree. Else load what agrees, with an `LDAMWarning` that
+            lists the rest.
+        prefer: for a file with both, the "raw" weights or their average over training, "ema". The other kind is
+            taken where those preferred are not there (for "ema" with an `LDAMWarning`), or give less than half as
+            many weights.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        CheckpointError: the weights are not those of this model; or, whatever `strict` is, not a single one fits.
+        ValueError: the file would run code, is damaged, or holds no weights; a weight is not finite, or is quantised,
+            sparse or without data; the model has no memory for its weights; an option is none of those above.
+        TypeError: `model_or_factory` is no model and makes none, or cannot be copied; `path` is no path.
+    """
+    if prefer not in ("raw", "ema"):
+        raise ValueError(f"prefer={prefer!r}: there is 'raw' and 'ema'")
+    content = read(path)
+    model = own_model(model_or_factory)
+    module = unwrap(model)
+    check_has_memory(module)
+    reading = best_reading(content, module.state_dict(), prefer, path)
+    if prefer == "ema" and not reading.averaged:
+        warnings.warn(f"{path} has no averaged weights; its raw ones were loaded", LDAMWarning, stacklevel=2)
+    fit = compare(reading, module.state_dict())
+    if fit.missing or fit.unexpected or fit.mismatched:
+        if strict or not fit.values:
+            raise CheckpointError(complaint(path, module, reading, fit), fit.missing, fit.unexpected, fit.mismatched)
+        warnings.warn(complaint(path, module, reading, fit), LDAMWarning, stacklevel=2)
+    check_values(path, fit.values, module.state_dict())
+    _put(path, fit.values, module)
+    return (model if device is None else model.to(choose_device(model, device))).eval()
+
+
+def _put(path: str | os.PathLike[str], values: Mapping[str, object], module: nn.Module) -> None:
+    # Filled into the model's own state dict: that carries the versions of its layers, so that none takes the weights
+    # for those of an older version and converts them.
+    state = module.state_dict()
+    for name in state.keys() - values.keys():
+        del state[name]
+    state.update(values)
+    try:
+        module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} fits {type(module).__name__} by names and shapes, but not otherwise: {error}"
+        ) from error

@@ -1,0 +1,108 @@
+"""Which dict of a file, and which prefix of its names, gives a model the most weights."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+# Where training scripts put a state dict, in the order in which they are looked for: averaged weights last.
+_KEYS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
+    "generator",
+    "ema", "ema_state_dict", "model_ema", "ema_model", "state_dict_ema", "model_state_dict_ema", "params_ema",
+    "swa_state_dict", "swa_model", "averaged_model", "shadow",
+)  # fmt: skip
+_DEPTH = 3  # {"checkpoint keys": {"ema": {"module": weights}}}
+_EMA_NAME = re.compile(r"(^|[._])(ema|swa|averaged|shadow)([._]|$)")
+
+# What DataParallel and AveragedModel, torch.compile, FSDP and activation checkpointing insert into a name.
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+
+_SHOWN = 8  # names in an error message, of each sort
+
+Shape = tuple[int, ...] | None  # None: not a tensor
+
+
+class Reading(NamedTuple):
+    """One way to find the weights of a model in a file."""
+
+    where: tuple[str, ...]  # keys of the dict that holds them
+    prefix: str  # before the names of the model
+    names: dict[str, str]  # names in the model's style, with prefix, to those in the dict
+    table: Mapping[str, object]  # the dict
+    fits: int  # weights of the right name and shape
+    named: int  # weights of the right name
+
+    @property
+    def averaged(self) -> bool:
+        """Whether these are averaged weights, as far as names tell."""
+        path = ".".join((*self.where, self.prefix))
+        return bool(_EMA_NAME.search(path)) or self.prefix + "n_averaged" in self.names
+
+
+def best_reading(content: object, state: Mapping[str, object], prefer: str, path: str | os.PathLike[str]) -> Reading:
+    """The reading of a file that gives the most weights, of the preferred kind if that has half as many."""
+    readings = [reading for where, table in _tables(content) for reading in _readings(where, table, state)]
+    if not readings:
+        keys = list(content) if isinstance(content, Mapping) else []
+        raise ValueError(
+            f"{path} holds no dict of tensors, at the top or under a usual key such as 'state_dict'; it is a "
+            f"{type(content).__name__}{f' with {listed(keys)}' if keys else ''}. "
+            "torch.save(model.state_dict(), path) writes what is needed."
+        )
+    most = max(reading.fits for reading in readings)
+    near = [reading for reading in readings if 2 * reading.fits >= most]
+    return max(near, key=lambda reading: (reading.averaged == (prefer == "ema"), reading.fits, reading.named))
+
+
+def _tables(content: object, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, object]]]:
+    """Dicts that hold tensors and the keys that lead to them, the outermost first."""
+    if not isinstance(content, Mapping):
+        return
+    if any(isinstance(value, Tensor) for value in content.values()):
+        yield where, {str(name): value for name, value in content.items()}
+    if len(where) < _DEPTH:
+        for key in _KEYS:
+            yield from _tables(content.get(key), (*where, key))
+
+
+def _readings(where: tuple[str, ...], table: Mapping[str, object], state: Mapping[str, object]) -> list[Reading]:
+    """A reading for every prefix that stands before a name of the model, the shortest first; at least for none."""
+    wanted, names = plain_names(state), plain_names(table)
+    counts = {"": (0, 0)}
+    for long, name in names.items():
+        for prefix, short in _splits(long):
+            if short in wanted:
+                fits, named = counts.get(prefix, (0, 0))
+                fit = shape_of(table[name]) == shape_of(state[wanted[short]])
+                counts[prefix] = fits + fit, named + 1
+    order = sorted(counts, key=lambda prefix: (len(prefix), prefix))
+    return [Reading(where, prefix, names, table, *counts[prefix]) for prefix in order]
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Names without what wrappers inserted, to the names themselves; unchanged where two would become the same."""
+    names = list(names)
+    plain = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in names}
+    return plain if len(plain) == len(names) else {name: name for name in names}
+
+
+def _splits(name: str) -> Iterator[tuple[str, str]]:
+    """All prefixes of a name and what they leave: ("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")."""
+    for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+        yield name[:start], name[start:]
+
+
+def shape_of(value: object) -> Shape:
+    """The shape of a tensor; None for anything else."""
+    return tuple(value.shape) if isinstance(value, Tensor) else None
+
+
+def listed(names: Sequence[object]) -> str:
+    """Names for an error message, of which only the first are shown."""
+    more = len(names) - _SHOWN
+    return ", ".join(map(str, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

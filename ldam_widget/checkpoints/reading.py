@@ -1,0 +1,90 @@
+"""What a file holds, read as tensors and never run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import pickletools
+import re
+import zipfile
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+_SAFE = (
+    "torch.save(model.state_dict(), 'weights.pt') or "
+    "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
+)
+
+
+def read(path: str | os.PathLike[str]) -> object:
+    """What a file holds, on the CPU."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be the path of a file; got {type(path).__name__}")
+    file = Path(path)
+    if file.is_dir():
+        raise IsADirectoryError(f"{file} is a folder; give the file with the weights that lies in it")
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no checkpoint file {file}")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} is empty; was it copied while it was being written?")
+    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+
+
+def _read_safetensors(file: Path) -> object:
+    try:
+        return load_file(file)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{file} is damaged, or no safetensors file: {error}") from error
+
+
+def _read_torch(file: Path) -> object:
+    try:
+        zipped = zipfile.is_zipfile(file)
+        torchscript = zipped and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist())
+        if not torchscript:
+            return torch.load(str(file), map_location="cpu", weights_only=True, mmap=zipped)
+    except OSError:
+        raise
+    except Exception as error:  # of any type: a damaged file can hold anything
+        culprit = _code_in(file, error)
+        if culprit:
+            raise ValueError(
+                f"{file} is refused: it is a pickle that asks for {culprit}, and to load it would run code. Nothing "
+                f"of it was run. Save the weights alone where you trust the file: {_SAFE}"
+            ) from error
+        # torch's advice for a pickle that it cannot read is weights_only=False, which is not ours
+        why = "its pickle cannot be read" if isinstance(error, pickle.UnpicklingError) else f"{error!r:.300}"
+        raise ValueError(f"{file} is damaged, or was not written by torch.save: {why}") from error
+    raise ValueError(
+        f"{file} is a TorchScript archive, which is a program and no weights. Save the weights alone where you trust "
+        "it: torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
+    )
+
+
+def _code_in(file: Path, error: Exception) -> str:
+    """The first function or class that a pickle asks for and must not have; "" where there is none to be seen."""
+    if not isinstance(error, pickle.UnpicklingError):
+        return ""
+    named = re.search(r"(?:GLOBAL|class) (\S+)", str(error))
+    return named[1] if named else _first_global(file.read_bytes())
+
+
+def _first_global(data: bytes) -> str:
+    """The same for a bare pickle of a protocol that torch does not read. It is taken apart here and not run."""
+    if not data.startswith(b"\x80"):  # the mark of a pickle: nearly any bytes can be read as a few instructions of one
+        return ""
+    strings: list[str] = []
+    try:
+        for code, argument, _ in pickletools.genops(data):
+            if code.name == "GLOBAL":
+                return str(argument).replace(" ", ".")
+            if code.name == "STACK_GLOBAL":
+                return ".".join(strings[-2:])
+            if isinstance(argument, str):
+                strings.append(argument)
+    except ValueError:  # the end of what can be read
+        pass
+    return ""

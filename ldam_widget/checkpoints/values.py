@@ -1,0 +1,48 @@
+"""The numbers themselves: finite, and such as the model can hold."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from .fitting import memory_of
+
+
+def check_values(path: str | os.PathLike[str], values: Mapping[str, object], state: Mapping[str, object]) -> None:
+    """Raise an error unless all are numbers that the model can hold, and tied weights agree."""
+    seen: dict[object, tuple[str, Tensor]] = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            new = _converted(f"{path}: weight {name!r}", value, cast(Tensor, state[name]).dtype)
+            twin, other = seen.setdefault(memory_of(state[name]), (name, new))
+            if not torch.equal(new, other):
+                raise ValueError(f"{path}: {twin!r} and {name!r} are one weight in the model, but differ in the file")
+
+
+def _converted(what: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """As it will be in the model: finite there, too."""
+    if value.is_meta:
+        raise ValueError(f"{what} was saved from the meta device and has no data; save the model after it is loaded")
+    if value.is_quantized:
+        raise ValueError(f"{what} is quantised ({value.dtype}); save it after .dequantize()")
+    if value.layout is not torch.strided:
+        raise ValueError(f"{what} is sparse ({value.layout}); save it after .to_dense()")
+    if value.is_complex() and not dtype.is_complex:
+        raise ValueError(f"{what} is complex, and real in the model ({dtype})")
+    value = value.to(dtype)
+    check_numbers(what, value)
+    return value
+
+
+def check_numbers(what: str, value: Tensor) -> None:
+    """Raise an error unless all numbers of a tensor are finite."""
+    if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
+        count = int((~torch.isfinite(value)).sum())
+        raise ValueError(
+            f"{what} holds {count} NaN or infinite value{'s' if count > 1 else ''} of {value.numel()} in the model's "
+            f"{value.dtype}. Did training diverge? Take an earlier checkpoint."
+        )
