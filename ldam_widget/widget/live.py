@@ -19,7 +19,6 @@ from ..parameters import Parameter
 from ..regularizers import Discriminator
 from ..sampler import Sampler
 from ..types import Kernel, Regularizer
-from .panel import STATIC
 from .player import Player
 from .training import LiveTraining
 
@@ -65,8 +64,6 @@ class LDAM(Player):
         dataset: Any = None,
         **sampler: Any,
     ) -> None:
-        if not (STATIC / "widget.js").exists():
-            raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
         settings = settings_for(kernel, scale, temperature, input_shape, pixel_range)
         self._dataset = dataset
         self._training: LiveTraining | None = None  # under way, or the last one

@@ -55,6 +55,8 @@ class Panel(anywidget.AnyWidget):
     _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
 
     def __init__(self, runner: Sampler | Comparison, play: bool, title: str) -> None:
+        if not (STATIC / "widget.js").exists():
+            raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
         self._title = title
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once

@@ -224,7 +224,7 @@ class Compare(Player):
         return [] if self._ranking is None else by_difference(self._ranking.done)
 
     @property
-    def ranking_layer(self) -> bool:
+    def is_ranking(self) -> bool:
         """Is the layer being ranked?"""
         return self._ranking is not None and self._loop.chore is not None
 
@@ -313,7 +313,7 @@ class Compare(Player):
         return {
             "locks": self.comparison.locks,
             "show": self._show,
-            "scanning": self.ranking_layer,
+            "scanning": self.is_ranking,
             "discriminator": None,
         }
 

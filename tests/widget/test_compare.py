@@ -518,7 +518,7 @@ def test_hostile_messages_change_nothing(page: Page, c: Compare) -> None:
     assert all(len(e["error"]["message"]) <= 2000 for e in page.of("error"))
     c.step(2)
     assert c.sampler.steps == 6
-    assert not c.ranking_layer
+    assert not c.is_ranking
 
 
 # ---- neurons ---------------------------------------------------------------------------------------------------------
@@ -609,7 +609,7 @@ def test_python_ranks_the_layer(open_page: Callable[..., Page]) -> None:
     assert {row.difference for row in found[1:]} == {0.0}
     assert c.ranking == []
     c.rank_layer()
-    wait_until(lambda: not c.ranking_layer)
+    wait_until(lambda: not c.is_ranking)
     assert c.ranking[0].key == "5"
     assert c.playing
     c.pause()
@@ -647,9 +647,9 @@ def test_a_ranking_is_stopped(open_page: Callable[..., Page], monkeypatch: pytes
     c.step(2)
     assert len(c.ranking) == done
     c.rank_layer()
-    assert c.ranking_layer
+    assert c.is_ranking
     c.stop_ranking()
-    assert not c.ranking_layer
+    assert not c.is_ranking
     c.stop_ranking()
 
 
@@ -661,7 +661,7 @@ def test_a_fault_in_the_ranking_stops_the_ranking_alone(open_page: Callable[...,
     wait_until(lambda: c.error)
     page.settle()
     assert "model 'b': neuron 17 is out of range" in page.of("error")[-1]["error"]["message"]
-    assert not c.ranking_layer
+    assert not c.is_ranking
     assert not page.of("changes")[-1]["running"]
     assert page.of("changes")[-1]["done"] == 16
     assert c.playing
@@ -908,7 +908,7 @@ def test_close_frees_everything(open_page: Callable[..., Page], ranked: bool | N
     page.receive(kind="do", what="record")
     if ranked is not False:
         page.receive(kind="do", what="scan")
-        wait_until(lambda: c.ranking and (ranked is None or not c.ranking_layer))
+        wait_until(lambda: c.ranking and (ranked is None or not c.is_ranking))
     wait_until(lambda: len(page.of("frame")) >= 2)
     gone = [weakref.ref(thing) for s in c.samplers.values() for thing in (s, s._view)]
     gone += [weakref.ref(c.comparison)] + [weakref.ref(model) for model in page.models.values()]
