@@ -35,7 +35,8 @@ js-test: js/node_modules/.package-lock.json
 	cd js && npm test --silent
 
 python-test: $(READY) $(BUNDLE) kernels browser
-	$(BIN)/python -m pytest tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal
+	$(BIN)/python -m pytest tests -m "kernel or browser"
 
 # ipykernel 6.31, 7.3 and 7.4 side by side
 kernels: $(READY)
