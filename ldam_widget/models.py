@@ -95,9 +95,14 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
 def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
     """A copy of the module tree with weights of its own, in eval mode: what is done to `model` leaves it as it is.
 
-    Raises as `private_view`.
+    Forward hooks stay behind, which might feed the copy's activations to the user's own training; those that run
+    before a forward pass (pruning, weight norm) come along. Raises as `private_view`.
     """
     view = private_view(model, None, notes)
+    if any(module._forward_hooks for module in view.modules()):
+        notes.tell("the model's forward hooks are not run in the copy that is watched")
+        for module in view.modules():
+            module._forward_hooks.clear()
     for tensor in weights_of(view):
         tensor.data = tensor.data.clone()
     return view

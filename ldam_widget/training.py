@@ -15,8 +15,11 @@ from .models import QuietNotes, detached_copy, weights_of
 from .sampler import Sampler, SamplingError
 
 _FIRST = 5  # iterations that are slow for reasons of their own
-_ENOUGH = 8  # iterations from which a median is told
-_REMEMBERED = 200  # iterations
+_ENOUGH = 8  # iterations from which a mean is told
+_LONG_ENOUGH = 0.3  # seconds that they must have taken together
+_REMEMBERED = 1000  # iterations at most, …
+_REMEMBERED_SECONDS = 20.0  # … and for so long
+_LEAST = 50
 
 
 class Checkpoint(NamedTuple):
@@ -126,10 +129,15 @@ class Follower(Sampler):
 
 
 class Cost:
-    """By how much an iteration takes longer while pictures are made than while none are. Medians of the last ones."""
+    """By how much an iteration takes longer while pictures are made than while none are.
+
+    Means of the last ones, without the slowest hundredth: a validation is none of our doing. A median would not see
+    what falls on few iterations, and pictures are fewer than fast iterations.
+    """
 
     def __init__(self) -> None:
         self._times: dict[bool, list[float]] = {False: [], True: []}  # with pictures? -> seconds, oldest first
+        self._total = {False: 0.0, True: 0.0}
         self._last: float | None = None
         self._drawn = False
         self.iterations = 0
@@ -140,14 +148,16 @@ class Cost:
         if self._last is not None and drawn == self._drawn and self.iterations > _FIRST:
             times = self._times[drawn]
             times.append(now - self._last)
-            if len(times) > _REMEMBERED:
-                del times[0]
+            self._total[drawn] += now - self._last
+            while len(times) > _REMEMBERED or (len(times) > _LEAST and self._total[drawn] > _REMEMBERED_SECONDS):
+                self._total[drawn] -= times.pop(0)
         self._last, self._drawn = now, drawn
 
     @property
     def calibrated(self) -> bool:
         """Is it known how long an iteration takes without pictures?"""
-        return len(self._times[False]) >= _ENOUGH
+        times = self._times[False]
+        return len(times) >= _ENOUGH and self._total[False] >= _LONG_ENOUGH
 
     @property
     def share(self) -> float | None:
@@ -155,5 +165,9 @@ class Cost:
         without, with_pictures = list(self._times[False]), list(self._times[True])
         if min(len(without), len(with_pictures)) < _ENOUGH:
             return None
-        plain = statistics.median(without)
-        return max(0.0, statistics.median(with_pictures) / plain - 1) if plain > 0 else math.nan
+        plain = _mean(without)
+        return max(0.0, _mean(with_pictures) / plain - 1) if plain > 0 else math.nan
+
+
+def _mean(times: list[float]) -> float:
+    return statistics.fmean(sorted(times)[: len(times) - len(times) // 100])

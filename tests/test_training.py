@@ -260,20 +260,20 @@ def ticks(cost: Cost, times: list[float], drawn: bool, start: float) -> float:
     return start
 
 
-def test_cost_is_the_ratio_of_medians() -> None:
+def test_cost_is_the_ratio_of_means_without_the_slowest_hundredth() -> None:
     cost = Cost()
     now = ticks(cost, [9.0] * 5, False, 0.0)  # the first ones are slow
     assert (cost.calibrated, cost.share) == (False, None)
-    now = ticks(cost, [1.0, 1.0, 1.1, 0.9, 50.0, 1.0, 1.0], False, now)
-    assert not cost.calibrated
-    now = ticks(cost, [1.0] * 2, False, now)
+    now = ticks(cost, [0.01] * 29, False, now)
+    assert not cost.calibrated  # 0.3 s
+    now = ticks(cost, [0.01] * 70 + [5.0], False, now)  # a validation
     assert cost.calibrated
     now = ticks(cost, [30.0], True, now)  # it began somewhere in this one: of neither kind
-    now = ticks(cost, [1.5] * 7, True, now)
+    now = ticks(cost, [0.01] * 7, True, now)
     assert cost.share is None
-    now = ticks(cost, [1.5, 99.0], True, now)
-    assert cost.share == pytest.approx(0.5)
-    assert cost.iterations == 5 + 7 + 2 + 1 + 7 + 2
+    ticks(cost, [0.01] * 83 + [0.06] * 9 + [5.0], True, now)
+    assert cost.share == pytest.approx((90 * 0.01 + 9 * 0.06) / 99 / 0.01 - 1)  # no median would see the nine
+    assert cost.iterations == 5 + 100 + 1 + 100
 
 
 def test_cost_is_of_the_last_iterations_and_not_negative() -> None:
@@ -285,3 +285,15 @@ def test_cost_is_of_the_last_iterations_and_not_negative() -> None:
     assert cost.share == pytest.approx(0.2)
     ticks(cost, [0.5] * 300, True, now)
     assert cost.share == 0
+
+
+def test_a_forward_hook_of_the_training_sees_the_training_alone() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    seen: list[int] = []
+    model[1].register_forward_hook(lambda _module, _inputs, output: seen.append(len(output)))
+    follower = Follower(model, input_shape=(1, 4, 4))
+    follower.step(3)
+    assert "forward hooks" in follower.notes[0]
+    assert seen == []
+    model(torch.zeros(7, 1, 4, 4))
+    assert seen == [7]

@@ -53,6 +53,16 @@ def keep_hearing() -> None:
             manager._shell_socket = kernel.shell_stream  # type: ignore[union-attr]
 
 
+def hear_where_asked(comm: Any) -> None:
+    """Let a comm's messages go to the subshell that the page names, also in ipykernel 7.4.
+
+    7.4 takes them to the shell that the comm has last sent from instead. For a widget that is made and shown in a cell
+    that goes on running, as one that watches a training, that is the main one, where nothing is heard until it ends.
+    """
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _data, asked: asked
+
+
 def _shell() -> Any:
     """IPython's shell, or None outside."""
     try:

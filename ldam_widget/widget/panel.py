@@ -29,7 +29,7 @@ from ..schedules import PolynomialDecay
 from ..types import Kernel
 from . import recording, wire
 from .diagnosing import Diagnosis
-from .kernel import cell_running, keep_hearing
+from .kernel import cell_running, hear_where_asked, keep_hearing
 from .recording import Recorder
 from .traits import Live, UnknownParameterError
 
@@ -73,6 +73,7 @@ class Panel(anywidget.AnyWidget):
         self._views: dict[str, float] = {}  # view -> when it was last heard of
         keep_hearing()
         super().__init__()
+        hear_where_asked(self.comm)
         me = weakref.ref(self)
         self._diagnosis = Diagnosis(lambda *verdict: _of(me, lambda w: w._send_diagnosis(*verdict), None))
         self._diagnosis.restart()

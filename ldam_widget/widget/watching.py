@@ -80,6 +80,7 @@ class Watch(LDAM):
             )
         self._average_every = max(1, round(self._every / _UPDATES))
         self._iteration = 0
+        self._held = False  # has the picture stood still?
         self._following = True
         self._choosing = threading.Lock()  # what is shown is chosen on the loop and by the training
         self._history = History(keep, bool(half))
@@ -131,9 +132,11 @@ class Watch(LDAM):
     def _count(self) -> None:
         self._iteration += 1
         loop = self._loop
-        self._cost.tick(time.perf_counter(), loop.alive and loop.playing and not loop.held)
-        # the picture stands still for the first iterations: how long does one take without it?
-        if self._iteration == 1:
+        drawn = loop.alive and loop.playing and not loop.held
+        self._cost.tick(time.perf_counter(), drawn)
+        # the picture stands still for some iterations, once: how long does one take without it?
+        if drawn and not self._held:
+            self._held = True
             loop.hold(_CALIBRATION)
         elif loop.held and self._cost.calibrated:
             loop.release()

@@ -80,7 +80,8 @@ def test_a_training_cell(kernel: KernelClient) -> None:
 
     # what came meanwhile
     frames = [m.content for m in view.of("frame") if m.at < end]
-    assert all(a["steps"] < b["steps"] for a, b in pairwise(frames)), "sampled, not only sent"
+    assert all(a["steps"] <= b["steps"] for a, b in pairwise(frames))
+    assert len({f["steps"] for f in frames}) >= len(frames) / 2, "sampled, not only sent"
     watches = [f["watch"] for f in frames if f.get("watch")]
     assert len({watch["shown"] for watch in watches}) >= 4
     assert watches[-1]["shown"] == 240
