@@ -80,16 +80,7 @@ class LDAM(Player):
             return "LDAM(closed)"
         return f"LDAM({self._title}, layer {self.layer}, {len(self.neurons)} neurons)"
 
-    # ---- neurons ---------------------------------------------------------------------------------------------------
-
-    @property
-    def neurons(self) -> list[int | str]:
-        """The neurons on show, ints where they are plain units. Set it to choose others; the chains start afresh."""
-        return [neuron.plain for neuron in self.sampler.neurons]
-
-    @neurons.setter
-    def neurons(self, neurons: Iterable[Any]) -> None:
-        self._loop.call(lambda: self._select(None, neurons))
+    # ---- layer -----------------------------------------------------------------------------------------------------
 
     @property
     def layer(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -32,6 +33,20 @@ class Player(Panel):
     ) -> None:
         self._scale = scale
         super().__init__(runner, play, title)
+
+    # ---- neurons ---------------------------------------------------------------------------------------------------
+
+    @property
+    def neurons(self) -> list[int | str]:
+        """The neurons on show, ints where they are plain units, as the first model calls them.
+
+        Set it to choose others; the chains start afresh.
+        """
+        return [neuron.plain for neuron in self.sampler.neurons]
+
+    @neurons.setter
+    def neurons(self, neurons: Iterable[Any]) -> None:
+        self._loop.call(lambda: self._select(None, neurons))
 
     # ---- the kernel ------------------------------------------------------------------------------------------------
 

@@ -106,15 +106,6 @@ class Compare(Player):
         return dict(zip(comparison.names, comparison.samplers, strict=True))
 
     @property
-    def neurons(self) -> list[int | str]:
-        """The neurons on show, as the first model calls them. Set it to choose others; all chains start afresh."""
-        return [neuron.plain for neuron in self.sampler.neurons]
-
-    @neurons.setter
-    def neurons(self, neurons: Iterable[Any]) -> None:
-        self._loop.call(lambda: self._select(None, neurons))
-
-    @property
     def layer(self) -> str | dict[str, str]:
         """The layer on show; a dict by model where they differ. Set it to choose another."""
         layers = self.comparison.layers
