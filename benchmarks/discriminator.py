@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--discriminator", help="a file; the shipped one if not given")
     parser.add_argument("--kernel", choices=["algorithm1", "baoab"], default="algorithm1")
     parser.add_argument("--chains", type=int, default=64)
-    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--weights", type=float, nargs="+", default=WEIGHTS)
     parser.add_argument("--picture", help="where to write a picture of some samples")
     asked = parser.parse_args()

@@ -317,6 +317,9 @@ class Compare(Player):
             lossless=lossless, **more,
         )  # fmt: skip
 
+    def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
+        super()._send_diagnosis(level, f"{self.comparison.names[0]}: {text}", neurons)  # chains of one model are judged
+
     def _greet(self) -> None:
         super()._greet()
         self._send_changes()
