@@ -17,6 +17,7 @@ from .sampler import Sampler, SamplingError
 _FIRST = 5  # iterations that are slow for reasons of their own
 _ENOUGH = 8  # iterations from which a mean is told
 _LONG_ENOUGH = 0.3  # seconds that they must have taken together
+_PAUSE = 0.25  # seconds; what takes longer, and ten times as long as others, is no iteration
 _REMEMBERED = 1000  # iterations at most, …
 _REMEMBERED_SECONDS = 20.0  # … and for so long
 _LEAST = 50
@@ -131,7 +132,7 @@ class Follower(Sampler):
 class Cost:
     """By how much an iteration takes longer while pictures are made than while none are.
 
-    Means of the last ones, without the slowest hundredth: a validation is none of our doing. A median would not see
+    Means of the last ones, without what is no iteration but a validation or a pause between. A median would not see
     what falls on few iterations, and pictures are fewer than fast iterations.
     """
 
@@ -170,4 +171,5 @@ class Cost:
 
 
 def _mean(times: list[float]) -> float:
-    return statistics.fmean(sorted(times)[: len(times) - len(times) // 100])
+    longest = max(_PAUSE, 10 * statistics.median(times))
+    return statistics.fmean(seconds for seconds in times if seconds <= longest)

@@ -260,7 +260,7 @@ def ticks(cost: Cost, times: list[float], drawn: bool, start: float) -> float:
     return start
 
 
-def test_cost_is_the_ratio_of_means_without_the_slowest_hundredth() -> None:
+def test_cost_is_the_ratio_of_means_without_pauses() -> None:
     cost = Cost()
     now = ticks(cost, [9.0] * 5, False, 0.0)  # the first ones are slow
     assert (cost.calibrated, cost.share) == (False, None)
