@@ -19,6 +19,7 @@ from ..parameters import Parameter
 from ..regularizers import Discriminator
 from ..sampler import Sampler
 from ..types import Kernel, Regularizer
+from . import wire
 from .player import Player
 from .training import LiveTraining
 
@@ -220,7 +221,7 @@ class LDAM(Player):
 
     def _gauges(self) -> dict[str, Any]:
         training = self._training.gauges() if self._training is not None and self.training else None
-        return super()._gauges() | {"training": training}
+        return super()._gauges() | {"training": training, "score": wire.score(self.sampler)}
 
     def _own_parameters(self) -> Iterable[Parameter]:
         chains = self.sampler.chains

@@ -309,7 +309,7 @@ class Compare(Player):
         }
 
     def _gauges(self) -> dict[str, Any]:
-        return super()._gauges() | {"agreement": wire.agreement(self.comparison.agreement()), "score": None}
+        return super()._gauges() | {"agreement": wire.agreement(self.comparison.agreement())}
 
     def _encode(self, *, with_average: bool, lossless: bool, **more: Any) -> wire.Message:
         return wire.comparison_frame(

@@ -310,15 +310,20 @@ def settings(sampler: Sampler) -> dict[str, Any]:
 
 def gauges(sampler: Sampler) -> dict[str, Any]:
     """What is measured, at the pace of reading."""
-    acceptance, score = sampler.acceptance, sampler.discriminator_score
+    acceptance = sampler.acceptance
     return {
         "temperature": {
             "asked": sampler.temperature_asked,
             "measured": [plain(value) for value in sampler.measured_temperature],
         },
         "acceptance": None if acceptance is None else [plain(value) for value in acceptance.mean(1)],
-        "score": None if score is None else [[plain(value) for value in row] for row in score],
     }
+
+
+def score(sampler: Sampler) -> list[list[float | None]] | None:
+    """D of the present samples, [neuron][chain]; None without a discriminator. Costs a pass of D if its weight is 0."""
+    found = sampler.discriminator_score
+    return None if found is None else [[plain(value) for value in row] for row in found]
 
 
 def units(sampler: Sampler, ask: Units) -> dict[str, Any]:
