@@ -9,17 +9,17 @@ It lives only while there is work; a paused or resting loop has no thread at all
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import queue
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
+
+from .execution import cpu_threads
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -148,6 +148,9 @@ class Loop:
         self._next_frame = clock()
         self._held_until = -math.inf
         self._unsent = False  # the present picture was held back, since the window was full
+        self._to_show = False  # `show` waits in the queue
+        self._serving: Future[Any] | None = None  # of the command in progress
+        self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
         self._meter = _Meter(clock())
 
     # ---- from any thread -------------------------------------------------------------------------------------------
@@ -157,19 +160,24 @@ class Loop:
         future: Future[T] = Future()
         with self._lock:
             if self.closed:
-                future.set_exception(RuntimeError("the widget is closed; make a new one"))
+                future.set_exception(_closed())
                 return future
             self._commands.put((command, future))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
-                self._thread.start()
+            if self._thread is None or not self._thread.is_alive():  # dead: this is a fork, which has no threads
+                self._spawn()
         return future
 
     def call(self, command: Callable[[], T]) -> T:
         """`submit` and wait for the result; directly if already on the thread."""
         if threading.current_thread() is self._thread:
             return command()
-        return self.submit(command).result()
+        future = self.submit(command)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done() and not future.cancel():  # we who wait were interrupted
+                self._given_up = future
+            raise
 
     def play(self) -> None:
         """Go on sampling; also out of a rest."""
@@ -214,6 +222,12 @@ class Loop:
         """Send the present picture whatever the window says: after a step, a pause or a change of contrast."""
         self._send(self._clock())
 
+    def show(self) -> None:
+        """`send_now` on the thread, soon; once, however often it is asked for until then."""
+        if not self._to_show:
+            self._to_show = True
+            self.submit(self._show)
+
     def close(self) -> None:
         """End the thread and let go of the sampler; waits up to a second for the step in progress."""
         with self._lock:
@@ -242,8 +256,13 @@ class Loop:
 
     # ---- on the thread ---------------------------------------------------------------------------------------------
 
+    def _spawn(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
-        with _one_cpu_thread(self.sampler.device):
+        # half the processors: the browser, the kernel and the user's own cell need the others
+        with cpu_threads(max(1, torch.get_num_threads() // 2)):
             while self._turn():
                 pass
 
@@ -263,20 +282,27 @@ class Loop:
         except queue.Empty:
             return active or self._stay()
         if self.closed:
-            future.cancel()
+            future.set_exception(_closed())
             self._end()
             return False
         if future.set_running_or_notify_cancel():
+            self._serving = future
             try:
                 future.set_result(command())
             except BaseException as error:
-                future.set_exception(error)
+                future.set_exception(_closed() if self.closed else error)  # closed meanwhile: the sampler is gone
+            finally:
+                self._serving = None
         return True
 
     def _do_chore(self) -> None:
         until = self._clock() + CHORE_TIME
         while self.chore is not None and not self.closed and self._commands.empty():
-            self.chore()
+            try:
+                self.chore()
+            except BaseException as error:
+                self.chore = None
+                self._stop_for(error)
             if self._clock() >= until:
                 return
 
@@ -292,7 +318,7 @@ class Loop:
         with self._lock:
             self._thread = None
             while not self._commands.empty():  # nobody may wait for ever
-                self._commands.get()[1].cancel()
+                self._commands.get()[1].set_exception(_closed())
 
     def _active(self, now: float) -> bool:
         return self.playing and not self.held and not self.closed and not self.pacer.resting(now, self._cell_running())
@@ -308,19 +334,34 @@ class Loop:
             self._unsent = not (slow or self.pacer.may_send(now))
             if not self.closed and not self._unsent:
                 self._send(now)
-        except Exception as error:  # a fault of the model's or of ours: stop, say so, keep what was averaged
-            if self.closed:
-                return  # in the middle of a long step: the sampler is gone, and nobody is there to be told
-            self.playing = False
+        except BaseException as error:  # also a model that calls sys.exit(), which would end the thread unheard
+            self._stop_for(error)
+
+    def _stop_for(self, error: BaseException) -> None:
+        """A fault of the model's or of ours: stop, say so, keep what was averaged."""
+        if self.closed:
+            return  # in the middle of a long step: the sampler is gone, and nobody is there to be told
+        self.playing = False
+        with contextlib.suppress(Exception):  # where sending is what failed, the page cannot be told
             self._on_fault(error)
 
     def advance(self, steps: int) -> None:
-        """Step the sampler and tell the observers; on the thread only."""
-        before = self.sampler.steps
-        self.sampler.step(steps)
-        self._meter.steps += self.sampler.steps - before
+        """Step the sampler and tell the observers; on the thread only. Stops early if nobody wants it any more."""
+        sampler = self.sampler
+        before = sampler.steps
+        goal = before + steps
+        while sampler.steps < goal and not self.closed and not self._abandoned():
+            sampler.step(min(goal - sampler.steps, int(sampler.params["steps_per_frame"])))
+        self._meter.steps += sampler.steps - before
         for observer in tuple(self.observers):
             observer()
+
+    def _abandoned(self) -> bool:
+        return self._serving is not None and self._serving is self._given_up
+
+    def _show(self) -> None:
+        self._to_show = False  # first: what changes from here on needs another picture
+        self.send_now()
 
     def _send_late(self) -> None:
         now = self._clock()
@@ -355,21 +396,9 @@ class _Meter:
         return self._last
 
 
+def _closed() -> RuntimeError:
+    return RuntimeError("the widget is closed; make a new one")
+
+
 def _nothing() -> None:
     """A command that only wakes the thread."""
-
-
-@contextlib.contextmanager
-def _one_cpu_thread(device: torch.device) -> Any:
-    """Make OpenMP use one CPU thread for work that *this* thread starts.
-
-    The sampler shares the machine with the browser, the kernel and the user's own cell. Small networks gain nothing
-    from more threads, and OpenMP's spinning ones cost ten times on a busy machine. `torch.set_num_threads` would
-    change every thread that starts later; OpenMP's own call changes the calling thread alone.
-    """
-    if device.type == "cpu":
-        torch.get_num_threads()  # torch sets the number of a new thread on first use: let that be over
-        for library in (Path(torch.__file__).parent / "lib").glob("lib*omp*.so*"):
-            with contextlib.suppress(OSError, AttributeError):
-                ctypes.CDLL(str(library)).omp_set_num_threads(1)
-    yield

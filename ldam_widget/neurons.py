@@ -77,7 +77,7 @@ class Neurons:
         if at not in ("center", "mean"):
             raise ValueError(f"at must be 'center' or 'mean'; got {at!r}")
         self.leaky = check_leaky(leaky)
-        self._view, self._preprocess, self._shape = view, preprocess, input_shape
+        self._view, self._preprocess, self.image_shape = view, preprocess, input_shape
         self._dtype = dtype_of(view)
         notes = Notes() if notes is None else notes
         wanted = as_list(neurons)
@@ -87,7 +87,7 @@ class Neurons:
         self.layers = self._trace.table
         self._address = self._choose_layer(layer, notes)
         self.layer = str(self._address)
-        self._module = view.get_submodule(self._address.module)
+        self.run_by(view, torch.contiguous_format)
         self._batch_axis, self._unit_axis = 0, 1
         output = self._probe()
         self.output_shape: tuple[int, ...] = tuple(output.shape[1:])  # (units, *positions)
@@ -120,6 +120,7 @@ class Neurons:
             x = x.detach().requires_grad_(True)
             output = self._forward(x)
             (grad,) = backward(output, x, self._seed) if self.leaky else torch.autograd.grad(output, x, self._seed)
+        grad = grad.contiguous()
         output = output.detach()
         if self._index is not None:
             return output.take(self._index).float(), grad
@@ -131,16 +132,50 @@ class Neurons:
         """Resolve one neuron of this layer by its key; for the picker."""
         return self._units.resolve(key, "center", 0)
 
+    # ---- how the network is run (see `execution`) ------------------------------------------------------------------
+
+    @property
+    def module_name(self) -> str:
+        """Dotted name of the layer's module."""
+        return self._address.module
+
+    @property
+    def count(self) -> int:
+        """Images in a batch."""
+        return len(self._seed)
+
+    def run_by(self, network: nn.Module, memory_format: torch.memory_format) -> None:
+        """Run this network from now on, which computes what the view does in modules of the same names."""
+        self._network, self._memory_format = network, memory_format
+        self._module = network.get_submodule(self._address.module)
+
+    def some_images(self, count: int) -> Tensor:
+        """Random images that need gradients; nobody's random numbers are used up."""
+        device = device_of(self._view)
+        own = torch.Generator(device).manual_seed(0)
+        return torch.rand(count, *self.image_shape, generator=own, device=device).requires_grad_(True)
+
+    def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's output for some images, and the gradient of its sum."""
+        with torch.inference_mode(False), torch.enable_grad():
+            output = self._forward(x)
+            (grad,) = torch.autograd.grad(output, x, torch.ones_like(output))
+        return output.detach(), grad
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
     def _forward(self, x: Tensor) -> Tensor:
         """x -> (chain, units, *positions)."""
         if self._trace.writes_input:
             x = x.clone()  # or the model would write into the chains themselves
         inputs = self._preprocess(x) if self._preprocess is not None else x
         inputs = inputs.to(self._dtype)
+        if self._memory_format is torch.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self._is_last:
-            output = self._view(inputs)
+            output = self._network(inputs)
         else:
-            output = output_of(self._module, self._address.call, lambda: self._view(inputs))
+            output = output_of(self._module, self._address.call, lambda: self._network(inputs))
         if self._address.keys:
             output = select(output, self._address)
         return self._in_order(output)
@@ -158,7 +193,7 @@ class Neurons:
         handle = self._module.register_forward_hook(lambda _module, _inputs, output: made.append(output))
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                returned = self._run(self._image())
+                returned = self._run(self.some_images(1))
         except ValueError:
             return False  # something fails behind the layer, where sampling never goes
         finally:
@@ -197,20 +232,14 @@ class Neurons:
             )
         return asked
 
-    def _image(self, count: int = 1) -> Tensor:
-        """Some images that need gradients."""
-        device = device_of(self._view)
-        own = torch.Generator(device).manual_seed(0)  # the user's random numbers stay where they are
-        return torch.rand(count, *self._shape, generator=own, dtype=torch.float32, device=device).requires_grad_(True)
-
     def _run(self, x: Tensor) -> Any:
-        return run(self._view, x.clone(), self._preprocess, self._shape)
+        return run(self._view, x.clone(), self._preprocess, self.image_shape)
 
     def _probe(self) -> Tensor:
         """The layer's output for one image, in order, having made sure that a gradient reaches the pixels."""
         name, address = self.layer, self._address
         with torch.inference_mode(False), torch.enable_grad():
-            x = self._image()
+            x = self.some_images(1)
             try:
                 output = select(output_of(self._module, address.call, lambda: self._run(x)), address)
             except NotRunError:
@@ -260,7 +289,7 @@ class Neurons:
         if output.ndim == 2 or (output.shape[0] == 1 and output.shape.count(1) == 1):
             return 0 if output.shape[0] == 1 else None
         try:
-            two = output_of(self._module, self._address.call, lambda: self._run(self._image(2)))
+            two = output_of(self._module, self._address.call, lambda: self._run(self.some_images(2)))
         except ValueError:
             return 0 if output.shape[0] == 1 else None  # made for one image at a time
         shape = tuple(select(two, self._address).shape)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
+import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +21,11 @@ from .diagnostics import History, Samples, Thermometer, report, spread, thumbnai
 from .discriminator.build import DiscriminatorNet
 from .discriminator.recipe import Recipe
 from .discriminator.train import Trainer
+from .execution import Execution, check_execution
 from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
 from .ladder import Climb, Ladder, coldest, exchange
-from .models import Notes, choose_device, private_view
+from .models import Notes, check_weights, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
 from .noise import ChainNoise, first_images
 from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
@@ -34,6 +37,9 @@ from .types import Evaluation, Frame, Kernel, Regularizer, Setting, State
 from .warm_up import WarmUp, as_scales, present_norms
 from .wiring import Wiring, neurons_of
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
 _ACCEPTANCE_MEMORY = 100  # pictures
 _PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
@@ -44,6 +50,28 @@ _HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
 
 class SamplingError(RuntimeError):
     """The run cannot go on from here; the sampler stands at its last good picture and keeps its averages."""
+
+
+def _telling_memory(method: Callable[Concatenate[Sampler, P], R]) -> Callable[Concatenate[Sampler, P], R]:
+    """Where memory runs out, say what takes it."""
+
+    @functools.wraps(method)
+    def told(self: Sampler, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+            if not known and not re.search("out of memory|can't allocate memory", str(error)):
+                raise
+            neurons = next((arg for arg in args if isinstance(arg, Neurons)), None) or self._neurons
+            rungs = f" × {self._rungs} rungs" if self._rungs > 1 else ""
+            raise SamplingError(
+                f"not enough memory on {self._device} for {len(neurons.neurons)} neurons × {self.chains} chains{rungs} "
+                "at once: choose fewer neurons or chains, or free memory and go on. "
+                f"({type(error).__name__}: {str(error)[:300]})"
+            ) from error
+
+    return told
 
 
 class Sampler:
@@ -79,6 +107,8 @@ class Sampler:
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
+        execution: how the network is run: "auto" tries out, at the first step, which way to the same numbers is the
+            fastest (see the property); "plain" is as it is written; or another name that the property has shown.
 
     Raises:
         ValueError, TypeError: the message names the argument, what came, and what would work.
@@ -111,6 +141,7 @@ class Sampler:
         ladder: Ladder | Sequence[float] | None = None,
         leaky: float = 0.0,
         discriminator_only: bool = False,
+        execution: str = "auto",
     ) -> None:
         self.notes = Notes()
         self.input_shape = check_shape(input_shape)
@@ -141,7 +172,9 @@ class Sampler:
         given |= {"steps_per_frame": steps_per_frame, "average": self.average.time} | self._if_known(temperature)
         self._params |= check_all(self.parameters, given | self._of_kernel())
 
+        execution = check_execution(execution)
         self._view = private_view(model, choose_device(model, device), self.notes)
+        self._execution = Execution(self._view, model, execution)
         self._device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
         setting = Setting(model, self.input_shape, self.pixel_range, self._device, self.notes)
         self._regularizers = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in self._regularizers)
@@ -185,6 +218,20 @@ class Sampler:
     def unit(self, key: str) -> Neuron:
         """Resolve a neuron of the present layer, e.g. "5@3,4". Raises ValueError if there is none."""
         return self._neurons.unit(key)
+
+    @property
+    def execution(self) -> str:
+        """How the network is run, as found by a trial at the first step; "plain" before it.
+
+        Ways differ by rounding alone. A trial depends on the moment: to have the same numbers to the last bit in
+        another process, give what is shown here to the constructor.
+        """
+        return str(self._execution.decision.plan)
+
+    @property
+    def execution_report(self) -> str:
+        """`execution`, with the number of threads, and the time a step takes over that of the plain way."""
+        return str(self._execution)
 
     @property
     def device(self) -> torch.device:
@@ -350,6 +397,7 @@ class Sampler:
         Raises:
             SamplingError: with these weights an activation is not finite.
         """
+        self._execution.follow(changed=True)
         self._forget(NEURON, follow)
 
     def _forget(self, name: str, follow: float) -> None:
@@ -455,7 +503,8 @@ class Sampler:
         """Advance n ≥ 1 steps and return the picture.
 
         Raises:
-            SamplingError: an activation became NaN or infinite; the chains are back where they were before.
+            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains are back
+                where they were before.
             ValueError: n is no positive integer.
         """
         n = checks.count("n", n)
@@ -639,6 +688,7 @@ class Sampler:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode(False)  # tensors made in the caller's inference mode could never have a gradient
+    @_telling_memory
     def _start(self, neurons: Neurons, seed: int) -> None:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
         noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, self._device)
@@ -679,8 +729,19 @@ class Sampler:
         self._measure_anew()
 
     @torch.inference_mode(False)
+    @_telling_memory
     def _advance(self, n: int) -> None:
         """n steps, no more than are left to the next picture or in the warm-up; all of them or none."""
+        if self._execution.prepare(self._neurons):
+            # begin anew with the network that goes on, so that a restart is a repetition to the last bit
+            pulse = self._pulse
+            self._start(self._neurons, self.seed)
+            self._pulse = pulse
+        self._execution.follow()
+        with self._execution.threads():
+            self._take(n)
+
+    def _take(self, n: int) -> None:
         state, target, warm_up, climb = self._state, self._target, self._warm_up, self._climb
         accepted: Tensor | None = None
         mark = self._noise.mark()
@@ -759,17 +820,26 @@ class Sampler:
         self._thermometer.reset()
 
     def _require_finite(self, state: State, neurons: Neurons) -> None:
-        values = state.evaluation.values[NEURON]
-        if not math.isfinite(float(values.sum())):  # of one that is NaN or infinite, the sum is too
-            activation = values.view(len(neurons.neurons), -1)
-            bad = ~activation.isfinite()
+        activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
+        # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
+        used = {name: grad for name, grad in grads.items() if name != NEURON or not self._only}
+        if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
+            return  # of one that is NaN or infinite, the sum is too
+        named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}
+        for what, numbers in [("activation of", activation), *((named[name], grad) for name, grad in used.items())]:
+            bad = ~numbers.flatten(1).isfinite() if numbers.ndim > 1 else ~numbers.isfinite()[:, None]
             if not bool(bad.any()):
-                return  # finite numbers whose sum overflows
-            n, c = (int(i) for i in bad.nonzero()[0])
-            label, value = neurons.neurons[n].label, float(activation[n, c])
+                continue
+            try:
+                check_weights(self._view)
+            except ValueError as error:  # the user's own, or those of a training that diverged
+                raise SamplingError(str(error)) from None
+            chain, place = (int(i) for i in bad.nonzero()[0])
+            n, c = divmod(chain, self._per_neuron)
             raise SamplingError(
-                f"the activation of neuron {label} (chain {c // self._rungs + 1}) became {value} at "
-                f"step {state.step}. Lower step_size, raise l2, or give a pixel_range; restart begins anew."
+                f"the {what} neuron {neurons.neurons[n].label} (chain {c // self._rungs + 1}) became "
+                f"{float(numbers[chain].flatten()[place])} at step {state.step}. Lower step_size, raise l2, or give a "
+                "pixel_range; restart begins anew."
             )
 
     def _tell_dead(self, dead: Tensor, neurons: Neurons) -> None:

@@ -18,7 +18,19 @@ THREADS = {"threading", "queue", "concurrent", "multiprocessing", "_thread"}
 # who may import what of this package; from the bottom to the top
 LEVELS = [
     {"parameters", "_version"},
-    {"schedules", "types", "models", "noise", "burn_in", "averages", "diagnostics", "heat", "leaky", "outputs"},
+    {
+        "schedules",
+        "types",
+        "models",
+        "noise",
+        "burn_in",
+        "averages",
+        "diagnostics",
+        "heat",
+        "leaky",
+        "outputs",
+        "execution",
+    },
     {"neurons", "target", "tracing", "readouts", "wiring"},
     {"kernels", "discriminator", "regularizers", "exact", "checks", "ladder", "warm_up", "quench", "defaults"},
     {"sampler", "images", "checkpoints"},

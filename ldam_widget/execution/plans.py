@@ -1,0 +1,215 @@
+"""Plans, and networks made by them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from ..models import QuietNotes, private_view
+from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
+
+Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that takes its output
+_SMALL = 1e7  # multiplications
+_BEFORE_NORM = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to run a network.
+
+    Attributes:
+        folded: batch norms become part of the layers before them.
+        channels_last: weights and pictures lie channels last in memory.
+        native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
+            backward pass alone, or all.
+    """
+
+    folded: bool = False
+    channels_last: bool = False
+    native: Literal["none", "thin backward", "thin", "all"] = "none"
+
+    def __str__(self) -> str:
+        parts = [
+            "batch norms folded" if self.folded else "",
+            "channels last" if self.channels_last else "",
+            "" if self.native == "none" else f"native convolutions ({self.native})",
+        ]
+        return ", ".join(part for part in parts if part) or "plain"
+
+    @property
+    def derives(self) -> bool:
+        """Are there weights of its own, computed from the user's?"""
+        return self.folded or self.channels_last
+
+
+PLANS = (
+    Plan(),
+    Plan(native="thin"),
+    Plan(native="all"),
+    Plan(native="thin backward"),
+    Plan(folded=True),
+    Plan(folded=True, native="thin"),
+    Plan(folded=True, native="thin backward"),
+    Plan(channels_last=True, native="thin backward"),
+    Plan(folded=True, channels_last=True),
+    Plan(folded=True, channels_last=True, native="thin backward"),
+)
+
+
+def plans_for(view: nn.Module, pairs: Sequence[Pair], device: torch.device) -> list[Plan]:
+    """The plans that would change anything; the plain one first."""
+    maps = [module for module in view.modules() if isinstance(module, nn.Conv2d)]
+    native = native_modules(view) if device.type == "cpu" else []
+    thin = [module for module in native if module.in_channels <= THIN]
+    kinds = {"none"} | ({"thin", "thin backward"} if thin else set()) | ({"all"} if len(native) > len(thin) else set())
+    return [
+        plan
+        for plan in PLANS
+        # folding costs less in every layout; channels last is a layout of maps
+        if plan == Plan() or (plan.folded == bool(pairs) and plan.native in kinds and (maps or not plan.channels_last))
+    ]
+
+
+def is_small(view: nn.Module, images: int) -> bool:
+    """Is there nothing to gain, whatever the plan or the number of threads: a few dense layers?"""
+    if any(isinstance(module, (nn.modules.conv._ConvNd, _BatchNorm)) for module in view.modules()):
+        return False
+    return images * sum(parameter.numel() for parameter in view.parameters()) < _SMALL
+
+
+class Prepared:
+    """A network that computes what `view` does, by a plan.
+
+    Weights that the plan does not change are those of the view, which are the user's own; `follow` computes the others
+    anew.
+
+    Args:
+        view: see `models.private_view`.
+        plan: how.
+        pairs: what can be folded, see `foldable`.
+    """
+
+    def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair]) -> None:
+        self.plan = plan
+        self.network = view if plan == Plan() else private_view(view, None, QuietNotes())
+        self._updates: list[Callable[[], object]] = []
+        folded = pairs if plan.folded else ()
+        if plan.channels_last:
+            self._lay_out(view, {layer for layer, _ in folded})
+        for layer, norm in folded:
+            self._fold(view.get_submodule(layer), view.get_submodule(norm), layer, norm)
+        for module in native_modules(self.network) if plan.native != "none" else ():
+            if plan.native == "all" or module.in_channels <= THIN:
+                module.__class__ = NativeBackwardConv2d if plan.native == "thin backward" else NativeConv2d
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Of pictures given to the network."""
+        return torch.channels_last if self.plan.channels_last else torch.contiguous_format
+
+    @torch.no_grad()
+    def follow(self) -> None:
+        """Compute the plan's own weights anew from the view's, in place."""
+        for update in self._updates:
+            update()
+
+    def _lay_out(self, view: nn.Module, folded: set[str]) -> None:
+        for (name, own), source in zip(self.network.named_parameters(), view.parameters(), strict=True):
+            if source.ndim == 4 and name.rpartition(".")[0] not in folded:
+                own.data = source.detach().clone(memory_format=torch.channels_last)
+                self._updates.append(_copying(own, source))
+
+    def _fold(self, layer: Any, norm: Any, layer_name: str, norm_name: str) -> None:
+        fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
+
+        def fused() -> tuple[Tensor, Tensor]:
+            weight, bias = fuse(
+                layer.weight, layer.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+            )
+            return weight.detach(), bias.detach()
+
+        own: Any = self.network.get_submodule(layer_name)
+        weight, bias = fused()
+        layout = torch.channels_last if self.plan.channels_last and weight.ndim == 4 else torch.contiguous_format
+        own.weight = nn.Parameter(weight.clone(memory_format=layout), requires_grad=False)
+        own.bias = nn.Parameter(bias.clone(), requires_grad=False)
+
+        def update() -> None:
+            weight, bias = fused()
+            own.weight.data.copy_(weight)
+            own.bias.data.copy_(bias)
+
+        self._updates.append(update)
+        parent, _, last = norm_name.rpartition(".")
+        setattr(self.network.get_submodule(parent), last, nn.Identity())
+
+
+def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[Pair]:
+    """Batch norms that take the output of a layer, as it is, and nothing else takes it as far as modules show.
+
+    Whether the output is used by other code too is not seen here: a folded network has to be compared with the plain.
+
+    Args:
+        view: in eval mode.
+        forward: runs the view once, as far as sampling goes.
+        keep: dotted name of the layer that is sampled, whose output must stay what it is.
+    """
+    if not any(isinstance(module, _BatchNorm) for module in view.modules()):
+        return []
+    names = {module: name for name, module in view.named_modules()}
+    shared = {id(p) for p in _shared_parameters(view)}
+    made: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that its id is its own
+    calls: dict[nn.Module, int] = {}
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+
+    def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+        calls[module] = calls.get(module, 0) + 1
+        if isinstance(module, _BEFORE_NORM) and isinstance(output, Tensor) and _own_weights(module, shared):
+            made[id(output)] = module, output
+        if isinstance(module, _BatchNorm) and len(inputs) == 1 and id(inputs[0]) in made and _plain_norm(module):
+            pairs.append((made[id(inputs[0])][0], module))
+
+    leaves = [module for module in view.modules() if not any(module.children())]
+    hooked = {module for module in leaves if module._forward_hooks or module._forward_pre_hooks}
+    handles = [module.register_forward_hook(record) for module in leaves]
+    try:
+        forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [
+        (names[layer], names[norm])
+        for layer, norm in pairs
+        if calls[layer] == calls[norm] == 1 and names[layer] != keep and not {layer, norm} & hooked
+    ]
+
+
+def _copying(own: Tensor, source: Tensor) -> Callable[[], object]:
+    return lambda: own.data.copy_(source)
+
+
+def _own_weights(module: Any, shared: set[int]) -> bool:
+    """Plain parameters: nothing computes them (pruning, weight norm), no other module uses them."""
+    exact = type(module) in _BEFORE_NORM
+    return exact and set(module._parameters) == {"weight", "bias"} and id(module.weight) not in shared
+
+
+def _plain_norm(module: nn.Module) -> bool:
+    return module.running_mean is not None and type(module) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def _shared_parameters(view: nn.Module) -> list[Tensor]:
+    seen: dict[int, Tensor] = {}
+    again: list[Tensor] = []
+    for module in view.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None:
+                again += [parameter] if id(parameter) in seen else []
+                seen[id(parameter)] = parameter
+    return again

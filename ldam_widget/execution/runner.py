@@ -1,0 +1,185 @@
+"""`Execution`: the way in which a sampler's network is run, chosen once a layer and kept."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..models import weights_of
+from .freshness import Freshness
+from .plans import PLANS, Plan, Prepared, foldable, is_small, plans_for
+from .threads import cpu_threads
+from .trial import agree, best_threads, fastest
+
+_TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
+_WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
+
+
+class Decision(NamedTuple):
+    """What a trial found."""
+
+    plan: Plan
+    threads: int  # 0: as many as there are
+    ratio: float  # of the plain time; NaN where nothing was measured
+
+
+_UNDECIDED = Decision(Plan(), 0, math.nan)
+
+
+class Runnable(Protocol):
+    """Neurons, as far as they matter here."""
+
+    image_shape: tuple[int, ...]
+
+    @property
+    def module_name(self) -> str:
+        """Dotted name of the layer's module."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Images in a batch."""
+        ...
+
+    def run_by(self, network: nn.Module, memory_format: torch.memory_format) -> None:
+        """Run this network from now on, which has the modules of the view under the same names."""
+        ...
+
+    def some_images(self, count: int) -> Tensor: ...
+
+    def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's output for some images, and the gradient of its sum."""
+        ...
+
+
+def check_execution(execution: Any) -> str:
+    """Raises ValueError unless it is "auto" or the name of a plan."""
+    names = ["auto", *map(str, PLANS)]
+    if execution not in names:
+        raise ValueError(f"execution must be one of {', '.join(map(repr, names))}; got {execution!r}")
+    return str(execution)
+
+
+class Execution:
+    """How a sampler's network is run: found by a trial at the first step, once for all networks of one kind.
+
+    Args:
+        view: the sampler's private view of the model.
+        model: the user's own, whose changes are to be followed.
+        asked: "auto", or the name of a plan.
+    """
+
+    _found: ClassVar[dict[Hashable, Decision]] = {}
+
+    def __init__(self, view: nn.Module, model: nn.Module, asked: str) -> None:
+        self._view, self._asked = view, asked
+        self._originals = [weakref.ref(tensor) for tensor in weights_of(model)]
+        self._freshness: Freshness | None = None
+        self._prepared: Prepared | None = None
+        self._prepared_for: Hashable = None
+        self._prepared_neurons: Runnable | None = None
+        self.decision = _UNDECIDED
+
+    def __str__(self) -> str:
+        plan, threads, ratio = self.decision
+        parts = [
+            str(plan),
+            f"{threads} thread{'s' if threads > 1 else ''}" if threads else "",
+            "" if math.isnan(ratio) else f"{ratio:.2f} of the plain time",
+        ]
+        return "; ".join(part for part in parts if part)
+
+    def prepare(self, neurons: Runnable) -> bool:
+        """Choose how these neurons are run, and let them: True if they are run by another network from now on.
+
+        What fails in a trial is left to the sampling to tell.
+
+        Raises:
+            ValueError: the plan that was asked for does not fit the network.
+        """
+        if neurons is self._prepared_neurons:
+            return False
+        key = self._key(neurons)
+        if self._prepared is None or self._prepared_for != key:
+            plain = Prepared(self._view, Plan(), ())
+            self._prepared, self.decision = plain, _UNDECIDED
+            try:
+                self._choose(neurons, plain, key)
+            except ValueError:
+                raise
+            except Exception:
+                self._prepared = plain
+            self._prepared_for = key
+            derives = self._prepared.plan.derives
+            self._freshness = Freshness(self._originals, weights_of(self._view)) if derives else None
+        neurons.run_by(self._prepared.network, self._prepared.memory_format)
+        self._prepared_neurons = neurons
+        return self._prepared.plan != Plan()
+
+    def follow(self, changed: bool = False) -> None:
+        """Take over changes of the user's weights; `changed`: there are some, whether they are noticed or not."""
+        if self._freshness is not None and self._prepared is not None and (self._freshness.changed() or changed):
+            self._prepared.follow()
+
+    def threads(self) -> AbstractContextManager[None]:
+        """Within it, this thread's work is spread over the CPU threads that the trial found best."""
+        return cpu_threads(self.decision.threads) if self.decision.threads else nullcontext()
+
+    def _key(self, neurons: Runnable) -> Hashable:
+        """All that a decision depends on."""
+        modules = tuple(
+            (name, type(module).__qualname__, module.extra_repr()) for name, module in self._view.named_modules()
+        )
+        kinds = tuple((name, p.shape, p.dtype, p.device) for name, p in self._view.named_parameters())
+        return modules, kinds, neurons.module_name, neurons.image_shape, self._images(neurons), torch.get_num_threads()
+
+    @staticmethod
+    def _images(neurons: Runnable) -> int:
+        return max(1, min(neurons.count, _TRIAL_PIXELS // math.prod(neurons.image_shape)))
+
+    def _choose(self, neurons: Runnable, plain: Prepared, key: Hashable) -> None:
+        weights, images = weights_of(self._view), self._images(neurons)
+        if self._asked == str(Plan()) or any(w.is_floating_point() and w.dtype not in _WEIGHTS for w in weights):
+            return
+        if is_small(self._view, images):
+            self.decision = _UNDECIDED._replace(threads=1)
+            return
+        device = weights[0].device
+        x = neurons.some_images(images)
+
+        def run(prepared: Prepared) -> tuple[Tensor, Tensor]:
+            neurons.run_by(prepared.network, prepared.memory_format)
+            return neurons.try_out(x)
+
+        pairs = foldable(self._view, lambda: run(plain), neurons.module_name)
+        plans = plans_for(self._view, pairs, device)
+        known = self._found.get(key)
+        wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
+        others = [plan for plan in plans if plan != Plan() and wanted in (None, str(plan))]
+        with cpu_threads(1):  # as long as it is not known whether more are good for anything
+            reference = run(plain)
+            fitting = [
+                prepared for plan in others if agree(reference, run(prepared := Prepared(self._view, plan, pairs)))
+            ]
+        if self._asked != "auto":
+            if not fitting:
+                raise ValueError(
+                    f"execution={self._asked!r} does not fit this network at layer {neurons.module_name!r}; "
+                    "execution='auto' chooses what does"
+                )
+            self._prepared, self.decision = fitting[0], _UNDECIDED._replace(plan=fitting[0].plan)
+        elif known is not None:
+            self._prepared = fitting[0] if fitting else plain
+            self.decision = known._replace(plan=self._prepared.plan)
+        else:
+            threads = best_threads(lambda: run(plain), device)
+            with cpu_threads(threads):
+                chosen, ratio = fastest([plain, *fitting], run, device) if fitting else (plain, math.nan)
+            self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
+            self._found[key] = self.decision

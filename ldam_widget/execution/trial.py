@@ -1,0 +1,96 @@
+"""Which way of running the network is fastest here? Measured, in half a second, or twice for every candidate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from .threads import can_be_set, cpu_threads
+
+T = TypeVar("T")
+
+SECONDS = 0.5  # that a trial takes
+_ROUNDS = 20
+_HOPELESS = 1.3  # times the best: not timed again
+_GAIN = 0.95  # of the plain time: less is noise, and plain is plain
+_WORTH_TWICE = 0.75  # of the time, that twice the threads must get below: they are taken from others
+_SMALL = 2e-3  # seconds of a gradient that nothing is gained by sharing out
+_TOLERANCE = 1e-3  # of the largest output; rounding in a deep network is 1e-5, a wrongly folded one is off by 1
+
+Run = Callable[[T], object]
+
+
+def fastest(candidates: Sequence[T], run: Run[T], device: torch.device) -> tuple[T, float]:
+    """The fastest of the candidates, of which the first is the plain one, and its time over that of the plain.
+
+    All have run before. Rounds are interleaved and least times compared: whatever else the machine does only adds.
+    """
+    began = time.perf_counter()
+    least = {candidate: _seconds(run, candidate, device) for candidate in candidates}
+    plain, left = candidates[0], list(candidates)
+    for done in range(1, _ROUNDS):
+        left = [c for c in left if c is plain or least[c] <= _HOPELESS * min(least.values())]
+        if len(left) == 1 or (done > 1 and time.perf_counter() - began > SECONDS):
+            break
+        for candidate in left:
+            least[candidate] = min(least[candidate], _seconds(run, candidate, device))
+    winner = min(least, key=lambda candidate: least[candidate])
+    return (winner, least[winner] / least[plain]) if least[winner] < _GAIN * least[plain] else (plain, 1.0)
+
+
+def best_threads(run: Callable[[], object], device: torch.device) -> int:
+    """How many CPU threads are worth taking, up to the number that torch would use for this thread's work."""
+    most = torch.get_num_threads()
+    if device.type != "cpu" or most == 1 or not can_be_set():
+        return most
+    count, best = 1, _with_threads(run, 1)
+    if best < _SMALL:
+        return 1
+    while 2 * count <= most:
+        needed = _with_threads(run, 2 * count)
+        if needed > _WORTH_TWICE * best:
+            break
+        count, best = 2 * count, needed
+    return count
+
+
+def agree(plain: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+    """Are output and gradient of two networks the same but for rounding?
+
+    Gradients may differ where a rectifier is just at its kink, which rounding decides; not in their direction.
+    """
+    (output, grad), (its_output, its_grad) = plain, other
+    if output.shape != its_output.shape or not bool(its_output.isfinite().all()):
+        return False
+    near = (output - its_output).abs().max() <= _TOLERANCE * output.abs().max()
+    a, b = grad.double().flatten(), its_grad.double().flatten()
+    return bool(near) and bool(a @ b >= 0.9 * a.norm() * b.norm())
+
+
+def _with_threads(run: Callable[[], object], count: int) -> float:
+    """Seconds of wall time: what is taken from others counts."""
+    with cpu_threads(count):
+        run()
+        began = time.perf_counter()
+        run()
+        return time.perf_counter() - began
+
+
+def _seconds(run: Run[T], candidate: T, device: torch.device) -> float:
+    # what other processes do is no part of this thread's own time, but that of its helpers would be missing
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if alone else time.perf_counter
+    _synchronize(device)
+    began = clock()
+    run(candidate)
+    _synchronize(device)
+    return clock() - began
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

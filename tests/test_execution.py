@@ -1,0 +1,354 @@
+"""Other ways to run the network give the same numbers, follow the user's weights, and leave everything as it was."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+import ldam_widget as ldam
+from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
+from ldam_widget.execution.plans import Prepared, foldable
+from ldam_widget.models import QuietNotes, private_view
+
+FOLDED = "batch norms folded"
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test makes its own trials."""
+    monkeypatch.setattr(Execution, "_found", {})
+
+
+class Block(nn.Module):
+    """A residual block with a stride, as networks have them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.conv1 = nn.Conv2d(8, 8, 3, 2, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.conv2 = nn.Conv2d(8, 8, 3, 1, 1, groups=2)
+        self.bn2 = nn.BatchNorm2d(8, affine=False)
+        self.short = nn.Sequential(nn.Conv2d(8, 8, 1, 2), nn.BatchNorm2d(8))
+        self.dense = nn.Linear(8, 6)
+        self.bn3 = nn.BatchNorm1d(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.norm(self.stem(x)))
+        x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))) + self.short(x))
+        made: Tensor = self.bn3(self.dense(x.mean((2, 3))))
+        return made
+
+
+class TwiceUsed(nn.Module):
+    """What the convolution gives is normalised, and also used as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        made = self.conv(x)
+        return (self.norm(made) + made).mean((2, 3))
+
+
+def lived(model: nn.Module) -> nn.Module:
+    """With batch statistics that are not those of the beginning, in eval mode."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor, low, high in ((module.running_mean, -1, 1), (module.running_var, 0.5, 2),
+                                      (module.weight, 0.5, 2), (module.bias, -1, 1)):  # fmt: skip
+                if tensor is not None:
+                    nn.init.uniform_(tensor, low, high)
+    return model.eval()
+
+
+def block() -> nn.Module:
+    torch.manual_seed(0)
+    return lived(Block())
+
+
+def gradient(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.detach().requires_grad_(True)
+    output = network(x)
+    (grad,) = torch.autograd.grad(output, x, torch.arange(output.numel(), dtype=x.dtype).view_as(output))
+    return output.detach(), grad
+
+
+def line() -> nn.Module:
+    return lived(
+        nn.Sequential(nn.Conv1d(2, 6, 5, padding=2), nn.BatchNorm1d(6), nn.ReLU(), nn.Flatten(), nn.Linear(96, 4))
+    )
+
+
+NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "residual": (block, (3, 12, 12)),
+    "LeNet-5": (lambda: ldam.demo.mnist("final").model, (1, 28, 28)),
+    "one-dimensional": (line, (2, 16)),
+}
+
+
+@pytest.mark.parametrize(
+    ("network", "plan"),
+    [(n, p) for n in NETWORKS for p in PLANS if n != "one-dimensional" or not p.channels_last],  # a layout of maps
+    ids=str,
+)
+def test_every_plan_gives_the_same_numbers(network: str, plan: Plan) -> None:
+    """In double precision, where rounding is no excuse and no rectifier is at its kink."""
+    make, shape = NETWORKS[network]
+    view = private_view(make().double(), None, QuietNotes())
+    x = torch.randn(5, *shape, dtype=torch.float64)
+    pairs = foldable(view, lambda: view(x), "")
+    assert bool(pairs) == (network != "LeNet-5")
+    prepared = Prepared(view, plan, pairs)
+    inputs = x.contiguous(memory_format=prepared.memory_format) if len(shape) == 3 else x
+    for mine, plain in zip(gradient(prepared.network, inputs), gradient(view, x), strict=True):
+        torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_every_batch_norm_of_a_residual_network_is_folded() -> None:
+    view = private_view(block(), None, QuietNotes())
+    pairs = foldable(view, lambda: view(torch.randn(1, 3, 12, 12)), "")
+    assert sorted(pairs) == [
+        ("conv1", "bn1"), ("conv2", "bn2"), ("dense", "bn3"), ("short.0", "short.1"), ("stem", "norm"),
+    ]  # fmt: skip
+    prepared = Prepared(view, Plan(folded=True), pairs)
+    assert not any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in prepared.network.modules())
+
+
+def sampler(model: nn.Module, execution: str = "auto", **settings: Any) -> ldam.Sampler:
+    settings = {"input_shape": (3, 12, 12), "neurons": [0, 1]} | settings
+    return ldam.Sampler(model, execution=execution, **settings)
+
+
+def test_chains_are_the_same_but_for_rounding() -> None:
+    kernel = ldam.kernels.Algorithm1(0.1, normalize="none")
+    plain, folded = (sampler(block(), name, kernel=kernel, chains=3) for name in ("plain", FOLDED))
+    for s in (plain, folded):
+        s.step(20)
+    assert (plain.execution, folded.execution) == ("plain", FOLDED)
+    torch.testing.assert_close(folded.images, plain.images, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(folded.activation, plain.activation, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(plain.images, plain.average_images)
+
+
+@pytest.mark.parametrize("layer", ["stem", "norm", "conv1", "bn1", "conv2", "short.0", "short", "dense", ""])
+def test_the_layer_keeps_its_meaning(layer: str) -> None:
+    """A convolution that is sampled is sampled before its batch norm."""
+    plain, folded = (sampler(block(), name, layer=layer) for name in ("plain", FOLDED))
+    plain.step(2)
+    if layer == "stem":  # nothing is folded before it
+        with pytest.raises(ValueError, match="does not fit this network at layer 'stem'"):
+            folded.step(2)
+        return
+    folded.step(2)
+    assert folded.execution == FOLDED
+    torch.testing.assert_close(folded.activation, plain.activation, rtol=1e-4, atol=1e-4)
+
+
+def test_an_output_that_is_used_twice_is_left_alone() -> None:
+    model = lived(TwiceUsed())
+    s = sampler(model, layer="", input_shape=(1, 8, 8))
+    s.step(2)
+    assert FOLDED not in s.execution
+    with pytest.raises(ValueError, match="does not fit"):
+        sampler(model, FOLDED, layer="", input_shape=(1, 8, 8)).step()
+
+
+def shared() -> nn.Module:
+    first, second = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
+    second.weight = first.weight
+    return nn.Sequential(first, nn.BatchNorm2d(3), second)
+
+
+def hooked() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3))
+    model[1].register_forward_hook(lambda module, inputs, output: output * 2)
+    return model
+
+
+def pruned() -> nn.Module:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3))
+    prune.random_unstructured(model[0], "weight", 0.5)  # type: ignore[no-untyped-call]
+    return model
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(parametrizations.weight_norm(nn.Conv2d(3, 3, 3)), nn.BatchNorm2d(3))
+
+
+@pytest.mark.parametrize("make", [shared, hooked, pruned, normed])
+def test_what_is_not_a_plain_layer_is_not_folded(make: Any) -> None:
+    view = private_view(lived(make()), None, QuietNotes())
+    assert foldable(view, lambda: view(torch.randn(1, 3, 8, 8)), "") == []
+
+
+def by_optimiser(model: nn.Module) -> None:
+    parameters = [p.requires_grad_(True) for p in model.parameters()]
+    torch.stack([p.sum() for p in parameters]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.optim.SGD(parameters, 0.3).step()
+
+
+def by_loading(model: nn.Module) -> None:
+    torch.manual_seed(7)
+    other = Block()
+    lived(other)
+    model.load_state_dict({name: value + 0.1 for name, value in other.state_dict().items()})
+
+
+def through_data(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.data.mul_(1.3)
+
+
+def one_number(model: nn.Module) -> None:
+    model.get_parameter("stem.weight").data[0, 0, 0, 0] += 5
+
+
+def statistics(model: nn.Module) -> None:
+    model.train()
+    model(torch.randn(16, 3, 12, 12))
+    model.eval()
+
+
+@pytest.mark.parametrize("change", [by_optimiser, by_loading, through_data, one_number, statistics])
+@pytest.mark.parametrize("execution", [FOLDED, f"{FOLDED}, channels last"])
+def test_changed_weights_are_seen(execution: str, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(freshness, "_EVERY", 0)  # seconds between two looks at what torch does not count
+    monkeypatch.setattr(freshness, "_SHARE", 1e9)
+    model = block()
+    s = sampler(model, execution, temperature=0.0)
+    s.step(2)
+    change(model)
+    s.step(1)
+    expected = model.eval()(s.images.flatten(0, 1)).diagonal()
+    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_the_model_and_every_switch_of_torch_stay_as_they_were() -> None:
+    model = block()
+    before, kinds = copy.deepcopy(model.state_dict()), [type(m) for m in model.modules()]
+    switches = (torch.backends.mkldnn.enabled, torch.get_num_threads(), torch.is_grad_enabled())
+    strides = [p.stride() for p in model.parameters()]
+    state = torch.get_rng_state()
+    for plan in PLANS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Execution, "_found", {})
+            if plan.folded:
+                sampler(model, str(plan)).step(2)
+    sampler(model).step(2)
+    assert switches == (torch.backends.mkldnn.enabled, torch.get_num_threads(), torch.is_grad_enabled())
+    assert torch.equal(state, torch.get_rng_state())
+    assert [type(m) for m in model.modules()] == kinds
+    assert [p.stride() for p in model.parameters()] == strides
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+class Counting(nn.Module):
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = block()
+
+    def forward(self, x: Tensor) -> Any:
+        Counting.calls += 1
+        return self.inside(x)
+
+
+def test_a_trial_is_made_once_and_its_result_kept() -> None:
+    def calls(**settings: Any) -> int:
+        s = sampler(Counting(), **settings)
+        Counting.calls = 0
+        s.step(1)
+        found.append(s.execution)
+        return Counting.calls
+
+    found: list[str] = []
+    first, again, more_chains = calls(), calls(), calls(chains=8)
+    assert again < first / 2  # only that the plan fits is seen to
+    assert more_chains > 2 * again
+    assert found[0] == found[1]
+    assert calls(execution="plain") == 1
+
+
+def test_a_restart_repeats_the_run_to_the_last_bit() -> None:
+    s = sampler(block(), FOLDED, kernel=ldam.kernels.BAOAB(), scale="frozen", warm_up=4)
+    images = s.step(10).images
+    s.restart()
+    assert torch.equal(s.step(10).images, images)
+    assert torch.equal(
+        sampler(block(), FOLDED, kernel=ldam.kernels.BAOAB(), scale="frozen", warm_up=4).step(10).images, images
+    )
+
+
+def test_the_report_says_what_was_found() -> None:
+    s = sampler(block())
+    assert s.execution_report == "plain"
+    s.step()
+    assert s.execution_report.startswith(s.execution)
+    assert "1 thread" in s.execution_report
+
+
+@pytest.mark.parametrize("execution", ["fast", None, 3])
+def test_unknown_ways_are_refused(execution: Any) -> None:
+    with pytest.raises(ValueError, match=r"execution must be one of 'auto', 'plain'.*got"):
+        sampler(block(), execution)
+
+
+def test_a_model_that_fails_in_the_trial_fails_in_the_run_and_not_before() -> None:
+    class Fragile(nn.Module):
+        broken = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inside = block()
+
+        def forward(self, x: Tensor) -> Any:
+            if Fragile.broken:
+                raise KeyError("nothing here")
+            return self.inside(x)
+
+    s = sampler(Fragile())
+    Fragile.broken = True
+    with pytest.raises(KeyError, match="nothing here"):
+        s.step()
+    Fragile.broken = False
+    s.step()
+    assert s.steps == 1
+
+
+@pytest.fixture
+def all_threads() -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
+
+
+def test_threads_are_those_of_the_caller_alone(all_threads: int) -> None:
+    seen = []
+    with cpu_threads(1):
+        assert torch.get_num_threads() == 1
+        other = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        other.start()
+        other.join()
+    assert seen == [all_threads]
+    assert torch.get_num_threads() == all_threads
+
+
+def test_threads_come_back_after_a_fault(all_threads: int) -> None:
+    with pytest.raises(RuntimeError), cpu_threads(1):
+        raise RuntimeError
+    assert torch.get_num_threads() == all_threads
