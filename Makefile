@@ -11,7 +11,7 @@ JS     := $(wildcard js/src/*) js/package.json js/tsconfig.json
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lint types js-test python-test kernels browser wheel bench notebooks format clean
+.PHONY: demo test lint types js-test python-test kernels browser wheel bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -62,10 +62,14 @@ notebooks: $(READY) $(BUNDLE)
 	$(BIN)/python notebooks/execute.py
 
 bench: $(READY) $(BUNDLE)
-	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 torch-lucent==0.1.8 kornia==0.4.1
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 torch-lucent==0.1.8 torch-dreams==4.0.0 kornia==0.4.1
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt decorator future scikit-learn "jupyter-rfb>=1.0" \
 		torch-sgld==0.1.0 posteriors==0.1.3
 	$(BIN)/python benchmarks/run.py
+
+# a million steps of a widget that is played with: does its memory grow? About two hours
+soak: $(READY) $(BUNDLE)
+	$(BIN)/python benchmarks/soak.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

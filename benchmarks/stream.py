@@ -11,15 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
-import tempfile
-from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.browser.chromium import FLAGS, install
-from tests.browser.lab import Notebook, Server
+from browser import Notebook, jupyterlab
 
 CELL = """
 import time, numpy as np, torch, ldam_widget as ldam, jupyter_rfb
@@ -90,21 +83,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
-    server = Server(Path(tempfile.mkdtemp()))
-    try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=install(), args=FLAGS)
-            page = browser.new_page(viewport={"width": 1280, "height": 1500})
-            page.add_init_script(COUNT_PAINTS)
-            notebook = Notebook(page, server, server.write([CELL, SHOW]))
-            notebook.run_all()
-            notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted
-            rows = []
-            for _ in range(options.rounds):
-                rows.append((ours(notebook, options.seconds), theirs(notebook, options.seconds)))
-            browser.close()
-    finally:
-        server.close()
+    with jupyterlab() as (server, browser):
+        page = browser.new_page(viewport={"width": 1280, "height": 1500})
+        page.add_init_script(COUNT_PAINTS)
+        notebook = Notebook(page, server, server.write([CELL, SHOW]))
+        notebook.run_all()
+        notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted
+        rows = []
+        for _ in range(options.rounds):
+            rows.append((ours(notebook, options.seconds), theirs(notebook, options.seconds)))
     print("\n| 112×280 grey, JupyterLab | frames/s painted, median (range) | round trip, ms |\n|---|---|---|")
     for name, index in (("ours", 0), ("jupyter_rfb", 1)):
         fps = [row[index][0] for row in rows]

@@ -237,6 +237,7 @@ def _fit(text: str, font: Any, width: int) -> str:
     """Shorten a line to the width of its column."""
     if font.getlength(text) <= width:
         return text
+    text = text[: max(0, width)]  # hardly a character is narrower than a pixel; a name may be endless
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"

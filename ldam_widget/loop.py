@@ -13,6 +13,7 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
@@ -26,6 +27,7 @@ Clock = Callable[[], float]
 
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
 CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
+EARLIER = 3  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
 LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 
 
@@ -125,6 +127,8 @@ class Loop:
         on_fault: called on the thread with an exception that stopped the run.
         cell_running: whether the kernel is executing a cell.
         clock: seconds, monotonic.
+        keep: called on the thread for a picture that was not sent, since the window was full, when the next one is
+            about to be made; what it returns waits in `earlier` to go with the next frame. None: nothing is kept.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class Loop:
         on_fault: Callable[[BaseException], None],
         cell_running: Callable[[], bool] = lambda: False,
         clock: Clock = time.monotonic,
+        keep: Callable[[], Any] | None = None,
     ) -> None:
         self.sampler = sampler
         self.playing = False
@@ -141,7 +146,9 @@ class Loop:
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
         self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
+        self.earlier: deque[Any] = deque(maxlen=EARLIER)  # pictures that go with the next frame, for `publish` to take
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
+        self._keep = keep
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
         self._thread: threading.Thread | None = None
@@ -251,7 +258,7 @@ class Loop:
 
     @property
     def stats(self) -> dict[str, float]:
-        """steps/s, frames/s, bytes/frame and round trip in ms, smoothed over about a second."""
+        """steps/s, frames/s (pictures sent), bytes/frame and round trip in ms, smoothed over about a second."""
         return self._meter.read(self._clock()) | {"round_trip_ms": self.pacer.round_trip * 1e3}
 
     # ---- on the thread ---------------------------------------------------------------------------------------------
@@ -285,6 +292,8 @@ class Loop:
             future.set_exception(_closed())
             self._end()
             return False
+        if command != self._send_late:
+            self.earlier.clear()  # something is asked for: pictures of before would delay the answer
         if future.set_running_or_notify_cancel():
             self._serving = future
             try:
@@ -329,6 +338,10 @@ class Loop:
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
         try:
+            if self._unsent and self._keep is not None and not slow:
+                kept = self._keep()
+                if kept is not None:
+                    self.earlier.append(kept)
             self.advance(int(self.sampler.params["steps_per_frame"]))
             now = self._clock()
             self._unsent = not (slow or self.pacer.may_send(now))
@@ -370,9 +383,11 @@ class Loop:
             self._send(now)
 
     def _send(self, now: float) -> None:
+        pictures = 1 + len(self.earlier)
         size = self._publish(self.pacer.on_send(now))  # reads the meter, so it is counted afterwards
+        self.earlier.clear()
         self._meter.bytes += size
-        self._meter.frames += 1
+        self._meter.frames += pictures
 
 
 class _Meter:

@@ -56,7 +56,7 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
     """
     _check_type(model)
     model = unwrap(model)
-    _check_weights(model)
+    check_weights(model)
     memo: dict[int, object] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
@@ -152,7 +152,7 @@ def _mode_matters(module: nn.Module) -> bool:
     )
 
 
-def _check_weights(model: nn.Module) -> None:
+def check_weights(model: nn.Module) -> None:
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise ValueError(f"model weight {name!r} is on the meta device and has no data; load the weights first")

@@ -7,6 +7,7 @@ therefore one backward pass from the layer, seeded with the read-out.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .execution.memory import images_at_once, is_out_of_memory
 from .leaky import Leaky, backward, check_leaky
-from .models import Notes, dtype_of
+from .models import Notes, dtype_of, weights_of
 from .outputs import Address, describe, example, parse, parts, select, unit_axis
 from .readouts import Neuron, Units, as_list, layer_of_strings
 from .tracing import (
@@ -106,6 +108,9 @@ class Neurons:
             raise ValueError(f"neurons must differ from each other; got {', '.join(keys)}")
         self._seed, self._index = self._readout(chains, output.dtype)
         self._is_last = self._ends_the_model()
+        self._coupled = self._batch_norms_of_the_batch()
+        # a batch whose images depend on each other cannot be taken apart
+        self.at_once = self.count if self._coupled else self._fitting()
         self._tell(notes)
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,17 +121,40 @@ class Neurons:
         if torch.is_inference_mode_enabled():  # of the caller's; nothing made in it could have a gradient
             with torch.inference_mode(False):
                 return self.evaluate(x)
+        while True:
+            try:
+                if len(x) <= self.at_once:
+                    return self._evaluate(x, self._seed, self._index)
+                return self._in_parts(x)
+            except Exception as error:
+                if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled:
+                    raise
+                self.at_once = -(-min(self.at_once, len(x)) // 2)
+                if x.device.type == "cuda":
+                    torch.cuda.empty_cache()
+
+    def _in_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A batch that does not fit into memory at once."""
+        values, grads = [], []
+        for first in range(0, len(x), self.at_once):
+            part = slice(first, first + self.at_once)
+            index = None if self._index is None else self._index[part] - first * self._seed[0].numel()
+            value, grad = self._evaluate(x[part], self._seed[part], index)
+            values.append(value)
+            grads.append(grad)
+        return torch.cat(values), torch.cat(grads)
+
+    def _evaluate(self, x: Tensor, seed: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
         with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
             x = x.detach().requires_grad_(True)
             output = self._forward(x)
-            (grad,) = backward(output, x, self._seed) if self.leaky else torch.autograd.grad(output, x, self._seed)
-        grad = grad.contiguous()
-        output = output.detach()
-        if self._index is not None:
-            return output.take(self._index).float(), grad
+            (grad,) = backward(output, x, seed) if self.leaky else torch.autograd.grad(output, x, seed)
+        output, grad = output.detach(), grad.contiguous()
+        if index is not None:
+            return output.take(index).float(), grad
         # half precision would round the sum over a map to three digits
         wide = torch.promote_types(output.dtype, torch.float32)
-        return (output.to(wide) * self._seed.to(wide)).flatten(1).sum(1).float(), grad
+        return (output.to(wide) * seed.to(wide)).flatten(1).sum(1).float(), grad
 
     def unit(self, key: str) -> Neuron:
         """Resolve one neuron of this layer by its key; for the picker."""
@@ -311,10 +339,22 @@ class Neurons:
         index = rows.argmax(1) + rows.shape[1] * torch.arange(len(rows)) if single else None  # into the whole batch
         return seed.to(device, dtype), None if index is None else index.to(device)
 
-    def _tell(self, notes: Notes) -> None:
+    def _fitting(self) -> int:
+        """Images that fit into memory at once."""
+        pixels = math.prod(self.image_shape)
+        with torch.inference_mode(False), torch.enable_grad():
+            return images_at_once(
+                lambda: self._forward(self.some_images(1)), self.count, pixels, weights_of(self._view)
+            )
+
+    def _batch_norms_of_the_batch(self) -> list[str]:
+        """Batch norms before the layer that use the statistics of the batch."""
         addresses = [made.address for made in self._trace.made]
         reached = addresses.index(self._address) if self._address in addresses else len(addresses)
-        mixing = [name for name, before in self._trace.coupled.items() if before <= reached]
+        return [name for name, before in self._trace.coupled.items() if before <= reached]
+
+    def _tell(self, notes: Notes) -> None:
+        mixing = self._coupled
         if mixing and len(self._seed) > 1:
             notes.tell(
                 f"batch norm {mixing[0]!r} keeps no running statistics and uses those of the batch: the chains of one "

@@ -40,7 +40,10 @@ class Parameter(NamedTuple):
             if isinstance(value, (bool, str, bytes)) or item is None or getattr(value, "ndim", 0) != 0:
                 raise TypeError(f"{self.name} must be a number, {self.allowed()}; got {value!r}")
             value = item()
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:  # an integer too long for a float
+            number = math.inf if value > 0 else -math.inf
         inside = self.low <= number <= self.high or (self.zero and number == 0.0)
         if not math.isfinite(number) or not inside:
             raise ValueError(f"{self.name} must be {self.allowed()}; got {number:g}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -22,6 +21,7 @@ from .discriminator.build import DiscriminatorNet
 from .discriminator.recipe import Recipe
 from .discriminator.train import Trainer
 from .execution import Execution, check_execution
+from .execution.memory import is_out_of_memory
 from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
 from .ladder import Climb, Ladder, coldest, exchange
@@ -43,7 +43,9 @@ R = TypeVar("R")
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
 _ACCEPTANCE_MEMORY = 100  # pictures
 _PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
-_MEASURED_EVERY = 4  # steps: pictures nearer to each other say the same of the temperature, at the same cost
+_KEPT_EVERY = 4  # steps: pictures nearer to each other say the same
+_MEASURED_EVERY = 4, 16  # steps: temperature is read often at first, then less: it costs as much as a picture
+_READINGS_TO_BE_SURE = 100
 _SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
 _HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
 
@@ -56,12 +58,11 @@ def _telling_memory(method: Callable[Concatenate[Sampler, P], R]) -> Callable[Co
     """Where memory runs out, say what takes it."""
 
     @functools.wraps(method)
-    def told(self: Sampler, *args: P.args, **kwargs: P.kwargs) -> R:
+    def told(self: Sampler, /, *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(self, *args, **kwargs)
         except (RuntimeError, MemoryError) as error:
-            known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-            if not known and not re.search("out of memory|can't allocate memory", str(error)):
+            if not is_out_of_memory(error):
                 raise
             neurons = next((arg for arg in args if isinstance(arg, Neurons)), None) or self._neurons
             rungs = f" × {self._rungs} rungs" if self._rungs > 1 else ""
@@ -714,7 +715,7 @@ class Sampler:
         """Take over chains that stand somewhere: scales, warm-up and all that is measured begin anew."""
         self._neurons, self._state = neurons, state
         self._phase = 0  # steps since the last picture
-        self._measure_at = 0  # the step from which a picture is measured
+        self._keep_at = self._measure_at = 0  # the step from which a picture is kept, or its temperature read
         self._warm_up = self._make_warm_up()
         rungs, chains = self._rungs, len(neurons.neurons) * self.chains
         self._climb = None if self._ladder is None else Climb.start(chains, rungs, state.x.device)
@@ -791,9 +792,13 @@ class Sampler:
             if before != self._burn_in.step:  # from here on the readings count
                 self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
         self._history.add(activation.cpu().numpy(), state.step)
-        if state.step >= self._measure_at:
-            self._measure_at = state.step + _MEASURED_EVERY
+        if state.step >= self._keep_at:
+            self._keep_at = state.step + _KEPT_EVERY
             self._thumbnails.add(lambda: thumbnails(self.images, len(self.input_shape)).cpu().numpy(), state.step)
+        if state.step >= self._measure_at:
+            often, seldom = _MEASURED_EVERY
+            sure = (state.step - self._law_since) // _READINGS_TO_BE_SURE
+            self._measure_at = state.step + min(max(often, sure), seldom)
             evaluation = self._target.complete(state.evaluation, state.x)
             self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation)))
 
@@ -814,7 +819,7 @@ class Sampler:
 
     def _measure_anew(self) -> None:
         """A parameter has changed: temperature and acceptance of before are of another law."""
-        self._law_since = self.steps
+        self._law_since = self._measure_at = self.steps
         self._acceptance = None
         self._accepted_pictures = 0
         self._thermometer.reset()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import ldam_widget as ldam
-from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
+from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness, memory
 from ldam_widget.execution.plans import Prepared, foldable
 from ldam_widget.models import QuietNotes, private_view
 
@@ -352,3 +352,68 @@ def test_threads_come_back_after_a_fault(all_threads: int) -> None:
     with pytest.raises(RuntimeError), cpu_threads(1):
         raise RuntimeError
     assert torch.get_num_threads() == all_threads
+
+
+# ---- more images than memory has room for ----------------------------------------------------------------------------
+
+
+def test_a_batch_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chains(layer: str) -> ldam.Sampler:
+        return sampler(block().double(), "plain", layer=layer, chains=7)
+
+    for layer in ("dense", "conv2"):
+        whole = chains(layer)
+        whole.step(4)
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "budget", lambda device: 1.0)
+            parts = chains(layer)
+        assert (whole._neurons.at_once, parts._neurons.at_once) == (14, 1)
+        parts._neurons.at_once = 4  # the last part is smaller
+        parts.step(4)
+        torch.testing.assert_close(parts.images, whole.images, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(parts.activation, whole.activation, rtol=1e-5, atol=1e-5)
+
+
+def test_parts_follow_from_what_an_image_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A convolution keeps its input, 12 × 12 × 3 numbers, and a rectifier its output, 12 × 12 × 5; twice that with
+    gradients."""
+    model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(720, 2))
+    an_image = 2 * 4 * 12 * 12 * (3 + 5)
+    monkeypatch.setattr(memory, "budget", lambda device: 10.5 * an_image)
+    assert sampler(model, chains=8)._neurons.at_once == 10
+    monkeypatch.setattr(memory, "budget", lambda device: 1e12)
+    assert sampler(model, chains=8)._neurons.at_once == 16
+
+
+class Hungry(nn.Module):
+    """Takes four images at a time, at most."""
+
+    most = 4
+    sizes: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = block()
+
+    def forward(self, x: Tensor) -> Any:
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+        return self.inside(x)
+
+
+def test_the_batch_is_halved_when_memory_runs_out() -> None:
+    s = sampler(Hungry(), "plain", chains=5)
+    Hungry.sizes.clear()
+    s.step(2)
+    assert set(Hungry.sizes) == {3, 1}  # 10 had become 5, and 3, while the chains were begun
+    plain = sampler(block(), "plain", chains=5)
+    plain.step(2)
+    torch.testing.assert_close(s.images, plain.images, rtol=1e-5, atol=1e-5)
+
+
+def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "budget", lambda device: 1.0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten()).eval()
+    with pytest.warns(ldam.models.LDAMWarning, match="depend on each other"):
+        assert sampler(model, chains=8, layer="2")._neurons.at_once == 16

@@ -175,15 +175,20 @@ export interface Pane {
   colors?: string; // "signed": one byte a pixel, level 128 is exactly 0
 }
 
-export interface Frame {
-  kind: "frame";
-  gen: number;
-  seq: number;
+/** A picture and what is known of it. */
+export interface Still {
   steps: number;
   panes: Pane[];
   activation: (number | null)[][]; // [neuron][chain]; null is not finite, as JSON has no word for it
   burned_in: boolean[][];
   burn_in_step: number | null;
+}
+
+export interface Frame extends Still {
+  kind: "frame";
+  gen: number;
+  seq: number;
+  earlier?: Still[]; // pictures before this one that found no room, oldest first; their buffers come first
   stats: { frames_per_second: number | null; steps_per_second: number | null; round_trip_ms: number | null };
   temperature?: Temperature | null;
   acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test

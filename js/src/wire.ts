@@ -37,9 +37,11 @@ export interface Model {
 }
 type Buffers = (DataView | ArrayBuffer)[];
 
-// Two frames often arrive as one, since the server's TCP holds the second back until it hears an answer. Painted one
-// after the other their answers are spread out, and so are the next two; older ones are dropped.
-const MOST_WAITING = 2;
+// Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
+// brings the pictures before it along. They are painted one after the other; older ones are dropped.
+const MOST_WAITING = 8;
+const MOST_TO_DECODE = 2;
+const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
 // An answer costs the notebook as much as a frame (two status messages come back to every message), so one is given for
 // a pair: the kernel sends two ahead. A frame that stays alone is answered after a while.
 const PAIR = 2;
@@ -57,6 +59,7 @@ export class Wire {
   #gen: number | null = null;
   #lastSeq: number | null = null;
   #lastFrameAt = performance.now();
+  #changedAt = -Infinity;
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
   #painting = false;
@@ -189,16 +192,24 @@ export class Wire {
     this.#lastSeq = message.seq;
     this.#lastFrameAt = performance.now();
     if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
-    const panes = message.panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, bytes: toBytes(buffers[i]) }] : []));
-    // Averages come seldom: one in a frame that is never painted must not be lost with it.
-    const frame = { ...message, panes };
-    this.#waiting.push(frame);
-    const most = this.#visible ? MOST_WAITING : 1;
-    while (this.#waiting.length > most) {
+    let rest = buffers;
+    const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
+      const own = rest.slice(0, frame.panes.length);
+      rest = rest.slice(frame.panes.length);
+      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, bytes: toBytes(own[i]) }] : [])) };
+    };
+    const { earlier = [], ...newest } = message;
+    const { kind, gen, seq, stats } = newest;
+    const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), fill(newest)];
+    this.#waiting.push(...frames);
+    const eager = !this.#visible || performance.now() - this.#changedAt < EAGER;
+    const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");
+    while (this.#waiting.length > (eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING)) {
       const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
+      // Averages come seldom: one in a frame that is never painted must not be lost with it.
       next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
     }
-    this.#handlers.frame(frame);
+    for (const frame of frames) this.#handlers.frame(frame);
     if (this.#visible) this.#schedule();
     else this.#ack(message.seq);
   }
@@ -214,7 +225,7 @@ export class Wire {
     if (!frame) return;
     const painted = this.#handlers.paint(frame);
     if (!painted) {
-      this.#answer(frame.seq);
+      this.#painted(frame.seq);
       return this.#schedule();
     }
     this.#painting = true;
@@ -222,7 +233,7 @@ export class Wire {
       .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))
       .finally(() => {
         this.#painting = false;
-        this.#answer(frame.seq);
+        this.#painted(frame.seq);
         if (this.#visible) this.#schedule();
       });
   };
@@ -262,8 +273,9 @@ export class Wire {
     this.#send(message);
   }
 
-  /** Acknowledge what was painted: at once if it is the second of a pair. */
-  #answer(seq: number): void {
+  /** Acknowledge what was painted, when nothing of its message waits any more: at once if it is the second of a pair. */
+  #painted(seq: number): void {
+    if (this.#waiting[0]?.seq === seq) return;
     if (seq - this.#answered >= PAIR) return this.#ack(seq);
     this.#alone ??= setTimeout(() => this.#ack(seq), ALONE);
   }
@@ -276,6 +288,7 @@ export class Wire {
   }
 
   #send(message: ToKernel): void {
+    if (!(message.kind === "ack" || message.kind === "hello" || message.kind === "units")) this.#changedAt = performance.now();
     try {
       this.#model.send(message);
     } catch (error) {

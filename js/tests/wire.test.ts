@@ -47,16 +47,49 @@ test("unknown kinds and rubbish are no messages", () => {
 
 test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello", view: wire.view }]));
 
-test("the two newest frames are painted in the next two animation frames", () => {
+test("frames are painted one an animation frame, the eight newest of them", () => {
   model.post(setupMessage());
-  for (const seq of [1, 2, 3]) model.frame(seq, { average: false });
+  for (let seq = 1; seq <= 10; seq++) model.frame(seq, { average: false });
   assert.deepEqual([painted.length, model.take("ack").length], [0, 0]);
-  for (const seq of [2, 3]) {
+  for (let seq = 3; seq <= 10; seq++) {
     page.animate();
     assert.equal(painted.at(-1)!.seq, seq);
   }
   page.animate();
-  assert.equal(painted.length, 2);
+  assert.equal(painted.length, 8);
+});
+
+test("a frame brings earlier pictures along, which are painted before it; it is acked when all are", () => {
+  model.post(setupMessage());
+  for (const seq of [1, 2]) {
+    const still = (level: number) => ({ ...frameMessage(seq, { steps: level, average: false }), level });
+    const [first, second] = [still(10 * seq + 1), still(10 * seq + 2)];
+    const newest = frameMessage(seq, { steps: 10 * seq + 3, level: 10 * seq + 3 });
+    const data = [first, second].map(({ level }) => new Uint8Array(16).fill(level).buffer);
+    model.post({ ...newest.content, earlier: [first.content, second.content] }, [...data, ...newest.buffers]);
+    for (let i = 1; i <= 3; i++) {
+      assert.deepEqual(model.take("ack"), []);
+      page.animate();
+    }
+  }
+  assert.deepEqual(painted.map(({ steps }) => steps), [11, 12, 13, 21, 22, 23]);
+  assert.deepEqual(painted.map(({ panes }) => panes[0]!.bytes[0]), [11, 12, 13, 21, 22, 23]);
+  assert.deepEqual(painted.map(({ panes }) => panes.length), [1, 1, 2, 1, 1, 2]);
+  assert.deepEqual(model.take("ack").map(({ seq }) => seq), [2]);
+});
+
+test("after a change of the reader's the newest picture is painted alone", () => {
+  model.post(setupMessage());
+  for (const seq of [1, 2, 3]) model.frame(seq);
+  wire.set("step_size", 1);
+  page.animate();
+  model.frame(4);
+  page.animate();
+  assert.deepEqual(painted.map(({ seq }) => seq).slice(-1), [4]);
+  page.pass(1100);
+  for (const seq of [5, 6]) model.frame(seq);
+  page.animate();
+  assert.equal(painted.at(-1)!.seq, 5);
 });
 
 test("a pair is acked once, when the second is painted; a frame that stays alone after a tenth of a second", () => {
@@ -86,8 +119,7 @@ test("a pair is acked once, when the second is painted; a frame that stays alone
 test("an average in a frame that is never painted is kept for the next", () => {
   model.post(setupMessage());
   model.frame(1, { level: 7, average: true });
-  model.frame(2, { level: 8, average: false });
-  model.frame(3, { level: 9, average: false });
+  for (let seq = 2; seq <= 9; seq++) model.frame(seq, { level: 6 + seq, average: false });
   page.animate();
   const panes = painted[0]!.panes.map(({ name, bytes }) => [name, bytes[0]]);
   assert.deepEqual(panes, [["sample", 8], ["average", 7]]);
@@ -130,9 +162,11 @@ test("pictures to be decoded are acked when painted, and the newest comes next",
   model.post(setupMessage());
   model.frame(1);
   page.animate();
-  model.frame(2);
-  model.frame(3);
-  model.frame(4);
+  for (const seq of [2, 3, 4]) {
+    const { content, buffers } = frameMessage(seq);
+    for (const pane of content.panes) pane.encoding = "jpeg" as "raw";
+    model.post(content, buffers);
+  }
   page.animate();
   assert.deepEqual([painted.length, model.take("ack").length], [1, 0]);
   decoded();

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from comm import get_comm_manager
+
 
 class _Watch:
     """Follows IPython's cell events; one for the process."""
@@ -61,6 +63,22 @@ def hear_where_asked(comm: Any) -> None:
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, asked: asked
+
+
+def stay_open(comm: Any, on_close: Callable[[], None]) -> None:
+    """Call `on_close` when a page closes the comm, and keep it: a reloaded page, or another one, can then go on.
+
+    The kernel would forget it, and the widget would go on playing for a page that it can no longer hear.
+    """
+    if _shell() is None:
+        return
+
+    def reopen(_message: Any) -> None:
+        comm._closed = False
+        get_comm_manager().register_comm(comm)
+        on_close()
+
+    comm.on_close(reopen)
 
 
 def _shell() -> Any:

@@ -29,7 +29,7 @@ from ..schedules import PolynomialDecay
 from ..types import Kernel
 from . import recording, wire
 from .diagnosing import Diagnosis
-from .kernel import cell_running, hear_where_asked, keep_hearing
+from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
 from .recording import Recorder
 from .traits import Live, UnknownParameterError
 
@@ -38,6 +38,7 @@ _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
 _GAUGE_PERIOD = 0.25  # seconds: numbers that change faster cannot be read
 _OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # seen at once, also while paused
 _SETUP_PERIOD = 1.0  # seconds, while no view can be heard
+_VIEWS = 100  # that are remembered; pages that are reloaded for ever do not all say goodbye
 _RECORDED_TILE = 56  # pixels: a film of noise grows large
 KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
 
@@ -60,6 +61,7 @@ class Panel(anywidget.AnyWidget):
         self._title = title
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
+        self._stating = threading.RLock()  # and states leave from two: an older one must not come last
         self._parameters: tuple[Parameter, ...] = ()
         self._declare()
         self._gen = 0
@@ -74,6 +76,7 @@ class Panel(anywidget.AnyWidget):
         keep_hearing()
         super().__init__()
         hear_where_asked(self.comm)
+        stay_open(self.comm, self._forsaken)
         me = weakref.ref(self)
         self._diagnosis = Diagnosis(lambda *verdict: _of(me, lambda w: w._send_diagnosis(*verdict), None))
         self._diagnosis.restart()
@@ -82,7 +85,9 @@ class Panel(anywidget.AnyWidget):
             publish=lambda seq: _of(me, lambda w: w._send_frame(seq), 0),
             on_fault=lambda error: _of(me, lambda w: w._stop_for(error), None),
             cell_running=cell_running(),
+            keep=lambda: _of(me, lambda w: w._keep(), None),
         )
+        self._light = False  # is the present picture small enough to be sent later too?
         self._settled = self._what_settles()
         self._loop.observers.append(lambda: _of(me, lambda w: w._watch(), None))
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
@@ -93,6 +98,14 @@ class Panel(anywidget.AnyWidget):
         if self._running is None:
             raise RuntimeError("the widget is closed; make a new one")
         return self._running
+
+    def _refuse_copy(self, *_: Any) -> Any:
+        raise TypeError(
+            f"a widget ({type(self).__name__}) cannot be copied or pickled: it is tied to its thread and its page. "
+            "Keep w.params and the model, and make another one of them"
+        )
+
+    __copy__ = __deepcopy__ = __reduce_ex__ = _refuse_copy
 
     @property
     def sampler(self) -> Sampler:
@@ -106,7 +119,7 @@ class Panel(anywidget.AnyWidget):
     def params(self) -> dict[str, float]:
         """Every live parameter by name."""
         now = self._runner.params  # a decaying step size has moved on since it was set
-        return {p.name: now.get(p.name, getattr(self, p.name)) for p in self._parameters}
+        return {p.name: now[p.name] if p.name in now else getattr(self, p.name) for p in self._parameters}
 
     def set(self, **params: Any) -> None:
         """Change several live parameters at once, all or none. Raises ValueError or TypeError as `Sampler.set`."""
@@ -171,7 +184,7 @@ class Panel(anywidget.AnyWidget):
         if not self._quiet:
             self._send_state()
         if not self._loop.playing and change.name.partition("@")[0] in _OF_PICTURE:
-            self._loop.submit(self._loop.send_now)
+            self._loop.show()
 
     # ---- to the front end ------------------------------------------------------------------------------------------
 
@@ -226,17 +239,18 @@ class Panel(anywidget.AnyWidget):
         )
 
     def _send_state(self) -> None:
-        self._post(
-            {
-                "kind": "state",
-                **self._echo,
-                "params": self.params,
-                "playing": self.playing,
-                "recording": self._recorder is not None,
-                **self._extras(),
-                **wire.settings(self.sampler),
-            }
-        )
+        with self._stating:
+            self._post(
+                {
+                    "kind": "state",
+                    **self._echo,
+                    "params": self.params,
+                    "playing": self.playing,
+                    "recording": self._recorder is not None,
+                    **self._extras(),
+                    **wire.settings(self.sampler),
+                }
+            )
 
     def _on_panel(self) -> Iterable[Parameter]:
         """Parameters that have a slider."""
@@ -305,8 +319,14 @@ class Panel(anywidget.AnyWidget):
             heat=self.sampler.heat,
             **gauges,
         )
+        self._light = wire.is_light(content)
+        content, buffers = wire.with_earlier((content, buffers), self._loop.earlier)
         self._post(content, buffers)
         return sum(map(len, buffers))
+
+    def _keep(self) -> wire.Message | None:
+        """On the loop: a picture that there was no sending, to go with the next one; None where that costs too much."""
+        return self._encode(with_average=False, lossless=False) if self._light else None
 
     def _stop_for(self, error: BaseException) -> None:
         """On the loop: the run stopped."""
@@ -336,14 +356,14 @@ class Panel(anywidget.AnyWidget):
         self._context = contextvars.copy_context()
         match message:
             case wire.Ack():
-                self._views[message.view] = time.monotonic()
+                self._hear_of(message.view)
                 self._loop.acknowledge(message.seq, message.visible)
             case wire.Set():
                 self._set_from_view(message)
             case wire.Do():
                 self._do(message.what)
             case wire.Hello():
-                self._views[message.view] = time.monotonic()
+                self._hear_of(message.view)
                 self._begin()
                 self._loop.submit(self._greet)
             case wire.Bye():
@@ -363,6 +383,18 @@ class Panel(anywidget.AnyWidget):
                 self._from_view(lambda: self._post(wire.units(self.sampler, message)))
             case wire.Lock() | wire.Show() | wire.Scrub():
                 self._from_view(lambda: self._hear(message))
+
+    def _hear_of(self, view: str) -> None:
+        self._views.pop(view, None)
+        self._views[view] = time.monotonic()  # at the end: the longest silent one stands first
+        if len(self._views) > _VIEWS:
+            self._views.pop(next(iter(self._views)), None)
+
+    def _forsaken(self) -> None:
+        """The page has thrown its side of us away, and all views with it: rest until it is loaded again."""
+        self._views.clear()
+        if not self._loop.closed:
+            self._loop.leave()
 
     def _hear(self, message: wire.Lock | wire.Show | wire.Scrub) -> None:
         """On the loop: what only some kinds of widgets understand."""
@@ -384,7 +416,7 @@ class Panel(anywidget.AnyWidget):
                     if name in known:  # a page of another version may know other sliders
                         try:
                             setattr(self, name, known[name].check(value))
-                        except (ValueError, TypeError, OverflowError) as error:
+                        except Exception as error:  # out of range; or of an observer of the user's
                             self._report(error)
             finally:
                 self._quiet = False

@@ -23,6 +23,7 @@ from ..types import Frame
 
 RAW_LIMIT = 100_000  # bytes a pane; above, a picture is compressed while it moves
 TRACE_POINTS = 300
+LONGEST = 10_000  # characters of any text of a page; names of layers and keys of neurons are far shorter
 RANKED = 1000  # neurons that a page is told of; nobody reads further
 
 Message = tuple[dict[str, Any], list[bytes]]
@@ -131,13 +132,15 @@ def parse(content: Any) -> FromPage | None:
         return Do(what) if isinstance(what, str) and what in ACTIONS else None
     if kind == "select":
         layer, neurons = content.get("layer"), content.get("neurons")
-        if neurons is not None and not (isinstance(neurons, Sequence) and all(isinstance(n, str) for n in neurons)):
-            return None
-        if isinstance(neurons, str):
-            return None
+        if neurons is not None:
+            if isinstance(neurons, str) or not isinstance(neurons, Sequence):
+                return None
+            neurons = list(neurons[:1000])
+            if any(_text(neuron) is None for neuron in neurons):
+                return None
         return Select(
             _text(layer),
-            None if neurons is None else list(neurons)[:1000],
+            neurons,
             _text(content.get("kernel")),
             _integer(content.get("wired_to")),
         )
@@ -215,6 +218,21 @@ def frame(
         **more,
     }
     return content, buffers
+
+
+def is_light(content: Mapping[str, Any]) -> bool:
+    """Are all pictures of a frame message small enough to travel as they are?"""
+    return all(pane["encoding"] == "raw" for pane in content["panes"])
+
+
+def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
+    """A frame message that brings the pictures before it along, oldest first; their buffers come before its own."""
+    content, buffers = newest
+    before = list(earlier)
+    if not before:
+        return newest
+    content = {**content, "earlier": [old for old, _ in before]}
+    return content, [data for _, its in before for data in its] + buffers
 
 
 def _pane(
@@ -377,7 +395,7 @@ def plain(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and len(value) <= LONGEST else None
 
 
 def _integer(value: Any) -> int | None:

@@ -100,6 +100,38 @@ def test_a_picture_held_back_goes_with_the_next_answer(run: Run, monkeypatch: py
     assert len(run.frames) == 3
 
 
+def test_pictures_that_find_no_room_go_with_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last three of them, in order; the one that is sent is not among them."""
+    monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
+    taken: list[tuple[list[int], int]] = []
+    run = Run(keep=lambda: run.chains.steps)
+    run.answers = False
+    plain = run.publish
+    monkeypatch.setattr(
+        run.loop, "_publish", lambda seq: taken.append((list(run.loop.earlier), run.chains.steps)) or plain(seq)
+    )
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 20)
+    run.loop.acknowledge(2, True)
+    wait_until(lambda: len(taken) == 4)
+    run.loop.close()
+    assert [before for before, _ in taken[:2]] == [[], []]
+    before, newest = taken[2]
+    assert before == [newest - 6, newest - 4, newest - 2]  # two steps a picture
+    assert taken[3][0] == []
+
+
+def test_pictures_of_before_a_command_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
+    run = Run(keep=lambda: run.chains.steps)
+    run.answers = False
+    run.loop.play()
+    wait_until(lambda: len(run.loop.earlier) == 3)
+    seen = run.loop.call(lambda: len(run.loop.earlier))
+    run.loop.close()
+    assert seen == 0
+
+
 def test_newest_parameters_win(run: Run) -> None:
     run.loop.play()
     for steps in range(3, 30):

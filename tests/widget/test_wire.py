@@ -173,6 +173,20 @@ def test_compressed_tiles(lossless: bool, worst: float) -> None:
             assert np.abs(tile - levels[neuron, chain]).max() <= worst
 
 
+def test_earlier_pictures_travel_with_the_newest() -> None:
+    def message(number: int) -> wire.Message:
+        return {"steps": number, "panes": [{"encoding": "raw"}]}, [bytes([number])]
+
+    newest = message(3)
+    assert wire.with_earlier(newest, []) == newest
+    content, buffers = wire.with_earlier(newest, [message(1), message(2)])
+    assert ([old["steps"] for old in content["earlier"]], content["steps"]) == ([1, 2], 3)
+    assert buffers == [b"\x01", b"\x02", b"\x03"]
+    assert "earlier" not in newest[0]
+    assert wire.is_light(content)
+    assert not wire.is_light({"panes": [{"encoding": "raw"}, {"encoding": "jpeg"}]})
+
+
 def test_colour() -> None:
     images = torch.zeros(1, 1, 3, 4, 5)
     images[0, 0, 0] = 1  # red
