@@ -18,11 +18,15 @@
     kernel.anyMessage.connect((_, {msg, direction}) => {
       const frame = msg.content?.data?.content;
       if (direction !== "recv" || frame?.kind !== "frame" || frame.panes[0].name !== "sample") return;
-      const buffer = msg.buffers[0];
-      const bytes = ArrayBuffer.isView(buffer)
-        ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer);
-      received.push({sum: sign(bytes, 1), temperature: frame.made_at});
-      if (received.length > 50) received.shift();
+      let at = 0;
+      for (const still of [frame, ...(frame.earlier ?? [])]) {
+        const buffer = msg.buffers[at];
+        at += still.panes.length;
+        const bytes = ArrayBuffer.isView(buffer)
+          ? new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.byteLength) : new Uint8Array(buffer);
+        received.push({sum: sign(bytes, 1), temperature: still.made_at});
+      }
+      received.splice(0, Math.max(0, received.length - 50));
     });
   };
   const {putImageData, drawImage} = CanvasRenderingContext2D.prototype;

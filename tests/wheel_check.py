@@ -1,14 +1,16 @@
-"""Build the wheel, look inside, install it into an empty environment, and import it there.
+"""Build the wheel, look inside, install it into an empty environment, and sample with it there.
 
-Run by `make wheel`; a script and not a test, since it takes its own environment and the network.
+Run by `make wheel`; a script and not a test, since it takes its own environment and the network. On other Pythons too
+where LDAM_PYTHONS names them, by name or path, with blanks between: `LDAM_PYTHONS="python3.10 python3.13" make wheel`.
+Each costs minutes and, where the index has no builds of torch without CUDA, gigabytes: hence only when asked for.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-import venv
 import zipfile
 from pathlib import Path
 
@@ -35,7 +37,7 @@ w.step(3)
 assert w.sampler.steps == 3 and len(w._esm) > 5000 and len(w._css) > 1000
 assert "torchvision" not in sys.modules
 w.close()
-print("installed wheel works:", ldam.__version__)
+print(f"ldam_widget {ldam.__version__} works on Python {sys.version.split()[0]}, torch {torch.__version__}")
 """
 
 
@@ -50,11 +52,29 @@ def main() -> None:
         if missing or stray:
             sys.exit(f"{wheel.name} lacks {missing} and holds {stray}")
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB, {sdist.name}: {sdist.stat().st_size / 1e6:.2f} MB")
-        empty = Path(folder) / "empty"
-        venv.create(empty, with_pip=True)
-        python = empty / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-        run(str(python), "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel))
-        run(str(python), "-W", "error::UserWarning", "-c", IMPORT, cwd=folder)
+        for interpreter in [sys.executable, *os.environ.get("LDAM_PYTHONS", "").split()]:
+            if there(interpreter):
+                sample(interpreter, wheel, Path(folder))
+            else:
+                print(f"{interpreter}: skipped, no such Python here")
+        if not os.environ.get("LDAM_PYTHONS"):
+            print("other Pythons: skipped, LDAM_PYTHONS names none")
+
+
+def there(interpreter: str) -> bool:
+    """A name on the PATH may be a mere shim: does it run?"""
+    try:
+        return subprocess.run([interpreter, "--version"], check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def sample(interpreter: str, wheel: Path, folder: Path) -> None:
+    empty = folder / "empty"
+    run(interpreter, "-m", "venv", "--clear", str(empty))
+    python = str(empty / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    run(python, "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel))
+    run(python, "-W", "error::UserWarning", "-c", IMPORT, cwd=str(folder))
 
 
 def run(*command: str, cwd: str | None = None) -> None:

@@ -188,7 +188,7 @@ export interface Frame extends Still {
   kind: "frame";
   gen: number;
   seq: number;
-  earlier?: Still[]; // pictures before this one that found no room, oldest first; their buffers come first
+  earlier?: Still[]; // pictures before this one that found no room, oldest first; their buffers come last
   stats: { frames_per_second: number | null; steps_per_second: number | null; round_trip_ms: number | null };
   temperature?: Temperature | null;
   acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test

@@ -200,7 +200,8 @@ export class Wire {
     };
     const { earlier = [], ...newest } = message;
     const { kind, gen, seq, stats } = newest;
-    const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), fill(newest)];
+    const last = fill(newest);
+    const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), last];
     this.#waiting.push(...frames);
     const eager = !this.#visible || performance.now() - this.#changedAt < EAGER;
     const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");

@@ -66,7 +66,7 @@ test("a frame brings earlier pictures along, which are painted before it; it is 
     const [first, second] = [still(10 * seq + 1), still(10 * seq + 2)];
     const newest = frameMessage(seq, { steps: 10 * seq + 3, level: 10 * seq + 3 });
     const data = [first, second].map(({ level }) => new Uint8Array(16).fill(level).buffer);
-    model.post({ ...newest.content, earlier: [first.content, second.content] }, [...data, ...newest.buffers]);
+    model.post({ ...newest.content, earlier: [first.content, second.content] }, [...newest.buffers, ...data]);
     for (let i = 1; i <= 3; i++) {
       assert.deepEqual(model.take("ack"), []);
       page.animate();

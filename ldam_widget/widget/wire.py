@@ -226,13 +226,13 @@ def is_light(content: Mapping[str, Any]) -> bool:
 
 
 def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
-    """A frame message that brings the pictures before it along, oldest first; their buffers come before its own."""
+    """A frame message that brings the pictures before it along, oldest first; their buffers come after its own."""
     content, buffers = newest
     before = list(earlier)
     if not before:
         return newest
     content = {**content, "earlier": [old for old, _ in before]}
-    return content, [data for _, its in before for data in its] + buffers
+    return content, [*buffers, *(data for _, its in before for data in its)]
 
 
 def _pane(

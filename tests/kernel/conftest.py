@@ -9,7 +9,7 @@ from .environments import VERSIONS
 
 # Widget messages go to a subshell where the kernel has them, as JupyterLab ≥ 4.4 sends them; tests of busy kernels ask
 # for this one as well, where they go to the main thread in a new kernel, as from VS Code.
-MAIN_SHELL = "7.4.0 main shell"
+MAIN_SHELL = f"{max(VERSIONS)} main shell"
 
 PRELUDE = """
 import asyncio, hashlib, threading, time

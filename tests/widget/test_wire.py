@@ -181,7 +181,7 @@ def test_earlier_pictures_travel_with_the_newest() -> None:
     assert wire.with_earlier(newest, []) == newest
     content, buffers = wire.with_earlier(newest, [message(1), message(2)])
     assert ([old["steps"] for old in content["earlier"]], content["steps"]) == ([1, 2], 3)
-    assert buffers == [b"\x01", b"\x02", b"\x03"]
+    assert buffers == [b"\x03", b"\x01", b"\x02"]
     assert "earlier" not in newest[0]
     assert wire.is_light(content)
     assert not wire.is_light({"panes": [{"encoding": "raw"}, {"encoding": "jpeg"}]})
