@@ -31,7 +31,7 @@ from tests.kernel.client import KernelClient, Message, View
 MOVES_A_SECOND = 10.0
 EVERY = 5.0  # seconds between two measurements
 WARM_UP = 0.2  # of the run: until then torch fills its caches of compiled operations, and the allocator its arenas
-BUTTONS = {"pause": 6, "restart": 4, "reset_average": 8}  # and how often, beside 70 moves of sliders
+BUTTONS = {"pause": 4, "restart": 2, "reset_average": 6}  # and how often, beside 80 moves of sliders
 PATIENCE = 120.0  # seconds without a frame, while it should play
 
 CELL = """
@@ -106,7 +106,7 @@ class Player(View):
         if not self.playing and self._random.random() < 0.5:
             self.do("play")
             return
-        deeds: dict[Callable[[], None], int] = {self._slider: 70, self._neurons: 6, self._layer: 3, self._kernel: 3}
+        deeds: dict[Callable[[], None], int] = {self._slider: 80, self._neurons: 2, self._layer: 1, self._kernel: 1}
         deeds |= {partial(self.do, what): often for what, often in BUTTONS.items()}
         self._random.choices([*deeds], [*deeds.values()])[0]()
 

@@ -148,7 +148,8 @@ def page(
 def mosaic(tiles: Levels) -> Levels:
     """Tiles (rows, columns, H, W, ch) -> one picture (rows·H, columns·W, ch) without gaps."""
     rows, columns, height, width, channels = tiles.shape
-    return tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    picture: Levels = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    return picture
 
 
 def to_image(picture: Levels) -> Image.Image:

@@ -191,6 +191,7 @@ export interface Frame extends Still {
   earlier?: Still[]; // pictures before this one that found no room, oldest first; their buffers come last
   stats: { frames_per_second: number | null; steps_per_second: number | null; round_trip_ms: number | null };
   temperature?: Temperature | null;
+  execution?: string; // how the network is run, as a trial found it best
   acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test
   heat?: number; // the present factor: moves by itself during a heat pulse
   score?: Score; // about four times a second

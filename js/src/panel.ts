@@ -64,7 +64,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       picture.score(frame.score, frame.gen);
       compare.frame(frame);
       watch.tell(frame.watch);
-      topBar.stats(frame.stats);
+      topBar.stats(frame);
     },
     paint: (frame) => picture.paint(frame),
     units: (message) => picker.units(message),

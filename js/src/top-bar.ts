@@ -23,6 +23,7 @@ export class TopBar {
   #timer: ReturnType<typeof setInterval> | undefined;
   #device = "";
   #stats: Frame["stats"] | null = null;
+  #execution = "";
   #showSpeed = throttle(500, () => this.#writeSpeed());
 
   constructor(act: (what: Deed) => void) {
@@ -75,8 +76,9 @@ export class TopBar {
     this.#record.classList.toggle("ldam-recording", recording);
   }
 
-  stats(stats: Frame["stats"]): void {
+  stats({ stats, execution }: Pick<Frame, "stats" | "execution">): void {
     this.#stats = stats;
+    this.#execution = execution ?? this.#execution;
     this.#showSpeed();
   }
 
@@ -95,6 +97,7 @@ export class TopBar {
     const running = stats ? `${rate(stats.frames_per_second)} frames/s · ${rate(stats.steps_per_second)} steps/s` : "";
     const known = this.#device !== ""; // nothing is, before the kernel has spoken
     setText(this.#speed, known ? [this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
-    this.#speed.title = stats?.round_trip_ms == null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
+    const trip = stats?.round_trip_ms == null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
+    this.#speed.title = [trip, this.#execution && `network run: ${this.#execution}`].filter(Boolean).join("\n");
   }
 }

@@ -98,11 +98,13 @@ test("a diverged chain is not a zero", () => {
   const { content, buffers } = frameMessage(1);
   content.activation[1] = [null];
   content.stats = { frames_per_second: null, steps_per_second: 3, round_trip_ms: null };
+  content.execution = "plain; 1 thread";
   model.post(content, buffers);
   page.animate();
   page.pass(1000);
   assert.match(canvas().getAttribute("aria-label")!, /0 zero 20\.0; 1 one; 2 two 22\.0/);
   assert.match(root.querySelector(".ldam-speed")!.textContent!, /^– frames\/s · 3\.0 steps\/s · cpu$/);
+  assert.equal(root.querySelector<HTMLElement>(".ldam-speed")!.title, "network run: plain; 1 thread");
 });
 
 test("the label follows at most once a second, and at once on pause", () => {

@@ -154,7 +154,7 @@ def _check(path: Path, raw: bytes, file: _File) -> None:
         )
 
 
-def _read(folder: Path, file: _File, verify: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _read(folder: Path, file: _File, verify: bool) -> _Bytes:
     """The array in one idx file: uint8, as many dimensions as the magic number says; writable."""
     raw = _decode(folder, file)
     path = folder / file.name
@@ -173,7 +173,8 @@ def _read(folder: Path, file: _File, verify: bool) -> np.ndarray[tuple[int, ...]
         )
     if verify:
         _check(path, raw, file)
-    return np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
+    array: _Bytes = np.frombuffer(raw, np.uint8, offset=header).reshape(shape).copy()
+    return array
 
 
 def _decode(folder: Path, file: _File) -> bytes:

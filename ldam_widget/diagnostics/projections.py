@@ -56,7 +56,8 @@ def principal(draws: npt.ArrayLike) -> Array:
     flat = flat - flat.mean(1, keepdims=True)
     _, axes = np.linalg.eigh(flat.transpose(0, 2, 1) @ flat)  # ascending
     found: Array = flat @ axes[:, :, ::-1][:, :, : min(PROJECTIONS, pixels)]
-    return found.reshape(neurons, count, chains, -1).transpose(1, 0, 2, 3)
+    by_draw: Array = found.reshape(neurons, count, chains, -1).transpose(1, 0, 2, 3)
+    return by_draw
 
 
 def switches(projection: npt.ArrayLike) -> Array:

@@ -127,9 +127,10 @@ class Player(Panel):
         return None if self._fault is None else self._fault["message"]
 
     @property
-    def stats(self) -> dict[str, float]:
-        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first answer)."""
-        return self._loop.stats
+    def stats(self) -> dict[str, Any]:
+        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first answer), and
+        execution: how the network is run, and why (see `Sampler.execution`)."""
+        return {**self._loop.stats, "execution": self.sampler.execution_report}
 
     def close(self) -> None:
         """Stop the thread, let go of the model and its device, and remove the widget from the page."""

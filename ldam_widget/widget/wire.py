@@ -335,6 +335,7 @@ def gauges(sampler: Sampler) -> dict[str, Any]:
             "measured": [plain(value) for value in sampler.measured_temperature],
         },
         "acceptance": None if acceptance is None else [plain(value) for value in acceptance.mean(1)],
+        "execution": sampler.execution_report,
     }
 
 
