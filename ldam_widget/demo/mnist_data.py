@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+_Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
 
 class _File(NamedTuple):
     name: str
