@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import weakref
-from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -75,14 +75,14 @@ class Execution:
         asked: "auto", or the name of a plan.
     """
 
-    _found: ClassVar[dict[Hashable, Decision]] = {}
+    _found: ClassVar[dict[str, Decision]] = {}
 
     def __init__(self, view: nn.Module, model: nn.Module, asked: str) -> None:
         self._view, self._asked = view, asked
         self._originals = [weakref.ref(tensor) for tensor in weights_of(model)]
         self._freshness: Freshness | None = None
         self._prepared: Prepared | None = None
-        self._prepared_for: Hashable = None
+        self._prepared_for = ""
         self._prepared_neurons: Runnable | None = None
         self.decision = _UNDECIDED
 
@@ -118,6 +118,7 @@ class Execution:
             self._prepared_for = key
             derives = self._prepared.plan.derives
             self._freshness = Freshness(self._originals, weights_of(self._view)) if derives else None
+            self.follow(changed=True)  # the user may have changed them during the trial
         neurons.run_by(self._prepared.network, self._prepared.memory_format)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
@@ -131,19 +132,19 @@ class Execution:
         """Within it, this thread's work is spread over the CPU threads that the trial found best."""
         return cpu_threads(self.decision.threads) if self.decision.threads else nullcontext()
 
-    def _key(self, neurons: Runnable) -> Hashable:
-        """All that a decision depends on."""
-        modules = tuple(
-            (name, type(module).__qualname__, module.extra_repr()) for name, module in self._view.named_modules()
-        )
-        kinds = tuple((name, p.shape, p.dtype, p.device) for name, p in self._view.named_parameters())
-        return modules, kinds, neurons.module_name, neurons.image_shape, self._images(neurons), torch.get_num_threads()
+    def _key(self, neurons: Runnable) -> str:
+        """All that a decision depends on, as a short word: it is kept as long as the process lives."""
+        view = self._view
+        kinds = [(name, type(module).__qualname__, module.extra_repr()) for name, module in view.named_modules()]
+        sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
+        rest = neurons.module_name, neurons.image_shape, self._images(neurons), torch.get_num_threads()
+        return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
 
     @staticmethod
     def _images(neurons: Runnable) -> int:
         return max(1, min(neurons.count, _TRIAL_PIXELS // math.prod(neurons.image_shape)))
 
-    def _choose(self, neurons: Runnable, plain: Prepared, key: Hashable) -> None:
+    def _choose(self, neurons: Runnable, plain: Prepared, key: str) -> None:
         weights, images = weights_of(self._view), self._images(neurons)
         if self._asked == str(Plan()) or any(w.is_floating_point() and w.dtype not in _WEIGHTS for w in weights):
             return
