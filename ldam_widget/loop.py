@@ -189,7 +189,7 @@ class Loop:
     def play(self) -> None:
         """Go on sampling; also out of a rest."""
         self.pacer.wake(self._clock())
-        self.playing = True
+        self.playing = not self.closed
         self.submit(_nothing)
 
     def pause(self) -> None:
