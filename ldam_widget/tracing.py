@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .execution.memory import is_out_of_memory
 from .models import Notes, dtype_of, private_view
 from .outputs import Address, Maker, maker, parse, tensors, unit_axis
 
@@ -177,6 +178,11 @@ def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[
     try:
         return view(inputs.to(dtype_of(view)))
     except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(
+                f"one image of shape {shape} through the model does not fit into the memory of {device_of(view)}; free "
+                f"some, or choose another device. ({error})"
+            ) from error
         made = "" if inputs.shape == x.shape else f" (preprocess made it {tuple(inputs.shape[1:])})"
         raise ValueError(
             f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "

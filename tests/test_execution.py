@@ -417,3 +417,12 @@ def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytes
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten()).eval()
     with pytest.warns(ldam.models.LDAMWarning, match="depend on each other"):
         assert sampler(model, chains=8, layer="2")._neurons.at_once == 16
+
+
+def test_a_model_too_large_for_one_image_is_told_as_that() -> None:
+    class Huge(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")
+
+    with pytest.raises(MemoryError, match=r"one image of shape \(3, 12, 12\).*memory of cpu.*80 GiB"):
+        sampler(Huge())
