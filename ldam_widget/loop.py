@@ -27,7 +27,7 @@ Clock = Callable[[], float]
 
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
 CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
-EARLIER = 3  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
+EARLIER = 6  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
 LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 
 

@@ -39,13 +39,9 @@ type Buffers = (DataView | ArrayBuffer)[];
 
 // Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
 // brings the pictures before it along. They are painted one after the other; older ones are dropped.
-const MOST_WAITING = 8;
+const MOST_WAITING = 12;
 const MOST_TO_DECODE = 2;
 const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
-// An answer costs the notebook as much as a frame (two status messages come back to every message), so one is given for
-// a pair: the kernel sends two ahead. A frame that stays alone is answered after a while.
-const PAIR = 2;
-const ALONE = 100; // ms
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken
 const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
 const SILENT = 8000; // ms without an answer after which the reader is told
@@ -63,8 +59,6 @@ export class Wire {
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
   #painting = false;
-  #answered = 0; // the newest frame that was acknowledged
-  #alone: ReturnType<typeof setTimeout> | undefined;
   #visible = true;
   #playing = false;
   #heard = false;
@@ -93,7 +87,6 @@ export class Wire {
     this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
     this.#model.off("msg:custom", this.#receive);
     clearInterval(this.#timer);
-    clearTimeout(this.#alone);
     cancelAnimationFrame(this.#scheduled);
     cancelAnimationFrame(this.#changeScheduled);
   }
@@ -274,17 +267,12 @@ export class Wire {
     this.#send(message);
   }
 
-  /** Acknowledge what was painted, when nothing of its message waits any more: at once if it is the second of a pair. */
+  /** Acknowledge a frame when it and all it brought along are painted. */
   #painted(seq: number): void {
-    if (this.#waiting[0]?.seq === seq) return;
-    if (seq - this.#answered >= PAIR) return this.#ack(seq);
-    this.#alone ??= setTimeout(() => this.#ack(seq), ALONE);
+    if (this.#waiting[0]?.seq !== seq) this.#ack(seq);
   }
 
   #ack(seq: number): void {
-    clearTimeout(this.#alone);
-    this.#alone = undefined;
-    this.#answered = seq;
     this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
   }
 

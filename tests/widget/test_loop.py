@@ -101,7 +101,7 @@ def test_a_picture_held_back_goes_with_the_next_answer(run: Run, monkeypatch: py
 
 
 def test_pictures_that_find_no_room_go_with_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last three of them, in order; the one that is sent is not among them."""
+    """The last of them, in order; the one that is sent is not among them."""
     monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
     taken: list[tuple[list[int], int]] = []
     run = Run(keep=lambda: run.chains.steps)
@@ -117,7 +117,7 @@ def test_pictures_that_find_no_room_go_with_the_next_frame(monkeypatch: pytest.M
     run.loop.close()
     assert [before for before, _ in taken[:2]] == [[], []]
     before, newest = taken[2]
-    assert before == [newest - 6, newest - 4, newest - 2]  # two steps a picture
+    assert before == list(range(newest - 2 * module.EARLIER, newest, 2))  # two steps a picture
     assert taken[3][0] == []
 
 
@@ -126,7 +126,7 @@ def test_pictures_of_before_a_command_are_forgotten(monkeypatch: pytest.MonkeyPa
     run = Run(keep=lambda: run.chains.steps)
     run.answers = False
     run.loop.play()
-    wait_until(lambda: len(run.loop.earlier) == 3)
+    wait_until(lambda: len(run.loop.earlier) == module.EARLIER)
     seen = run.loop.call(lambda: len(run.loop.earlier))
     run.loop.close()
     assert seen == 0
