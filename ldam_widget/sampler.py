@@ -408,7 +408,7 @@ class Sampler:
         if name == NEURON:  # its activation is always known
             evaluation = self._plain_target().complete(self._state.evaluation, self._state.x)
             self._state = self._state._replace(evaluation=evaluation)
-            self._require_finite(self._state, self._neurons)
+            self._require_finite(self._state, self._neurons, self._target)
         if name in self._scales:
             norms = present_norms(self._plain_target(), self._state, self._per_neuron)
             new = as_scales({name: norms[name]}, self._per_neuron)[name]
@@ -702,7 +702,7 @@ class Sampler:
             x = torch.where(per_image(dead, state.x), first_images(noise.start(attempt), self.pixel_range), state.x)
             state = self.kernel.init(x, target)
             dead = _no_gradient(state)
-        self._require_finite(state, neurons)
+        self._require_finite(state, neurons, target)
         if bool(dead.any()):
             self._tell_dead(dead, neurons)
         self._noise, self.seed, self._pulse = noise, seed, None
@@ -759,7 +759,7 @@ class Sampler:
                     warm_up, state = warm_up.after(self.kernel, target, state, info)
                 if climb is not None and self._ladder is not None and state.step % self._ladder.every == 0:
                     state, climb = exchange(state, climb, target, self._noise)
-            self._require_finite(state, self._neurons)
+            self._require_finite(state, self._neurons, target)
         except BaseException:
             self._noise.rewind(mark)
             raise
@@ -824,10 +824,11 @@ class Sampler:
         self._accepted_pictures = 0
         self._thermometer.reset()
 
-    def _require_finite(self, state: State, neurons: Neurons) -> None:
+    def _require_finite(self, state: State, neurons: Neurons, target: Target) -> None:
         activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
         # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
-        used = {name: grad for name, grad in grads.items() if name != NEURON or not self._only}
+        weight_of = getattr(self.kernel, "weight_of", lambda name, target: target.weights[name])
+        used = {name: grad for name, grad in grads.items() if weight_of(name, target) != 0}
         if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
             return  # of one that is NaN or infinite, the sum is too
         named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}

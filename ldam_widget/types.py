@@ -107,7 +107,8 @@ class Kernel(Protocol):
     """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live.
 
     A kernel whose `step_size` may be None finds it by itself; it then also has `adapt(state, info, count) -> State`,
-    called after every step of the warm-up, and `step_size_of(state)`, (chain,).
+    called after every step of the warm-up, and `step_size_of(state)`, (chain,). One that weighs terms in a way of its
+    own has `weight_of(name, target)`; a gradient of weight 0 may be anything, it is not used.
     """
 
     name: ClassVar[str]

@@ -127,7 +127,7 @@ def test_models_advance_together() -> None:
     def told(name: str) -> Callable[[Tensor], Tensor]:
         return lambda x: (trail.append(name), x)[1]
 
-    c = compared(preprocess={"a": told("a"), "b": told("b")}, kernel=ULA(0.01), steps_per_frame=5)
+    c = compared(preprocess={"a": told("a"), "b": told("b")}, kernel=ULA(0.01), steps_per_frame=5, execution="plain")
     trail.clear()
     c.step(12)
     assert "".join(trail) == 2 * (5 * "a" + 5 * "b") + "aabb"

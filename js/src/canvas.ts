@@ -131,8 +131,7 @@ export class Picture {
       for (const [name, image] of panes) image.age = frame.panes.some((pane) => pane.name === name) ? 0 : image.age + 1;
       if (fresh) this.#adopt(this.#next!);
       else this.#models.take(frame);
-      this.#prune();
-      this.#draw();
+      this.#draw(!this.#prune() && !fresh);
       this.#label();
       this.#texts();
     };
@@ -281,21 +280,24 @@ export class Picture {
     }
   }
 
-  #draw(): void {
+  /** `news`: what stands on the canvas already is left there, but for the panes that have just come. */
+  #draw(news = false): void {
     if (!this.#setup || !this.#width || !this.#panes.size) return;
-    this.#arrange();
+    const anew = this.#arrange();
     const { tiles, smooth } = this.layout!;
     const context = this.#context;
     const { height, width } = this.pixels;
     context.imageSmoothingEnabled = smooth;
     for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
       const image = this.#image(pane)!;
+      if (news && !anew && image.age > 0) continue;
       context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
     }
     this.onChange();
   }
 
-  #arrange(): void {
+  /** True: the canvas is empty now. */
+  #arrange(): boolean {
     const lines = this.lines();
     const size = this.pixels;
     const columns = this.#setup!.neurons.length;
@@ -303,7 +305,7 @@ export class Picture {
     const { discriminator } = this.#setup!;
     const { names } = this.#models;
     const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, names]);
-    if (key === this.#key) return;
+    if (key === this.#key) return false;
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
@@ -331,6 +333,7 @@ export class Picture {
     else this.#gridHeight = this.layout.height;
     this.#fitCanvas();
     this.#buildTexts();
+    return true;
   }
 
   #fitCanvas(): void {

@@ -132,6 +132,18 @@ test("each painted frame draws every tile, and nothing is drawn without one", ()
   assert.equal(page.drawn.length, 0);
 });
 
+test("tiles of panes that did not come stay on the canvas as they are", () => {
+  const drawn = () => page.drawn.filter((draw) => draw.canvas === canvas()).length;
+  model.frame(1);
+  page.animate();
+  page.drawn = [];
+  model.frame(2, { average: false });
+  page.animate();
+  assert.equal(drawn(), NAMES.length);
+  page.resize(650); // an empty canvas, on which all of them are needed
+  assert.equal(drawn(), 3 * NAMES.length);
+});
+
 test("an ArrayBuffer, and a DataView with an offset, are the same frame", () => {
   const { content } = frameMessage(1, { average: false });
   const bytes = new Uint8Array(20).fill(255, 4);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,8 +43,12 @@ def _set(count: int) -> None:
 @functools.cache
 def _libraries() -> list[Callable[[int], None]]:
     found: list[Callable[[int], None]] = []
-    for pattern in ("lib*omp*.so*", "lib*omp*.dylib"):
-        for library in (Path(torch.__file__).parent / "lib").glob(pattern):
-            with contextlib.suppress(OSError, AttributeError):
-                found.append(ctypes.CDLL(str(library)).omp_set_num_threads)
+    root = Path(torch.__file__).parent
+    # wheels for some processors keep the library beside torch
+    places = [folder for folder in (root / "lib", root.parent / "torch.libs") if folder.is_dir()]
+    for library in (
+        file for place in places for file in place.iterdir() if re.match(r"lib.*omp.*\.(so|dylib)", file.name)
+    ):
+        with contextlib.suppress(OSError, AttributeError):
+            found.append(ctypes.CDLL(str(library)).omp_set_num_threads)
     return found

@@ -106,6 +106,13 @@ class Algorithm1:
         """β_t."""
         return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
 
+    def weight_of(self, name: str, target: Target) -> float:
+        """What a term's gradient is multiplied by: λ, or where terms are mixed convexly, 1 − Σ λ of the neuron."""
+        weight = target.weights[name]
+        if weight and name == NEURON and self.mix == "convex":
+            weight -= sum(target.weights[other] for other in target.learned if other != NEURON)
+        return weight
+
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where there is no law to have one."""
         if self.normalize != "none" or self.mix != "add" or self.burst != 1:
@@ -125,9 +132,7 @@ class Algorithm1:
         """Add β times every term's gradient, normalised and weighted, to the velocity; returns the new squares."""
         updated = {}
         for name, grad in evaluation.grads.items():
-            weight = target.weights[name]
-            if weight and name == NEURON and self.mix == "convex":
-                weight -= sum(target.weights[other] for other in target.learned if other != NEURON)
+            weight = self.weight_of(name, target)
             if weight == 0:  # times 0 would make NaN of an infinite gradient
                 continue
             if self.normalize == "unit":

@@ -66,7 +66,7 @@ class Page:
             if content["kind"] == "frame":
                 panes = {
                     pane["name"]: np.frombuffer(data, np.uint8).reshape(pane["shape"])
-                    for pane, data in zip(content["panes"], buffers, strict=True)
+                    for pane, data in zip(content["panes"], buffers, strict=False)  # earlier pictures' come after
                 }
                 found.append((content, panes))
         return found
