@@ -42,6 +42,7 @@ class Pacer:
 
     WINDOW = 2
     KEEP_ALIVE = 0.25
+    SOON = 0.3
     REST = 5.0
 
     def __init__(self, now: float) -> None:
@@ -87,7 +88,16 @@ class Pacer:
         """Is a frame wanted now?"""
         if self._heard > self._seen + 1:
             return False  # front ends answer, but all of them are hidden
-        return self.sent - self.acknowledged < self.WINDOW or now - self._last_sent >= self.KEEP_ALIVE
+        return not self.full or now - self._last_sent >= self.KEEP_ALIVE
+
+    @property
+    def full(self) -> bool:
+        """Are as many frames out as may be?"""
+        return self.sent - self.acknowledged >= self.WINDOW
+
+    def has_room(self, now: float) -> bool:
+        """Do answers come soon, from a page that is seen?"""
+        return self.round_trip <= self.SOON and self._heard <= self._seen + 1
 
     def resting(self, now: float, cell_running: bool) -> bool:
         """Should sampling stop until something is heard?"""
@@ -289,7 +299,7 @@ class Loop:
         except queue.Empty:
             return active or self._stay()
         if self.closed:
-            future.set_exception(_closed())
+            _refuse(future)
             self._end()
             return False
         if command != self._send_late:
@@ -327,7 +337,7 @@ class Loop:
         with self._lock:
             self._thread = None
             while not self._commands.empty():  # nobody may wait for ever
-                self._commands.get()[1].set_exception(_closed())
+                _refuse(self._commands.get()[1])
 
     def _active(self, now: float) -> bool:
         return self.playing and not self.held and not self.closed and not self.pacer.resting(now, self._cell_running())
@@ -338,7 +348,8 @@ class Loop:
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
         try:
-            if self._unsent and self._keep is not None and not slow:
+            # along a link that is full already, more pictures only come later
+            if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):
                 kept = self._keep()
                 if kept is not None:
                     self.earlier.append(kept)
@@ -383,6 +394,9 @@ class Loop:
             self._send(now)
 
     def _send(self, now: float) -> None:
+        self._unsent = False
+        if self.pacer.full:  # a keep-alive: it need not bring more to a page that has not answered
+            self.earlier.clear()
         pictures = 1 + len(self.earlier)
         size = self._publish(self.pacer.on_send(now))  # reads the meter, so it is counted afterwards
         self.earlier.clear()
@@ -413,6 +427,12 @@ class _Meter:
 
 def _closed() -> RuntimeError:
     return RuntimeError("the widget is closed; make a new one")
+
+
+def _refuse(future: Future[Any]) -> None:
+    """It will not run; one that was given up, as its waiter was interrupted, needs no answer."""
+    if future.set_running_or_notify_cancel():
+        future.set_exception(_closed())
 
 
 def _nothing() -> None:

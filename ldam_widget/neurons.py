@@ -7,7 +7,6 @@ therefore one backward pass from the layer, seeded with the read-out.
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -129,9 +128,9 @@ class Neurons:
             except Exception as error:
                 if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled:
                     raise
-                self.at_once = -(-min(self.at_once, len(x)) // 2)
-                if x.device.type == "cuda":
-                    torch.cuda.empty_cache()
+            self.at_once = -(-min(self.at_once, len(x)) // 2)
+            if x.device.type == "cuda":  # now that the error has let go of what was made
+                torch.cuda.empty_cache()
 
     def _in_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """A batch that does not fit into memory at once."""
@@ -341,11 +340,10 @@ class Neurons:
 
     def _fitting(self) -> int:
         """Images that fit into memory at once."""
-        pixels = math.prod(self.image_shape)
+        if self.count == 1:
+            return 1
         with torch.inference_mode(False), torch.enable_grad():
-            return images_at_once(
-                lambda: self._forward(self.some_images(1)), self.count, pixels, weights_of(self._view)
-            )
+            return images_at_once(lambda: self._forward(self.some_images(1)), self.count, weights_of(self._view))
 
     def _batch_norms_of_the_batch(self) -> list[str]:
         """Batch norms before the layer that use the statistics of the batch."""

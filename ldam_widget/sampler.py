@@ -94,7 +94,8 @@ class Sampler:
         preprocess: x in `pixel_range` -> model input, e.g. ``lambda x: (x - mean) / std``.
         pixel_range: (lo, hi) or None for unbounded pixels.
         steps_per_frame: steps between pictures, 1 to 101; averages and burn-in count pictures.
-        seed: non-negative; same seed, same chains on the same kind of device, however they are stepped.
+        seed: non-negative; same seed, same chains on the same kind of device, however they are stepped, up to the
+            rounding of `execution`.
         device: None is CUDA if there, else where the model is.
         class_names: names of the units of the layer.
         at: "center" or "mean", see `neurons`.
@@ -470,6 +471,7 @@ class Sampler:
         kernel = checks.kernel(kernel)
         scale = checks.scale(self._scale if scale is None else scale, kernel)
         checks.ladder(self._ladder, kernel)
+        self._execution.follow()
         state = kernel.init(self._state.x, self._make_target(self._neurons, {}, kernel))
         self.kernel, self._scale = kernel, scale
         kept = {name: value for name, value in self._params.items() if name not in _fields(kernel)}
@@ -558,6 +560,7 @@ class Sampler:
 
         Cost: `steps` gradients. See `quench`.
         """
+        self._execution.follow()
         energetic = replace(self._plain_target(), energy_needed=True)
         x = self._state.x
         with torch.inference_mode(False):
@@ -692,6 +695,7 @@ class Sampler:
     @_telling_memory
     def _start(self, neurons: Neurons, seed: int) -> None:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
+        self._execution.follow()
         noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, self._device)
         target = self._make_target(neurons, {})
         state = self.kernel.init(first_images(noise.start(0), self.pixel_range), target)

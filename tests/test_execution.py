@@ -165,6 +165,128 @@ def test_an_output_that_is_used_twice_is_left_alone() -> None:
         sampler(model, FOLDED, layer="", input_shape=(1, 8, 8)).step()
 
 
+class PreActivation(nn.Module):
+    """The stem's output is normalised for the block and added to what comes out of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn, self.conv = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        y = self.stem(x)
+        return self.head((y + self.conv(F.relu(self.bn(y)))).mean((2, 3)))
+
+
+class TwoNames(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.block, self.head = nn.Sequential(self.conv, self.bn), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.head(F.relu(self.block(x)).mean((2, 3)))
+
+
+def in_place_between() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm2d(8),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+
+
+class Tied(nn.Module):
+    """A weight that is used as a module, and as a plain tensor once more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.bn = nn.Linear(27, 9), nn.BatchNorm1d(9)
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = self.bn(self.encoder(x[:, :, :3, :3].flatten(1)))
+        return F.linear(hidden, self.encoder.weight.t())
+
+
+@pytest.mark.parametrize("make", [PreActivation, TwoNames, in_place_between, Tied])
+def test_a_fresh_network_that_is_then_trained(make: Any) -> None:
+    """Batch norms that were never trained do nothing: a wrong fold of them shows only afterwards."""
+    torch.manual_seed(0)
+    model = make().eval()
+    s = sampler(model, layer="", temperature=0.0)
+    s.step(2)
+    lived(model)
+    s.step(1)
+    expected = model(s.images.flatten(0, 1)).diagonal()
+    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-4, atol=1e-4)
+    assert (FOLDED in s.execution) == (make is TwoNames)
+
+
+class Called(nn.Module):
+    """A layer that is run twice, with a folded convolution before the first run that is used again after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Identity()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.act(self.conv(self.act(self.bn(self.conv(x)))))
+
+
+def test_another_call_of_a_layer_is_tried_out_anew() -> None:
+    model = lived(Called())
+    s, plain = (sampler(model, name, layer="act", temperature=0.0) for name in ("auto", "plain"))
+    for each in (s, plain):
+        each.step(2)
+        each.select("act#2", [0, 1])
+        each.step(2)
+    torch.testing.assert_close(s.activation, plain.activation, rtol=1e-4, atol=1e-4)
+
+
+def test_a_plan_that_fails_is_left_out() -> None:
+    """`view` of a map that lies channels last raises an error."""
+
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn, self.head = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(800, 4)
+
+        def forward(self, x: Tensor) -> Any:
+            maps = self.bn(self.conv(x))
+            return self.head(maps.view(len(maps), -1))
+
+    s = sampler(lived(Viewing()))
+    s.step(2)
+    assert s.execution.startswith(FOLDED)
+    assert "channels last" not in s.execution
+
+
+def test_what_was_refused_is_not_run() -> None:
+    model = lived(TwiceUsed())
+    s = sampler(model, FOLDED, layer="", input_shape=(1, 8, 8))
+    with pytest.raises(ValueError, match="does not fit"):
+        s.step()
+    s.restart()
+    expected = model(s.images.flatten(0, 1)).diagonal().detach()
+    torch.testing.assert_close(s.activation[:, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Linear(432, 3)),
+        nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)).eval().bfloat16(),
+    ],
+    ids=["nothing to fold", "half precision"],
+)
+def test_a_plan_that_was_asked_for_is_never_ignored(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="does not fit"):
+        sampler(model, FOLDED).step()
+
+
 def shared() -> nn.Module:
     first, second = nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3)
     second.weight = first.weight
@@ -215,13 +337,19 @@ def one_number(model: nn.Module) -> None:
     model.get_parameter("stem.weight").data[0, 0, 0, 0] += 5
 
 
+def shuffled(model: nn.Module) -> None:
+    """The same numbers at other places: no plain sum sees it."""
+    for parameter in model.parameters():
+        parameter.data.copy_(parameter.data.flip(0))
+
+
 def statistics(model: nn.Module) -> None:
     model.train()
     model(torch.randn(16, 3, 12, 12))
     model.eval()
 
 
-@pytest.mark.parametrize("change", [by_optimiser, by_loading, through_data, one_number, statistics])
+@pytest.mark.parametrize("change", [by_optimiser, by_loading, through_data, one_number, shuffled, statistics])
 @pytest.mark.parametrize("execution", [FOLDED, f"{FOLDED}, channels last"])
 def test_changed_weights_are_seen(execution: str, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "_EVERY", 0)  # seconds between two looks at what torch does not count
@@ -233,6 +361,30 @@ def test_changed_weights_are_seen(execution: str, change: Any, monkeypatch: pyte
     s.step(1)
     expected = model.eval()(s.images.flatten(0, 1)).diagonal()
     torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("then", ["restart", "use_kernel", "quenched"])
+def test_changed_weights_are_seen_by_whatever_comes_next(then: str) -> None:
+    model = block()
+    s = sampler(model, FOLDED, temperature=0.0)
+    s.step(2)
+    by_loading(model)
+    if then == "restart":
+        s.restart()
+    elif then == "use_kernel":
+        s.use_kernel(ldam.kernels.BAOAB())
+    else:
+        torch.testing.assert_close(s.quenched(5), fresh_quenched(model, s), rtol=1e-3, atol=1e-3)
+        return
+    expected = model.eval()(s.images.flatten(0, 1)).diagonal()
+    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-4, atol=1e-4)
+
+
+def fresh_quenched(model: nn.Module, s: ldam.Sampler) -> Tensor:
+    """By a sampler that knows nothing but the present weights, from where `s` stands."""
+    other = sampler(model, "plain", temperature=0.0)
+    other._state = other.kernel.init(s._state.x, other._target)
+    return other.quenched(5)
 
 
 def test_the_model_and_every_switch_of_torch_stay_as_they_were() -> None:

@@ -39,7 +39,7 @@ type Buffers = (DataView | ArrayBuffer)[];
 
 // Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
 // brings the pictures before it along. They are painted one after the other; older ones are dropped.
-const MOST_WAITING = 12;
+const MOST_WAITING = 8;
 const MOST_TO_DECODE = 2;
 const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken

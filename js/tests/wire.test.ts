@@ -47,16 +47,16 @@ test("unknown kinds and rubbish are no messages", () => {
 
 test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello", view: wire.view }]));
 
-test("frames are painted one an animation frame, the twelve newest of them", () => {
+test("frames are painted one an animation frame, the eight newest of them", () => {
   model.post(setupMessage());
   for (let seq = 1; seq <= 14; seq++) model.frame(seq, { average: false });
   assert.deepEqual([painted.length, model.take("ack").length], [0, 0]);
-  for (let seq = 3; seq <= 14; seq++) {
+  for (let seq = 7; seq <= 14; seq++) {
     page.animate();
     assert.equal(painted.at(-1)!.seq, seq);
   }
   page.animate();
-  assert.equal(painted.length, 12);
+  assert.equal(painted.length, 8);
 });
 
 test("a frame brings earlier pictures along, which are painted before it; it is acked when all are", () => {
@@ -106,7 +106,7 @@ test("a frame is acked when it was painted", () => {
 test("an average in a frame that is never painted is kept for the next", () => {
   model.post(setupMessage());
   model.frame(1, { level: 7, average: true });
-  for (let seq = 2; seq <= 13; seq++) model.frame(seq, { level: 6 + seq, average: false });
+  for (let seq = 2; seq <= 9; seq++) model.frame(seq, { level: 6 + seq, average: false });
   page.animate();
   const panes = painted[0]!.panes.map(({ name, bytes }) => [name, bytes[0]]);
   assert.deepEqual(panes, [["sample", 8], ["average", 7]]);

@@ -27,15 +27,17 @@ class Freshness:
         self._aliases = list(aliases)
         self._versions = self._counted()
         self._sum_at = 0.0
-        self._sum: list[int] = []
+        self._sum: list[tuple[int, float]] = []
+        size = max((tensor.numel() for tensor in self._aliases), default=0)
+        self._numbers = torch.randn(size, generator=torch.Generator().manual_seed(0))
         self._look()
 
     def changed(self) -> bool:
         """Since the last call, or since it was made?"""
         versions = self._counted()
         if versions != self._versions:
-            self._versions = versions
-            self._look()
+            # no look now: a training changes them at every step, and would pay for one at every step
+            self._versions, self._sum, self._sum_at = versions, [], time.monotonic() + _EVERY
             return True
         return time.monotonic() >= self._sum_at and self._look()
 
@@ -45,16 +47,25 @@ class Freshness:
 
     def _look(self) -> bool:
         began = time.monotonic()
-        before, self._sum = self._sum, [_bits(tensor) for tensor in self._aliases]
+        before, self._sum = self._sum, [self._sums(tensor) for tensor in self._aliases]
         needed = time.monotonic() - began
         self._sum_at = began + max(_EVERY, needed / _SHARE)
         return before != self._sum
 
+    def _sums(self, tensor: Tensor) -> tuple[int, float]:
+        """Two sums, one of which any change makes another: of the bits as integers, which one number changes without
+        rounding, and of the numbers times random ones, which tells where they stand."""
+        if not tensor.numel():
+            return 0, 0.0
+        flat = tensor.detach().contiguous().flatten()
+        if not flat.is_floating_point():
+            return _bits(flat), 0.0
+        if self._numbers.device != flat.device:
+            self._numbers = self._numbers.to(flat.device)
+        return _bits(flat), float(torch.dot(flat.float(), self._numbers[: len(flat)]))
 
-def _bits(tensor: Tensor) -> int:
-    """A sum that any change of a number changes: of the bits, as integers, without rounding."""
+
+def _bits(flat: Tensor) -> int:
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    kind = integers.get(tensor.element_size())
-    if kind is None or tensor.is_complex():
-        return 0
-    return int(tensor.detach().contiguous().view(kind).sum(dtype=torch.int64)) if tensor.numel() else 0
+    kind = integers.get(flat.element_size())
+    return 0 if kind is None or flat.is_complex() else int(flat.view(kind).sum(dtype=torch.int64))

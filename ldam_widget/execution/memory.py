@@ -2,43 +2,49 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import math
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+_MEMINFO, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 SHARE = 0.25  # of the memory that is free: other widgets, and the user's own work, need theirs
 
 
-_EVIDENT = 1000  # numbers a pixel: no network keeps as many, so that small batches need not be measured
-
-
-def images_at_once(forward: Callable[[], object], images: int, pixels: int, weights: Sequence[Tensor]) -> int:
+def images_at_once(forward: Callable[[], object], images: int, weights: Sequence[Tensor]) -> int:
     """Images whose forward and backward pass stay within the budget, at least 1.
 
     Args:
-        forward: runs the network, with gradients on, on one image; not run where it is evident that all fit.
+        forward: runs the network, with gradients on, on one image.
         images: wanted.
-        pixels: numbers in one image.
         weights: of the network; they are there anyway.
     """
     device = weights[0].device if weights else torch.device("cpu")
-    free = budget(device)
-    if images * pixels * 4 * _EVIDENT <= free:
-        return images
     # gradients take as much once more as what is kept for them
-    return max(1, min(images, int(free / max(1, 2 * _kept_bytes(forward, weights)))))
+    return max(1, min(images, int(budget(device) / max(1, 2 * _kept_bytes(forward, weights)))))
 
 
 def budget(device: torch.device) -> float:
     """Bytes that the images of one step may take."""
     if device.type == "cuda":
         return SHARE * torch.cuda.mem_get_info(device)[0]
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return SHARE * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if _MEMINFO.exists():
+        free = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text())
+        if free is not None:
+            return SHARE * min(1024 * int(free[1]), _left_to_container())
     return 2.0**30  # nothing is known of this system
+
+
+def _left_to_container() -> float:
+    """Bytes below the limit of the control group, if there is one."""
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = ((_CONTAINER / name).read_text() for name in ("memory.max", "memory.current"))
+        return int(limit) - int(used)
+    return math.inf
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -146,8 +146,11 @@ class Prepared:
             own.bias.data.copy_(bias)
 
         self._updates.append(update)
-        parent, _, last = norm_name.rpartition(".")
-        setattr(self.network.get_submodule(parent), last, nn.Identity())
+        replaced = self.network.get_submodule(norm_name)
+        for parent in self.network.modules():
+            for key, child in parent._modules.items():
+                if child is replaced:  # it may have several names
+                    parent._modules[key] = nn.Identity()
 
 
 def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[Pair]:
@@ -164,16 +167,18 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
         return []
     names = {module: name for name, module in view.named_modules()}
     shared = {id(p) for p in _shared_parameters(view)}
-    made: dict[int, tuple[nn.Module, Tensor]] = {}  # the tensor is kept, so that its id is its own
+    made: dict[int, tuple[nn.Module, Tensor, int]] = {}  # the tensor is kept, so that its id is its own; its version
     calls: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Module, nn.Module]] = []
 
     def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
         calls[module] = calls.get(module, 0) + 1
         if isinstance(module, _BEFORE_NORM) and isinstance(output, Tensor) and _own_weights(module, shared):
-            made[id(output)] = module, output
+            made[id(output)] = module, output, output._version
         if isinstance(module, _BatchNorm) and len(inputs) == 1 and id(inputs[0]) in made and _plain_norm(module):
-            pairs.append((made[id(inputs[0])][0], module))
+            layer, tensor, version = made[id(inputs[0])]
+            if tensor._version == version:  # nothing was done to it in place on the way
+                pairs.append((layer, module))
 
     leaves = [module for module in view.modules() if not any(module.children())]
     hooked = {module for module in leaves if module._forward_hooks or module._forward_pre_hooks}
@@ -188,6 +193,24 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
         for layer, norm in pairs
         if calls[layer] == calls[norm] == 1 and names[layer] != keep and not {layer, norm} & hooked
     ]
+
+
+def with_other_norms(view: nn.Module) -> nn.Module:
+    """A copy whose batch norms do something: those of a network that was never trained hardly do, and to leave one out
+    where it must not be would not be seen."""
+    copied = private_view(view, None, QuietNotes())
+    for module in copied.modules():
+        if isinstance(module, _BatchNorm):
+            own = torch.Generator().manual_seed(0)
+            for name, low, high in (("running_mean", -0.5, 0.5), ("running_var", 0.5, 2.0), ("weight", 0.5, 1.5),
+                                    ("bias", -0.5, 0.5)):  # fmt: skip
+                tensor = getattr(module, name)
+                if tensor is not None:
+                    other = torch.empty(tensor.shape).uniform_(low, high, generator=own)
+                    tensor.data = other.to(
+                        tensor.device, tensor.dtype
+                    )  # a tensor of its own: the old one is the user's
+    return copied
 
 
 def _copying(own: Tensor, source: Tensor) -> Callable[[], object]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import weakref
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from ..models import weights_of
 from .freshness import Freshness
-from .plans import PLANS, Plan, Prepared, foldable, is_small, plans_for
+from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
 from .threads import cpu_threads
 from .trial import agree, best_threads, fastest
 
@@ -32,10 +34,15 @@ class Decision(NamedTuple):
 _UNDECIDED = Decision(Plan(), 0, math.nan)
 
 
+class MisfitError(ValueError):
+    """The plan that was asked for does not fit."""
+
+
 class Runnable(Protocol):
     """Neurons, as far as they matter here."""
 
     image_shape: tuple[int, ...]
+    layer: str  # the address that is sampled: module, call, and place in what it returns
 
     @property
     def module_name(self) -> str:
@@ -105,20 +112,23 @@ class Execution:
         """
         if neurons is self._prepared_neurons:
             return False
-        key = self._key(neurons)
-        if self._prepared is None or self._prepared_for != key:
-            plain = Prepared(self._view, Plan(), ())
-            self._prepared, self.decision = plain, _UNDECIDED
-            try:
+        plain = Prepared(self._view, Plan(), ())
+        try:
+            key = self._key(neurons)
+            if self._prepared is None or self._prepared_for != key:
+                self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
+                self._prepared_for = ""
                 self._choose(neurons, plain, key)
-            except ValueError:
-                raise
-            except Exception:
-                self._prepared = plain
-            self._prepared_for = key
-            derives = self._prepared.plan.derives
-            self._freshness = Freshness(self._originals, weights_of(self._view)) if derives else None
-            self.follow(changed=True)  # the user may have changed them during the trial
+                self._prepared_for = key
+                if self._prepared.plan.derives:
+                    self._freshness = Freshness(self._originals, weights_of(self._view))
+                    self.follow(changed=True)  # the user may have changed them during the trial
+        except MisfitError:
+            raise
+        except Exception:
+            self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
+        finally:
+            neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
         neurons.run_by(self._prepared.network, self._prepared.memory_format)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
@@ -130,14 +140,15 @@ class Execution:
 
     def threads(self) -> AbstractContextManager[None]:
         """Within it, this thread's work is spread over the CPU threads that the trial found best."""
-        return cpu_threads(self.decision.threads) if self.decision.threads else nullcontext()
+        found = min(self.decision.threads, torch.get_num_threads())  # of a cell's trial, the loop's thread has half
+        return cpu_threads(found) if found else nullcontext()
 
     def _key(self, neurons: Runnable) -> str:
         """All that a decision depends on, as a short word: it is kept as long as the process lives."""
         view = self._view
         kinds = [(name, type(module).__qualname__, module.extra_repr()) for name, module in view.named_modules()]
         sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
-        rest = neurons.module_name, neurons.image_shape, self._images(neurons), torch.get_num_threads()
+        rest = neurons.layer, neurons.image_shape, self._images(neurons), torch.get_num_threads()
         return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
 
     @staticmethod
@@ -146,10 +157,13 @@ class Execution:
 
     def _choose(self, neurons: Runnable, plain: Prepared, key: str) -> None:
         weights, images = weights_of(self._view), self._images(neurons)
-        if self._asked == str(Plan()) or any(w.is_floating_point() and w.dtype not in _WEIGHTS for w in weights):
+        if self._asked == str(Plan()):
             return
-        if is_small(self._view, images):
-            self.decision = _UNDECIDED._replace(threads=1)
+        coarse = any(w.is_floating_point() and w.dtype not in _WEIGHTS for w in weights)
+        if coarse or is_small(self._view, images):
+            if self._asked != "auto":
+                raise self._misfit(neurons)
+            self.decision = _UNDECIDED._replace(threads=0 if coarse else 1)
             return
         device = weights[0].device
         x = neurons.some_images(images)
@@ -159,21 +173,23 @@ class Execution:
             return neurons.try_out(x)
 
         pairs = foldable(self._view, lambda: run(plain), neurons.module_name)
+        if pairs and not self._sound(pairs, run):
+            pairs = []
         plans = plans_for(self._view, pairs, device)
         known = self._found.get(key)
         wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
         others = [plan for plan in plans if plan != Plan() and wanted in (None, str(plan))]
         with cpu_threads(1):  # as long as it is not known whether more are good for anything
             reference = run(plain)
-            fitting = [
-                prepared for plan in others if agree(reference, run(prepared := Prepared(self._view, plan, pairs)))
-            ]
+            fitting = []
+            for plan in others:
+                with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
+                    prepared = Prepared(self._view, plan, pairs)
+                    if agree(reference, run(prepared)):
+                        fitting.append(prepared)
         if self._asked != "auto":
             if not fitting:
-                raise ValueError(
-                    f"execution={self._asked!r} does not fit this network at layer {neurons.module_name!r}; "
-                    "execution='auto' chooses what does"
-                )
+                raise self._misfit(neurons)
             self._prepared, self.decision = fitting[0], _UNDECIDED._replace(plan=fitting[0].plan)
         elif known is not None:
             self._prepared = fitting[0] if fitting else plain
@@ -184,3 +200,15 @@ class Execution:
                 chosen, ratio = fastest([plain, *fitting], run, device) if fitting else (plain, math.nan)
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
+
+    def _sound(self, pairs: list[Pair], run: Callable[[Prepared], tuple[Tensor, Tensor]]) -> bool:
+        """Can these be folded, whatever their weights become?"""
+        view = with_other_norms(self._view)
+        with cpu_threads(1):
+            return agree(run(Prepared(view, Plan(), ())), run(Prepared(view, Plan(folded=True), pairs)))
+
+    def _misfit(self, neurons: Runnable) -> MisfitError:
+        return MisfitError(
+            f"execution={self._asked!r} does not fit this network at layer {neurons.layer!r}; execution='auto' chooses "
+            "what does"
+        )

@@ -47,7 +47,7 @@ def _libraries() -> list[Callable[[int], None]]:
     # wheels for some processors keep the library beside torch
     places = [folder for folder in (root / "lib", root.parent / "torch.libs") if folder.is_dir()]
     for library in (
-        file for place in places for file in place.iterdir() if re.match(r"lib.*omp.*\.(so|dylib)", file.name)
+        file for place in places for file in place.iterdir() if re.match(r"lib[gi]?omp[-.\d].*", file.name)
     ):
         with contextlib.suppress(OSError, AttributeError):
             found.append(ctypes.CDLL(str(library)).omp_set_num_threads)

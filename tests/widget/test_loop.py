@@ -106,6 +106,7 @@ def test_pictures_that_find_no_room_go_with_the_next_frame(monkeypatch: pytest.M
     taken: list[tuple[list[int], int]] = []
     run = Run(keep=lambda: run.chains.steps)
     run.answers = False
+    run.loop.pacer.round_trip = 0.1
     plain = run.publish
     monkeypatch.setattr(
         run.loop, "_publish", lambda seq: taken.append((list(run.loop.earlier), run.chains.steps)) or plain(seq)
@@ -125,11 +126,25 @@ def test_pictures_of_before_a_command_are_forgotten(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
     run = Run(keep=lambda: run.chains.steps)
     run.answers = False
+    run.loop.pacer.round_trip = 0.1
     run.loop.play()
     wait_until(lambda: len(run.loop.earlier) == module.EARLIER)
     seen = run.loop.call(lambda: len(run.loop.earlier))
     run.loop.close()
     assert seen == 0
+
+
+def test_a_command_that_was_given_up_harms_nobody_on_close(run: Run) -> None:
+    began, go = threading.Event(), threading.Event()
+    first = run.loop.submit(lambda: (began.set(), go.wait(5)))
+    began.wait(5)
+    given_up, third = run.loop.submit(int), run.loop.submit(int)
+    given_up.cancel()
+    threading.Timer(0.1, go.set).start()
+    run.loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        third.result(5)
+    assert first.done()
 
 
 def test_newest_parameters_win(run: Run) -> None:
