@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from ...browser.conftest import watched_page
-from ...browser.lab import Notebook, Server, Widget, pauses
+from .conftest import watched_page
+from .lab import Notebook, Server, Widget, pauses
 
 pytestmark = pytest.mark.browser
 
