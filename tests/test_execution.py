@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations, prune
 
 import ldam_widget as ldam
 from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness, memory
+from ldam_widget.execution.banded import bands
 from ldam_widget.execution.plans import Prepared, foldable
 from ldam_widget.models import QuietNotes, private_view
 
@@ -110,7 +111,8 @@ def test_every_plan_gives_the_same_numbers(network: str, plan: Plan) -> None:
     x = torch.randn(5, *shape, dtype=torch.float64)
     pairs = foldable(view, lambda: view(x), "")
     assert bool(pairs) == (network != "LeNet-5")
-    prepared = Prepared(view, plan, pairs)
+    folded = Prepared(view, Plan(folded=plan.folded), pairs).network
+    prepared = Prepared(view, plan, pairs, bands(folded, lambda: folded(x), ""))
     inputs = x.contiguous(memory_format=prepared.memory_format) if len(shape) == 3 else x
     for mine, plain in zip(gradient(prepared.network, inputs), gradient(view, x), strict=True):
         torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-10)
@@ -350,7 +352,7 @@ def statistics(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("change", [by_optimiser, by_loading, through_data, one_number, shuffled, statistics])
-@pytest.mark.parametrize("execution", [FOLDED, f"{FOLDED}, channels last"])
+@pytest.mark.parametrize("execution", [FOLDED, f"{FOLDED}, channels last", f"{FOLDED}, banded convolutions"])
 def test_changed_weights_are_seen(execution: str, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "_EVERY", 0)  # seconds between two looks at what torch does not count
     monkeypatch.setattr(freshness, "_SHARE", 1e9)

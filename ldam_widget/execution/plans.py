@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from ..models import QuietNotes, private_view
+from .banded import Band, BandedConv2d
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
 
 Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that takes its output
@@ -28,32 +29,37 @@ class Plan:
         channels_last: weights and pictures lie channels last in memory.
         native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
             backward pass alone, or all.
+        banded: small convolutions are products with banded matrices, together with the max pooling after them.
     """
 
     folded: bool = False
     channels_last: bool = False
     native: Literal["none", "thin backward", "thin", "all"] = "none"
+    banded: bool = False
 
     def __str__(self) -> str:
         parts = [
             "batch norms folded" if self.folded else "",
             "channels last" if self.channels_last else "",
             "" if self.native == "none" else f"native convolutions ({self.native})",
+            "banded convolutions" if self.banded else "",
         ]
         return ", ".join(part for part in parts if part) or "plain"
 
     @property
     def derives(self) -> bool:
         """Are there weights of its own, computed from the user's?"""
-        return self.folded or self.channels_last
+        return self.folded or self.channels_last or self.banded
 
 
 PLANS = (
     Plan(),
+    Plan(banded=True),
     Plan(native="thin"),
     Plan(native="all"),
     Plan(native="thin backward"),
     Plan(folded=True),
+    Plan(folded=True, banded=True),
     Plan(folded=True, native="thin"),
     Plan(folded=True, native="thin backward"),
     Plan(channels_last=True, native="thin backward"),
@@ -62,7 +68,7 @@ PLANS = (
 )
 
 
-def plans_for(view: nn.Module, pairs: Sequence[Pair], device: torch.device) -> list[Plan]:
+def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], device: torch.device) -> list[Plan]:
     """The plans that would change anything; the plain one first."""
     maps = [module for module in view.modules() if isinstance(module, nn.Conv2d)]
     native = native_modules(view) if device.type == "cpu" else []
@@ -72,7 +78,13 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], device: torch.device) -> l
         plan
         for plan in PLANS
         # folding costs less in every layout; channels last is a layout of maps
-        if plan == Plan() or (plan.folded == bool(pairs) and plan.native in kinds and (maps or not plan.channels_last))
+        if plan == Plan()
+        or (
+            plan.folded == bool(pairs)
+            and plan.native in kinds
+            and (maps or not plan.channels_last)
+            and (bands or not plan.banded)
+        )
     ]
 
 
@@ -93,9 +105,10 @@ class Prepared:
         view: see `models.private_view`.
         plan: how.
         pairs: what can be folded, see `foldable`.
+        bands: what can be banded, see `banded.bands`, once the pairs are folded if the plan wants that.
     """
 
-    def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair]) -> None:
+    def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair], bands: Sequence[Band] = ()) -> None:
         self.plan = plan
         self.network = view if plan == Plan() else private_view(view, None, QuietNotes())
         self._updates: list[Callable[[], object]] = []
@@ -104,6 +117,8 @@ class Prepared:
             self._lay_out(view, {layer for layer, _ in folded})
         for layer, norm in folded:
             self._fold(view.get_submodule(layer), view.get_submodule(norm), layer, norm)
+        for band in bands if plan.banded else ():
+            self._band(band)
         for module in native_modules(self.network) if plan.native != "none" else ():
             if plan.native == "all" or module.in_channels <= THIN:
                 module.__class__ = NativeBackwardConv2d if plan.native == "thin backward" else NativeConv2d
@@ -146,11 +161,21 @@ class Prepared:
             own.bias.data.copy_(bias)
 
         self._updates.append(update)
-        replaced = self.network.get_submodule(norm_name)
-        for parent in self.network.modules():
+        self._put(nn.Identity(), norm_name)
+
+    def _band(self, band: Band) -> None:
+        made = BandedConv2d(self.network.get_submodule(band.name), band)
+        self._put(made, band.name)
+        self._updates.append(made.update)
+
+    def _put(self, module: nn.Module, name: str) -> None:
+        """In place of the module that has this name, and perhaps others."""
+        replaced = self.network.get_submodule(name)
+        parents = [parent for parent in self.network.modules() if parent is not module]
+        for parent in parents:
             for key, child in parent._modules.items():
-                if child is replaced:  # it may have several names
-                    parent._modules[key] = nn.Identity()
+                if child is replaced:
+                    parent._modules[key] = module
 
 
 def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[Pair]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models import weights_of
+from .banded import Band, bands
 from .freshness import Freshness
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
 from .threads import cpu_threads
@@ -43,6 +44,7 @@ class Runnable(Protocol):
 
     image_shape: tuple[int, ...]
     layer: str  # the address that is sampled: module, call, and place in what it returns
+    leaky: float  # slope of shut rectifiers in the backward pass
 
     @property
     def module_name(self) -> str:
@@ -148,7 +150,7 @@ class Execution:
         view = self._view
         kinds = [(name, type(module).__qualname__, module.extra_repr()) for name, module in view.named_modules()]
         sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
-        rest = neurons.layer, neurons.image_shape, self._images(neurons), torch.get_num_threads()
+        rest = neurons.layer, neurons.image_shape, self._images(neurons), neurons.leaky, torch.get_num_threads()
         return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
 
     @staticmethod
@@ -175,7 +177,9 @@ class Execution:
         pairs = foldable(self._view, lambda: run(plain), neurons.module_name)
         if pairs and not self._sound(pairs, run):
             pairs = []
-        plans = plans_for(self._view, pairs, device)
+        # pooled first, a map has no rectifiers to leak
+        narrow = self._narrow(pairs, neurons, run) if device.type == "cpu" and not neurons.leaky else []
+        plans = plans_for(self._view, pairs, narrow, device)
         known = self._found.get(key)
         wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
         others = [plan for plan in plans if plan != Plan() and wanted in (None, str(plan))]
@@ -184,7 +188,7 @@ class Execution:
             fitting = []
             for plan in others:
                 with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
-                    prepared = Prepared(self._view, plan, pairs)
+                    prepared = Prepared(self._view, plan, pairs, narrow)
                     if agree(reference, run(prepared)):
                         fitting.append(prepared)
         if self._asked != "auto":
@@ -200,6 +204,13 @@ class Execution:
                 chosen, ratio = fastest([plain, *fitting], run, device) if fitting else (plain, math.nan)
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
+
+    def _narrow(
+        self, pairs: list[Pair], neurons: Runnable, run: Callable[[Prepared], tuple[Tensor, Tensor]]
+    ) -> list[Band]:
+        """What can be banded once these are folded."""
+        prepared = Prepared(self._view, Plan(folded=bool(pairs)), pairs)
+        return bands(prepared.network, lambda: run(prepared), neurons.module_name)
 
     def _sound(self, pairs: list[Pair], run: Callable[[Prepared], tuple[Tensor, Tensor]]) -> bool:
         """Can these be folded, whatever their weights become?"""

@@ -1,0 +1,312 @@
+"""Convolutions of small maps as products with banded matrices, together with the max pooling that follows them.
+
+A row of an output map depends on a few rows of the input: where those lie side by side in memory, all rows of all
+images are one product with one matrix, whose entries off a band are zeros. It multiplies by zeros several times more
+often than by weights, and is faster all the same while maps are narrow: large products run at the processor's peak,
+im2col and oneDNN's loops over five columns at a tenth of it. The columns of that matrix may come in any order: in one
+that sets what max pooling compares apart, pooling is vectorised too, where torch's own goes number by number.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from .convolutions import native_modules
+
+_MOST_ENTRIES = 2**19  # of a matrix: larger ones do not stay in the processor's cache
+_MOST_WASTE = 12  # width of a map over that of the kernel: products with zeros
+_MOST_POOLED = 3  # columns and rows of a pooling window
+
+# They commute with a maximum, in value and in gradient: what is larger stays larger, and where it does not, the
+# gradient is zero.
+_MONOTONE = frozenset(
+    [
+        F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_, torch.tanh,
+        torch.tanh_, Tensor.tanh, Tensor.tanh_, F.tanh, torch.sigmoid, torch.sigmoid_, Tensor.sigmoid, Tensor.sigmoid_,
+        F.sigmoid, F.softplus, F.softsign,
+    ]
+)  # fmt: skip
+
+
+class Band(NamedTuple):
+    """A convolution that can be a product, and what comes in."""
+
+    name: str  # of the module, dotted
+    height: int
+    width: int
+    pool: int  # side of the max pooling that alone takes what the convolution gives; 1: none
+
+
+def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[Band]:
+    """Convolutions of maps so small that products may be faster.
+
+    Whether a product computes the same has to be seen by comparing: what is done out of torch's sight is not recorded.
+
+    Args:
+        network: in eval mode.
+        forward: runs it once, as far as sampling goes.
+        keep: dotted name of the layer that is sampled, whose output must stay what it is.
+    """
+    names = {module: name for name, module in network.named_modules()}
+    recorder, calls = _Recorder(), Counter[nn.Module]()
+    sizes: dict[nn.Conv2d, tuple[int, int]] = {}
+
+    def record(module: Any, inputs: tuple[object, ...], output: object) -> None:
+        calls[module] += 1
+        if isinstance(output, Tensor) and len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
+            sizes[module] = inputs[0].shape[2], inputs[0].shape[3]
+            recorder.follow(output, module)
+
+    candidates = [m for m in native_modules(network) if not m._forward_hooks and not m._forward_pre_hooks]
+    handles = [module.register_forward_hook(record) for module in candidates]
+    try:
+        with recorder:
+            forward()
+    finally:
+        for handle in handles:
+            handle.remove()
+    found = [
+        Band(names[module], *sizes[module], 1 if names[module] == keep else recorder.pool_after(module))
+        for module in candidates
+        if calls[module] == 1 and module in sizes
+    ]
+    return [band for band in found if _is_narrow(network.get_submodule(band.name), band)]
+
+
+class BandedConv2d(nn.Module):
+    """What a convolution computes; given a `pool`, a `Pooled` of it.
+
+    Args:
+        conv: the convolution, whose weights are those of the matrix.
+        band: what comes in.
+    """
+
+    def __init__(self, conv: Any, band: Band) -> None:
+        super().__init__()
+        self.conv, self.pool = conv, band.pool
+        self.shape = conv.in_channels, band.height, band.width
+        self.made = conv.out_channels, *(_out(conv, size, axis) // band.pool for axis, size in enumerate(band[1:3]))
+        self._room: _Room | None = None
+        (c, _, width), (o, _, columns), pool = self.shape, self.made, band.pool
+        # of every entry that holds a weight: where it stands, and which weight it is
+        row, channel, tap, place, out, column = (
+            axis.flatten()
+            for axis in torch.meshgrid(
+                *(torch.arange(n) for n in (conv.kernel_size[0], c, conv.kernel_size[1], pool, o, columns)),
+                indexing="ij",
+            )
+        )
+        source = (column * pool + place) * conv.stride[1] + tap - conv.padding[1]  # column of the input
+        inside = (source >= 0) & (source < width)
+        entry = (((row * c + channel) * width + source) * pool + place) * (o * columns) + out * columns + column
+        weight = ((out * c + channel) * conv.kernel_size[0] + row) * conv.kernel_size[1] + tap
+        self._entries, self._weights = entry[inside], weight[inside]
+        self.inner = conv.kernel_size[0] * c * width
+        self.matrix = conv.weight.new_zeros(self.inner + 1, pool * o * columns)  # the bias comes last
+        self.turned = self.matrix[: self.inner].t().contiguous()  # products with it are faster than with a view
+        self.update()
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Compute the matrix anew from the convolution's weights."""
+        self.matrix.view(-1)[self._entries] = self.conv.weight.detach().flatten()[self._weights]
+        self.turned.copy_(self.matrix[: self.inner].t())
+        if self.conv.bias is not None:
+            self.matrix[self.inner].view(self.pool, self.made[0], -1).copy_(self.conv.bias.detach()[:, None])
+
+    def forward(self, x: Tensor) -> Any:
+        return Pooled(x, self) if self.pool > 1 else self.in_order(_Product.apply(x, self))  # type: ignore[no-untyped-call]
+
+    def pooled(self, x: Tensor) -> Tensor:
+        windows: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
+        return self.in_order(F.max_pool2d(windows, self.pool))
+
+    def in_order(self, made: Tensor) -> Tensor:
+        """(n, channels · columns, rows, 1) -> (n, channels, rows, columns)."""
+        channels, tall, columns = self.made
+        return made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3)
+
+    def room(self, n: int) -> _Room:
+        if self._room is None or self._room.images != n:
+            self._room = _Room(self, n)
+        return self._room
+
+
+class _Room:
+    """Memory for n images, in which nothing lives longer than a pass; what is zero in it stays zero."""
+
+    def __init__(self, conv: BandedConv2d, n: int) -> None:
+        self.images = n
+        (c, height, width), taken, taps = conv.shape, conv.made[1] * conv.pool, conv.conv.kernel_size[0]
+        above, stride = conv.conv.padding[0], conv.conv.stride[0]
+        tall, row = height + 2 * above, c * width
+        new = conv.matrix.new_zeros
+        padded = new(n, tall, c, width)
+        self.inside = padded[:, above : above + height].permute(0, 2, 1, 3)
+        # a row of the output depends on rows of the input that lie side by side
+        self.overlapping = padded.as_strided((n, taken, taps * row), (tall * row, stride * row, 1))
+        self.product = new(n * taken, conv.inner + 1)
+        self.product[:, conv.inner] = 1  # for the bias
+        self.windows = self.product.view(n, taken, -1)[:, :, : conv.inner]
+        # back: every tap's rows at the height where they belong; the sum over taps is what comes back
+        self.apart = new(n, taps, tall, c, width)
+        steps = taps * tall * row, stride * row, (tall + 1) * row, width, 1
+        self.diagonal = self.apart.as_strided((n, taken, taps, c, width), steps)
+        self.rows = slice(above, above + height)
+
+
+class _Product(torch.autograd.Function):
+    """(n, channels, rows, columns) -> (n, output channels · pooled columns, output rows, pool).
+
+    Of a window that is pooled, every column of every channel is a channel of its own, in the layout that pools fastest.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: BandedConv2d) -> Tensor:
+        room = conv.room(x.shape[0])
+        room.inside.copy_(x)
+        room.windows.copy_(room.overlapping)
+        made = torch.mm(room.product, conv.matrix)
+        ctx.conv, ctx.count = conv, x.shape[0]
+        return made.view(x.shape[0], -1, conv.pool, made.shape[1] // conv.pool).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        conv, room = ctx.conv, ctx.conv.room(ctx.count)
+        grad = grads[0].permute(0, 2, 3, 1).reshape(room.product.shape[0], -1)
+        room.diagonal.copy_(torch.mm(grad, conv.turned).view(room.diagonal.shape))
+        return room.apart.sum(1)[:, room.rows].permute(0, 2, 1, 3), None
+
+
+class Pooled:
+    """Stands for what a convolution gives until max pooling is asked for: then it is computed, and pooled at once.
+
+    What is done to it in between is done afterwards, when there is less of it; `bands` has seen to it that this is the
+    same. Anything else is refused.
+
+    Args:
+        x: what comes in.
+        conv: the convolution.
+    """
+
+    def __init__(self, x: Tensor, conv: BandedConv2d) -> None:
+        self.x, self.conv, self.version = x, conv, x._version
+        self.functions: list[Callable[[Tensor], Tensor]] = []
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        pooled = args[0] if args else None
+        if isinstance(pooled, cls):
+            if func in _MONOTONE:
+                pooled.functions.append(lambda tensor: func(tensor, *args[1:], **kwargs))
+                return pooled  # nobody uses what it was before
+            untouched = pooled.x._version == pooled.version
+            if untouched and _window(func, args, kwargs) == pooled.conv.pool:
+                return pooled.computed()
+        raise TypeError(f"the forward pass calls {func!r}, which it did not at first: give execution='plain'")
+
+    def computed(self) -> Tensor:
+        made = self.conv.pooled(self.x)
+        for function in self.functions:
+            made = function(made)
+        return made
+
+    def __getattr__(self, name: str) -> Any:
+        """Methods such as `x.relu()`."""
+        method = getattr(Tensor, name)
+        return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+
+
+def _is_narrow(conv: Any, band: Band) -> bool:
+    rows, columns = conv.kernel_size
+    entries = rows * conv.in_channels * band.width * conv.out_channels * _out(conv, band.width, 1)
+    narrow: bool = entries <= _MOST_ENTRIES and band.width <= _MOST_WASTE * columns and conv.padding[0] < band.height
+    return narrow
+
+
+def _out(conv: Any, size: int, axis: int) -> int:
+    made: int = (size + 2 * conv.padding[axis] - conv.kernel_size[axis]) // conv.stride[axis] + 1
+    return made
+
+
+class _Chain:
+    """A convolution's output and what is made of it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.latest = tensor
+        self.pool = 1
+        self.ended = False  # by pooling, or by something else
+
+
+class _Recorder(TorchFunctionMode):
+    """Which max pooling, and nothing else, takes what a convolution gives, but for monotone functions between?"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chains: dict[nn.Module, _Chain] = {}
+        self._tensors: dict[int, tuple[Tensor, _Chain]] = {}  # kept, so that an id stays its own
+
+    def follow(self, tensor: Tensor, maker: nn.Module) -> None:
+        chain = self._chains[maker] = _Chain(tensor)
+        self._tensors[id(tensor)] = tensor, chain
+
+    def pool_after(self, maker: nn.Module) -> int:
+        return self._chains[maker].pool
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        for tensor in _tensors((args, list(kwargs.values()))):
+            if id(tensor) not in self._tensors:
+                continue
+            chain = self._tensors[id(tensor)][1]
+            first = not chain.ended and tensor is chain.latest and bool(args) and tensor is args[0]
+            if first and func in _MONOTONE and isinstance(result, Tensor):
+                chain.latest = result
+                self._tensors[id(result)] = result, chain
+            else:
+                chain.pool = _window(func, args, kwargs) if first else 1
+                chain.ended = True
+        return result
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _window(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Side of the windows of a max pooling that lie side by side; 1: it is something else."""
+    if func not in (F.max_pool2d, torch.max_pool2d):
+        return 1
+    return _side(*args, **kwargs)
+
+
+def _side(
+    input: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> int:  # fmt: skip
+    kernel, steps, pad, spread = (_pair(value) for value in (kernel_size, stride or kernel_size, padding, dilation))
+    plain = kernel == steps and pad == (0, 0) and spread == (1, 1) and not ceil_mode and not return_indices
+    square: int = kernel[0] if kernel[0] == kernel[1] <= _MOST_POOLED else 1
+    return square if plain else 1
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    return (numbers[0], numbers[-1])
