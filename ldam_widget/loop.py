@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from .execution import cpu_threads
+from .turns import short_turns
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -34,21 +35,26 @@ LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 class Pacer:
     """When may a frame be sent, and is anybody looking? Pure bookkeeping over a clock that the caller reads.
 
-    A frame is sent while fewer than `WINDOW` are unacknowledged. If acknowledgements stay out for `KEEP_ALIVE`, one
-    more is sent all the same: the kernel may be busy and unable to take acknowledgements while the page is fine. If
-    nobody has been seen looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame
-    every `KEEP_ALIVE` goes on, which leaves the processor to the cell.
+    A frame is sent while fewer than `WINDOW` are unacknowledged; while the reader changes things, one of these places
+    is kept for the answer to the next change. If acknowledgements stay out for `KEEP_ALIVE`, one more is sent all the
+    same: the kernel may be busy and unable to take acknowledgements while the page is fine. If nobody has been seen
+    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame every `KEEP_ALIVE` goes
+    on, which leaves the processor to the cell.
     """
 
     WINDOW = 2
     KEEP_ALIVE = 0.25
     SOON = 0.3
+    OLD_NEWS = 0.1
+    EAGER = 1.0
     REST = 5.0
 
     def __init__(self, now: float) -> None:
         self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
         self.round_trip = float("nan")  # seconds, smoothed
         self._sent_at: dict[int, float] = {}
+        self._changed = -float("inf")
+        self._answer_due = False
         self.wake(now)
 
     def wake(self, now: float) -> None:
@@ -65,8 +71,18 @@ class Pacer:
         """Count a frame; returns its sequence number."""
         self.sent += 1
         self._last_sent = now
+        self._answer_due = False
         self._sent_at[self.sent] = now
         return self.sent
+
+    def on_change(self, now: float) -> None:
+        """The reader has changed something: the next frame is an answer."""
+        self._changed = now
+        self._answer_due = True
+
+    def eager(self, now: float) -> bool:
+        """Is the reader changing things? Then the newest picture counts, and how soon it comes."""
+        return now - self._changed < self.EAGER
 
     def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:
         """A front end has painted frame `seq`, which settles all frames before it. Tolerates any nonsense."""
@@ -88,7 +104,12 @@ class Pacer:
         """Is a frame wanted now?"""
         if self._heard > self._seen + 1:
             return False  # front ends answer, but all of them are hidden
-        return not self.full or now - self._last_sent >= self.KEEP_ALIVE
+        window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
+        return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
+
+    def long_silent(self, now: float) -> bool:
+        """Was the last frame sent so long ago that one of a moment before is better than none?"""
+        return now - self._last_sent >= self.OLD_NEWS
 
     @property
     def full(self) -> bool:
@@ -97,7 +118,7 @@ class Pacer:
 
     def has_room(self, now: float) -> bool:
         """Do answers come soon, from a page that is seen?"""
-        return self.round_trip <= self.SOON and self._heard <= self._seen + 1
+        return self.round_trip <= self.SOON and self._heard <= self._seen + 1 and not self.eager(now)
 
     def resting(self, now: float, cell_running: bool) -> bool:
         """Should sampling stop until something is heard?"""
@@ -166,6 +187,10 @@ class Loop:
         self._held_until = -math.inf
         self._unsent = False  # the present picture was held back, since the window was full
         self._to_show = False  # `show` waits in the queue
+        self._overtaken = False  # something has changed since the picture in the making began
+        self._to_hurry = False  # `_make_haste` waits in the queue
+        self._hasty = False  # the next picture need not be as many steps away as others
+        self._left = 0  # steps that a hasty picture was short of
         self._serving: Future[Any] | None = None  # of the command in progress
         self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
         self._meter = _Meter(clock())
@@ -245,6 +270,20 @@ class Loop:
             self._to_show = True
             self.submit(self._show)
 
+    def hurry(self, *, by_reader: bool = False) -> None:
+        """What is sampled has changed: make the next picture at once, and let those of before stay unsent.
+
+        Args:
+            by_reader: in the page, where the answer is waited for.
+        """
+        if by_reader:
+            self.pacer.on_change(self._clock())
+        self._overtaken = True
+        self._unsent = False
+        if self.playing and not self._to_hurry and not self.closed and self._thread is not None:
+            self._to_hurry = True
+            self.submit(self._make_haste)
+
     def close(self) -> None:
         """End the thread and let go of the sampler; waits up to a second for the step in progress."""
         with self._lock:
@@ -279,7 +318,7 @@ class Loop:
 
     def _run(self) -> None:
         # half the processors: the browser, the kernel and the user's own cell need the others
-        with cpu_threads(max(1, torch.get_num_threads() // 2)):
+        with short_turns(), cpu_threads(max(1, torch.get_num_threads() // 2)):
             while self._turn():
                 pass
 
@@ -347,19 +386,37 @@ class Loop:
         period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
+        self._overtaken = False
         try:
             # along a link that is full already, more pictures only come later
             if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):
                 kept = self._keep()
                 if kept is not None:
                     self.earlier.append(kept)
-            self.advance(int(self.sampler.params["steps_per_frame"]))
+            self._make(now)
             now = self._clock()
+            if self._overtaken and not self.pacer.long_silent(now):
+                self._next_frame = now
+                return
             self._unsent = not (slow or self.pacer.may_send(now))
             if not self.closed and not self._unsent:
                 self._send(now)
         except BaseException as error:  # also a model that calls sys.exit(), which would end the thread unheard
             self._stop_for(error)
+
+    def _make(self, now: float) -> None:
+        """Advance to the next picture."""
+        steps = self._left or int(self.sampler.params["steps_per_frame"])
+        hasty, self._hasty = self._hasty, False
+        if not self.pacer.eager(now):
+            self._left = 0
+            self._step(steps)
+        else:
+            for self._left in range(steps - 1, -1, -1):  # one by one: a change need not wait for all of them
+                self._step(1)
+                if self._overtaken or hasty:
+                    break
+        self._tell_observers()
 
     def _stop_for(self, error: BaseException) -> None:
         """A fault of the model's or of ours: stop, say so, keep what was averaged."""
@@ -371,12 +428,18 @@ class Loop:
 
     def advance(self, steps: int) -> None:
         """Step the sampler and tell the observers; on the thread only. Stops early if nobody wants it any more."""
+        self._step(steps)
+        self._tell_observers()
+
+    def _step(self, steps: int) -> None:
         sampler = self.sampler
         before = sampler.steps
         goal = before + steps
         while sampler.steps < goal and not self.closed and not self._abandoned():
             sampler.step(min(goal - sampler.steps, int(sampler.params["steps_per_frame"])))
         self._meter.steps += sampler.steps - before
+
+    def _tell_observers(self) -> None:
         for observer in tuple(self.observers):
             observer()
 
@@ -386,6 +449,11 @@ class Loop:
     def _show(self) -> None:
         self._to_show = False  # first: what changes from here on needs another picture
         self.send_now()
+
+    def _make_haste(self) -> None:
+        self._to_hurry = False
+        self._next_frame = min(self._next_frame, self._clock())
+        self._hasty = True
 
     def _send_late(self) -> None:
         now = self._clock()

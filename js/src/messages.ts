@@ -273,7 +273,7 @@ export type ToKernel =
   | { kind: "hello"; view: string }
   | { kind: "bye"; view: string } // this view is gone: with the last one, the kernel rests at once
   | { kind: "ack"; view: string; seq: number; visible: boolean }
-  | { kind: "set"; view: string; rev: number; params: Params }
+  | { kind: "set"; view: string; rev: number; params: Params; seq?: number } // seq: acknowledged with it
   | { kind: "do"; what: Deed }
   | ({ kind: "select" } & Selection)
   | { kind: "lock"; name: string; locked: boolean }

@@ -54,6 +54,7 @@ export class Wire {
   #handlers: Handlers;
   #gen: number | null = null;
   #lastSeq: number | null = null;
+  #acknowledged: number | null = null; // together with a change
   #lastFrameAt = performance.now();
   #changedAt = -Infinity;
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
@@ -112,17 +113,17 @@ export class Wire {
     this.#ask({ kind: "show", what });
   }
 
-  /** Another checkpoint: sent with the next animation frame, newest wins. */
+  /** Another checkpoint: sent as a slider's value. */
   scrub(index: number): void {
     this.#checkpoint = index;
-    this.#changeScheduled ||= requestAnimationFrame(this.#flushChanges);
+    this.#change();
   }
 
-  /** A slider moved: sent with the next animation frame, newest value wins. */
+  /** A slider moved: sent at once, and then once an animation frame as long as it moves, newest value wins. */
   set(name: string, value: number): void {
     this.#changed[name] = value;
     this.#own.set(name, { rev: this.#rev + 1, at: performance.now() });
-    this.#changeScheduled ||= requestAnimationFrame(this.#flushChanges);
+    this.#change();
   }
 
   /** Whether the kernel's value of a parameter is older than what this view has asked for. */
@@ -198,14 +199,18 @@ export class Wire {
     this.#waiting.push(...frames);
     const eager = !this.#visible || performance.now() - this.#changedAt < EAGER;
     const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");
-    while (this.#waiting.length > (eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING)) {
+    this.#keepNewest(eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING);
+    for (const frame of frames) this.#handlers.frame(frame);
+    if (this.#visible) this.#schedule();
+    else this.#ack(message.seq);
+  }
+
+  #keepNewest(count: number): void {
+    while (this.#waiting.length > count) {
       const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
       // Averages come seldom: one in a frame that is never painted must not be lost with it.
       next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
     }
-    for (const frame of frames) this.#handlers.frame(frame);
-    if (this.#visible) this.#schedule();
-    else this.#ack(message.seq);
   }
 
   #schedule(): void {
@@ -232,14 +237,30 @@ export class Wire {
       });
   };
 
+  #change(): void {
+    if (this.#changeScheduled) return; // an animation frame has not yet passed since the last one
+    this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
+    queueMicrotask(this.#flushChanges); // all changes of one event together
+  }
+
   #flushChanges = (): void => {
     cancelAnimationFrame(this.#changeScheduled);
     this.#changeScheduled = 0;
     const [params, index] = [this.#changed, this.#checkpoint];
     [this.#changed, this.#checkpoint] = [{}, null];
-    if (Object.keys(params).length) this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params });
+    const moved = Object.keys(params).length > 0;
+    if (moved) this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params, ...this.#catchUp() });
     if (index !== null) this.#ask({ kind: "scrub", index });
+    if (this.#visible && (moved || index !== null)) this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
   };
+
+  /** Pictures of before the change are dropped but for the newest, and acknowledged: there is room for an answer. */
+  #catchUp(): { seq?: number } {
+    if (!this.#visible || this.#lastSeq === null) return {};
+    this.#keepNewest(1);
+    this.#acknowledged = this.#lastSeq;
+    return { seq: this.#lastSeq };
+  }
 
   #beat = (): void => {
     const now = performance.now();
@@ -269,7 +290,7 @@ export class Wire {
 
   /** Acknowledge a frame when it and all it brought along are painted. */
   #painted(seq: number): void {
-    if (this.#waiting[0]?.seq !== seq) this.#ack(seq);
+    if (this.#waiting[0]?.seq !== seq && this.#acknowledged !== seq) this.#ack(seq);
   }
 
   #ack(seq: number): void {

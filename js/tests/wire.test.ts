@@ -221,6 +221,34 @@ test("slider moves are sent once an animation frame, the newest value of each", 
   ]);
 });
 
+test("the first move is sent at once, together with others of the same event", async () => {
+  wire.set("temperature", 1);
+  wire.set("l2", 2);
+  await Promise.resolve();
+  assert.deepEqual(model.take("set"), [{ kind: "set", view: wire.view, rev: 1, params: { temperature: 1, l2: 2 } }]);
+  wire.set("l2", 3);
+  await Promise.resolve();
+  assert.equal(model.take("set").length, 0, "before the next animation frame");
+  page.animate();
+  assert.equal(model.take("set").length, 1);
+  page.animate();
+  page.animate();
+  assert.equal(model.take("set").length, 0, "each is sent once");
+});
+
+test("a change acknowledges what has come, and drops all of it but the newest picture", () => {
+  model.post(setupMessage());
+  for (const seq of [1, 2, 3]) model.frame(seq);
+  wire.set("l2", 1);
+  page.animate(); // an older picture may be painted with the frame that sends it
+  assert.equal((model.take("set")[0] as { seq?: number }).seq, 3);
+  page.animate();
+  page.animate();
+  assert.equal(painted.at(-1)!.seq, 3);
+  assert.ok(painted.length <= 2, "the others are dropped");
+  assert.ok(model.take("ack").every(({ seq }) => seq < 3), "it was acknowledged already");
+});
+
 test("own echo: older values of what this view changed are stale, others are not", () => {
   wire.set("l2", 1);
   page.animate();

@@ -182,6 +182,7 @@ class Panel(anywidget.AnyWidget):
 
     def _on_parameter(self, change: Any) -> None:
         if not self._quiet:
+            self._loop.hurry()
             self._send_state()
         if not self._loop.playing and change.name.partition("@")[0] in _OF_PICTURE:
             self._loop.show()
@@ -360,6 +361,9 @@ class Panel(anywidget.AnyWidget):
                 self._loop.acknowledge(message.seq, message.visible)
             case wire.Set():
                 self._set_from_view(message)
+                if message.seq is not None:  # after the change: what was held back is of before
+                    self._hear_of(message.view)
+                    self._loop.acknowledge(message.seq, visible=True)
             case wire.Do():
                 self._do(message.what)
             case wire.Hello():
@@ -420,6 +424,7 @@ class Panel(anywidget.AnyWidget):
                             self._report(error)
             finally:
                 self._quiet = False
+            self._loop.hurry(by_reader=True)
             self._send_state()
 
     def _do(self, what: str) -> None:

@@ -61,6 +61,7 @@ class Set(NamedTuple):
     view: str
     rev: int
     params: dict[str, Any]
+    seq: int | None = None  # the frame that is acknowledged with it
 
 
 class Do(NamedTuple):
@@ -126,7 +127,7 @@ def parse(content: Any) -> FromPage | None:
         params, rev = content.get("params"), _integer(content.get("rev"))
         if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
             return None
-        return Set(view, rev or 0, dict(params))
+        return Set(view, rev or 0, dict(params), _integer(content.get("seq")))
     if kind == "do":
         what = content.get("what")
         return Do(what) if isinstance(what, str) and what in ACTIONS else None

@@ -156,6 +156,69 @@ def test_newest_parameters_win(run: Run) -> None:
         assert run.chains.asked[seen + 1] == steps  # the one before had begun
 
 
+def test_a_change_in_the_page_is_answered_by_the_next_step(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by a picture of before, nor by one that is many steps away."""
+    monkeypatch.setattr(module, "FRAME_PERIOD", 60)  # nothing comes by itself
+    run.chains.params = {"steps_per_frame": 50, "temperature": 1}
+    begun: list[int] = []  # what every step began with
+
+    def change() -> None:
+        begun.append(run.chains.params["temperature"])
+        if len(begun) in (3, 6):
+            run.chains.params = run.chains.params | {"temperature": len(begun)}
+            run.loop.hurry(by_reader=True)
+
+    run.chains.before = change
+    run.loop.hurry(by_reader=True)
+    run.loop.play()
+    wait_until(lambda: len(run.frames) >= 1)
+    while run.chains.params["temperature"] != 6:
+        run.loop.hurry(by_reader=True)
+        time.sleep(0.02)
+    wait_until(lambda: begun[-1] == 6)
+    time.sleep(0.1)
+    run.loop.pause()
+    first = {value: begun.index(value) + 1 for value in (3, 6)}  # the step that first began with it
+    for value in (3, 6):
+        answered = next(steps for _, steps in run.frames if steps >= first[value])
+        assert answered == first[value], (run.frames, begun)
+
+
+def test_changes_without_end_do_not_stop_the_pictures(run: Run) -> None:
+    run.chains.before = lambda: run.loop.hurry(by_reader=True)
+    run.loop.play()
+    time.sleep(1)
+    assert len(run.frames) >= 5
+
+
+def test_a_place_is_kept_for_the_answer_to_a_change(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
+    run.answers = False
+    run.loop.hurry(by_reader=True)
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 20)
+    assert [seq for seq, _ in run.frames] == [1]
+    run.loop.hurry(by_reader=True)
+    wait_until(lambda: len(run.frames) == 2)
+    run.loop.hurry(by_reader=True)
+    time.sleep(0.2)
+    assert len(run.frames) == 2, "no more than two are out"
+    run.loop.acknowledge(2, True)
+    wait_until(lambda: len(run.frames) >= 3)
+
+
+def test_while_the_reader_changes_things_old_pictures_are_not_taken_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
+    run = Run(keep=lambda: run.chains.steps)
+    run.answers = False
+    run.loop.pacer.round_trip = 0.1
+    run.loop.hurry(by_reader=True)
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 20)
+    assert not run.loop.earlier
+    run.loop.close()
+
+
 def test_paused_means_stopped(run: Run) -> None:
     run.chains.before = lambda: time.sleep(0.05)
     run.loop.play()
