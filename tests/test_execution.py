@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import threading
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -554,6 +555,21 @@ class Hungry(nn.Module):
         if len(x) > self.most:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
         return self.inside(x)
+
+
+def test_measuring_an_image_leaves_nothing_behind() -> None:
+    """An operation that keeps its own output, as ReLU does, must not keep itself."""
+    view = private_view(block(), None, QuietNotes())
+    weights = list(view.parameters())
+
+    def measure() -> int:
+        memory.images_at_once(lambda: view(torch.rand(1, 3, 12, 12, requires_grad=True)), 10, weights)
+        gc.collect()
+        return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
+
+    measure()
+    before = measure()
+    assert measure() == before
 
 
 def test_the_batch_is_halved_when_memory_runs_out() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Draws = npt.NDArray[np.float32]
+Steps = npt.NDArray[np.int64]
 
 
 class History:
@@ -24,26 +26,41 @@ class History:
     def clear(self) -> None:
         self.spacing = 1  # pictures between two kept draws
         self._seen = 0
-        self._draws: list[npt.NDArray[np.float32]] = []
-        self._steps: list[int] = []
+        # Draws, their steps, and how many: in one piece, since thousands of small arrays that stay, made in between the
+        # large ones of every step, keep the allocator from ever giving memory back. Replaced as a whole: another thread
+        # may be reading.
+        self._kept: tuple[Draws, Steps, int] = (np.empty((0, 0, 0), np.float32), np.empty(0, np.int64), 0)
 
-    def add(self, draw: npt.NDArray[np.float32] | Callable[[], npt.NDArray[np.float32]], step: int) -> None:
+    def add(self, draw: Draws | Callable[[], Draws], step: int) -> None:
         """One draw (N, C), taken at `step`; a function that makes it is called only if it is kept."""
         if self._seen % self.spacing == 0:
-            self._draws.append(draw() if callable(draw) else draw)
-            self._steps.append(step)
-            if len(self._draws) >= self.capacity:
-                self._draws, self._steps = self._draws[::2], self._steps[::2]
-                self.spacing *= 2
+            value = draw() if callable(draw) else draw
+            draws, steps, count = self._kept
+            if count == 0:
+                draws, steps = np.empty((self.capacity, *value.shape), np.float32), np.empty(self.capacity, np.int64)
+            draws[count], steps[count] = value, step
+            self._kept = draws, steps, count + 1
+            if count + 1 >= self.capacity:
+                self._thin_out()
         self._seen += 1
 
-    def steps(self) -> npt.NDArray[np.int64]:
-        """Step number of every kept draw, (draws,)."""
-        return np.array(self._steps, dtype=np.int64)
+    def _thin_out(self) -> None:
+        draws, steps, count = self._kept
+        left = (count + 1) // 2
+        fewer_draws, fewer_steps = np.empty_like(draws), np.empty_like(steps)
+        fewer_draws[:left], fewer_steps[:left] = draws[:count:2], steps[:count:2]
+        self._kept = fewer_draws, fewer_steps, left
+        self.spacing *= 2
 
-    def draws(self) -> npt.NDArray[np.float32]:
+    def steps(self) -> Steps:
+        """Step number of every kept draw, (draws,)."""
+        _, steps, count = self._kept
+        return steps[:count].copy()
+
+    def draws(self) -> Draws:
         """All kept draws, (draws, N, C)."""
-        return np.stack(self._draws) if self._draws else np.empty((0, 0, 0), np.float32)
+        draws, _, count = self._kept
+        return draws[:count].copy()
 
 
 def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
