@@ -29,6 +29,8 @@ Clock = Callable[[], float]
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
 CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
 EARLIER = 6  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
+PIECE = 0.02  # seconds of sampling between two looks at whether something has changed
+GRACE = 0.05  # seconds that a change may take which was announced
 LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
 
 
@@ -67,11 +69,12 @@ class Pacer:
         self._seen = -float("inf")
         self._heard = float("inf")
 
-    def on_send(self, now: float) -> int:
-        """Count a frame; returns its sequence number."""
+    def on_send(self, now: float, *, answers: bool = True) -> int:
+        """Count a frame; returns its sequence number. `answers`: it shows what was changed last."""
         self.sent += 1
         self._last_sent = now
-        self._answer_due = False
+        if answers:
+            self._answer_due = False
         self._sent_at[self.sent] = now
         return self.sent
 
@@ -106,6 +109,11 @@ class Pacer:
             return False  # front ends answer, but all of them are hidden
         window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
         return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
+
+    def may_send_old(self, now: float) -> bool:
+        """May a picture of before a change be sent: is there a place left for the answer, or is it time for any?"""
+        place = self.sent - self.acknowledged < self.WINDOW - 1
+        return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
 
     def long_silent(self, now: float) -> bool:
         """Was the last frame sent so long ago that one of a moment before is better than none?"""
@@ -190,7 +198,8 @@ class Loop:
         self._overtaken = False  # something has changed since the picture in the making began
         self._to_hurry = False  # `_make_haste` waits in the queue
         self._hasty = False  # the next picture need not be as many steps away as others
-        self._left = 0  # steps that a hasty picture was short of
+        self._picture_at = 0  # the step at which a picture that was left for a hasty one would have been
+        self._step_time = 0.0  # seconds, smoothed
         self._serving: Future[Any] | None = None  # of the command in progress
         self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
         self._meter = _Meter(clock())
@@ -269,6 +278,10 @@ class Loop:
         if not self._to_show:
             self._to_show = True
             self.submit(self._show)
+
+    def overtake(self) -> None:
+        """What is sampled is about to change: the picture in the making is given up, and the change comes first."""
+        self._overtaken = True
 
     def hurry(self, *, by_reader: bool = False) -> None:
         """What is sampled has changed: make the next picture at once, and let those of before stay unsent.
@@ -395,9 +408,10 @@ class Loop:
                     self.earlier.append(kept)
             self._make(now)
             now = self._clock()
-            if self._overtaken and not self.pacer.long_silent(now):
-                self._next_frame = now
-                return
+            if self._overtaken and not slow:
+                self._next_frame = now + GRACE  # at the latest: `hurry` is near
+                if not self.pacer.long_silent(now) or not self.pacer.may_send_old(now):
+                    return
             self._unsent = not (slow or self.pacer.may_send(now))
             if not self.closed and not self._unsent:
                 self._send(now)
@@ -405,17 +419,22 @@ class Loop:
             self._stop_for(error)
 
     def _make(self, now: float) -> None:
-        """Advance to the next picture."""
-        steps = self._left or int(self.sampler.params["steps_per_frame"])
-        hasty, self._hasty = self._hasty, False
-        if not self.pacer.eager(now):
-            self._left = 0
-            self._step(steps)
-        else:
-            for self._left in range(steps - 1, -1, -1):  # one by one: a change need not wait for all of them
-                self._step(1)
-                if self._overtaken or hasty:
-                    break
+        """Advance to the next picture, in pieces so short that a change need not wait long for the present one."""
+        sampler, steps = self.sampler, int(self.sampler.params["steps_per_frame"])
+        left = self._picture_at - sampler.steps
+        if 0 < left < steps:  # else something has begun anew
+            steps = left
+        hasty, self._hasty = self._hasty and self.pacer.eager(now), False
+        self._picture_at = goal = sampler.steps + steps
+        while sampler.steps < goal and not self.closed and not self._overtaken:
+            piece = 1 if hasty else max(1, int(PIECE / self._step_time)) if self._step_time else steps
+            before, began = sampler.steps, self._clock()
+            self._step(min(piece, goal - before))
+            done = sampler.steps - before
+            took = (self._clock() - began) / max(1, done)
+            self._step_time = 0.8 * self._step_time + 0.2 * took if self._step_time else took
+            if hasty or not done:
+                break
         self._tell_observers()
 
     def _stop_for(self, error: BaseException) -> None:
@@ -452,8 +471,10 @@ class Loop:
 
     def _make_haste(self) -> None:
         self._to_hurry = False
-        self._next_frame = min(self._next_frame, self._clock())
-        self._hasty = True
+        now = self._clock()
+        if not self.pacer.slow(now):
+            self._next_frame = min(self._next_frame, now)
+            self._hasty = True
 
     def _send_late(self) -> None:
         now = self._clock()
@@ -466,7 +487,9 @@ class Loop:
         if self.pacer.full:  # a keep-alive: it need not bring more to a page that has not answered
             self.earlier.clear()
         pictures = 1 + len(self.earlier)
-        size = self._publish(self.pacer.on_send(now))  # reads the meter, so it is counted afterwards
+        size = self._publish(
+            self.pacer.on_send(now, answers=not self._overtaken)
+        )  # reads the meter, so it is counted afterwards
         self.earlier.clear()
         self._meter.bytes += size
         self._meter.frames += pictures

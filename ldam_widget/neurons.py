@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .execution.capture import Capture
 from .execution.memory import images_at_once, is_out_of_memory
 from .leaky import Leaky, backward, check_leaky
 from .models import Notes, dtype_of, weights_of
@@ -144,16 +145,23 @@ class Neurons:
         return torch.cat(values), torch.cat(grads)
 
     def _evaluate(self, x: Tensor, seed: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
-            x = x.detach().requires_grad_(True)
-            output = self._forward(x)
-            (grad,) = backward(output, x, seed) if self.leaky else torch.autograd.grad(output, x, seed)
-        output, grad = output.detach(), grad.contiguous()
+        if self._capture is None:
+            output, grad = self._differentiate(x, seed)
+        else:
+            output, grad = self._capture(self._differentiate, x, seed)
         if index is not None:
             return output.take(index).float(), grad
         # half precision would round the sum over a map to three digits
         wide = torch.promote_types(output.dtype, torch.float32)
         return (output.to(wide) * seed.to(wide)).flatten(1).sum(1).float(), grad
+
+    def _differentiate(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's output, and the gradient of its product with the seed."""
+        with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
+            x = x.detach().requires_grad_(True)
+            output = self._forward(x)
+            (grad,) = backward(output, x, seed) if self.leaky else torch.autograd.grad(output, x, seed)
+        return output.detach(), grad.contiguous()
 
     def unit(self, key: str) -> Neuron:
         """Resolve one neuron of this layer by its key; for the picker."""
@@ -171,9 +179,9 @@ class Neurons:
         """Images in a batch."""
         return len(self._seed)
 
-    def run_by(self, network: nn.Module, memory_format: torch.memory_format) -> None:
+    def run_by(self, network: nn.Module, memory_format: torch.memory_format, capture: Capture | None = None) -> None:
         """Run this network from now on, which computes what the view does in modules of the same names."""
-        self._network, self._memory_format = network, memory_format
+        self._network, self._memory_format, self._capture = network, memory_format, capture
         self._module = network.get_submodule(self._address.module)
 
     def some_images(self, count: int) -> Tensor:
@@ -185,6 +193,9 @@ class Neurons:
     def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output for some images, and the gradient of its sum."""
         with torch.inference_mode(False), torch.enable_grad():
+            if self._capture is not None:
+                seed = torch.ones(len(x), *self.output_shape, dtype=self._dtype, device=x.device)
+                return self._capture(self._differentiate, x, seed, strict=True)
             output = self._forward(x)
             (grad,) = torch.autograd.grad(output, x, torch.ones_like(output))
         return output.detach(), grad

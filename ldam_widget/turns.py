@@ -8,11 +8,12 @@ millisecond a picture comes three times sooner, and the cell itself goes as fast
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
 
-SECONDS = 5e-4
+SECONDS = 5e-4  # of a turn
 _lock = threading.Lock()
 _users = 0
 _before = 0.0
@@ -37,3 +38,16 @@ def short_turns() -> Iterator[None]:
             _users -= 1
             if _users == 0 and abs(sys.getswitchinterval() - SECONDS) < 1e-6:
                 sys.setswitchinterval(_before)
+
+
+def _after_fork() -> None:
+    """In a new process there is no sampler's thread that could set turns back."""
+    global _lock, _users
+    _lock = threading.Lock()
+    if _users:
+        _users = 0
+        sys.setswitchinterval(_before)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -85,6 +85,7 @@ export class Wire {
   }
 
   close(): void {
+    this.#flushChanges(); // the last word is bye
     this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
     this.#model.off("msg:custom", this.#receive);
     clearInterval(this.#timer);

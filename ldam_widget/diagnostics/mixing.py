@@ -55,12 +55,14 @@ class History:
     def steps(self) -> Steps:
         """Step number of every kept draw, (draws,)."""
         _, steps, count = self._kept
-        return steps[:count].copy()
+        kept: Steps = steps[:count].copy()
+        return kept
 
     def draws(self) -> Draws:
         """All kept draws, (draws, N, C)."""
         draws, _, count = self._kept
-        return draws[:count].copy()
+        kept: Draws = draws[:count].copy()
+        return kept
 
 
 def mixing(draws: npt.ArrayLike) -> dict[str, Array]:

@@ -9,6 +9,7 @@ that sets what max pooling compares apart, pooling is vectorised too, where torc
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .convolutions import native_modules
+from .hooks import hooked
 
 _MOST_ENTRIES = 2**19  # of a matrix: larger ones do not stay in the processor's cache
 _MOST_WASTE = 12  # width of a map over that of the kernel: products with zeros
 _MOST_POOLED = 3  # columns and rows of a pooling window
+_SIZES = 2  # of batches that memory is kept for: a whole part and the last one
 
 # They commute with a maximum, in value and in gradient: what is larger stays larger, and where it does not, the
 # gradient is zero.
@@ -64,7 +67,8 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
             sizes[module] = inputs[0].shape[2], inputs[0].shape[3]
             recorder.follow(output, module)
 
-    candidates = [m for m in native_modules(network) if not m._forward_hooks and not m._forward_pre_hooks]
+    candidates = [module for module in native_modules(network) if not hooked(module)]
+    seen = any(hooked(module) for module in network.modules())  # somebody's hook would be given the stand-in
     handles = [module.register_forward_hook(record) for module in candidates]
     try:
         with recorder:
@@ -73,7 +77,7 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
         for handle in handles:
             handle.remove()
     found = [
-        Band(names[module], *sizes[module], 1 if names[module] == keep else recorder.pool_after(module))
+        Band(names[module], *sizes[module], 1 if seen or names[module] == keep else recorder.pool_after(module))
         for module in candidates
         if calls[module] == 1 and module in sizes
     ]
@@ -93,7 +97,7 @@ class BandedConv2d(nn.Module):
         self.conv, self.pool = conv, band.pool
         self.shape = conv.in_channels, band.height, band.width
         self.made = conv.out_channels, *(_out(conv, size, axis) // band.pool for axis, size in enumerate(band[1:3]))
-        self._room: _Room | None = None
+        self._rooms: dict[int, _Room] = {}  # of batches of a size; not here while a pass is in it
         (c, _, width), (o, _, columns), pool = self.shape, self.made, band.pool
         # of every entry that holds a weight: where it stands, and which weight it is
         row, channel, tap, place, out, column = (
@@ -122,6 +126,8 @@ class BandedConv2d(nn.Module):
             self.matrix[self.inner].view(self.pool, self.made[0], -1).copy_(self.conv.bias.detach()[:, None])
 
     def forward(self, x: Tensor) -> Any:
+        if x.shape[1:] != self.shape:  # not what it was made for
+            return self.conv(x)
         return Pooled(x, self) if self.pool > 1 else self.in_order(_Product.apply(x, self))  # type: ignore[no-untyped-call]
 
     def pooled(self, x: Tensor) -> Tensor:
@@ -129,21 +135,24 @@ class BandedConv2d(nn.Module):
         return self.in_order(F.max_pool2d(windows, self.pool))
 
     def in_order(self, made: Tensor) -> Tensor:
-        """(n, channels · columns, rows, 1) -> (n, channels, rows, columns)."""
+        """(n, channels · columns, rows, 1) -> (n, channels, rows, columns), as a convolution gives it."""
         channels, tall, columns = self.made
-        return made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3)
+        return made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3).contiguous()
 
-    def room(self, n: int) -> _Room:
-        if self._room is None or self._room.images != n:
-            self._room = _Room(self, n)
-        return self._room
+    @contextlib.contextmanager
+    def room(self, n: int) -> Iterator[_Room]:
+        """Memory for a pass of n images, which no other thread uses meanwhile."""
+        room = self._rooms.pop(n, None) or _Room(self, n)
+        yield room
+        if len(self._rooms) >= _SIZES:
+            self._rooms.clear()
+        self._rooms[n] = room
 
 
 class _Room:
     """Memory for n images, in which nothing lives longer than a pass; what is zero in it stays zero."""
 
     def __init__(self, conv: BandedConv2d, n: int) -> None:
-        self.images = n
         (c, height, width), taken, taps = conv.shape, conv.made[1] * conv.pool, conv.conv.kernel_size[0]
         above, stride = conv.conv.padding[0], conv.conv.stride[0]
         tall, row = height + 2 * above, c * width
@@ -170,19 +179,22 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, conv: BandedConv2d) -> Tensor:
-        room = conv.room(x.shape[0])
-        room.inside.copy_(x)
-        room.windows.copy_(room.overlapping)
-        made = torch.mm(room.product, conv.matrix)
-        ctx.conv, ctx.count = conv, x.shape[0]
-        return made.view(x.shape[0], -1, conv.pool, made.shape[1] // conv.pool).permute(0, 3, 1, 2)
+        n = x.shape[0]
+        with conv.room(n) as room:
+            room.inside.copy_(x)
+            room.windows.copy_(room.overlapping)
+            made = torch.mm(room.product, conv.matrix)
+        ctx.conv, ctx.n = conv, n
+        return made.view(n, -1, conv.pool, made.shape[1] // conv.pool).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        conv, room = ctx.conv, ctx.conv.room(ctx.count)
-        grad = grads[0].permute(0, 2, 3, 1).reshape(room.product.shape[0], -1)
-        room.diagonal.copy_(torch.mm(grad, conv.turned).view(room.diagonal.shape))
-        return room.apart.sum(1)[:, room.rows].permute(0, 2, 1, 3), None
+        conv = ctx.conv
+        grad = grads[0].permute(0, 2, 3, 1).reshape(-1, conv.matrix.shape[1])
+        with conv.room(ctx.n) as room:
+            room.diagonal.copy_(torch.mm(grad, conv.turned).view(room.diagonal.shape))
+            rows = room.apart.sum(1)
+        return rows[:, room.rows].permute(0, 2, 1, 3), None
 
 
 class Pooled:
@@ -224,7 +236,12 @@ class Pooled:
     def __getattr__(self, name: str) -> Any:
         """Methods such as `x.relu()`."""
         method = getattr(Tensor, name)
+        if not callable(method):
+            raise TypeError(f"the forward pass asks for {name!r}, which it did not at first: give execution='plain'")
         return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
+
+    def __bool__(self) -> bool:
+        raise TypeError("the forward pass asks for a truth value, which it did not at first: give execution='plain'")
 
 
 def _is_narrow(conv: Any, band: Band) -> bool:
@@ -273,6 +290,8 @@ class _Recorder(TorchFunctionMode):
                 continue
             chain = self._tensors[id(tensor)][1]
             first = not chain.ended and tensor is chain.latest and bool(args) and tensor is args[0]
+            # inside an operation with a backward pass of its own, gradients are off: what it does is not seen
+            first = first and torch.is_grad_enabled() and tensor.requires_grad
             if first and func in _MONOTONE and isinstance(result, Tensor):
                 chain.latest = result
                 self._tensors[id(result)] = result, chain

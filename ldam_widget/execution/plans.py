@@ -13,7 +13,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from ..models import QuietNotes, private_view
 from .banded import Band, BandedConv2d
+from .capture import Capture
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
+from .hooks import hooked
 
 Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that takes its output
 _SMALL = 1e7  # multiplications
@@ -29,6 +31,7 @@ class Plan:
         channels_last: weights and pictures lie channels last in memory.
         native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
             backward pass alone, or all.
+        captured: forward and backward pass are one CUDA graph.
         banded: small convolutions are products with banded matrices, together with the max pooling after them.
     """
 
@@ -36,6 +39,7 @@ class Plan:
     channels_last: bool = False
     native: Literal["none", "thin backward", "thin", "all"] = "none"
     banded: bool = False
+    captured: bool = False
 
     def __str__(self) -> str:
         parts = [
@@ -43,6 +47,7 @@ class Plan:
             "channels last" if self.channels_last else "",
             "" if self.native == "none" else f"native convolutions ({self.native})",
             "banded convolutions" if self.banded else "",
+            "CUDA graph" if self.captured else "",
         ]
         return ", ".join(part for part in parts if part) or "plain"
 
@@ -65,6 +70,10 @@ PLANS = (
     Plan(channels_last=True, native="thin backward"),
     Plan(folded=True, channels_last=True),
     Plan(folded=True, channels_last=True, native="thin backward"),
+    Plan(captured=True),
+    Plan(channels_last=True, captured=True),
+    Plan(folded=True, captured=True),
+    Plan(folded=True, channels_last=True, captured=True),
 )
 
 
@@ -84,12 +93,13 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], dev
             and plan.native in kinds
             and (maps or not plan.channels_last)
             and (bands or not plan.banded)
+            and (device.type == "cuda" or not plan.captured)
         )
     ]
 
 
 def is_small(view: nn.Module, images: int) -> bool:
-    """Is there nothing to gain, whatever the plan or the number of threads: a few dense layers?"""
+    """Is there nothing to gain on a CPU, whatever the plan or the number of threads: a few dense layers?"""
     if any(isinstance(module, (nn.modules.conv._ConvNd, _BatchNorm)) for module in view.modules()):
         return False
     return images * sum(parameter.numel() for parameter in view.parameters()) < _SMALL
@@ -110,6 +120,7 @@ class Prepared:
 
     def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair], bands: Sequence[Band] = ()) -> None:
         self.plan = plan
+        self.capture = Capture() if plan.captured else None
         self.network = view if plan == Plan() else private_view(view, None, QuietNotes())
         self._updates: list[Callable[[], object]] = []
         folded = pairs if plan.folded else ()
@@ -206,7 +217,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
                 pairs.append((layer, module))
 
     leaves = [module for module in view.modules() if not any(module.children())]
-    hooked = {module for module in leaves if module._forward_hooks or module._forward_pre_hooks}
+    left_alone = {module for module in leaves if hooked(module)}
     handles = [module.register_forward_hook(record) for module in leaves]
     try:
         forward()
@@ -216,7 +227,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
     return [
         (names[layer], names[norm])
         for layer, norm in pairs
-        if calls[layer] == calls[norm] == 1 and names[layer] != keep and not {layer, norm} & hooked
+        if calls[layer] == calls[norm] == 1 and names[layer] != keep and not {layer, norm} & left_alone
     ]
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..models import weights_of
 from .banded import Band, bands
+from .capture import Capture
 from .freshness import Freshness
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
 from .threads import cpu_threads
@@ -56,7 +57,7 @@ class Runnable(Protocol):
         """Images in a batch."""
         ...
 
-    def run_by(self, network: nn.Module, memory_format: torch.memory_format) -> None:
+    def run_by(self, network: nn.Module, memory_format: torch.memory_format, capture: Capture | None = None) -> None:
         """Run this network from now on, which has the modules of the view under the same names."""
         ...
 
@@ -97,8 +98,10 @@ class Execution:
 
     def __str__(self) -> str:
         plan, threads, ratio = self.decision
+        capture = None if self._prepared is None else self._prepared.capture
         parts = [
             str(plan),
+            "which this batch does not fit" if capture is not None and capture.failed else "",
             f"{threads} thread{'s' if threads > 1 else ''}" if threads else "",
             "" if math.isnan(ratio) else f"{ratio:.2f} of the plain time",
         ]
@@ -131,7 +134,7 @@ class Execution:
             self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
         finally:
             neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
-        neurons.run_by(self._prepared.network, self._prepared.memory_format)
+        neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.capture)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
 
@@ -162,16 +165,16 @@ class Execution:
         if self._asked == str(Plan()):
             return
         coarse = any(w.is_floating_point() and w.dtype not in _WEIGHTS for w in weights)
-        if coarse or is_small(self._view, images):
+        device = weights[0].device if weights else torch.device("cpu")
+        if coarse or (device.type == "cpu" and is_small(self._view, images)):
             if self._asked != "auto":
                 raise self._misfit(neurons)
             self.decision = _UNDECIDED._replace(threads=0 if coarse else 1)
             return
-        device = weights[0].device
         x = neurons.some_images(images)
 
         def run(prepared: Prepared) -> tuple[Tensor, Tensor]:
-            neurons.run_by(prepared.network, prepared.memory_format)
+            neurons.run_by(prepared.network, prepared.memory_format, prepared.capture)
             return neurons.try_out(x)
 
         pairs = foldable(self._view, lambda: run(plain), neurons.module_name)

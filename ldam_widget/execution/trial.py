@@ -61,14 +61,15 @@ def best_threads(run: Callable[[], object], device: torch.device) -> int:
 def agree(plain: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
     """Are output and gradient of two networks the same but for rounding?
 
-    Gradients may differ where a rectifier is just at its kink, which rounding decides; not in their direction.
+    Gradients may differ where a rectifier is just at its kink, which rounding decides; not in direction or length.
     """
     (output, grad), (its_output, its_grad) = plain, other
     if output.shape != its_output.shape or not bool(its_output.isfinite().all()):
         return False
     near = (output - its_output).abs().max() <= _TOLERANCE * output.abs().max()
     a, b = grad.double().flatten(), its_grad.double().flatten()
-    return bool(near) and bool(a @ b >= 0.9 * a.norm() * b.norm())
+    along, alike = a @ b >= 0.9 * a.norm() * b.norm(), (a.norm() - b.norm()).abs() <= 0.1 * a.norm()
+    return bool(near) and bool(along) and bool(alike)
 
 
 def _with_threads(run: Callable[[], object], count: int) -> float:

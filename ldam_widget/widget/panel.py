@@ -386,7 +386,7 @@ class Panel(anywidget.AnyWidget):
             case wire.Units():
                 self._from_view(lambda: self._post(wire.units(self.sampler, message)))
             case wire.Lock() | wire.Show() | wire.Scrub():
-                self._from_view(lambda: self._hear(message))
+                self._from_view(lambda: self._hear(message), hurry=True)
 
     def _hear_of(self, view: str) -> None:
         self._views.pop(view, None)
@@ -414,6 +414,7 @@ class Panel(anywidget.AnyWidget):
         with self._changing:
             self._echo = {"view": message.view, "rev": message.rev}
             self._quiet = True  # one answer for all of them
+            self._loop.overtake()
             known = {p.name: p for p in self._parameters}
             try:
                 for name, value in message.params.items():
@@ -438,7 +439,7 @@ class Panel(anywidget.AnyWidget):
         elif what == "step":
             self._from_view(self._step_from_view)
         elif what == "heat":
-            self._from_view(lambda: self._runner.heat_pulse())
+            self._from_view(lambda: self._runner.heat_pulse(), hurry=True)
         elif what == "measure_scales":
             self._from_view(lambda: self._runner.measure_scales())
         elif what in {"restart", "reset_average"}:
@@ -453,7 +454,7 @@ class Panel(anywidget.AnyWidget):
             self._fault = None
             self._send_error()
         elif what in self._own_deeds():
-            self._from_view(self._own_deeds()[what])
+            self._from_view(self._own_deeds()[what], hurry=True)
 
     def _own_deeds(self) -> dict[str, Callable[[], object]]:
         """Buttons that only this kind of widget has, and what they do on the loop."""
@@ -463,7 +464,7 @@ class Panel(anywidget.AnyWidget):
         self._loop.advance(self.steps_per_frame)
         self._loop.send_now()
 
-    def _from_view(self, command: Any) -> None:
+    def _from_view(self, command: Any, *, hurry: bool = False) -> None:
         """Run on the loop; a fault goes to the banner, since no Python caller is there to catch it."""
 
         def run() -> None:
@@ -471,6 +472,8 @@ class Panel(anywidget.AnyWidget):
                 command()
             except Exception as error:
                 self._report(error)
+            if hurry:
+                self._loop.hurry(by_reader=True)
 
         self._loop.submit(run)
 

@@ -169,6 +169,7 @@ def test_a_change_in_the_page_is_answered_by_the_next_step(run: Run, monkeypatch
             run.loop.hurry(by_reader=True)
 
     run.chains.before = change
+    run.loop._step_time = 1.0  # so that it steps one by one
     run.loop.hurry(by_reader=True)
     run.loop.play()
     wait_until(lambda: len(run.frames) >= 1)
@@ -189,6 +190,48 @@ def test_changes_without_end_do_not_stop_the_pictures(run: Run) -> None:
     run.loop.play()
     time.sleep(1)
     assert len(run.frames) >= 5
+
+
+def test_unheard_changes_hasten_nothing() -> None:
+    """A cell that changes a parameter for ever, and keeps the page from being heard: a frame every KEEP_ALIVE."""
+    run = Run(cell_running=lambda: True)
+    run.answers = False
+    run.loop.pacer.REST = 0.2  # type: ignore[misc]
+    run.loop.play()
+    time.sleep(0.3)
+    before, steps = len(run.frames), run.chains.steps
+    for _ in range(100):
+        run.loop.hurry()
+        time.sleep(0.01)
+    run.loop.close()
+    assert 2 <= len(run.frames) - before <= 8
+    assert run.chains.steps - steps <= 20
+
+
+def test_fewer_steps_a_picture_count_at_once(run: Run) -> None:
+    run.chains.params = {"steps_per_frame": 101}
+    run.loop.hurry(by_reader=True)
+    run.chains.before = lambda: time.sleep(0.03)
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 3)
+    run.chains.params = {"steps_per_frame": 1}
+    run.loop.hurry(by_reader=True)
+    shown = len(run.frames)
+    wait_until(lambda: len(run.frames) >= shown + 5, timeout=1.5)  # 100 steps would take 3
+
+
+def test_a_long_picture_is_given_up_for_a_change(run: Run) -> None:
+    """Also the first one, and the change itself need not wait for it."""
+    run.chains.params = {"steps_per_frame": 101}
+    run.chains.before = lambda: time.sleep(0.03)
+    run.loop._step_time = 0.03  # known from before
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 4)
+    run.loop.overtake()
+    run.loop.hurry(by_reader=True)
+    at = run.chains.steps
+    wait_until(lambda: len(run.frames) >= 1)
+    assert run.frames[0][1] <= at + 5
 
 
 def test_a_place_is_kept_for_the_answer_to_a_change(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

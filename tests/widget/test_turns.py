@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 
@@ -51,3 +52,13 @@ def test_shorter_ones_stay() -> None:
     with short_turns():
         assert sys.getswitchinterval() == pytest.approx(SECONDS / 5, rel=0.02)
     assert sys.getswitchinterval() == pytest.approx(SECONDS / 5, rel=0.02)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_no_loop(interval: float) -> None:
+    with short_turns():
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if abs(sys.getswitchinterval() - interval) < 1e-6 else 1)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
