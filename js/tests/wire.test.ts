@@ -274,6 +274,14 @@ test("a comm that is gone does not break the page", (t) => {
   wire.do("play");
 });
 
+test("a change is sent before the view says bye, and nothing after it", async () => {
+  wire.set("l2", 1);
+  wire.close();
+  await Promise.resolve();
+  page.animate();
+  assert.deepEqual(model.sent.map(({ kind }) => kind), ["hello", "set", "bye"]);
+});
+
 test("a view says bye; after that nothing is heard or sent", () => {
   model.post(setupMessage());
   model.frame(1);
