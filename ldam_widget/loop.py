@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import queue
 import threading
 import time
@@ -191,6 +192,7 @@ class Loop:
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
         self._thread: threading.Thread | None = None
+        self._process = 0  # that the thread belongs to; `is_alive`, if interrupted, takes a thread for dead for ever
         self._next_frame = clock()
         self._held_until = -math.inf
         self._unsent = False  # the present picture was held back, since the window was full
@@ -214,7 +216,7 @@ class Loop:
                 future.set_exception(_closed())
                 return future
             self._commands.put((command, future))
-            if self._thread is None or not self._thread.is_alive():  # dead: this is a fork, which has no threads
+            if self._thread is None or self._process != os.getpid():  # a fork has no threads
                 self._spawn()
         return future
 
@@ -327,9 +329,17 @@ class Loop:
 
     def _spawn(self) -> None:
         self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
-        self._thread.start()
+        self._process = os.getpid()
+        try:
+            self._thread.start()
+        except BaseException:  # interrupted: if it has started all the same, it sees that it is not wanted
+            self._thread = None
+            raise
 
     def _run(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return
         # half the processors: the browser, the kernel and the user's own cell need the others
         with short_turns(), cpu_threads(max(1, torch.get_num_threads() // 2)):
             while self._turn():
@@ -399,7 +409,7 @@ class Loop:
         period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
-        self._overtaken = False
+        self._overtaken = self._to_hurry = False  # the latter too: whoever was to submit may have been interrupted
         try:
             # along a link that is full already, more pictures only come later
             if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):

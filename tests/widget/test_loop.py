@@ -446,6 +446,23 @@ def test_a_command_that_comes_as_the_thread_ends(run: Run) -> None:
     assert late[0].result(5) == 7
 
 
+def test_a_thread_whose_start_was_interrupted_is_not_a_second_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have started all the same."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run.loop.play()
+    monkeypatch.undo()
+    run.loop.play()
+    wait_until(lambda: len(run.frames) >= 3)
+    assert len(loop_threads()) == 1
+
+
 def test_threads_that_end_as_commands_come(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """No command may fall between an ending thread and the next, and never may two threads work."""
     monkeypatch.setattr(module, "LINGER", 0.0005)
