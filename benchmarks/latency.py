@@ -49,6 +49,30 @@ def noted(n):
 w.sampler.step = noted
 w
 """
+ECHO = """
+import anywidget
+
+class Echo(anywidget.AnyWidget):
+    _esm = '''
+export default { render({ model, el }) {
+  el.className = "ldam-echo";
+  const pixel = el.appendChild(document.createElement("canvas")).getContext("2d");
+  const painted = new MessageChannel();
+  const now = () => performance.timeOrigin + performance.now();
+  window.echoes = [];
+  painted.port1.onmessage = ({ data }) => echoes.push(now() - data);
+  model.on("msg:custom", ({ at }) => requestAnimationFrame(() => {
+    pixel.fillRect(0, 0, 1, 1);
+    painted.port2.postMessage(at);
+  }));
+  window.shout = () => model.send({ at: now() });
+} }
+'''
+
+echo = Echo()
+echo.on_msg(lambda _widget, content, _buffers: echo.send(content))
+echo
+"""
 CELLS = {
     "idle": "ended = float('inf')",
     "a cell computes": "end = time.time() + {seconds}\nwhile time.time() < end: pass\nended = time.time()",
@@ -83,6 +107,22 @@ def open_widget(browser: Browser, server: Server, version: str, seconds: float) 
     while notebook.python("print(w.sampler.warming_up)") == "True":
         page.wait_for_timeout(500)
     return notebook
+
+
+def bare_echo(browser: Browser, server: Server, events: int) -> list[float]:
+    """Milliseconds from an event to one pixel, with nothing but a comm in between."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    notebook = Notebook(page, server, server.write([ECHO], "echo.ipynb"))
+    notebook.run_all()
+    page.locator(".ldam-echo canvas").wait_for()
+    for _ in range(events):
+        page.wait_for_timeout(PERIOD[0])
+        page.evaluate("shout()")
+    page.wait_for_timeout(SETTLE)
+    times: list[float] = page.evaluate("echoes")
+    page.close()
+    assert len(times) == events
+    return times
 
 
 def measure(notebook: Notebook, condition: str, events: int) -> Row:
@@ -146,6 +186,8 @@ def main() -> None:
         write_kernels(Path(folder), asked.kernels)
         os.environ["JUPYTER_PATH"] = folder
         with jupyterlab() as (server, browser):
+            fast, slow = np.percentile(bare_echo(browser, server, asked.events), [50, 95])
+            print(f"A bare echo, the newest kernel idle: p50 {fast:.0f} ms, p95 {slow:.0f} ms.\n")
             print("| ipykernel | meanwhile | p50, ms | p95, ms | answered in time | pictures/s |\n" + "|---" * 6 + "|")
             for version in asked.kernels:
                 try:

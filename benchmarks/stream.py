@@ -1,9 +1,12 @@
 """Frames a second painted in JupyterLab, and round trip, beside jupyter_rfb: `python benchmarks/stream.py`.
 
-Both widgets stand in one notebook in headless Chromium and take turns; both show the same 112×280 grey pictures (ten
-neurons × four chains of 28×28, from one run of the sampler). Ours makes them live on a network of one layer, so that
-what is measured is the stream. Our painted frames are counted in the page, by the animation frames in which the canvas
-was drawn on; jupyter_rfb's by its own count of what the page has confirmed.
+Both widgets stand in one notebook in headless Chromium and take turns; both show the same grey pictures from one run of
+the sampler: 112×280 (ten neurons × four chains of 28×28) and 512×512 (one image). Ours makes them live on a network of
+one layer, so that what is measured is the stream. Our painted frames are counted in the page, by the animation frames
+in which the canvas was drawn on; jupyter_rfb's by its own count of what the page has confirmed.
+
+Last, what streaming costs the sampler: steps a second of the shipped LeNet while the page paints them, over those of
+the same sampler in the same kernel that nobody sees.
 """
 
 from __future__ import annotations
@@ -12,19 +15,21 @@ import argparse
 import json
 import statistics
 
-from browser import Notebook, jupyterlab
+from browser import Notebook, Server, jupyterlab
+from playwright.sync_api import Browser
 
 CELL = """
 import time, numpy as np, torch, ldam_widget as ldam, jupyter_rfb
+side, neurons, chains = {side}, {neurons}, {chains}
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))
-w = ldam.LDAM(model, input_shape=(1, 28, 28), pixel_range=(0, 1), chains=4, steps_per_frame=1, play=False)
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(side * side, neurons))
+settings = dict(input_shape=(1, side, side), pixel_range=(0, 1), chains=chains)
+w = ldam.LDAM(model, steps_per_frame=1, play=False, **settings)
 
-still = ldam.Sampler(model, input_shape=(1, 28, 28), pixel_range=(0, 1), chains=4)
 pictures = []
-for frame in still.frames(steps=200):
-    tiles = (frame.images[:, :, 0].permute(1, 2, 0, 3).reshape(112, 280).numpy() * 255).astype(np.uint8)
-    pictures.append(tiles)
+for frame in ldam.Sampler(model, **settings).frames(steps=40):
+    tiles = frame.images[:, :, 0].permute(1, 2, 0, 3).reshape(side * chains, side * neurons)
+    pictures.append((tiles.numpy() * 255).astype(np.uint8))
 
 class Rival(jupyter_rfb.RemoteFrameBuffer):
     drawn = 0
@@ -35,7 +40,21 @@ class Rival(jupyter_rfb.RemoteFrameBuffer):
         self.drawn += 1
         self.request_draw()
         return pictures[self.drawn % len(pictures)]
-rival = Rival(css_width="280px", css_height="112px", max_buffered_frames=2)
+rival = Rival(css_width=f"{{side * neurons}}px", css_height=f"{{side * chains}}px", max_buffered_frames=2)
+"""
+CASES = {"112×280": (28, 10, 4), "512×512": (512, 1, 1)}  # side, neurons, chains
+LENET = """
+import time, ldam_widget as ldam
+demo = ldam.demo.mnist("final")
+w = ldam.LDAM(demo.model, neurons=range(10), regularizers=[ldam.L2(0.1)], play=False, **demo.settings)
+def unseen(seconds):
+    return w._loop.call(lambda: run(seconds))  # on the same thread
+def run(seconds):
+    steps, end = w.sampler.steps, time.time() + seconds
+    while time.time() < end:
+        w.sampler.step(w.steps_per_frame)
+    return (w.sampler.steps - steps) / seconds
+w
 """
 COUNT_PAINTS = """
 {
@@ -78,26 +97,58 @@ def theirs(notebook: Notebook, seconds: float) -> tuple[float, float]:
     return fps, trip
 
 
+def compare(browser: Browser, server: Server, size: str, rounds: int, seconds: float) -> None:
+    """Print the rows of one size."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1900})
+    page.add_init_script(COUNT_PAINTS)
+    side, neurons, chains = CASES[size]
+    cell = CELL.format(side=side, neurons=neurons, chains=chains)
+    notebook = Notebook(page, server, server.write([cell, SHOW], f"{side}.ipynb"))
+    notebook.run_all()
+    notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted
+    rows = [(ours(notebook, seconds), theirs(notebook, seconds)) for _ in range(rounds)]
+    for name, index in (("ours", 0), ("jupyter_rfb", 1)):
+        fps = [row[index][0] for row in rows]
+        trip = statistics.median(row[index][1] for row in rows)
+        print(f"| {size} | {name} | {statistics.median(fps):.0f} ({min(fps):.0f}–{max(fps):.0f}) | {trip:.0f} |")
+    ratio = statistics.median(a[0] / b[0] for a, b in rows)
+    print(f"| {size} | ratio | {ratio:.2f} | |", flush=True)
+    page.close()
+
+
+def cost(browser: Browser, server: Server, rounds: int, seconds: float) -> None:
+    """Print what streaming costs the sampler."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1500})
+    notebook = Notebook(page, server, server.write([LENET], "lenet.ipynb"))
+    notebook.run_all()
+    notebook.widget().wait().root.scroll_into_view_if_needed()
+    notebook.python("w.step(400)")  # past trial and warm-up
+    shares = []
+    for _ in range(rounds):
+        unseen = float(notebook.python(f"print(unseen({seconds}))"))
+        notebook.python("w.play()")
+        page.wait_for_timeout(1000)
+        seen = float(
+            notebook.python(
+                f"import asyncio; s, t = w.sampler.steps, time.time()\nawait asyncio.sleep({seconds})\n"
+                "print((w.sampler.steps - s) / (time.time() - t)); w.pause()"
+            )
+        )
+        shares.append(seen / unseen)
+    share = f"{statistics.median(shares):.2f} ({min(shares):.2f}–{max(shares):.2f})"
+    print(f"\nLeNet-5, ten neurons, streamed: {share} of the steps a second that it makes unseen")
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     with jupyterlab() as (server, browser):
-        page = browser.new_page(viewport={"width": 1280, "height": 1500})
-        page.add_init_script(COUNT_PAINTS)
-        notebook = Notebook(page, server, server.write([CELL, SHOW]))
-        notebook.run_all()
-        notebook.widget().wait().root.scroll_into_view_if_needed()  # what is not seen is not painted
-        rows = []
-        for _ in range(options.rounds):
-            rows.append((ours(notebook, options.seconds), theirs(notebook, options.seconds)))
-    print("\n| 112×280 grey, JupyterLab | frames/s painted, median (range) | round trip, ms |\n|---|---|---|")
-    for name, index in (("ours", 0), ("jupyter_rfb", 1)):
-        fps = [row[index][0] for row in rows]
-        trip = statistics.median(row[index][1] for row in rows)
-        print(f"| {name} | {statistics.median(fps):.0f} ({min(fps):.0f}–{max(fps):.0f}) | {trip:.0f} |")
-    print(f"| ratio | {statistics.median(a[0] / b[0] for a, b in rows):.2f} | |")
+        print("\n| grey, JupyterLab | | frames/s painted, median (range) | round trip, ms |\n|---|---|---|---|")
+        for size in CASES:
+            compare(browser, server, size, options.rounds, options.seconds)
+        cost(browser, server, options.rounds, options.seconds)
 
 
 if __name__ == "__main__":

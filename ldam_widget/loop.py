@@ -200,7 +200,7 @@ class Loop:
         self._overtaken = False  # something has changed since the picture in the making began
         self._to_hurry = False  # `_make_haste` waits in the queue
         self._hasty = False  # the next picture need not be as many steps away as others
-        self._picture_at = 0  # the step at which a picture that was left for a hasty one would have been
+        self._rest = 0, 0, 0  # where it stands, where the picture that it left unfinished would be, steps a picture
         self._step_time = 0.0  # seconds, smoothed
         self._serving: Future[Any] | None = None  # of the command in progress
         self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
@@ -285,17 +285,14 @@ class Loop:
         """What is sampled is about to change: the picture in the making is given up, and the change comes first."""
         self._overtaken = True
 
-    def hurry(self, *, by_reader: bool = False) -> None:
-        """What is sampled has changed: make the next picture at once, and let those of before stay unsent.
-
-        Args:
-            by_reader: in the page, where the answer is waited for.
-        """
-        if by_reader:
-            self.pacer.on_change(self._clock())
+    def hurry(self) -> None:
+        """The reader has changed something: make the next picture at once, and leave those of before unsent."""
+        self.pacer.on_change(self._clock())
         self._overtaken = True
         self._unsent = False
-        if self.playing and not self._to_hurry and not self.closed and self._thread is not None:
+        if threading.current_thread() is self._thread:
+            self._make_haste()
+        elif self.playing and not self._to_hurry and not self.closed and self._thread is not None:
             self._to_hurry = True
             self.submit(self._make_haste)
 
@@ -416,8 +413,10 @@ class Loop:
                 kept = self._keep()
                 if kept is not None:
                     self.earlier.append(kept)
-            self._make(now)
+            hasty = self._make(now)
             now = self._clock()
+            if hasty:
+                self._next_frame = now  # the steps that it was short of
             if self._overtaken and not slow:
                 self._next_frame = now + GRACE  # at the latest: `hurry` is near
                 if not self.pacer.long_silent(now) or not self.pacer.may_send_old(now):
@@ -428,14 +427,17 @@ class Loop:
         except BaseException as error:  # also a model that calls sys.exit(), which would end the thread unheard
             self._stop_for(error)
 
-    def _make(self, now: float) -> None:
-        """Advance to the next picture, in pieces so short that a change need not wait long for the present one."""
+    def _make(self, now: float) -> bool:
+        """Advance to the next picture, in pieces so short that a change need not wait long for the present one.
+
+        Returns:
+            Whether it was made in haste, after one step.
+        """
         sampler, steps = self.sampler, int(self.sampler.params["steps_per_frame"])
-        left = self._picture_at - sampler.steps
-        if 0 < left < steps:  # else something has begun anew
-            steps = left
         hasty, self._hasty = self._hasty and self.pacer.eager(now), False
-        self._picture_at = goal = sampler.steps + steps
+        at, goal, every = self._rest
+        if (sampler.steps, steps) != (at, every) or goal <= at:  # no picture was left unfinished, or all has begun anew
+            goal = sampler.steps + steps
         while sampler.steps < goal and not self.closed and not self._overtaken:
             piece = 1 if hasty else max(1, int(PIECE / self._step_time)) if self._step_time else steps
             before, began = sampler.steps, self._clock()
@@ -445,7 +447,9 @@ class Loop:
             self._step_time = 0.8 * self._step_time + 0.2 * took if self._step_time else took
             if hasty or not done:
                 break
+        self._rest = sampler.steps, goal, steps
         self._tell_observers()
+        return hasty
 
     def _stop_for(self, error: BaseException) -> None:
         """A fault of the model's or of ours: stop, say so, keep what was averaged."""

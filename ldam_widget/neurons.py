@@ -130,6 +130,8 @@ class Neurons:
                 if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled:
                     raise
             self.at_once = -(-min(self.at_once, len(x)) // 2)
+            if self._capture is not None:
+                self._capture.clear()
             if x.device.type == "cuda":  # now that the error has let go of what was made
                 torch.cuda.empty_cache()
 

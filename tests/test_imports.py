@@ -35,7 +35,7 @@ LEVELS = [
     {"kernels", "discriminator", "regularizers", "exact", "checks", "ladder", "warm_up", "quench", "defaults"},
     {"sampler", "images", "checkpoints"},
     {"comparison", "training"},
-    {"figures", "loop", "demo", "exploration", "ranking"},
+    {"figures", "loop", "turns", "demo", "exploration", "ranking"},
     {"widget"},
     {"cli", "__init__", "__main__"},
 ]

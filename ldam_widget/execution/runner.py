@@ -185,7 +185,8 @@ class Execution:
         plans = plans_for(self._view, pairs, narrow, device)
         known = self._found.get(key)
         wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
-        others = [plan for plan in plans if plan != Plan() and wanted in (None, str(plan))]
+        # a recording that fails may harm more than it is worth: only for those who ask for it
+        others = [p for p in plans if p != Plan() and (str(p) == wanted if wanted else not p.captured)]
         with cpu_threads(1):  # as long as it is not known whether more are good for anything
             reference = run(plain)
             fitting = []

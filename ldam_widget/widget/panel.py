@@ -182,7 +182,6 @@ class Panel(anywidget.AnyWidget):
 
     def _on_parameter(self, change: Any) -> None:
         if not self._quiet:
-            self._loop.hurry()
             self._send_state()
         if not self._loop.playing and change.name.partition("@")[0] in _OF_PICTURE:
             self._loop.show()
@@ -425,7 +424,7 @@ class Panel(anywidget.AnyWidget):
                             self._report(error)
             finally:
                 self._quiet = False
-            self._loop.hurry(by_reader=True)
+            self._loop.hurry()
             self._send_state()
 
     def _do(self, what: str) -> None:
@@ -473,7 +472,7 @@ class Panel(anywidget.AnyWidget):
             except Exception as error:
                 self._report(error)
             if hurry:
-                self._loop.hurry(by_reader=True)
+                self._loop.hurry()
 
         self._loop.submit(run)
 

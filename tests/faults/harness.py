@@ -174,16 +174,16 @@ class Bench:
         self.kept()
 
     def kept(self) -> None:
-        """Chains and averages are those of the last good picture."""
+        """Averages are those of the last good picture, and chains stand there, or a good step further."""
         steps, average = self._good
-        assert self.w.sampler.steps == steps
+        assert steps <= self.w.sampler.steps < steps + self.w.steps_per_frame
         assert torch.equal(self.w.sampler.average_images, average)
         assert bool(average.isfinite().all())
 
     def goes_on(self) -> None:
         """It takes up where it stopped: the next picture joins those that were averaged before, and it plays."""
         steps, average = self._good
-        self.w.step(self.w.steps_per_frame)
+        self.w.step(steps + self.w.steps_per_frame - self.w.sampler.steps)
         assert self.w.sampler.steps == steps + self.w.steps_per_frame
         pictures = self.w.sampler.steps // self.w.steps_per_frame
         weight = (1 - 0.99) / (1 - 0.99**pictures)  # of the newest of so many in an exponential average

@@ -162,7 +162,7 @@ class Course(RuleBasedStateMachine):
     # what the loop sees
 
     def step(self, n: int) -> None:
-        assert n == self.params["steps_per_frame"], "the newest parameters win"
+        assert 1 <= n <= self.params["steps_per_frame"], "the newest parameters win"
         self.now += STEP_TIME
         if self.failing:
             raise ArithmeticError

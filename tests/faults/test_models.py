@@ -153,7 +153,7 @@ def test_a_model_that_raises_in_its_thousandth_call(set_up: Make) -> None:
     bench.switch.act = worn
     bench.w.play()
     bench.stops("KeyError: 'call 1000'")
-    assert bench.w.sampler.steps % 101 == 0  # whole pictures
+    assert bench.w.sampler.steps >= 9 * 101  # pictures, and perhaps a part of the next
     bench.switch.mend()
     bench.goes_on()
 

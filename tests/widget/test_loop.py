@@ -166,15 +166,15 @@ def test_a_change_in_the_page_is_answered_by_the_next_step(run: Run, monkeypatch
         begun.append(run.chains.params["temperature"])
         if len(begun) in (3, 6):
             run.chains.params = run.chains.params | {"temperature": len(begun)}
-            run.loop.hurry(by_reader=True)
+            run.loop.hurry()
 
     run.chains.before = change
     run.loop._step_time = 1.0  # so that it steps one by one
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     run.loop.play()
     wait_until(lambda: len(run.frames) >= 1)
     while run.chains.params["temperature"] != 6:
-        run.loop.hurry(by_reader=True)
+        run.loop.hurry()
         time.sleep(0.02)
     wait_until(lambda: begun[-1] == 6)
     time.sleep(0.1)
@@ -186,7 +186,7 @@ def test_a_change_in_the_page_is_answered_by_the_next_step(run: Run, monkeypatch
 
 
 def test_changes_without_end_do_not_stop_the_pictures(run: Run) -> None:
-    run.chains.before = lambda: run.loop.hurry(by_reader=True)
+    run.chains.before = lambda: run.loop.hurry()
     run.loop.play()
     time.sleep(1)
     assert len(run.frames) >= 5
@@ -208,14 +208,38 @@ def test_unheard_changes_hasten_nothing() -> None:
     assert run.chains.steps - steps <= 20
 
 
+def test_chains_go_on_while_a_slider_is_dragged(run: Run) -> None:
+    """A picture in haste is not all that is made between two changes."""
+    run.chains.params = {"steps_per_frame": 10}
+    run.chains.before = lambda: time.sleep(0.001)
+    run.loop._step_time = 0.001
+    run.loop.play()
+    for _ in range(60):
+        run.loop.hurry()
+        time.sleep(0.016)
+    assert run.chains.steps >= 3 * 60, "one step a change would be 60"
+    assert len(run.frames) >= 10
+
+
+def test_a_change_by_a_command_is_answered_as_soon(run: Run) -> None:
+    run.chains.params = {"steps_per_frame": 100}
+    run.chains.before = lambda: time.sleep(0.02)
+    run.loop._step_time = 0.02
+    run.loop.play()
+    wait_until(lambda: run.chains.steps >= 3)
+    at = run.loop.call(lambda: (run.loop.hurry(), run.chains.steps)[1])
+    wait_until(lambda: any(steps > at for _, steps in run.frames))
+    assert next(steps for _, steps in run.frames if steps > at) == at + 1
+
+
 def test_fewer_steps_a_picture_count_at_once(run: Run) -> None:
     run.chains.params = {"steps_per_frame": 101}
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     run.chains.before = lambda: time.sleep(0.03)
     run.loop.play()
     wait_until(lambda: run.chains.steps >= 3)
     run.chains.params = {"steps_per_frame": 1}
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     shown = len(run.frames)
     wait_until(lambda: len(run.frames) >= shown + 5, timeout=1.5)  # 100 steps would take 3
 
@@ -228,7 +252,7 @@ def test_a_long_picture_is_given_up_for_a_change(run: Run) -> None:
     run.loop.play()
     wait_until(lambda: run.chains.steps >= 4)
     run.loop.overtake()
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     at = run.chains.steps
     wait_until(lambda: len(run.frames) >= 1)
     assert run.frames[0][1] <= at + 5
@@ -237,13 +261,13 @@ def test_a_long_picture_is_given_up_for_a_change(run: Run) -> None:
 def test_a_place_is_kept_for_the_answer_to_a_change(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.Pacer, "KEEP_ALIVE", 60)
     run.answers = False
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     run.loop.play()
     wait_until(lambda: run.chains.steps >= 20)
     assert [seq for seq, _ in run.frames] == [1]
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     wait_until(lambda: len(run.frames) == 2)
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     time.sleep(0.2)
     assert len(run.frames) == 2, "no more than two are out"
     run.loop.acknowledge(2, True)
@@ -255,7 +279,7 @@ def test_while_the_reader_changes_things_old_pictures_are_not_taken_along(monkey
     run = Run(keep=lambda: run.chains.steps)
     run.answers = False
     run.loop.pacer.round_trip = 0.1
-    run.loop.hurry(by_reader=True)
+    run.loop.hurry()
     run.loop.play()
     wait_until(lambda: run.chains.steps >= 20)
     assert not run.loop.earlier
