@@ -293,8 +293,12 @@ class Loop:
         if threading.current_thread() is self._thread:
             self._make_haste()
         elif self.playing and not self._to_hurry and not self.closed and self._thread is not None:
-            self._to_hurry = True
-            self.submit(self._make_haste)
+            try:
+                self._to_hurry = True
+                self.submit(self._make_haste)
+            except BaseException:  # interrupted, perhaps before it was put into the queue
+                self._to_hurry = False
+                raise
 
     def close(self) -> None:
         """End the thread and let go of the sampler; waits up to a second for the step in progress."""
@@ -406,7 +410,7 @@ class Loop:
         period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
         # a late frame shifts the later ones; it does not make them hurry
         self._next_frame = max(self._next_frame + period, now)
-        self._overtaken = self._to_hurry = False  # the latter too: whoever was to submit may have been interrupted
+        self._overtaken = False
         try:
             # along a link that is full already, more pictures only come later
             if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):
