@@ -505,9 +505,8 @@ class Loop:
         if self.pacer.full:  # a keep-alive: it need not bring more to a page that has not answered
             self.earlier.clear()
         pictures = 1 + len(self.earlier)
-        size = self._publish(
-            self.pacer.on_send(now, answers=not self._overtaken)
-        )  # reads the meter, so it is counted afterwards
+        seq = self.pacer.on_send(now, answers=not self._overtaken)
+        size = self._publish(seq)  # reads the meter, so it is counted afterwards
         self.earlier.clear()
         self._meter.bytes += size
         self._meter.frames += pictures
