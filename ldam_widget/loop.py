@@ -196,9 +196,8 @@ class Loop:
         self._next_frame = clock()
         self._held_until = -math.inf
         self._unsent = False  # the present picture was held back, since the window was full
-        self._to_show = False  # `show` waits in the queue
+        self._waiting: set[Callable[[], Any]] = set()  # in the queue, and need be there but once
         self._overtaken = False  # something has changed since the picture in the making began
-        self._to_hurry = False  # `_make_haste` waits in the queue
         self._hasty = False  # the next picture need not be as many steps away as others
         self._rest = 0, 0, 0  # where it stands, where the picture that it left unfinished would be, steps a picture
         self._step_time = 0.0  # seconds, smoothed
@@ -219,6 +218,17 @@ class Loop:
             if self._thread is None or self._process != os.getpid():  # a fork has no threads
                 self._spawn()
         return future
+
+    def _submit_once(self, command: Callable[[], Any]) -> None:
+        """`submit`, unless it waits in the queue already."""
+        if command in self._waiting:
+            return
+        try:
+            self._waiting.add(command)
+            self.submit(command)
+        except BaseException:  # interrupted, perhaps before it was put into the queue
+            self._waiting.discard(command)
+            raise
 
     def call(self, command: Callable[[], T]) -> T:
         """`submit` and wait for the result; directly if already on the thread."""
@@ -263,7 +273,7 @@ class Loop:
             if asleep:
                 self.submit(_nothing)
             elif self._unsent:  # a picture was held back: it need not wait for the next one to be made
-                self.submit(self._send_late)
+                self._submit_once(self._send_late)
 
     def leave(self) -> None:
         """The last view has gone: rest at once, unless somebody plays again or another view appears."""
@@ -277,9 +287,7 @@ class Loop:
 
     def show(self) -> None:
         """`send_now` on the thread, soon; once, however often it is asked for until then."""
-        if not self._to_show:
-            self._to_show = True
-            self.submit(self._show)
+        self._submit_once(self.send_now)
 
     def overtake(self) -> None:
         """What is sampled is about to change: the picture in the making is given up, and the change comes first."""
@@ -292,13 +300,8 @@ class Loop:
         self._unsent = False
         if threading.current_thread() is self._thread:
             self._make_haste()
-        elif self.playing and not self._to_hurry and not self.closed and self._thread is not None:
-            try:
-                self._to_hurry = True
-                self.submit(self._make_haste)
-            except BaseException:  # interrupted, perhaps before it was put into the queue
-                self._to_hurry = False
-                raise
+        elif self.playing and not self.closed and self._thread is not None:
+            self._submit_once(self._make_haste)
 
     def close(self) -> None:
         """End the thread and let go of the sampler; waits up to a second for the step in progress."""
@@ -365,6 +368,7 @@ class Loop:
             _refuse(future)
             self._end()
             return False
+        self._waiting.discard(command)  # first: what is asked for from here on needs another
         if command != self._send_late:
             self.earlier.clear()  # something is asked for: pictures of before would delay the answer
         if future.set_running_or_notify_cancel():
@@ -483,12 +487,7 @@ class Loop:
     def _abandoned(self) -> bool:
         return self._serving is not None and self._serving is self._given_up
 
-    def _show(self) -> None:
-        self._to_show = False  # first: what changes from here on needs another picture
-        self.send_now()
-
     def _make_haste(self) -> None:
-        self._to_hurry = False
         now = self._clock()
         if not self.pacer.slow(now):
             self._next_frame = min(self._next_frame, now)

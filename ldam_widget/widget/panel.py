@@ -433,7 +433,7 @@ class Panel(anywidget.AnyWidget):
         elif what == "pause":
             self._will_play = False
             self._loop.playing = False
-            self._loop.submit(self._loop.send_now)
+            self._loop.show()
             self._send_state()
         elif what == "step":
             self._from_view(self._step_from_view)

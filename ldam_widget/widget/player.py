@@ -94,12 +94,12 @@ class Player(Panel):
         self._will_play = False
         self._loop.pause()
         self._send_state()
-        self._loop.submit(self._loop.send_now)
+        self._loop.show()
 
     def step(self, n: int = 1) -> None:
         """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""
         self._loop.call(lambda: self._loop.advance(n))
-        self._loop.submit(self._loop.send_now)
+        self._loop.show()
 
     def restart(self, seed: int | None = None) -> None:
         """New start images; averages begin anew. seed=None repeats the same noise."""
