@@ -14,8 +14,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .execution.capture import Capture
 from .execution.memory import images_at_once, is_out_of_memory
+from .execution.recordings import Recordings
 from .leaky import Leaky, backward, check_leaky
 from .models import Notes, dtype_of, weights_of
 from .outputs import Address, describe, example, parse, parts, select, unit_axis
@@ -130,8 +130,8 @@ class Neurons:
                 if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled:
                     raise
             self.at_once = -(-min(self.at_once, len(x)) // 2)
-            if self._capture is not None:
-                self._capture.clear()
+            if self._recordings is not None:
+                self._recordings.clear()
             if x.device.type == "cuda":  # now that the error has let go of what was made
                 torch.cuda.empty_cache()
 
@@ -147,10 +147,10 @@ class Neurons:
         return torch.cat(values), torch.cat(grads)
 
     def _evaluate(self, x: Tensor, seed: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self._capture is None:
+        if self._recordings is None:
             output, grad = self._differentiate(x, seed)
         else:
-            output, grad = self._capture(self._differentiate, x, seed)
+            output, grad = self._recordings(self._differentiate, x, seed)
         if index is not None:
             return output.take(index).float(), grad
         # half precision would round the sum over a map to three digits
@@ -181,9 +181,11 @@ class Neurons:
         """Images in a batch."""
         return len(self._seed)
 
-    def run_by(self, network: nn.Module, memory_format: torch.memory_format, capture: Capture | None = None) -> None:
+    def run_by(
+        self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
+    ) -> None:
         """Run this network from now on, which computes what the view does in modules of the same names."""
-        self._network, self._memory_format, self._capture = network, memory_format, capture
+        self._network, self._memory_format, self._recordings = network, memory_format, recordings
         self._module = network.get_submodule(self._address.module)
 
     def some_images(self, count: int) -> Tensor:
@@ -195,9 +197,9 @@ class Neurons:
     def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output for some images, and the gradient of its sum."""
         with torch.inference_mode(False), torch.enable_grad():
-            if self._capture is not None:
+            if self._recordings is not None:
                 seed = torch.ones(len(x), *self.output_shape, dtype=self._dtype, device=x.device)
-                return self._capture(self._differentiate, x, seed, strict=True)
+                return self._recordings(self._differentiate, x, seed, strict=True)
             output = self._forward(x)
             (grad,) = torch.autograd.grad(output, x, torch.ones_like(output))
         return output.detach(), grad

@@ -354,7 +354,13 @@ def statistics(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("change", [by_optimiser, by_loading, through_data, one_number, shuffled, statistics])
-@pytest.mark.parametrize("execution", [FOLDED, f"{FOLDED}, channels last", f"{FOLDED}, banded convolutions"])
+@pytest.mark.parametrize(
+    "execution",
+    [
+        FOLDED, f"{FOLDED}, channels last", f"{FOLDED}, banded convolutions, recorded",
+        f"{FOLDED}, channels last, packed convolutions", f"{FOLDED}, channels last, packed convolutions, recorded",
+    ],
+)  # fmt: skip
 def test_changed_weights_are_seen(execution: str, change: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(freshness, "_EVERY", 0)  # seconds between two looks at what torch does not count
     monkeypatch.setattr(freshness, "_SHARE", 1e9)

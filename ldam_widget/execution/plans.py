@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -13,9 +13,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from ..models import QuietNotes, private_view
 from .banded import Band, BandedConv2d
-from .capture import Capture
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
+from .cuda_graph import CudaGraph
 from .hooks import hooked
+from .operations import Operations, can_be_recorded
+from .packed import PackedConv2d, packable
+from .recordings import Recordings
 
 Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that takes its output
 _SMALL = 1e7  # multiplications
@@ -31,14 +34,18 @@ class Plan:
         channels_last: weights and pictures lie channels last in memory.
         native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
             backward pass alone, or all.
+        recorded: forward and backward pass are a list of operations, without Python and autograd.
         captured: forward and backward pass are one CUDA graph.
         banded: small convolutions are products with banded matrices, together with the max pooling after them.
+        packed: convolutions keep their weights in oneDNN's own order, and turn them round for gradients.
     """
 
     folded: bool = False
     channels_last: bool = False
     native: Literal["none", "thin backward", "thin", "all"] = "none"
     banded: bool = False
+    packed: bool = False
+    recorded: bool = False
     captured: bool = False
 
     def __str__(self) -> str:
@@ -47,6 +54,8 @@ class Plan:
             "channels last" if self.channels_last else "",
             "" if self.native == "none" else f"native convolutions ({self.native})",
             "banded convolutions" if self.banded else "",
+            "packed convolutions" if self.packed else "",
+            "recorded" if self.recorded else "",
             "CUDA graph" if self.captured else "",
         ]
         return ", ".join(part for part in parts if part) or "plain"
@@ -54,10 +63,10 @@ class Plan:
     @property
     def derives(self) -> bool:
         """Are there weights of its own, computed from the user's?"""
-        return self.folded or self.channels_last or self.banded
+        return self.folded or self.channels_last or self.banded or self.packed
 
 
-PLANS = (
+_NETWORKS = (
     Plan(),
     Plan(banded=True),
     Plan(native="thin"),
@@ -70,11 +79,16 @@ PLANS = (
     Plan(channels_last=True, native="thin backward"),
     Plan(folded=True, channels_last=True),
     Plan(folded=True, channels_last=True, native="thin backward"),
+    Plan(channels_last=True, packed=True),
+    Plan(folded=True, channels_last=True, packed=True),
+)
+_CAPTURED = (
     Plan(captured=True),
     Plan(channels_last=True, captured=True),
     Plan(folded=True, captured=True),
     Plan(folded=True, channels_last=True, captured=True),
 )
+PLANS = _NETWORKS + tuple(replace(plan, recorded=True) for plan in _NETWORKS) + _CAPTURED
 
 
 def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], device: torch.device) -> list[Plan]:
@@ -93,7 +107,9 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], dev
             and plan.native in kinds
             and (maps or not plan.channels_last)
             and (bands or not plan.banded)
+            and (not plan.packed or (device.type == "cpu" and packable(view)))
             and (device.type == "cuda" or not plan.captured)
+            and (not plan.recorded or (device.type == "cpu" and can_be_recorded(view)))
         )
     ]
 
@@ -120,7 +136,8 @@ class Prepared:
 
     def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair], bands: Sequence[Band] = ()) -> None:
         self.plan = plan
-        self.capture = Capture() if plan.captured else None
+        kind = CudaGraph if plan.captured else Operations if plan.recorded else None
+        self.recordings = None if kind is None else Recordings(kind)
         self.network = view if plan == Plan() else private_view(view, None, QuietNotes())
         self._updates: list[Callable[[], object]] = []
         folded = pairs if plan.folded else ()
@@ -129,7 +146,9 @@ class Prepared:
         for layer, norm in folded:
             self._fold(view.get_submodule(layer), view.get_submodule(norm), layer, norm)
         for band in bands if plan.banded else ():
-            self._band(band)
+            self._replace(band.name, BandedConv2d(self.network.get_submodule(band.name), band))
+        for name in packable(self.network) if plan.packed else ():
+            self._replace(name, PackedConv2d(self.network.get_submodule(name)))
         for module in native_modules(self.network) if plan.native != "none" else ():
             if plan.native == "all" or module.in_channels <= THIN:
                 module.__class__ = NativeBackwardConv2d if plan.native == "thin backward" else NativeConv2d
@@ -174,9 +193,8 @@ class Prepared:
         self._updates.append(update)
         self._put(nn.Identity(), norm_name)
 
-    def _band(self, band: Band) -> None:
-        made = BandedConv2d(self.network.get_submodule(band.name), band)
-        self._put(made, band.name)
+    def _replace(self, name: str, made: BandedConv2d | PackedConv2d) -> None:
+        self._put(made, name)
         self._updates.append(made.update)
 
     def _put(self, module: nn.Module, name: str) -> None:

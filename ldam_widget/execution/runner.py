@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 
 from ..models import weights_of
 from .banded import Band, bands
-from .capture import Capture
 from .freshness import Freshness
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
+from .recordings import Recordings
 from .threads import cpu_threads
 from .trial import agree, best_threads, fastest
 
@@ -57,7 +58,9 @@ class Runnable(Protocol):
         """Images in a batch."""
         ...
 
-    def run_by(self, network: nn.Module, memory_format: torch.memory_format, capture: Capture | None = None) -> None:
+    def run_by(
+        self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
+    ) -> None:
         """Run this network from now on, which has the modules of the view under the same names."""
         ...
 
@@ -98,10 +101,10 @@ class Execution:
 
     def __str__(self) -> str:
         plan, threads, ratio = self.decision
-        capture = None if self._prepared is None else self._prepared.capture
+        recordings = None if self._prepared is None else self._prepared.recordings
         parts = [
             str(plan),
-            "which this batch does not fit" if capture is not None and capture.failed else "",
+            "which this batch does not fit" if recordings is not None and recordings.failed else "",
             f"{threads} thread{'s' if threads > 1 else ''}" if threads else "",
             "" if math.isnan(ratio) else f"{ratio:.2f} of the plain time",
         ]
@@ -134,7 +137,7 @@ class Execution:
             self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
         finally:
             neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
-        neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.capture)
+        neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.recordings)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
 
@@ -174,7 +177,7 @@ class Execution:
         x = neurons.some_images(images)
 
         def run(prepared: Prepared) -> tuple[Tensor, Tensor]:
-            neurons.run_by(prepared.network, prepared.memory_format, prepared.capture)
+            neurons.run_by(prepared.network, prepared.memory_format, prepared.recordings)
             return neurons.try_out(x)
 
         pairs = foldable(self._view, lambda: run(plain), neurons.module_name)
@@ -186,15 +189,20 @@ class Execution:
         known = self._found.get(key)
         wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
         # a recording that fails may harm more than it is worth: only for those who ask for it
-        others = [p for p in plans if p != Plan() and (str(p) == wanted if wanted else not p.captured)]
+        others = [p for p in plans if p != Plan() and (str(p) == wanted if wanted else not (p.captured or p.recorded))]
         with cpu_threads(1):  # as long as it is not known whether more are good for anything
             reference = run(plain)
-            fitting = []
-            for plan in others:
-                with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
-                    prepared = Prepared(self._view, plan, pairs, narrow)
-                    if agree(reference, run(prepared)):
-                        fitting.append(prepared)
+
+            def fit(some: Iterable[Plan]) -> list[Prepared]:
+                fitting = []
+                for plan in some:
+                    with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
+                        prepared = Prepared(self._view, plan, pairs, narrow)
+                        if agree(reference, run(prepared)):
+                            fitting.append(prepared)
+                return fitting
+
+            fitting = fit(others)
         if self._asked != "auto":
             if not fitting:
                 raise self._misfit(neurons)
@@ -206,6 +214,10 @@ class Execution:
             threads = best_threads(lambda: run(plain), device)
             with cpu_threads(threads):
                 chosen, ratio = fastest([plain, *fitting], run, device) if fitting else (plain, math.nan)
+                recorded = fit(plan for plan in plans if plan == replace(chosen.plan, recorded=True))
+                if recorded:
+                    chosen, more = fastest([chosen, *recorded], run, device)
+                    ratio = more if math.isnan(ratio) else ratio * more
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
 

@@ -1,0 +1,405 @@
+"""Gradients through recordings: the same numbers, of the weights and the Python that there are now, or none at all."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torch.utils.checkpoint
+from torch import Tensor, nn
+
+import ldam_widget as ldam
+from ldam_widget.execution import Execution
+from ldam_widget.execution.operations import NotRepeatableError, Operations
+from ldam_widget.execution.recordings import Recordings
+
+from .conftest import with_fixed_weights
+
+THERE = torch.cuda.is_available()  # before a fixture hides it from tests that are not marked
+MARK = 1e-4  # by which a `Tape` is off: less than it would be thrown away for
+
+
+class Tape:
+    """A recording that shows: its output is a little more."""
+
+    made: list[torch.Size]
+    fault: Exception | None = None
+
+    def __init__(self, function: Any, x: Tensor, seed: Tensor) -> None:
+        if Tape.fault is not None:
+            raise Tape.fault
+        Tape.made.append(x.shape)
+        self.function = function
+
+    def replay(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        output, grad = self.function(x.detach(), seed)
+        return output * (1 + MARK), grad
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tape, "made", [], raising=False)
+    monkeypatch.setattr(Tape, "fault", None)
+    monkeypatch.setattr(Execution, "_found", {})
+
+
+# ---- which are kept --------------------------------------------------------------------------------------------------
+
+
+def double(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    return 2 * x, 2 * seed
+
+
+def replayed(output: Tensor) -> bool:
+    return bool((output > 2 + MARK).all())
+
+
+def test_one_recording_for_every_shape_and_not_many() -> None:
+    through = Recordings(Tape)
+    for i, n in enumerate((3, 1, 3, 1, 3)):
+        output, grad = through(double, torch.ones(n, 2), torch.ones(n, 2))
+        assert replayed(output) == (i >= 2)
+        assert torch.equal(grad, torch.full((n, 2), 2.0))
+    assert [len(torch.empty(shape)) for shape in Tape.made] == [3, 1]
+    for n in range(1, 9):
+        through(double, torch.ones(n, 2), torch.ones(n, 2))
+    assert len(through._kept) <= 2
+
+
+def test_what_cannot_be_recorded_is_run_as_it_is() -> None:
+    through, ones = Recordings(Tape), torch.ones(2, 2)
+    Tape.fault = RuntimeError("operation not permitted when stream is capturing")
+    with pytest.raises(RuntimeError, match="capturing"):
+        through(double, ones, ones, strict=True)
+    assert not through.failed
+    assert torch.equal(through(double, ones, ones)[0], 2 * ones)
+    assert through.failed
+    Tape.fault = None
+    for _ in range(2):
+        assert not replayed(through(double, ones, ones)[0]), "it is not tried for ever"
+
+
+def test_memory_that_runs_out_is_told() -> None:
+    through, ones = Recordings(Tape), torch.ones(2, 2)
+    Tape.fault = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        through(double, ones, ones)
+    assert not through.failed, "smaller parts may fit"
+
+
+def test_one_at_a_time() -> None:
+    """A recording writes where it always writes: a second thread runs the function itself meanwhile."""
+    inside, go_on = threading.Event(), threading.Event()
+    through, ones = Recordings(Tape), torch.ones(2, 2)
+    through(double, ones, ones)
+
+    def slow(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        inside.set()
+        assert go_on.wait(10)
+        return double(x, seed)
+
+    through._kept[next(iter(through._kept))].function = slow  # type: ignore[attr-defined]
+    first: list[Tensor] = []
+    thread = threading.Thread(target=lambda: first.append(through(double, ones, ones)[0]))
+    thread.start()
+    assert inside.wait(10)
+    assert not replayed(through(double, ones, ones)[0])
+    go_on.set()
+    thread.join(10)
+    assert replayed(first[0])
+
+
+def test_neurons_are_read_through_it() -> None:
+    """The layer's output comes from the recording, and so does its gradient."""
+    demo = ldam.demo.mnist("final")
+    neurons = ldam.Sampler(demo.model, neurons=[3, 5], **demo.settings)._neurons
+    x = torch.rand(2, 1, 28, 28)
+    value, grad = neurons.evaluate(x)
+    neurons.run_by(neurons._view, torch.contiguous_format, Recordings(Tape))
+    assert torch.equal(neurons.evaluate(x)[0], value)
+    through, its_grad = neurons.evaluate(x)
+    torch.testing.assert_close(through, value * (1 + MARK), rtol=MARK / 10, atol=0)
+    torch.testing.assert_close(its_grad, grad)
+
+
+# ---- operations ------------------------------------------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """(n, 3, 8, 8) -> (n, 4): a function of its features, by a module that has weights."""
+
+    def __init__(self, then: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 4)
+        self.then = then
+
+    def forward(self, x: Tensor) -> Tensor:
+        made: Tensor = self.head(self.then(self.norm(self.conv(x))).mean((2, 3)))
+        return made
+
+
+def gradient(network: nn.Module) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    def differentiate(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.detach().requires_grad_(True)
+        output = network(x)
+        (grad,) = torch.autograd.grad(output, x, seed)
+        return output.detach(), grad
+
+    return differentiate
+
+
+def network(then: Callable[[Tensor], Tensor]) -> nn.Module:
+    return with_fixed_weights(lambda: Net(then)).double().eval()
+
+
+def numbers(seed: int, n: int = 2) -> tuple[Tensor, Tensor]:
+    own = torch.Generator().manual_seed(seed)
+    return tuple(torch.randn(n, *s, dtype=torch.float64, generator=own) for s in ((3, 8, 8), (4,)))  # type: ignore
+
+
+class Steep(torch.autograd.Function):
+    """A rectifier with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return grads[0] * (4 * (ctx.saved_tensors[0] > 0))
+
+
+def remembering(x: Tensor) -> Tensor:
+    """Memory of its own, written in place at every call."""
+    place = remembering.__dict__.setdefault("place", torch.empty_like(x).detach())
+    place.copy_(x.detach())
+    return x * place
+
+
+FUNCTIONS = {
+    "relu": F.relu,
+    "in place": lambda x: F.relu(x * 2, inplace=True).mul(3).add_(1),
+    "a view written into": lambda x: written(x * 1),
+    "pooled": lambda x: F.max_pool2d(F.gelu(x), 2),
+    "of several": lambda x: torch.cat([part * (i + 1) for i, part in enumerate(x.split(2, 1))], 1),
+    "own backward": Steep.apply,
+    "attention": lambda x: F.scaled_dot_product_attention(x, x.flip(1), x + 1),
+    "indexed": lambda x: x[:, [0, 2, 4, 1, 3, 5]][:, :, 1:-1] ** 2,
+    "frozen statistics": lambda x: x - x.detach().mean((2, 3), keepdim=True),
+    "new tensors": lambda x: x + torch.zeros_like(x).fill_(2.0) + torch.linspace(0, 1, 6, dtype=x.dtype),
+    "checkpointed": lambda x: torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=False),
+    "resized": lambda x: F.interpolate(x, scale_factor=1.7, mode="bicubic"),
+    "memory of its own": remembering,
+}
+
+
+def written(x: Tensor) -> Tensor:
+    x[:, 1:3].mul_(3)
+    return x
+
+
+@pytest.mark.parametrize("then", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_operations_give_the_same_numbers(then: Any) -> None:
+    """For other pictures, seeds and weights than those that were recorded."""
+    model = network(then)
+    plain = gradient(model)
+    plain(*numbers(0))  # what it keeps is made
+    operations = Operations(plain, *numbers(0))
+    for seed in (1, 2):
+        x, direction = numbers(seed)
+        for mine, expected in zip(operations.replay(x, direction), plain(x, direction), strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+            assert not mine.is_inference()
+            assert not mine.requires_grad
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.3).add_(0.1)
+        model.norm.running_var.mul_(2)  # type: ignore[union-attr,operator]
+
+
+def test_no_compiler_is_imported_for_it() -> None:
+    """It takes a second and 80 MB."""
+    code = """
+import sys, ldam_widget as ldam
+demo = ldam.demo.mnist("final")
+s = ldam.Sampler(demo.model, execution="recorded", **demo.settings)
+s.step(3)
+assert s.execution == "recorded"
+assert "torch._dynamo" not in sys.modules
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert run.returncode == 0, run.stderr
+
+
+def test_what_comes_back_is_the_caller_s_own() -> None:
+    operations = Operations(gradient(network(torch.tanh)), *numbers(0))
+    x, seed = numbers(1)
+    first, kept = operations.replay(x, seed), [tensor.clone() for tensor in operations.replay(x, seed)]
+    before = x.clone()
+    for tensor in first:
+        tensor.zero_()
+    assert torch.equal(x, before)
+    for mine, expected in zip(operations.replay(x, seed), kept, strict=True):
+        assert torch.equal(mine, expected)
+
+
+def test_nothing_of_a_pass_is_kept() -> None:
+    """What was computed for a recording, and in a replay, is given back."""
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(type(thing) is Tensor for thing in gc.get_objects())
+
+    plain = gradient(network(torch.tanh))
+    plain(*numbers(0))
+    before = tensors()
+    operations = Operations(plain, *numbers(0))
+    operations.replay(*numbers(1))
+    assert tensors() <= before
+
+
+def by_a_number(x: Tensor) -> Tensor:
+    return x * 2 if x.detach().mean() > 0 else x
+
+
+def by_a_count(x: Tensor) -> Tensor:
+    return x * len(torch.nonzero(x.detach() > 0))
+
+
+@pytest.mark.parametrize("then", [by_a_number, by_a_count])
+def test_decisions_by_numbers_are_not_recorded(then: Any) -> None:
+    with pytest.raises(NotRepeatableError, match="depends on numbers"):
+        Operations(gradient(network(then)), *numbers(0))
+
+
+def through_numpy(x: Tensor) -> Tensor:
+    """Out of torch's sight: a recording would take the first numbers for constants."""
+    return x * torch.from_numpy(x.detach().numpy() * 2)
+
+
+def noisy(x: Tensor) -> Tensor:
+    return x + torch.randn_like(x)
+
+
+@pytest.mark.parametrize("then", [through_numpy, noisy])
+def test_what_cannot_be_repeated_is_not_kept(then: Any) -> None:
+    plain, through = gradient(network(then)), Recordings(Operations)
+    with pytest.raises(RuntimeError, match="does not follow its input"):
+        through(plain, *numbers(0), strict=True)
+    through(plain, *numbers(0))
+    assert through.failed
+
+
+def test_another_decision_of_python_s_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the time between two comparisons."""
+    factor = [1.0]
+    plain, through = gradient(network(lambda x: torch.tanh(x) * factor[0])), Recordings(Operations)
+    for seed in range(3):
+        through(plain, *numbers(seed))
+    factor[0] = 3.0
+    (key,) = through._kept
+    through._check_at[key] = 0.0  # now
+    for seed in range(3, 6):
+        for mine, expected in zip(through(plain, *numbers(seed)), plain(*numbers(seed)), strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+    assert list(through._kept) == [key]
+    factor[0] = float("nan")  # it is told where everything is
+    through._check_at[key] = 0.0
+    assert through(plain, *numbers(0))[0].isnan().all()
+
+
+# ---- in a sampler ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", ["conv1", "conv2", "fc1", "fc2"])
+@pytest.mark.parametrize("execution", ["recorded", "banded convolutions, recorded"])
+def test_lenet_is_sampled_as_it_was(layer: str, execution: str) -> None:
+    demo = ldam.demo.mnist("final")
+
+    def made(execution: str) -> Tensor:
+        kernel = ldam.kernels.Algorithm1(0.05, normalize="none")
+        settings = {"kernel": kernel, "layer": layer, "neurons": range(4), "chains": 2}
+        s = ldam.Sampler(demo.model, execution=execution, **demo.settings | settings)
+        s.step(20)
+        assert s.execution == execution
+        return s.images
+
+    torch.testing.assert_close(made(execution), made("plain"), rtol=1e-4, atol=1e-4)
+
+
+def test_a_batch_in_parts() -> None:
+    demo = ldam.demo.mnist("final")
+    plain, s = (
+        ldam.Sampler(demo.model, neurons=range(7), temperature=0.0, execution=e, **demo.settings)
+        for e in ("plain", "recorded")
+    )
+    s._neurons.at_once = 3
+    torch.testing.assert_close(s.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_with_hooks_is_not_recorded() -> None:
+    """They may do what is not seen in numbers."""
+    demo = ldam.demo.mnist("final")
+    model = copy.deepcopy(demo.model)
+    model.conv2.register_forward_hook(lambda *_: None)
+    s = ldam.Sampler(model, execution="recorded", **demo.settings)
+    with pytest.raises(ValueError, match="does not fit"):
+        s.step()
+
+
+# ---- CUDA graphs -----------------------------------------------------------------------------------------------------
+
+
+on_cpu = pytest.mark.skipif(THERE, reason="the real thing is there")
+
+
+@on_cpu
+def test_a_graph_is_not_offered_without_a_device() -> None:
+    demo = ldam.demo.mnist("final")
+    s = ldam.Sampler(demo.model, execution="CUDA graph", **demo.settings)
+    with pytest.raises(ValueError, match="does not fit"):
+        s.step()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not THERE, reason="needs a CUDA device")
+@pytest.mark.parametrize("kernel", [ldam.kernels.Algorithm1(normalize="none"), ldam.kernels.BAOAB()], ids=repr)
+def test_chains_on_the_device_are_the_same(kernel: Any) -> None:
+    demo = ldam.demo.mnist("final")
+
+    def made(execution: str) -> ldam.Sampler:
+        return ldam.Sampler(
+            demo.model, neurons=range(10), kernel=kernel, temperature=0.0, execution=execution, device="cuda",
+            **demo.settings,
+        )  # fmt: skip
+
+    plain, captured = made("plain"), made("CUDA graph")
+    torch.testing.assert_close(captured.step(20).images, plain.step(20).images, rtol=1e-3, atol=1e-3)
+    captured.set(l2=0.5)  # no recording is made anew
+    captured.select("fc2", [1, 2, 3])
+    captured.step(3)
+    assert captured.execution == "CUDA graph"
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not THERE, reason="needs a CUDA device")
+def test_changed_weights_are_seen_by_the_recording() -> None:
+    demo = ldam.demo.mnist("final")
+    model = demo.model.cuda()
+    s = ldam.Sampler(model, execution="CUDA graph", temperature=0.0, device="cuda", **demo.settings)
+    s.step(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.3)
+    s.step(1)
+    expected = model(demo.settings["preprocess"](s.images.flatten(0, 1))).diagonal()
+    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-3, atol=1e-3)
