@@ -20,9 +20,11 @@ from .freshness import Freshness
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
 from .recordings import Recordings
 from .threads import cpu_threads
-from .trial import agree, best_threads, fastest
+from .trial import agree, best_threads, ranked
 
 _TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
+_RECORDED = 3  # of the fastest plans are tried as recordings too
+_NEAR = 1.15  # times the fastest
 _WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
 
 
@@ -213,11 +215,11 @@ class Execution:
         else:
             threads = best_threads(lambda: run(plain), device)
             with cpu_threads(threads):
-                chosen, ratio = fastest([plain, *fitting], run, device) if fitting else (plain, math.nan)
-                recorded = fit(plan for plan in plans if plan == replace(chosen.plan, recorded=True))
-                if recorded:
-                    chosen, more = fastest([chosen, *recorded], run, device)
-                    ratio = more if math.isnan(ratio) else ratio * more
+                (chosen, ratio), *_ = found = ranked([plain, *fitting], run, device)
+                near = [replace(p.plan, recorded=True) for p, r in found[:_RECORDED] if r <= _NEAR * ratio]
+                recorded = fit(plan for plan in plans if plan in near)
+                (chosen, more), *_ = ranked([chosen, *recorded], run, device)
+                ratio = ratio * more if fitting or recorded else math.nan
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
 

@@ -24,8 +24,9 @@ _TOLERANCE = 1e-3  # of the largest output; rounding in a deep network is 1e-5, 
 Run = Callable[[T], object]
 
 
-def fastest(candidates: Sequence[T], run: Run[T], device: torch.device) -> tuple[T, float]:
-    """The fastest of the candidates, of which the first is the plain one, and its time over that of the plain.
+def ranked(candidates: Sequence[T], run: Run[T], device: torch.device) -> list[tuple[T, float]]:
+    """The candidates that are as fast as the first of them, the plain one, with their times over its time; the fastest
+    comes first.
 
     All have run before. Rounds are interleaved and least times compared: whatever else the machine does only adds.
     """
@@ -38,8 +39,8 @@ def fastest(candidates: Sequence[T], run: Run[T], device: torch.device) -> tuple
             break
         for candidate in left:
             least[candidate] = min(least[candidate], _seconds(run, candidate, device))
-    winner = min(least, key=lambda candidate: least[candidate])
-    return (winner, least[winner] / least[plain]) if least[winner] < _GAIN * least[plain] else (plain, 1.0)
+    ratios = [(c, least[c] / least[plain]) for c in candidates if c is plain or least[c] < _GAIN * least[plain]]
+    return sorted(ratios, key=lambda found: found[1])
 
 
 def best_threads(run: Callable[[], object], device: torch.device) -> int:
