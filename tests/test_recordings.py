@@ -252,19 +252,45 @@ def test_what_comes_back_is_the_caller_s_own() -> None:
         assert torch.equal(mine, expected)
 
 
-def test_nothing_of_a_pass_is_kept() -> None:
-    """What was computed for a recording, and in a replay, is given back."""
+def test_everything_is_given_back() -> None:
+    """A replay keeps nothing, and nothing outlives the recording."""
 
-    def tensors() -> int:
+    def tensors(of_graphs: bool = False) -> int:
         gc.collect()
-        return sum(type(thing) is Tensor for thing in gc.get_objects())
+        found = [thing for thing in gc.get_objects() if type(thing) is Tensor]
+        return sum(thing.grad_fn is not None for thing in found) if of_graphs else len(found)
 
     plain = gradient(network(torch.tanh))
     plain(*numbers(0))
-    before = tensors()
+    before, graphs = tensors(), tensors(of_graphs=True)
     operations = Operations(plain, *numbers(0))
-    operations.replay(*numbers(1))
+    held = tensors()
+    for seed in range(3):
+        operations.replay(*numbers(seed))
+    assert tensors() <= held
+    assert tensors(of_graphs=True) == graphs
+    del operations
     assert tensors() <= before
+
+
+def test_what_would_hold_much_memory_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ldam_widget.execution.operations._MOST_BYTES", 2**14)
+    with pytest.raises(NotRepeatableError, match="would hold more"):
+        Operations(gradient(network(torch.tanh)), *numbers(0, 8))
+
+
+def turned_in_place(x: Tensor) -> Tensor:
+    return (x * 1).transpose_(2, 3)
+
+
+def grown(x: Tensor) -> Tensor:
+    return x + torch.empty(0, dtype=x.dtype).resize_(1).fill_(1)
+
+
+@pytest.mark.parametrize("then", [turned_in_place, grown])
+def test_what_changes_its_place_is_not_recorded(then: Any) -> None:
+    with pytest.raises(NotRepeatableError, match="changes where a tensor lies"):
+        Operations(gradient(network(then)), *numbers(0))
 
 
 def by_a_number(x: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ class Band(NamedTuple):
     height: int
     width: int
     pool: int  # side of the max pooling that alone takes what the convolution gives; 1: none
+    in_rows: bool = False  # leave the output as it is made, row by row: a permuted view, which not every network takes
 
 
 def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[Band]:
@@ -94,7 +95,7 @@ class BandedConv2d(nn.Module):
 
     def __init__(self, conv: Any, band: Band) -> None:
         super().__init__()
-        self.conv, self.pool = conv, band.pool
+        self.conv, self.pool, self.in_rows = conv, band.pool, band.in_rows
         self.shape = conv.in_channels, band.height, band.width
         self.made = conv.out_channels, *(_out(conv, size, axis) // band.pool for axis, size in enumerate(band[1:3]))
         self._rooms: dict[int, _Room] = {}  # of batches of a size; not here while a pass is in it
@@ -137,7 +138,8 @@ class BandedConv2d(nn.Module):
     def in_order(self, made: Tensor) -> Tensor:
         """(n, channels · columns, rows, 1) -> (n, channels, rows, columns), as a convolution gives it."""
         channels, tall, columns = self.made
-        return made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3).contiguous()
+        made = made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3)
+        return made if self.in_rows else made.contiguous()
 
     @contextlib.contextmanager
     def room(self, n: int) -> Iterator[_Room]:

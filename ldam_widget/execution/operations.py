@@ -1,8 +1,12 @@
-"""A gradient as the list of operations that it is: done again without the network's Python and without autograd."""
+"""A gradient as the list of operations that it is: done again without the network's Python and without autograd.
+
+Every tensor keeps its place in memory, so that views of it are made once and nothing is allocated.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -12,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .hooks import hooked
 from .recordings import Gradient
 
-_Seen = tuple[Any, tuple[Any, ...], dict[str, Any], Any]  # operation, arguments, what it returned
-_ALIASES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
+_MOST_BYTES = 2**26  # that a recording may hold: where there are more, Python's share of the time is nothing
 _DECIDES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+_MOVES = ("aten::set_", "aten::resize_", "aten::resize_as_")
+_NOTHING: dict[str, Any] = {}
 
 
 class NotRepeatableError(RuntimeError):
@@ -30,74 +35,40 @@ class Operations:
     """A recording of a function of which Python decides nothing by looking at numbers.
 
     It reads the weights where they lie: changes in place are seen.
+
+    Raises:
+        NotRepeatableError: Python decides by numbers, or it would hold too much memory.
     """
 
     def __init__(self, function: Gradient, x: Tensor, seed: Tensor) -> None:
+        self._x, self._seed = x.detach().clone(), seed.clone()
         with _Recorder() as recorder:
-            returned = function(x, seed)
-        self._slots: dict[int, int] = {id(x): 0, id(seed): 1}
-        calls = [call for call in map(self._call, recorder.calls) if call is not None]
-        if not all(id(tensor) in self._slots for tensor in returned):
-            raise NotRepeatableError("what it returns is not computed")
-        self._returned = [self._slots[id(tensor)] for tensor in returned]
-        self._calls = _without_waste(calls, self._returned)
-        self._size = 1 + max(self._slots.values())
-        self._slots = {}
+            output, grad = function(self._x, self._seed)
+        self._output, self._grad = output.detach(), grad.detach()
+        self._calls = _needed(recorder.calls, (self._output, self._grad))
 
     def replay(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """For arguments of the same shapes; returns new tensors."""
-        tensors: list[Any] = [None] * self._size
-        tensors[0], tensors[1] = x.detach(), seed
+        """For arguments of the same shapes; returns copies."""
         with torch.inference_mode():
-            for function, args, kwargs, results, done_with in self._calls:
-                made = function(*[_filled(arg, tensors) for arg in args], **kwargs)
-                for place, slot in results:
-                    tensors[slot] = made if place < 0 else made[place]
-                for slot in done_with:
-                    tensors[slot] = None
-        output, grad = (tensors[slot].clone() for slot in self._returned)  # which may have gradients, and are nobody's
-        return output, grad
-
-    def _call(self, call: _Seen) -> _Call | None:
-        function, args, kwargs, made = call
-        if function in _ALIASES and id(args[0]) in self._slots:
-            self._slots[id(made)] = self._slots[id(args[0])]
-            return None
-        if _slots_in([self._emptied(value) for value in kwargs.values()]):
-            raise NotRepeatableError(f"{function} is given computed tensors by name")
-        emptied = [self._emptied(arg) for arg in args]
-        several = isinstance(made, (tuple, list))
-        tensors = [(i if several else -1, tensor) for i, tensor in enumerate(made if several else [made])]
-        results = [(place, self._slot(tensor)) for place, tensor in tensors if isinstance(tensor, Tensor)]
-        return _Call(function, emptied, kwargs, results, [])
-
-    def _slot(self, tensor: Tensor) -> int:
-        return self._slots.setdefault(id(tensor), len(self._slots))
-
-    def _emptied(self, value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return _Slot(self._slots[id(value)]) if id(value) in self._slots else value
-        if isinstance(value, (tuple, list)):
-            emptied = [self._emptied(part) for part in value]
-            return emptied if _slots_in(emptied) else tuple(emptied)
-        return value
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """The place of a computed tensor among those of a replay."""
-
-    at: int
+            self._x.copy_(x)
+            self._seed.copy_(seed)
+            for function, args, kwargs, copied in self._calls:
+                made = function(*args, **kwargs)
+                for place, of in copied:
+                    place.copy_(made if of < 0 else made[of])
+        return self._output.clone(), self._grad.clone()
 
 
 class _Call(NamedTuple):
-    """One operation."""
+    """One operation, which finds and leaves everything at its place in memory."""
 
     function: Any  # an operation of ATen's
-    args: list[Any]  # with slots in place of computed tensors; tuples hold none
+    args: Sequence[Any]
     kwargs: dict[str, Any]
-    results: list[tuple[int, int]]  # place among what it returns, slot; place -1: it returns the one tensor
-    done_with: list[int]  # slots that no later operation needs
+    copied: Sequence[tuple[Tensor, int]]  # where it cannot leave things itself: place, number among what it returns
+
+
+_Seen = tuple[_Call, bool, list[Tensor], list[Tensor]]  # does it write in place? What does it take, and make?
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -105,19 +76,67 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[_Seen] = []  # keeps all tensors, so that an id stays its own
+        self.calls: list[_Seen] = []
+        self._bytes = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # to be skipped by a compiler, it would be imported: a second, and 80 MB
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        kwargs = kwargs or _NOTHING
         if any(tag in func.tags for tag in _DECIDES) and not _by_places(func, args):
             raise NotRepeatableError(f"{func} depends on numbers")
-        made = func(*args, **kwargs)
-        self.calls.append((func, args, kwargs, made))
-        return made
+        if torch.Tag.inplace_view in func.tags or func._schema.name in _MOVES:
+            raise NotRepeatableError(f"{func} changes where a tensor lies")
+        returned = func(*args, **kwargs)
+        args, kwargs = _frozen(args), _frozen(kwargs)
+        taken, made = _tensors((args, kwargs)), _tensors(_frozen(returned))
+        mutable = func._schema.is_mutable
+        known = {_memory(tensor) for tensor in taken}
+        if mutable or not all(_memory(tensor) in known for tensor in made):  # views stay views
+            self.calls.append((_call(func, args, kwargs, returned, made), mutable, taken, made))
+            self._bytes += 0 if mutable else sum(tensor.nbytes for tensor in made)
+            if self._bytes > _MOST_BYTES:
+                raise NotRepeatableError(f"a recording would hold more than {_MOST_BYTES >> 20} MB")
+        return returned
+
+
+def _call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any, made: list[Tensor]) -> _Call:
+    if func._schema.is_mutable:
+        return _Call(func, args, kwargs, ())
+    if len(made) == (len(returned) if isinstance(returned, (tuple, list)) else 1):
+        into, names = _with_places(func)
+        if into is not None and len(names) == len(made):
+            return _Call(into, args, kwargs | dict(zip(names, made, strict=True)), ())
+    if isinstance(returned, Tensor):
+        return _Call(func, args, kwargs, [(made[0], -1)])
+    places = iter(made)
+    return _Call(func, args, kwargs, [(next(places), i) for i, one in enumerate(returned) if isinstance(one, Tensor)])
+
+
+@functools.cache
+def _with_places(func: Any) -> tuple[Any, list[str]]:
+    """The same operation given where to leave its results, and the names of those arguments; None: there is none."""
+    wanted = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
+    for name in func.overloadpacket.overloads():
+        other = getattr(func.overloadpacket, name)
+        places = [argument.name for argument in other._schema.arguments if argument.is_out]
+        rest = [(argument.name, str(argument.type)) for argument in other._schema.arguments if not argument.is_out]
+        if places and rest == wanted:
+            return other, places
+    return None, []
+
+
+def _needed(calls: list[_Seen], returned: tuple[Tensor, ...]) -> list[_Call]:
+    """The operations that anything depends on."""
+    wanted, kept = {_memory(tensor) for tensor in returned}, []
+    for call, writes, taken, made in reversed(calls):
+        memory = {_memory(tensor) for tensor in made}
+        if writes or memory & wanted:  # what is written in place may be read in the next pass
+            kept.append(call)
+            wanted |= memory | {_memory(tensor) for tensor in taken}
+    return kept[::-1]
 
 
 def _by_places(func: Any, args: tuple[Any, ...]) -> bool:
@@ -126,24 +145,24 @@ def _by_places(func: Any, args: tuple[Any, ...]) -> bool:
     return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
 
 
-def _filled(value: Any, tensors: list[Any]) -> Any:
-    if type(value) is _Slot:
-        return tensors[value.at]
-    return [_filled(part, tensors) for part in value] if type(value) is list else value
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
-def _slots_in(value: Any) -> set[int]:
-    if isinstance(value, _Slot):
-        return {value.at}
-    return set().union(*map(_slots_in, value)) if isinstance(value, list) else set()
+def _frozen(value: Any) -> Any:
+    """With tensors that lie where those did, and know of no graph."""
+    if isinstance(value, Tensor):
+        return value.detach() if value.layout is torch.strided else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_frozen, value))
+    if isinstance(value, dict):
+        return {key: _frozen(one) for key, one in value.items()}
+    return value
 
 
-def _without_waste(calls: list[_Call], returned: list[int]) -> list[_Call]:
-    """The operations that anything depends on, and after which of them a tensor can go."""
-    wanted, kept = set(returned), []
-    for call in reversed(calls):
-        made, taken = {slot for _, slot in call.results}, _slots_in(call.args)
-        if call.function._schema.is_mutable or made & wanted:
-            kept.append(call._replace(done_with=sorted((made | taken) - wanted)))
-            wanted |= made | taken
-    return kept[::-1]
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [tensor for one in value for tensor in _tensors(one)] if isinstance(value, (tuple, list)) else []

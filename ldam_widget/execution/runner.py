@@ -227,8 +227,15 @@ class Execution:
         self, pairs: list[Pair], neurons: Runnable, run: Callable[[Prepared], tuple[Tensor, Tensor]]
     ) -> list[Band]:
         """What can be banded once these are folded."""
-        prepared = Prepared(self._view, Plan(folded=bool(pairs)), pairs)
-        return bands(prepared.network, lambda: run(prepared), neurons.module_name)
+        plan = Plan(folded=bool(pairs))
+        prepared = Prepared(self._view, plan, pairs)
+        found = bands(prepared.network, lambda: run(prepared), neurons.module_name)
+        for count in (len(found), len(found) - 1) if found else ():  # the last is often flattened, by `view`
+            with contextlib.suppress(Exception):
+                some = [band._replace(in_rows=i < count) for i, band in enumerate(found)]
+                run(Prepared(self._view, replace(plan, banded=True), pairs, some))
+                return some
+        return found
 
     def _sound(self, pairs: list[Pair], run: Callable[[Prepared], tuple[Tensor, Tensor]]) -> bool:
         """Can these be folded, whatever their weights become?"""
