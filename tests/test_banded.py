@@ -17,6 +17,8 @@ from ldam_widget.execution.banded import Band, BandedConv2d, bands
 from ldam_widget.execution.plans import Prepared
 from ldam_widget.models import QuietNotes, private_view
 
+from .conftest import with_fixed_weights
+
 BANDED = "banded convolutions"
 
 
@@ -39,11 +41,11 @@ class Net(nn.Module):
         return self.then(self.conv(x))
 
 
-def both(model: nn.Module, x: Tensor) -> tuple[nn.Module, nn.Module, list[Band]]:
+def both(model: nn.Module, x: Tensor, in_rows: bool = False) -> tuple[nn.Module, nn.Module, list[Band]]:
     """The network as it is, and with what can be banded."""
     view = private_view(model, None, QuietNotes())
     x = x.detach().requires_grad_(True)
-    found = bands(view, lambda: view(x), "")
+    found = [band._replace(in_rows=in_rows) for band in bands(view, lambda: view(x), "")]
     return view, Prepared(view, Plan(banded=True), (), found).network, found
 
 
@@ -55,7 +57,16 @@ def gradient(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def assert_same(model: nn.Module, x: Tensor, pool: int) -> None:
-    view, banded, found = both(model, x)
+    assert_same_in(model, x, pool, in_rows=False)
+    try:
+        assert_same_in(model, x, pool, in_rows=True)
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error):  # a network that reads memory as it lies says so
+            raise
+
+
+def assert_same_in(model: nn.Module, x: Tensor, pool: int, in_rows: bool) -> None:
+    view, banded, found = both(model, x, in_rows)
     assert [band.pool for band in found] == [pool]
     for batch in (x, x[:1], torch.cat([x, x]), x):  # memory is kept for some sizes
         for mine, plain in zip(gradient(banded, batch), gradient(view, batch), strict=True):
@@ -252,6 +263,35 @@ def test_two_threads_do_not_write_into_each_other() -> None:
 def sampler(model: nn.Module, execution: str, **settings: Any) -> ldam.Sampler:
     settings = {"input_shape": (1, 28, 28), "neurons": [0, 1], "temperature": 0.0} | settings
     return ldam.Sampler(model, execution=execution, **settings)
+
+
+class Flattening(nn.Module):
+    """The last map, or every map, is read as it lies in memory."""
+
+    def __init__(self, everywhere: bool) -> None:
+        super().__init__()
+        self.everywhere = everywhere
+        self.one, self.two, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(100, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        x = F.max_pool2d(F.relu(self.one(x)), 2)
+        if self.everywhere:
+            x = x.view(len(x), -1).view(x.shape)
+        return self.head(F.relu(self.two(x)).view(len(x), 100))
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_maps_that_are_flattened_lie_as_ever(everywhere: bool) -> None:
+    model = with_fixed_weights(lambda: Flattening(everywhere))
+    plain, banded = (
+        ldam.Sampler(model, input_shape=(1, 16, 16), neurons=[0, 1], temperature=0.0, execution=execution)
+        for execution in ("plain", BANDED)
+    )
+    torch.testing.assert_close(banded.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
+    prepared = banded._execution._prepared
+    assert prepared is not None
+    in_rows = [module.in_rows for module in prepared.network.modules() if isinstance(module, BandedConv2d)]
+    assert in_rows == [not everywhere, False]
 
 
 @pytest.mark.parametrize("layer", ["conv1", "conv2", "fc3"])

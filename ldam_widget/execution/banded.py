@@ -129,16 +129,16 @@ class BandedConv2d(nn.Module):
     def forward(self, x: Tensor) -> Any:
         if x.shape[1:] != self.shape:  # not what it was made for
             return self.conv(x)
-        return Pooled(x, self) if self.pool > 1 else self.in_order(_Product.apply(x, self))  # type: ignore[no-untyped-call]
+        return Pooled(x, self) if self.pool > 1 else _Product.apply(x, self)  # type: ignore[no-untyped-call]
 
     def pooled(self, x: Tensor) -> Tensor:
         windows: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
-        return self.in_order(F.max_pool2d(windows, self.pool))
+        return self.in_order(F.max_pool2d(windows, self.pool).permute(0, 2, 3, 1))
 
     def in_order(self, made: Tensor) -> Tensor:
-        """(n, channels · columns, rows, 1) -> (n, channels, rows, columns), as a convolution gives it."""
+        """Rows of all channels, one after the other -> (n, channels, rows, columns), as a convolution gives it."""
         channels, tall, columns = self.made
-        made = made.permute(0, 2, 3, 1).view(-1, tall, channels, columns).permute(0, 2, 1, 3)
+        made = made.view(-1, tall, channels, columns).permute(0, 2, 1, 3)
         return made if self.in_rows else made.contiguous()
 
     @contextlib.contextmanager
@@ -174,7 +174,7 @@ class _Room:
 
 
 class _Product(torch.autograd.Function):
-    """(n, channels, rows, columns) -> (n, output channels · pooled columns, output rows, pool).
+    """A convolution; where its output is pooled, (n, output channels · pooled columns, output rows, pool).
 
     Of a window that is pooled, every column of every channel is a channel of its own, in the layout that pools fastest.
     """
@@ -187,12 +187,15 @@ class _Product(torch.autograd.Function):
             room.windows.copy_(room.overlapping)
             made = torch.mm(room.product, conv.matrix)
         ctx.conv, ctx.n = conv, n
+        if conv.pool == 1:
+            return conv.in_order(made)
         return made.view(n, -1, conv.pool, made.shape[1] // conv.pool).permute(0, 3, 1, 2)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
         conv = ctx.conv
-        grad = grads[0].permute(0, 2, 3, 1).reshape(-1, conv.matrix.shape[1])
+        rows_first = (0, 2, 1, 3) if conv.pool == 1 else (0, 2, 3, 1)
+        grad = grads[0].permute(rows_first).reshape(-1, conv.matrix.shape[1])
         with conv.room(ctx.n) as room:
             room.diagonal.copy_(torch.mm(grad, conv.turned).view(room.diagonal.shape))
             rows = room.apart.sum(1)
