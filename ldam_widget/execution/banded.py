@@ -133,13 +133,17 @@ class BandedConv2d(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         windows: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]
-        return self.in_order(F.max_pool2d(windows, self.pool).permute(0, 2, 3, 1))
-
-    def in_order(self, made: Tensor) -> Tensor:
-        """Rows of all channels, one after the other -> (n, channels, rows, columns), as a convolution gives it."""
         channels, tall, columns = self.made
-        made = made.view(-1, tall, channels, columns).permute(0, 2, 1, 3)
+        made = F.max_pool2d(windows, self.pool).permute(0, 2, 3, 1).view(-1, tall, channels, columns)
+        made = made.permute(0, 2, 1, 3)
         return made if self.in_rows else made.contiguous()
+
+    def empty(self, n: int) -> Tensor:
+        """(n, channels, rows, columns), in memory row by row; no view, for what comes next may write into it."""
+        channels, tall, columns = self.made
+        row = channels * columns
+        strides = tall * row, columns, row, 1
+        return self.matrix.new_empty_strided((n, channels, tall, columns), strides)
 
     @contextlib.contextmanager
     def room(self, n: int) -> Iterator[_Room]:
@@ -185,10 +189,14 @@ class _Product(torch.autograd.Function):
         with conv.room(n) as room:
             room.inside.copy_(x)
             room.windows.copy_(room.overlapping)
-            made = torch.mm(room.product, conv.matrix)
+            if conv.pool == 1:
+                made = conv.empty(n)
+                torch.mm(room.product, conv.matrix, out=made.permute(0, 2, 1, 3).view(-1, conv.matrix.shape[1]))
+            else:
+                made = torch.mm(room.product, conv.matrix)
         ctx.conv, ctx.n = conv, n
         if conv.pool == 1:
-            return conv.in_order(made)
+            return made if conv.in_rows else made.contiguous()
         return made.view(n, -1, conv.pool, made.shape[1] // conv.pool).permute(0, 3, 1, 2)
 
     @staticmethod
