@@ -192,7 +192,9 @@ class Neurons:
         """Random images that need gradients; nobody's random numbers are used up."""
         device = device_of(self._view)
         own = torch.Generator(device).manual_seed(0)
-        return torch.rand(count, *self.image_shape, generator=own, device=device).requires_grad_(True)
+        return torch.rand(count, *self.image_shape, generator=own, device=device, dtype=torch.float32).requires_grad_(
+            True
+        )
 
     def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output for some images, and the gradient of its sum."""

@@ -74,6 +74,13 @@ def test_one_recording_for_every_shape_and_not_many() -> None:
     assert len(through._kept) <= 2
 
 
+def test_numbers_of_another_type_are_another_batch() -> None:
+    through = Recordings(Operations)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        x = torch.ones(3, 2, dtype=dtype)
+        assert through(lambda x, seed: (x * 2, seed * x), x, x)[1].dtype == dtype
+
+
 def test_what_cannot_be_recorded_is_run_as_it_is() -> None:
     through, ones = Recordings(Tape), torch.ones(2, 2)
     Tape.fault = RuntimeError("operation not permitted when stream is capturing")

@@ -34,7 +34,7 @@ def thumbnails(images: Tensor, image_ndim: int) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _area_means(pixels: int, parts: int, device: torch.device) -> Tensor:
     """(parts, pixels): row i averages the pixels that part i touches. Two small products cost less than pooling."""
-    rows = torch.zeros(parts, pixels)
+    rows = torch.zeros(parts, pixels, dtype=torch.float32)  # as pictures have, whatever the user's default is
     for i in range(parts):
         first, end = i * pixels // parts, -(-(i + 1) * pixels // parts)
         rows[i, first:end] = 1 / (end - first)

@@ -143,7 +143,8 @@ class BandedConv2d(nn.Module):
         channels, tall, columns = self.made
         row = channels * columns
         strides = tall * row, columns, row, 1
-        return self.matrix.new_empty_strided((n, channels, tall, columns), strides)
+        made: Tensor = self.matrix.new_empty_strided((n, channels, tall, columns), strides)
+        return made
 
     @contextlib.contextmanager
     def room(self, n: int) -> Iterator[_Room]:

@@ -29,7 +29,7 @@ class Freshness:
         self._sum_at = 0.0
         self._sum: list[tuple[int, float]] = []
         size = max((tensor.numel() for tensor in self._aliases), default=0)
-        self._numbers = torch.randn(size, generator=torch.Generator().manual_seed(0))
+        self._numbers = torch.randn(size, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
         self._look()
 
     def changed(self) -> bool:

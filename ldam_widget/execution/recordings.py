@@ -57,7 +57,7 @@ class Recordings:
         except IndexError:
             return function(x, seed)
         try:
-            key = x.shape, x.stride(), seed.shape
+            key = tuple((t.shape, t.stride(), t.dtype, t.device) for t in (x, seed))
             if key not in self._kept:
                 return self._begin(key, function, x, seed, strict)
             if time.monotonic() < self._check_at[key]:
