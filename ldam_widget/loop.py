@@ -55,6 +55,7 @@ class Pacer:
     def __init__(self, now: float) -> None:
         self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
         self.round_trip = float("nan")  # seconds, smoothed
+        self.answered = 0, float("nan")  # the last frame that was, and its round trip
         self._sent_at: dict[int, float] = {}
         self._changed = -float("inf")
         self._answer_due = False
@@ -102,6 +103,7 @@ class Pacer:
                 self._sent_at.pop(settled, None)
         if since is not None:
             trip = now - since
+            self.answered = seq, trip
             self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
 
     def may_send(self, now: float) -> bool:

@@ -30,6 +30,7 @@ from ..types import Kernel
 from . import recording, wire
 from .diagnosing import Diagnosis
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
+from .link import Link
 from .recording import Recorder
 from .traits import Live, UnknownParameterError
 
@@ -87,6 +88,7 @@ class Panel(anywidget.AnyWidget):
             cell_running=cell_running(),
             keep=lambda: _of(me, lambda w: w._keep(), None),
         )
+        self._link = Link()
         self._light = False  # is the present picture small enough to be sent later too?
         self._settled = self._what_settles()
         self._loop.observers.append(lambda: _of(me, lambda w: w._watch(), None))
@@ -268,10 +270,10 @@ class Panel(anywidget.AnyWidget):
         """On the loop: what is measured, at the pace of reading."""
         return wire.gauges(self.sampler)
 
-    def _encode(self, *, with_average: bool, lossless: bool, **more: Any) -> wire.Message:
+    def _encode(self, *, with_average: bool, **more: Any) -> wire.Message:
         """On the loop: the present picture."""
         sampler = self.sampler
-        return wire.frame(sampler, sampler.frame(), self._rows(), with_average=with_average, lossless=lossless, **more)
+        return wire.frame(sampler, sampler.frame(), self._rows(), with_average=with_average, **more)
 
     def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
         """On a thread of the diagnosis."""
@@ -313,6 +315,7 @@ class Panel(anywidget.AnyWidget):
         content, buffers = self._encode(
             with_average=with_average,
             lossless=still,
+            raw=self._raw_limit(seq, now),
             gen=self._gen,
             seq=seq,
             stats=wire.stats(self._loop.stats),
@@ -323,6 +326,11 @@ class Panel(anywidget.AnyWidget):
         content, buffers = wire.with_earlier((content, buffers), self._loop.earlier)
         self._post(content, buffers)
         return sum(map(len, buffers))
+
+    def _raw_limit(self, seq: int, now: float) -> int:
+        """On the loop: bytes a pane up to which it goes uncompressed."""
+        large_too = not self._light and self._link.choose(seq, now, self._loop.pacer.answered)
+        return wire.MOST_RAW if large_too else wire.RAW_LIMIT
 
     def _keep(self) -> wire.Message | None:
         """On the loop: a picture that there was no sending, to go with the next one; None where that costs too much."""

@@ -311,11 +311,13 @@ class Compare(Player):
     def _gauges(self) -> dict[str, Any]:
         return super()._gauges() | {"agreement": wire.agreement(self.comparison.agreement())}
 
-    def _encode(self, *, with_average: bool, lossless: bool, **more: Any) -> wire.Message:
+    def _encode(self, *, with_average: bool, **more: Any) -> wire.Message:
         return wire.comparison_frame(
-            self.comparison, show=self._show, with_average=with_average or self._show == "averages",
-            lossless=lossless, **more,
-        )  # fmt: skip
+            self.comparison,
+            show=self._show,
+            with_average=with_average or self._show == "averages",
+            **more,
+        )
 
     def _send_diagnosis(self, level: str, text: str, neurons: list[str]) -> None:
         super()._send_diagnosis(level, f"{self.comparison.names[0]}: {text}", neurons)  # chains of one model are judged

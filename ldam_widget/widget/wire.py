@@ -21,7 +21,8 @@ from ..ranking import Ranking, by_difference
 from ..sampler import Sampler
 from ..types import Frame
 
-RAW_LIMIT = 100_000  # bytes a pane; above, a picture is compressed while it moves
+RAW_LIMIT = 100_000  # bytes a pane; larger ones are compressed where that is quicker, see `link`
+MOST_RAW = 1_000_000  # bytes a pane; larger ones always are
 TRACE_POINTS = 300
 LONGEST = 10_000  # characters of any text of a page; names of layers and keys of neurons are far shorter
 RANKED = 1000  # neurons that a page is told of; nobody reads further
@@ -193,9 +194,16 @@ def setup(
 
 
 def frame(
-    sampler: Sampler, picture: Frame, chains_shown: int, *, with_average: bool, lossless: bool, **more: Any
+    sampler: Sampler,
+    picture: Frame,
+    chains_shown: int,
+    *,
+    with_average: bool,
+    lossless: bool,
+    raw: int = RAW_LIMIT,
+    **more: Any,
 ) -> Message:
-    """One frame message: sample tiles, and at a slower rate the average."""
+    """One frame message: sample tiles, and at a slower rate the average. Panes up to `raw` bytes are not compressed."""
     tiles = images.panes(picture, len(sampler.input_shape), sampler.pixel_range, chains_shown)
     chains = sampler.chains
     wanted = [("sample", tiles.sample, [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))])]
@@ -206,7 +214,7 @@ def frame(
         )
     described, buffers = [], []
     for name, levels, labels in wanted:
-        pane, data = _pane(name, levels, tiles.shown, labels, lossless)
+        pane, data = _pane(name, levels, tiles.shown, labels, lossless, raw)
         described.append(pane)
         buffers.append(data)
     content = {
@@ -223,7 +231,7 @@ def frame(
 
 def is_light(content: Mapping[str, Any]) -> bool:
     """Are all pictures of a frame message small enough to travel as they are?"""
-    return all(pane["encoding"] == "raw" for pane in content["panes"])
+    return all(math.prod(pane["shape"]) <= RAW_LIMIT for pane in content["panes"])
 
 
 def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
@@ -237,10 +245,10 @@ def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
 
 
 def _pane(
-    name: str, levels: images.Levels, shown: images.Range, labels: Sequence[str], lossless: bool, **more: Any
+    name: str, levels: images.Levels, shown: images.Range, labels: Sequence[str], lossless: bool, raw: int, **more: Any
 ) -> tuple[dict[str, Any], bytes]:
     """Description and pixels of tiles (rows, columns, H, W, ch)."""
-    encoding = "raw" if levels.nbytes <= RAW_LIMIT else "png" if lossless else "jpeg"
+    encoding = "raw" if levels.nbytes <= raw else "png" if lossless else "jpeg"
     # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
     data = levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding)
     described = {
@@ -254,7 +262,9 @@ def _pane(
     return described, data
 
 
-def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, lossless: bool, **more: Any) -> Message:
+def comparison_frame(
+    comparison: Comparison, *, show: str, with_average: bool, lossless: bool, raw: int = RAW_LIMIT, **more: Any
+) -> Message:
     """One message for all models, so that their pictures stay in step: a row a model, and differences of averages."""
     lead = comparison.lead
     axes = len(lead.input_shape)
@@ -263,13 +273,13 @@ def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, l
     panes = []
     if show != "averages":
         panes += [
-            _pane(f"sample:{k}", tile.sample, tile.shown, [f"{name}\nnow"], lossless, model=k)
+            _pane(f"sample:{k}", tile.sample, tile.shown, [f"{name}\nnow"], lossless, raw, model=k)
             for k, (name, tile) in enumerate(zip(comparison.names, tiles, strict=True))
         ]
     if with_average:
         if show != "samples":
             panes += [
-                _pane(f"average:{k}", tile.average, tile.shown, [f"{name}\naverage"], lossless, model=k)
+                _pane(f"average:{k}", tile.average, tile.shown, [f"{name}\naverage"], lossless, raw, model=k)
                 for k, (name, tile) in enumerate(zip(comparison.names, tiles, strict=True))
             ]
         levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
@@ -277,7 +287,7 @@ def comparison_frame(comparison: Comparison, *, show: str, with_average: bool, l
         for k, row in enumerate(levels, start=1):
             name = comparison.names[k]
             label = "difference\nof averages" if len(levels) == 1 else f"{name}\nminus {first}"
-            panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], True, model=k, colors="signed"))
+            panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], True, raw, model=k, colors="signed"))
     activations = comparison.activation.mean(2)
     content = {
         "kind": "frame",

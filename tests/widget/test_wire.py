@@ -124,6 +124,17 @@ def test_frames(picture: tuple[Any, Frame, int], with_average: bool, lossless: b
             assert Image.open(io.BytesIO(buffer)).size == (neurons * width, count * height)
 
 
+@pytest.mark.parametrize(("raw", "encoding"), [(120_000, "raw"), (119_999, "jpeg")])
+def test_where_it_is_quicker_large_pictures_go_as_they_are(raw: int, encoding: str) -> None:
+    images = torch.rand(1, 1, 1, 300, 400)
+    frame = Frame(images, images, torch.zeros(1, 1), torch.zeros(1, 1).bool(), 0, PARAMS)
+    sampler = SimpleNamespace(input_shape=(1, 300, 400), pixel_range=(0.0, 1.0), chains=1, burn_in_step=None)
+    content, buffers = wire.frame(sampler, frame, 1, with_average=True, lossless=False, raw=raw)
+    assert [pane["encoding"] for pane in content["panes"]] == [encoding] * 2
+    assert (len(buffers[0]) == 120_000) == (encoding == "raw")
+    assert not wire.is_light(content), "not so light that several could travel at once"
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 3e38])
@@ -175,7 +186,7 @@ def test_compressed_tiles(lossless: bool, worst: float) -> None:
 
 def test_earlier_pictures_travel_with_the_newest() -> None:
     def message(number: int) -> wire.Message:
-        return {"steps": number, "panes": [{"encoding": "raw"}]}, [bytes([number])]
+        return {"steps": number, "panes": [{"shape": [1, 1, 28, 28, 1]}]}, [bytes([number])]
 
     newest = message(3)
     assert wire.with_earlier(newest, []) == newest
@@ -184,7 +195,7 @@ def test_earlier_pictures_travel_with_the_newest() -> None:
     assert buffers == [b"\x03", b"\x01", b"\x02"]
     assert "earlier" not in newest[0]
     assert wire.is_light(content)
-    assert not wire.is_light({"panes": [{"encoding": "raw"}, {"encoding": "jpeg"}]})
+    assert not wire.is_light({"panes": [{"shape": [1, 1, 28, 28, 1]}, {"shape": [1, 10, 224, 224, 3]}]})
 
 
 def test_colour() -> None:
