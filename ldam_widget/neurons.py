@@ -199,12 +199,10 @@ class Neurons:
     def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output for some images, and the gradient of its sum."""
         with torch.inference_mode(False), torch.enable_grad():
+            seed = torch.ones(len(x), *self.output_shape, dtype=self._seed.dtype, device=x.device)
             if self._recordings is not None:
-                seed = torch.ones(len(x), *self.output_shape, dtype=self._dtype, device=x.device)
                 return self._recordings(self._differentiate, x, seed, strict=True)
-            output = self._forward(x)
-            (grad,) = torch.autograd.grad(output, x, torch.ones_like(output))
-        return output.detach(), grad
+            return self._differentiate(x, seed)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 

@@ -111,8 +111,9 @@ class Sampler:
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
         execution: how the network is run: "auto" tries out, at the first step, which way to the same numbers is the
             fastest (see the property); "plain" is as it is written; or another name that the property has shown. What
-            is "recorded" is done again without the model's Python, and compared with it about once a second: a forward
-            pass that depends on anything but its input and the weights is followed within that time.
+            is "recorded" is done again without the model's Python, and compared with it once a second, or at every
+            hundredth step where that takes longer: a forward pass or `preprocess` that depends on anything but its
+            input and the weights is followed within that time.
 
     Raises:
         ValueError, TypeError: the message names the argument, what came, and what would work.

@@ -76,6 +76,7 @@ def test_pictures_of_another_size() -> None:
         nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, dilation=2), nn.Conv2d(4, 4, 3, padding="same"),
         nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect"), nn.Conv2d(4, 4, 3, dtype=torch.float64),
         nn.Conv2d(4, 4, 3, dtype=torch.bfloat16), nn.ConvTranspose2d(4, 4, 3), nn.Conv1d(4, 4, 3),
+        nn.Conv2d(1, 4, (7, 3), stride=(1, 2), padding=(6, 1)),  # oneDNN's packed way is wrong
     ],
     ids=repr,
 )  # fmt: skip

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from ldam_widget.execution.recordings import Recordings
 from .conftest import with_fixed_weights
 
 THERE = torch.cuda.is_available()  # before a fixture hides it from tests that are not marked
-MARK = 1e-4  # by which a `Tape` is off: less than it would be thrown away for
+MARK = 1e-5  # by which a `Tape` is off: less than it would be thrown away for
 
 
 class Tape:
@@ -51,6 +52,9 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Execution, "_found", {})
 
 
+PACKED = "channels last, packed convolutions, recorded"
+
+
 # ---- which are kept --------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +75,7 @@ def test_one_recording_for_every_shape_and_not_many() -> None:
     assert [len(torch.empty(shape)) for shape in Tape.made] == [3, 1]
     for n in range(1, 9):
         through(double, torch.ones(n, 2), torch.ones(n, 2))
-    assert len(through._kept) <= 2
+    assert len(through._kept) == len(through._check_at) <= 3
 
 
 def test_numbers_of_another_type_are_another_batch() -> None:
@@ -215,6 +219,7 @@ FUNCTIONS = {
     "checkpointed": lambda x: torch.utils.checkpoint.checkpoint(torch.tanh, x, use_reentrant=False),
     "resized": lambda x: F.interpolate(x, scale_factor=1.7, mode="bicubic"),
     "memory of its own": remembering,
+    "writes and returns": nn.RReLU().eval(),
 }
 
 
@@ -317,24 +322,30 @@ def by_a_count(x: Tensor) -> Tensor:
     return x * len(torch.nonzero(x.detach() > 0))
 
 
-@pytest.mark.parametrize("then", [by_a_number, by_a_count])
-def test_decisions_by_numbers_are_not_recorded(then: Any) -> None:
-    with pytest.raises(NotRepeatableError, match="depends on numbers"):
-        Operations(gradient(network(then)), *numbers(0))
+def by_a_list(x: Tensor) -> Tensor:
+    return x * max(x.detach().flatten().tolist())
+
+
+def by_an_array(x: Tensor) -> Tensor:
+    return x * float(np.asarray(x.detach()).mean())
 
 
 def through_numpy(x: Tensor) -> Tensor:
-    """Out of torch's sight: a recording would take the first numbers for constants."""
     return x * torch.from_numpy(x.detach().numpy() * 2)
+
+
+@pytest.mark.parametrize("then", [by_a_number, by_a_count, by_a_list, by_an_array, through_numpy])
+def test_decisions_by_numbers_are_not_recorded(then: Any) -> None:
+    with pytest.raises(NotRepeatableError, match=r"depends on numbers|looks at numbers"):
+        Operations(gradient(network(then)), *numbers(0))
 
 
 def noisy(x: Tensor) -> Tensor:
     return x + torch.randn_like(x)
 
 
-@pytest.mark.parametrize("then", [through_numpy, noisy])
-def test_what_cannot_be_repeated_is_not_kept(then: Any) -> None:
-    plain, through = gradient(network(then)), Recordings(Operations)
+def test_what_cannot_be_repeated_is_not_kept() -> None:
+    plain, through = gradient(network(noisy)), Recordings(Operations)
     with pytest.raises(RuntimeError, match="does not follow its input"):
         through(plain, *numbers(0), strict=True)
     through(plain, *numbers(0))
@@ -359,6 +370,84 @@ def test_another_decision_of_python_s_is_followed(monkeypatch: pytest.MonkeyPatc
     assert through(plain, *numbers(0))[0].isnan().all()
 
 
+def test_what_cannot_be_replayed_is_run_as_it_is() -> None:
+    plain, through = gradient(network(torch.tanh)), Recordings(Operations)
+    for seed in range(2):
+        through(plain, *numbers(seed))
+    (recording,) = through._kept.values()
+
+    def broken(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("the size of tensor a must match the size of tensor b")
+
+    recording.replay = broken  # type: ignore[method-assign]
+    assert torch.equal(through(plain, *numbers(3))[0], plain(*numbers(3))[0])
+    assert through.failed
+
+
+def test_one_wrong_image_among_many_is_seen() -> None:
+    """Python changes its mind about one image only."""
+    wrong = [False]
+
+    def then(x: Tensor) -> Tensor:
+        if not wrong[0]:
+            return torch.tanh(x)
+        factor = torch.ones(len(x), 1, 1, 1, dtype=x.dtype)
+        factor[0] = 1.01
+        return torch.tanh(x * factor)
+
+    plain, through = gradient(network(then)), Recordings(Operations)
+    for seed in range(2):
+        through(plain, *numbers(seed, 50))
+    wrong[0] = True
+    (key,) = through._kept
+    through._check_at[key] = 0.0
+    torch.testing.assert_close(through(plain, *numbers(2, 50))[0], plain(*numbers(2, 50))[0], rtol=1e-9, atol=1e-9)
+    assert not through._kept
+
+
+def test_memory_that_is_given_back_meanwhile() -> None:
+    """By another thread, whose own batch did not fit."""
+    plain, through = gradient(network(torch.tanh)), Recordings(Operations)
+
+    def clearing(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        through.clear()
+        return plain(x, seed)
+
+    through(plain, *numbers(0))
+    for key in through._kept:
+        through._check_at[key] = 0.0
+    for seed in range(3):
+        for mine, expected in zip(through(clearing, *numbers(seed)), plain(*numbers(seed)), strict=True):
+            torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_weights_that_change_during_a_comparison_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a training beside changes them."""
+    monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
+    model = network(torch.tanh)
+    plain, through = gradient(model), Recordings(Operations)
+    through.marks = lambda: [parameter._version for parameter in model.parameters()]
+
+    def trained(x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """The optimiser's step comes when the function is done."""
+        made = plain(x, seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(1.01)
+        return made
+
+    for seed in range(5):
+        through(trained, *numbers(seed))  # every recording and every comparison is disturbed
+        assert not through.failed
+    through(plain, *numbers(5))
+    assert through._kept
+    kept = dict(through._kept)
+    for seed in range(5):
+        through._check_at = dict.fromkeys(kept, 0.0)
+        through(trained, *numbers(seed))
+    assert through._kept == kept
+
+
 # ---- in a sampler ----------------------------------------------------------------------------------------------------
 
 
@@ -378,6 +467,33 @@ def test_lenet_is_sampled_as_it_was(layer: str, execution: str) -> None:
     torch.testing.assert_close(made(execution), made("plain"), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("execution", ["recorded", "banded convolutions, recorded", PACKED])
+def test_two_threads_do_not_write_into_each_other(execution: str) -> None:
+    demo = ldam.demo.mnist("final")
+    s = ldam.Sampler(demo.model, neurons=range(4), execution=execution, **demo.settings)
+    s.step(2)
+    recordings = s._neurons._recordings
+    assert recordings is not None
+    pictures = torch.rand(2, 4, 1, 28, 28)
+    expected = [s._neurons.evaluate(x) for x in pictures]
+    assert recordings._kept
+    wrong: list[int] = []
+
+    def evaluate(which: int) -> None:
+        for _ in range(150):
+            for mine, its in zip(s._neurons.evaluate(pictures[which]), expected[which], strict=True):
+                if not torch.allclose(mine, its, rtol=1e-4, atol=1e-5):
+                    wrong.append(which)
+
+    threads = [threading.Thread(target=evaluate, args=(which,)) for which in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert not wrong
+    assert not recordings.failed
+
+
 def test_a_batch_in_parts() -> None:
     demo = ldam.demo.mnist("final")
     plain, s = (
@@ -386,6 +502,49 @@ def test_a_batch_in_parts() -> None:
     )
     s._neurons.at_once = 3
     torch.testing.assert_close(s.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
+    recordings = s._neurons._recordings
+    assert recordings is not None
+    assert not recordings.failed
+    assert {key[0][0][0] for key in recordings._kept} >= {1, 3}
+
+
+def test_a_hook_on_all_modules_is_called() -> None:
+    demo, calls = ldam.demo.mnist("final"), []
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: calls.append(1))
+    try:
+        s = ldam.Sampler(demo.model, **demo.settings)
+        s.step(1)
+        calls.clear()
+        s.step(5)
+    finally:
+        handle.remove()
+    assert len(calls) >= 5
+
+
+@pytest.mark.parametrize("execution", ["banded convolutions", PACKED])
+def test_gradients_within_a_forward_pass_need_second_ones(execution: str) -> None:
+    """Which our own convolutions do not have."""
+
+    class Sharp(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Any:
+            if not x.requires_grad:
+                x = x.detach().requires_grad_(True)
+            out = F.gelu(self.conv(x)).mean((2, 3))
+            (slope,) = torch.autograd.grad(out.sum(), x, create_graph=True)
+            return self.head(out + slope.square().sum((1, 2, 3))[:, None])
+
+    s = ldam.Sampler(with_fixed_weights(Sharp), input_shape=(1, 12, 12), neurons=[0, 1], execution=execution)
+    with pytest.raises(ValueError, match="does not fit"):
+        s.step()
+    plain, auto = (
+        ldam.Sampler(with_fixed_weights(Sharp), input_shape=(1, 12, 12), neurons=[0, 1], temperature=0.0, execution=e)
+        for e in ("plain", "auto")
+    )
+    torch.testing.assert_close(auto.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
 
 
 def test_a_network_with_hooks_is_not_recorded() -> None:

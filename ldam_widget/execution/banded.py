@@ -19,8 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .convolutions import native_modules
+from .convolutions import native_modules, refuse_second_derivatives
 from .hooks import hooked
+from .recordings import taken
 
 _MOST_ENTRIES = 2**19  # of a matrix: larger ones do not stay in the processor's cache
 _MOST_WASTE = 12  # width of a map over that of the kernel: products with zeros
@@ -149,8 +150,12 @@ class BandedConv2d(nn.Module):
     @contextlib.contextmanager
     def room(self, n: int) -> Iterator[_Room]:
         """Memory for a pass of n images, which no other thread uses meanwhile."""
-        room = self._rooms.pop(n, None) or _Room(self, n)
+        mine = taken.get()
+        room = (mine or {}).get((self, n)) or self._rooms.pop(n, None) or _Room(self, n)
         yield room
+        if mine is not None:  # of a recording, which keeps it
+            mine[self, n] = room
+            return
         if len(self._rooms) >= _SIZES:
             self._rooms.clear()
         self._rooms[n] = room
@@ -202,6 +207,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        refuse_second_derivatives()
         conv = ctx.conv
         rows_first = (0, 2, 1, 3) if conv.pool == 1 else (0, 2, 3, 1)
         grad = grads[0].permute(rows_first).reshape(-1, conv.matrix.shape[1])

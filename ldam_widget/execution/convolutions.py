@@ -41,6 +41,7 @@ class _NativeBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        refuse_second_derivatives()
         x, weight = ctx.saved_tensors
         module = ctx.module
         # weights are frozen: the gradient of the input alone
@@ -48,6 +49,16 @@ class _NativeBackward(torch.autograd.Function):
             grads[0], x, weight, module.kernel_size, module.stride, module.padding, (True, False, False)
         )
         return grad, None, None, None
+
+
+def refuse_second_derivatives() -> None:
+    """In a backward pass of our own, which has no derivative: one that is asked for must not be lost unseen.
+
+    Raises:
+        RuntimeError: gradients of the gradient are wanted (`create_graph`).
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("this way of computing a convolution has no second derivative: give execution='plain'")
 
 
 def native_modules(network: nn.Module) -> list[nn.Conv2d]:

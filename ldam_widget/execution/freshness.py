@@ -25,7 +25,7 @@ class Freshness:
     def __init__(self, originals: Iterable[weakref.ref[Tensor]], aliases: Iterable[Tensor]) -> None:
         self._originals = list(originals)
         self._aliases = list(aliases)
-        self._versions = self._counted()
+        self._versions = counted(self._originals)
         self._sum_at = 0.0
         self._sum: list[tuple[int, float]] = []
         size = max((tensor.numel() for tensor in self._aliases), default=0)
@@ -34,16 +34,12 @@ class Freshness:
 
     def changed(self) -> bool:
         """Since the last call, or since it was made?"""
-        versions = self._counted()
+        versions = counted(self._originals)
         if versions != self._versions:
             # no look now: a training changes them at every step, and would pay for one at every step
             self._versions, self._sum, self._sum_at = versions, [], time.monotonic() + _EVERY
             return True
         return time.monotonic() >= self._sum_at and self._look()
-
-    def _counted(self) -> list[int]:
-        tensors = (ref() for ref in self._originals)
-        return [tensor._version for tensor in tensors if tensor is not None and not tensor.is_inference()]
 
     def _look(self) -> bool:
         began = time.monotonic()
@@ -63,6 +59,12 @@ class Freshness:
         if self._numbers.device != flat.device:
             self._numbers = self._numbers.to(flat.device)
         return _bits(flat), float(torch.dot(flat.float(), self._numbers[: len(flat)]))
+
+
+def counted(originals: Iterable[weakref.ref[Tensor]]) -> list[int]:
+    """What torch counts of changes of each."""
+    tensors = (ref() for ref in originals)
+    return [tensor._version for tensor in tensors if tensor is not None and not tensor.is_inference()]
 
 
 def _bits(flat: Tensor) -> int:

@@ -60,12 +60,13 @@ def _kept_bytes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int
     there = {weight.untyped_storage().data_ptr() for weight in weights}
     kept: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> None:  # an operation that kept its own output in here would never be freed
+    def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in there:
             kept[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # an operation that kept its own output, graph and all, would never be freed
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         result = forward()
     del result  # only now: memory that is given back would be counted once for all that has it in turn
     return sum(kept.values())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .hooks import hooked
@@ -19,6 +20,8 @@ from .recordings import Gradient
 _MOST_BYTES = 2**26  # that a recording may hold: where there are more, Python's share of the time is nothing
 _DECIDES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 _MOVES = ("aten::set_", "aten::resize_", "aten::resize_as_")
+_AS_LARGE = (torch.ops.aten.clone.default,)
+_LOOKS = (Tensor.tolist, Tensor.numpy, Tensor.__array__, Tensor.data_ptr, Tensor.__dlpack__)
 _NOTHING: dict[str, Any] = {}
 
 
@@ -28,7 +31,8 @@ class NotRepeatableError(RuntimeError):
 
 def can_be_recorded(network: nn.Module) -> bool:
     """Is there nothing in sight that has to be called every time?"""
-    return not any(hooked(module) for module in network.modules())
+    everywhere = getattr(torch.nn.modules.module, "_has_any_global_hook", lambda: False)
+    return not (everywhere() or any(hooked(module) for module in network.modules()))
 
 
 class Operations:
@@ -42,7 +46,7 @@ class Operations:
 
     def __init__(self, function: Gradient, x: Tensor, seed: Tensor) -> None:
         self._x, self._seed = x.detach().clone(), seed.clone()
-        with _Recorder() as recorder:
+        with _Recorder() as recorder, _Refusing():
             output, grad = function(self._x, self._seed)
         self._output, self._grad = output.detach(), grad.detach()
         self._calls = _needed(recorder.calls, (self._output, self._grad))
@@ -94,36 +98,42 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         taken, made = _tensors((args, kwargs)), _tensors(_frozen(returned))
         mutable = func._schema.is_mutable
         known = {_memory(tensor) for tensor in taken}
-        if mutable or not all(_memory(tensor) in known for tensor in made):  # views stay views
-            self.calls.append((_call(func, args, kwargs, returned, made), mutable, taken, made))
-            self._bytes += 0 if mutable else sum(tensor.nbytes for tensor in made)
+        fresh = [tensor for tensor in made if _memory(tensor) not in known]
+        if mutable or fresh:  # views stay views
+            self.calls.append((_call(func, args, kwargs, returned, made, fresh), mutable, taken, made))
+            self._bytes += sum(tensor.nbytes for tensor in fresh)
             if self._bytes > _MOST_BYTES:
                 raise NotRepeatableError(f"a recording would hold more than {_MOST_BYTES >> 20} MB")
         return returned
 
 
-def _call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any, made: list[Tensor]) -> _Call:
-    if func._schema.is_mutable:
-        return _Call(func, args, kwargs, ())
-    if len(made) == (len(returned) if isinstance(returned, (tuple, list)) else 1):
+def _call(
+    func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any, made: list[Tensor], fresh: list[Tensor]
+) -> _Call:
+    """Args: returned: tensors and others; made: the tensors among it; fresh: those that are not of its arguments."""
+    several = isinstance(returned, (tuple, list))
+    if not func._schema.is_mutable and len(made) == (len(returned) if several else 1):
         into, names = _with_places(func)
         if into is not None and len(names) == len(made):
             return _Call(into, args, kwargs | dict(zip(names, made, strict=True)), ())
-    if isinstance(returned, Tensor):
-        return _Call(func, args, kwargs, [(made[0], -1)])
-    places = iter(made)
-    return _Call(func, args, kwargs, [(next(places), i) for i, one in enumerate(returned) if isinstance(one, Tensor)])
+    which = [i for i, one in enumerate(returned) if isinstance(one, Tensor)] if several else [-1]
+    places = [(place, i) for place, i in zip(made, which, strict=True) if any(place is one for one in fresh)]
+    return _Call(func, args, kwargs, places)
 
 
 @functools.cache
 def _with_places(func: Any) -> tuple[Any, list[str]]:
-    """The same operation given where to leave its results, and the names of those arguments; None: there is none."""
+    """The same operation given where to leave its results, and the names of those arguments; None: there is none.
+
+    Those that torch derives from the others may move what they are given, if its size turns out to be another.
+    """
     wanted = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
     for name in func.overloadpacket.overloads():
         other = getattr(func.overloadpacket, name)
         places = [argument.name for argument in other._schema.arguments if argument.is_out]
         rest = [(argument.name, str(argument.type)) for argument in other._schema.arguments if not argument.is_out]
-        if places and rest == wanted:
+        safe = torch.Tag.generated not in other.tags or torch.Tag.pointwise in func.tags or func in _AS_LARGE
+        if places and rest == wanted and safe:
             return other, places
     return None, []
 
@@ -137,6 +147,15 @@ def _needed(calls: list[_Seen], returned: tuple[Tensor, ...]) -> list[_Call]:
             kept.append(call)
             wanted |= memory | {_memory(tensor) for tensor in taken}
     return kept[::-1]
+
+
+class _Refusing(TorchFunctionMode):
+    """Sees what looks at numbers behind torch's back."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in _LOOKS:
+            raise NotRepeatableError(f"{func.__name__} looks at numbers")
+        return func(*args, **(kwargs or {}))
 
 
 def _by_places(func: Any, args: tuple[Any, ...]) -> bool:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .convolutions import THIN, native_modules
+from .convolutions import THIN, native_modules, refuse_second_derivatives
 from .hooks import hooked
 
 
@@ -24,8 +24,15 @@ def packable(network: nn.Module) -> list[str]:
     """Dotted names of the convolutions that can be replaced by a `PackedConv2d`."""
     if not (torch._C._has_mkldnn and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")):
         return []
-    modules = {module for module in native_modules(network) if module.weight.dtype == torch.float32}
+    modules = {
+        module for module in native_modules(network) if module.weight.dtype == torch.float32 and _is_right(module)
+    }
     return [name for name, module in network.named_modules() if module in modules and not hooked(module)]
+
+
+def _is_right(module: nn.Conv2d) -> bool:
+    """oneDNN (of torch 2.13) computes other numbers where one channel is convolved with uneven strides."""
+    return module.in_channels > 1 or module.stride[0] == module.stride[1]
 
 
 class PackedConv2d(nn.Module):
@@ -137,4 +144,5 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
+        refuse_second_derivatives()
         return ctx.conv.gradient(grads[0], *ctx.saved_tensors), None

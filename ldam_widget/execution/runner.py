@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..models import weights_of
 from .banded import Band, bands
-from .freshness import Freshness
+from .freshness import Freshness, counted
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
 from .recordings import Recordings
 from .threads import cpu_threads
@@ -139,6 +139,8 @@ class Execution:
             self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
         finally:
             neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
+        if self._prepared.recordings is not None:
+            self._prepared.recordings.marks = lambda: counted(self._originals)
         neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.recordings)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
@@ -211,7 +213,7 @@ class Execution:
             self._prepared, self.decision = fitting[0], _UNDECIDED._replace(plan=fitting[0].plan)
         elif known is not None:
             self._prepared = fitting[0] if fitting else plain
-            self.decision = known._replace(plan=self._prepared.plan)
+            self.decision = known if fitting else known._replace(plan=plain.plan, ratio=math.nan)
         else:
             threads = best_threads(lambda: run(plain), device)
             with cpu_threads(threads):
