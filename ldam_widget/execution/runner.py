@@ -23,8 +23,8 @@ from .threads import cpu_threads
 from .trial import agree, best_threads, ranked
 
 _TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
-_RECORDED = 3  # of the fastest plans are tried as recordings too
-_NEAR = 1.15  # times the fastest
+_RECORDED = 4  # of the fastest plans are tried as recordings too
+_NEAR = 1.4  # times the fastest: what consists of many small operations gains the most
 _WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
 
 
@@ -219,7 +219,11 @@ class Execution:
             with cpu_threads(threads):
                 (chosen, ratio), *_ = found = ranked([plain, *fitting], run, device)
                 near = [replace(p.plan, recorded=True) for p, r in found[:_RECORDED] if r <= _NEAR * ratio]
-                recorded = fit(plan for plan in plans if plan in near)
+                recorded: list[Prepared] = []
+                for plan in near if near[0] in plans else ():
+                    recorded += fit([plan])
+                    if not recorded:
+                        break  # the others are the same network
                 (chosen, more), *_ = ranked([chosen, *recorded], run, device)
                 ratio = ratio * more if fitting or recorded else math.nan
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
