@@ -52,7 +52,7 @@ def test_a_page_that_never_answers(kernel: KernelClient) -> None:
     """It gets a window of pictures, then one every quarter of a second for five seconds, then none."""
     view = View(kernel, kernel.run("w = widget()\nw").model_id, answers=False)
     view.next("frame")
-    time.sleep(6)  # nothing is asked of the kernel: a cell that runs would explain the silence
+    time.sleep(9)  # five to rest, two for the thread; meanwhile no cell runs, which would explain the silence
     eventually(kernel, "loops()", 0)
     count = len(view.of("frame"))
     assert 3 <= count <= 2 + 6 / 0.25
