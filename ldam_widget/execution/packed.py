@@ -36,7 +36,7 @@ def _is_right(module: nn.Conv2d) -> bool:
 
 
 class PackedConv2d(nn.Module):
-    """What a convolution computes, channels last in memory.
+    """What a convolution computes, (n, in, rows, columns) -> (n, out, rows, columns), channels last in memory.
 
     Args:
         conv: the convolution, whose weights are those that are packed.

@@ -106,7 +106,7 @@ class Execution:
         recordings = None if self._prepared is None else self._prepared.recordings
         parts = [
             str(plan),
-            "which this batch does not fit" if recordings is not None and recordings.failed else "",
+            "which failed here: run without a recording" if recordings is not None and recordings.failed else "",
             f"{threads} thread{'s' if threads > 1 else ''}" if threads else "",
             "" if math.isnan(ratio) else f"{ratio:.2f} of the plain time",
         ]

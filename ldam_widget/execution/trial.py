@@ -30,6 +30,8 @@ def ranked(candidates: Sequence[T], run: Run[T], device: torch.device) -> list[t
 
     All have run before. Rounds are interleaved and least times compared: whatever else the machine does only adds.
     """
+    if len(candidates) == 1:
+        return [(candidates[0], 1.0)]
     began = time.perf_counter()
     least = {candidate: _seconds(run, candidate, device) for candidate in candidates}
     plain, left = candidates[0], list(candidates)
