@@ -201,7 +201,8 @@ class Neurons:
         with torch.inference_mode(False), torch.enable_grad():
             seed = torch.ones(len(x), *self.output_shape, dtype=self._seed.dtype, device=x.device)
             if self._recordings is not None:
-                return self._recordings(self._differentiate, x, seed, strict=True)
+                output, grad = self._recordings(self._differentiate, x, seed, strict=True)
+                return output, grad
             return self._differentiate(x, seed)
 
     # ---- inside ----------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from .diagnostics import History, Samples, Thermometer, report, spread, thumbnai
 from .discriminator.build import DiscriminatorNet
 from .discriminator.recipe import Recipe
 from .discriminator.train import Trainer
-from .execution import Execution, check_execution
+from .execution import CudaGraph, Execution, check_execution
 from .execution.memory import is_out_of_memory
 from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
@@ -35,6 +35,7 @@ from .schedules import PolynomialDecay
 from .target import NEURON, Target, per_image
 from .types import Evaluation, Frame, Kernel, Regularizer, Setting, State
 from .warm_up import WarmUp, as_scales, present_norms
+from .whole_steps import WholeSteps
 from .wiring import Wiring, neurons_of
 
 P = ParamSpec("P")
@@ -180,6 +181,7 @@ class Sampler:
         execution = check_execution(execution)
         self._view = private_view(model, choose_device(model, device), self.notes)
         self._execution = Execution(self._view, model, execution)
+        self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)
         self._device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
         setting = Setting(model, self.input_shape, self.pixel_range, self._device, self.notes)
         self._regularizers = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in self._regularizers)
@@ -236,7 +238,10 @@ class Sampler:
     @property
     def execution_report(self) -> str:
         """`execution`, with the number of threads, and the time a step takes over that of the plain way."""
-        return str(self._execution)
+        failed = self._execution.decision.plan.captured and self._whole_steps.failed
+        return str(self._execution) + (
+            "; which failed here: steps are run one operation after another" if failed else ""
+        )
 
     @property
     def device(self) -> torch.device:
@@ -271,6 +276,7 @@ class Sampler:
         aimed = self._aim(layer, neurons, self.layer)
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
         self._start(aimed, self.seed)
+        self._whole_steps.clear()
 
     def restart(self, seed: int | None = None) -> None:
         """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.
@@ -751,6 +757,8 @@ class Sampler:
 
     def _take(self, n: int) -> None:
         state, target, warm_up, climb = self._state, self._target, self._warm_up, self._climb
+        captured = self._execution.decision.plan.captured
+        step = functools.partial(self._whole_steps.step, self.kernel) if captured else self.kernel.step
         accepted: Tensor | None = None
         mark = self._noise.mark()
         began = time.perf_counter()
@@ -759,7 +767,7 @@ class Sampler:
                 if self._pulse is not None:
                     pulse, first = self._pulse
                     target = replace(self._target, temperature=self._temperatures(pulse.at(state.step - first)))
-                state, info = self.kernel.step(state, target, self._noise)
+                state, info = step(state, target, self._noise)
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass
+from typing import overload
+
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class PolynomialDecay:
         if not (self.a > 0 and self.b > 0 and self.mu >= 0 and all(map(math.isfinite, values))):
             raise ValueError(message)
 
-    def at(self, step: int) -> float:
+    @overload
+    def at(self, step: int) -> float: ...
+    @overload
+    def at(self, step: int | Tensor) -> float | Tensor: ...
+    def at(self, step: int | Tensor) -> float | Tensor:
         """β at step t = 0, 1, …"""
-        return float(self.a * (self.b + step) ** -self.mu)
+        return self.a * (self.b + step) ** -self.mu

@@ -21,6 +21,7 @@ class Target:
     Attributes:
         terms: name -> term; `NEURON` is f_α, the others are regularisers.
         weights: name -> λ; a term of weight 0 is not evaluated, but for the neuron, whose activation is shown anyway.
+            A tensor (), whose number is not looked at, is not 0.
         temperature: T ≥ 0, in units of the activation; a tensor (chain,) gives every chain its own.
         bounds: (lo, hi) of a pixel, None for unbounded.
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
@@ -29,12 +30,16 @@ class Target:
     """
 
     terms: Mapping[str, Term]
-    weights: Mapping[str, float]
+    weights: Mapping[str, float | Tensor]
     temperature: float | Tensor = 1.0
     bounds: tuple[float, float] | None = None
     learned: frozenset[str] = frozenset({NEURON})
     energy_needed: bool = True
     scales: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def uses(self, name: str) -> bool:
+        """Does a term count?"""
+        return not is_zero(self.weights[name])
 
     def coefficient(self, name: str) -> float | Tensor:
         """What a term is multiplied by in E: its weight over its scale, a number or (chain,)."""
@@ -47,7 +52,7 @@ class Target:
 
     def complete(self, evaluation: Evaluation, x: Tensor) -> Evaluation:
         """Add the terms that had weight 0 when x was evaluated; the same object if there are none."""
-        wanted = [name for name in self.terms if self.weights[name] != 0 or name == NEURON]
+        wanted = [name for name in self.terms if self.uses(name) or name == NEURON]
         missing = [name for name in wanted if name not in evaluation.grads]
         if not missing:
             return evaluation
@@ -70,7 +75,7 @@ class Target:
         """E(x), (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
         energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)
         for name, value in evaluation.values.items():
-            if self.weights[name] != 0:
+            if self.uses(name):
                 energy = energy + self.coefficient(name) * value.double()
         return energy
 
@@ -78,12 +83,17 @@ class Target:
         """∇E(x), like x."""
         total: Tensor | None = None
         for name, grad in evaluation.grads.items():
-            if self.weights[name] == 0:  # times 0 would make NaN of an infinite gradient
+            if not self.uses(name):  # times 0 would make NaN of an infinite gradient
                 continue
             factor = per_image(self.coefficient(name), grad)
             weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
             total = weighted if total is None else total + weighted
         return torch.zeros_like(evaluation.grads[NEURON]) if total is None else total
+
+
+def is_zero(number: float | Tensor) -> bool:
+    """Is it 0, and nothing that is known only where tensors live?"""
+    return not isinstance(number, Tensor) and number == 0
 
 
 @overload

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +29,7 @@ class History:
     def clear(self) -> None:
         self.spacing = 1  # pictures between two kept draws
         self._seen = 0
-        # Draws, their steps, and how many: in one piece, since thousands of small arrays that stay, made in between the
-        # large ones of every step, keep the allocator from ever giving memory back. Replaced as a whole: another thread
-        # may be reading.
+        # Draws, their steps, and how many; replaced as a whole: another thread may be reading.
         self._kept: tuple[Draws, Steps, int] = (np.empty((0, 0, 0), np.float32), np.empty(0, np.int64), 0)
 
     def add(self, draw: Draws | Callable[[], Draws], step: int) -> None:
@@ -37,7 +38,7 @@ class History:
             value = draw() if callable(draw) else draw
             draws, steps, count = self._kept
             if count == 0:
-                draws, steps = np.empty((self.capacity, *value.shape), np.float32), np.empty(self.capacity, np.int64)
+                draws, steps = _room((self.capacity, *value.shape), np.float32), _room((self.capacity,), np.int64)
             draws[count], steps[count] = value, step
             self._kept = draws, steps, count + 1
             if count + 1 >= self.capacity:
@@ -47,7 +48,7 @@ class History:
     def _thin_out(self) -> None:
         draws, steps, count = self._kept
         left = (count + 1) // 2
-        fewer_draws, fewer_steps = np.empty_like(draws), np.empty_like(steps)
+        fewer_draws, fewer_steps = _room(draws.shape, np.float32), _room(steps.shape, np.int64)
         fewer_draws[:left], fewer_steps[:left] = draws[:count:2], steps[:count:2]
         self._kept = fewer_draws, fewer_steps, left
         self.spacing *= 2
@@ -63,6 +64,13 @@ class History:
         draws, _, count = self._kept
         kept: Draws = draws[:count].copy()
         return kept
+
+
+def _room(shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
+    """An array in memory of its own: what stays long among what comes and goes at every step keeps the allocator from
+    ever giving memory back."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, math.prod(shape)).reshape(shape)
 
 
 def mixing(draws: npt.ArrayLike) -> dict[str, Array]:

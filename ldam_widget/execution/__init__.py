@@ -9,8 +9,9 @@ process-wide switch of torch is touched, and nothing of the user's.
 
 from __future__ import annotations
 
+from .cuda_graph import CudaGraph
 from .plans import PLANS, Plan
 from .runner import Execution, check_execution
 from .threads import cpu_threads
 
-__all__ = ["PLANS", "Execution", "Plan", "check_execution", "cpu_threads"]
+__all__ = ["PLANS", "CudaGraph", "Execution", "Plan", "check_execution", "cpu_threads"]

@@ -240,7 +240,8 @@ class Pooled:
         pooled = args[0] if args else None
         if isinstance(pooled, cls):
             if func in _MONOTONE:
-                pooled.functions.append(lambda tensor: func(tensor, *args[1:], **kwargs))
+                rest = args[1:]  # without itself, or it would live, with its room, until cycles are collected
+                pooled.functions.append(lambda tensor: func(tensor, *rest, **kwargs))
                 return pooled  # nobody uses what it was before
             untouched = pooled.x._version == pooled.version
             if untouched and _window(func, args, kwargs) == pooled.conv.pool:

@@ -1,55 +1,55 @@
-"""A gradient as one CUDA graph: launched at once, where a small network's operations wait for Python one by one."""
+"""A program as one CUDA graph: launched at once, where a small network's operations wait for Python one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from .recordings import Gradient
+from .recordings import Tensors
 
 _WARM_UPS = 3  # runs before the recording: libraries choose their algorithms and allocate what they keep
 _right = [True]  # to record: one at a time in a process
 
 
 class CudaGraph:
-    """A recording of a function that waits for nothing.
+    """A tape of a program that waits for nothing.
 
     It reads the weights where they lie: changes in place are seen. Every number that is not on the device stays what
     it was. An attempt that fails may leave torch unable to free memory, so this is for those who ask for it.
+
+    Args:
+        program: runs on the present device, without drawing random numbers.
     """
 
-    def __init__(self, function: Gradient, x: Tensor, seed: Tensor) -> None:
-        self._x, self._seed = x.detach().clone(), seed.clone()
+    made: Tensors
+
+    def __init__(self, program: Callable[[], Tensors]) -> None:
         try:
             right = _right.pop()
         except IndexError:
             raise RuntimeError("another thread is recording; try again") from None
         try:
-            self._record(function)
+            self._record(program)
         finally:
             _right.append(right)
 
-    def _record(self, function: Gradient) -> None:
-        device = self._x.device
-        here: Any = torch.cuda.current_stream(device)
+    def _record(self, program: Callable[[], Tensors]) -> None:
+        here: Any = torch.cuda.current_stream()
         # a failure inside must not leave this thread on another stream than before
-        with torch.cuda.device(device), torch.cuda.stream(here):
-            stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(here):
+            stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(here)
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):
-                    function(self._x, self._seed)
+                    program()
             here.wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
             # what other threads do with the device meanwhile is no fault of this recording
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._output, self._grad = function(self._x, self._seed)
+                self.made = program()
 
-    def replay(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """For arguments of the same shapes; returns copies."""
-        self._x.copy_(x.detach())
-        self._seed.copy_(seed)
+    def replay(self) -> None:
+        """Write what the program would make into `made`."""
         self._graph.replay()
-        return self._output.clone(), self._grad.clone()

@@ -1,4 +1,4 @@
-"""A gradient as the list of operations that it is: done again without the network's Python and without autograd.
+"""A program as the list of operations that it is: done again without the network's Python and without autograd.
 
 Every tensor keeps its place in memory, so that views of it are made once and nothing is allocated.
 """
@@ -6,7 +6,7 @@ Every tensor keeps its place in memory, so that views of it are made once and no
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .hooks import hooked
-from .recordings import Gradient
+from .recordings import Tensors
 
 _MOST_BYTES = 2**26  # that a recording may hold: where there are more, Python's share of the time is nothing
 _DECIDES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
@@ -36,7 +36,7 @@ def can_be_recorded(network: nn.Module) -> bool:
 
 
 class Operations:
-    """A recording of a function of which Python decides nothing by looking at numbers.
+    """A tape of a program of which Python decides nothing by looking at numbers.
 
     It reads the weights where they lie: changes in place are seen.
 
@@ -44,23 +44,19 @@ class Operations:
         NotRepeatableError: Python decides by numbers, or it would hold too much memory.
     """
 
-    def __init__(self, function: Gradient, x: Tensor, seed: Tensor) -> None:
-        self._x, self._seed = x.detach().clone(), seed.clone()
+    def __init__(self, program: Callable[[], Tensors]) -> None:
         with _Recorder() as recorder, _Refusing():
-            output, grad = function(self._x, self._seed)
-        self._output, self._grad = output.detach(), grad.detach()
-        self._calls = _needed(recorder.calls, (self._output, self._grad))
+            made = program()
+        self.made = tuple(tensor.detach() for tensor in made)
+        self._calls = _needed(recorder.calls, self.made)
 
-    def replay(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """For arguments of the same shapes; returns copies."""
+    def replay(self) -> None:
+        """Write what the program would make into `made`."""
         with torch.inference_mode():
-            self._x.copy_(x)
-            self._seed.copy_(seed)
             for function, args, kwargs, copied in self._calls:
-                made = function(*args, **kwargs)
+                returned = function(*args, **kwargs)
                 for place, of in copied:
-                    place.copy_(made if of < 0 else made[of])
-        return self._output.clone(), self._grad.clone()
+                    place.copy_(returned if of < 0 else returned[of])
 
 
 class _Call(NamedTuple):
@@ -138,7 +134,7 @@ def _with_places(func: Any) -> tuple[Any, list[str]]:
     return None, []
 
 
-def _needed(calls: list[_Seen], returned: tuple[Tensor, ...]) -> list[_Call]:
+def _needed(calls: list[_Seen], returned: Tensors) -> list[_Call]:
     """The operations that anything depends on."""
     wanted, kept = {_memory(tensor) for tensor in returned}, []
     for call, writes, taken, made in reversed(calls):

@@ -9,6 +9,7 @@ as one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +51,7 @@ class PackedConv2d(nn.Module):
         # with a stride, weights are padded to whole strides: where there are many, oneDNN's own way is faster
         if conv.stride == (1, 1) or (conv.stride[0] == conv.stride[1] and conv.in_channels <= THIN):
             self._axes = [_Axis(*axis) for axis in zip(conv.kernel_size, conv.stride, conv.padding, strict=True)]
-            self._back = _Packed(self._turned, (1, 1))
+            self._back = _Packed(functools.partial(_turned, conv, self._axes), (1, 1))
 
     @torch.no_grad()
     def update(self) -> None:
@@ -82,13 +83,14 @@ class PackedConv2d(nn.Module):
         made = made[:, :, top : top - (-height // stride), left : left - (-width // stride)]
         return made if stride == 1 else F.pixel_shuffle(made, stride)[:, :, :height, :width]
 
-    def _turned(self) -> Tensor:
-        """(out, in, …) -> (in · places, out, …)."""
-        rows, columns = self._axes
-        weight = F.pad(self.conv.weight.detach(), (*columns.zeros, *rows.zeros))
-        o, c = weight.shape[:2]
-        apart = weight.reshape(o, c, rows.taps, rows.stride, columns.taps, columns.stride)
-        return apart.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
+
+def _turned(conv: Any, axes: list[_Axis]) -> Tensor:
+    """Weights (out, in, …) -> (in · places, out, …)."""
+    rows, columns = axes
+    weight = F.pad(conv.weight.detach(), (*columns.zeros, *rows.zeros))
+    o, c = weight.shape[:2]
+    apart = weight.reshape(o, c, rows.taps, rows.stride, columns.taps, columns.stride)
+    return apart.flip(2, 4).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
 
 
 class _Axis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import math
 import weakref
@@ -140,7 +141,7 @@ class Execution:
         finally:
             neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
         if self._prepared.recordings is not None:
-            self._prepared.recordings.marks = lambda: counted(self._originals)
+            self._prepared.recordings.marks = self.marks
         neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.recordings)
         self._prepared_neurons = neurons
         return self._prepared.plan != Plan()
@@ -149,6 +150,11 @@ class Execution:
         """Take over changes of the user's weights; `changed`: there are some, whether they are noticed or not."""
         if self._freshness is not None and self._prepared is not None and (self._freshness.changed() or changed):
             self._prepared.follow()
+
+    @property
+    def marks(self) -> Callable[[], object]:
+        """Gives something else once the user has changed weights in a way that torch counts."""
+        return functools.partial(counted, self._originals)  # holds nothing of ours, which would hold it
 
     def threads(self) -> AbstractContextManager[None]:
         """Within it, this thread's work is spread over the CPU threads that the trial found best."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -11,8 +10,9 @@ from torch import Tensor
 
 from ..parameters import TEMPERATURE, Parameter
 from ..schedules import PolynomialDecay
-from ..target import NEURON, Target, per_image
+from ..target import NEURON, Target, is_zero, per_image
 from ..types import Evaluation, Info, Noise, State
+from .moves import add, add_quotient, root
 
 _RMS_DECAY, _RMS_EPSILON = 0.9, 1e-8  # Synthesis.scala, lines 296 to 299
 
@@ -92,25 +92,26 @@ class Algorithm1:
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         x, evaluation, t, (velocity, squares) = state
         beta = self.beta(t)
-        sigma = self.noise * math.sqrt(target.temperature) / (1 + (t % self.burst) ** 2)
+        sigma = self.noise * root(target.temperature) / (1 + (t % self.burst) ** 2)
         # v' = γ v + β g, added up in one new tensor: on a small network every further operation is felt.
         # The noise is drawn even if sigma is 0: that of a step depends on (seed, chain, step) alone.
-        velocity = torch.mul(velocity, self.momentum).add_(noise.normal(), alpha=beta * sigma)
+        velocity = add(velocity * self.momentum, beta * sigma, noise.normal())
         squares = self._add_gradients(velocity, beta, target.complete(evaluation, x), target, squares)
         x = x + velocity
         if target.bounds is not None:
             x.clamp_(*target.bounds)
         return State(x, target.evaluate(x), t + 1, (velocity, squares)), Info()
 
-    def beta(self, step: int) -> float:
+    def beta(self, step: int) -> float | Tensor:
         """β_t."""
         return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
 
-    def weight_of(self, name: str, target: Target) -> float:
+    def weight_of(self, name: str, target: Target) -> float | Tensor:
         """What a term's gradient is multiplied by: λ, or where terms are mixed convexly, 1 − Σ λ of the neuron."""
         weight = target.weights[name]
-        if weight and name == NEURON and self.mix == "convex":
-            weight -= sum(target.weights[other] for other in target.learned if other != NEURON)
+        if not is_zero(weight) and name == NEURON and self.mix == "convex":
+            for other in target.learned - {NEURON}:
+                weight = weight - target.weights[other]  # a new one: weights are not ours
         return weight
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
@@ -127,26 +128,26 @@ class Algorithm1:
         return f"heuristic ({self.normalize}-normalised gradients): no known law"
 
     def _add_gradients(
-        self, velocity: Tensor, beta: float, evaluation: Evaluation, target: Target, squares: dict[str, Tensor]
+        self, velocity: Tensor, beta: float | Tensor, evaluation: Evaluation, target: Target, squares: dict[str, Tensor]
     ) -> dict[str, Tensor]:
         """Add β times every term's gradient, normalised and weighted, to the velocity; returns the new squares."""
         updated = {}
         for name, grad in evaluation.grads.items():
             weight = self.weight_of(name, target)
-            if weight == 0:  # times 0 would make NaN of an infinite gradient
+            if is_zero(weight):  # times 0 would make NaN of an infinite gradient
                 continue
             if self.normalize == "unit":
                 norm = torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), keepdim=True)
                 pull = target.pull(name, evaluation)
                 if pull is not None:
                     grad = grad * per_image(pull, grad)
-                velocity.addcdiv_(grad, norm.clamp_min_(1e-20), value=beta * weight)  # a gradient of 0 stays 0
+                add_quotient(velocity, beta * weight, grad, norm.clamp_min_(1e-20))  # a gradient of 0 stays 0
             elif self.normalize == "rms" and name in target.learned:
                 last = squares[name] * _RMS_DECAY if name in squares else torch.zeros_like(grad)
                 updated[name] = last.addcmul_(grad, grad, value=1 - _RMS_DECAY)
-                velocity.addcdiv_(grad, (last + _RMS_EPSILON).sqrt_(), value=beta * weight)
+                add_quotient(velocity, beta * weight, grad, (last + _RMS_EPSILON).sqrt_())
             elif name in target.scales:
-                velocity.addcdiv_(grad, per_image(target.scales[name], grad), value=beta * weight)
+                add(velocity, beta * weight / target.scales[name], grad)
             else:
-                velocity.add_(grad, alpha=beta * weight)
+                add(velocity, beta * weight, grad)
         return updated

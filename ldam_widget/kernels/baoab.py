@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from ..parameters import TEMPERATURE, Parameter
 from ..target import Target
 from ..types import Info, Noise, State
-from .moves import FRICTION, coast, law, plus, refresh
+from .moves import FRICTION, coast, exp, law, plus, refresh
 
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)
 
@@ -50,7 +49,7 @@ class BAOAB:
         return State(x, target.evaluate(x), 0, (torch.zeros_like(x),))
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
-        h, kept = self.step_size, math.exp(-self.friction * self.step_size)
+        h, kept = self.step_size, exp(-self.friction * self.step_size)
         (velocity,) = state.memory
         velocity = plus(velocity, h / 2, target.drift(target.complete(state.evaluation, state.x)))
         x, velocity = coast(state.x, velocity, h / 2, target.bounds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from ..parameters import TEMPERATURE, Parameter
 from ..target import Target
 from ..types import Info, Noise, State
-from .moves import coast, law, plus, thermal
+from .moves import coast, law, plus, root, thermal
 
 _STEP_SIZE = Parameter("step_size", 1e-6, 1e3, 0.1, "h: pixels move h times the gradient, plus noise √(2hT).", log=True)
 
@@ -48,7 +47,7 @@ class LeimkuhlerMatthews:
         return State(x, target.evaluate(x), 0, (torch.zeros_like(x),))
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
-        time = math.sqrt(2 * self.step_size)
+        time = root(2 * self.step_size)
         (velocity,) = state.memory
         velocity = plus(velocity, time / 2, target.drift(target.complete(state.evaluation, state.x)))
         x, _ = coast(state.x, velocity, time / 2, target.bounds)

@@ -25,6 +25,20 @@ def plus(x: Tensor, factor: float | Tensor, y: Tensor) -> Tensor:
     return torch.add(x, y, alpha=factor)
 
 
+def add(x: Tensor, factor: float | Tensor, y: Tensor) -> Tensor:
+    """`plus`, in place."""
+    if isinstance(factor, Tensor):
+        return x.addcmul_(per_image(factor, x), y)
+    return x.add_(y, alpha=factor)
+
+
+def add_quotient(x: Tensor, factor: float | Tensor, y: Tensor, divisor: Tensor) -> Tensor:
+    """x + factor · y / divisor in place; the divisor is new, and is used up."""
+    if isinstance(factor, Tensor):
+        return x.addcdiv_(y, divisor.div_(per_image(factor, x)))
+    return x.addcdiv_(y, divisor, value=factor)
+
+
 def root(value: float | Tensor) -> float | Tensor:
     """√value of a number, or of one number a chain."""
     return value.sqrt() if isinstance(value, Tensor) else math.sqrt(value)

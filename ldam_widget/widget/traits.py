@@ -30,7 +30,7 @@ class Live(traitlets.TraitType[Any, Any]):
         with obj._changing:  # two threads that set different parameters must not lose either
             if self.name == "step_size" and isinstance(value, PolynomialDecay):
                 obj._runner.set(step_size=value)
-                return value.at(obj._runner.steps)
+                return value.at(int(obj._runner.steps))
             number = self._parameter.check(value)
             if self.name is not None and obj._of_runner(self.name):
                 # here and not in an observer: a number also replaces a schedule that happens to stand at this number
