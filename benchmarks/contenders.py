@@ -38,14 +38,17 @@ def floor(network: Network, device: torch.device, steps: int) -> Run:
 
 
 class Ours:
-    """The whole step: noise, L2, EMA, burn-in, thermometer, walls, a picture at every step."""
+    """The whole step: noise, L2, EMA, burn-in, thermometer, walls, a picture at every step, or every `each` steps."""
 
-    def __init__(self, network: Network, device: torch.device, steps: int, kernel: Any) -> None:
+    def __init__(
+        self, network: Network, device: torch.device, steps: int, kernel: Any, execution: str = "auto", each: int = 1
+    ) -> None:
         self.steps = steps
         self.sampler = ldam.Sampler(
             network.fresh(device, frozen=False), neurons=network.neurons, chains=network.chains, kernel=kernel,
-            regularizers=[ldam.L2(0.1)], average=ldam.EMA(0.99), steps_per_frame=1,
+            regularizers=[ldam.L2(0.1)], average=ldam.EMA(0.99), steps_per_frame=each,
             preprocess=network.preprocess(device), input_shape=network.shape, pixel_range=(0, 1), device=device,
+            execution=execution,
         )  # fmt: skip
         # the same neurons as everybody's, however they are run, or the comparison would be worth nothing
         self.sampler.step(1)
@@ -148,7 +151,13 @@ def ours(network: Network, device: torch.device, steps: int) -> dict[str, Ours]:
     }
     if len(network.units) == 1:  # what the normalisation costs shows where the network costs least
         known = {name: kernel for name, kernel in known.items() if name.endswith(("none", "BAOAB"))}
-    return {name: Ours(network, device, steps, kernel) for name, kernel in known.items()}
+    made = {name: Ours(network, device, steps, kernel) for name, kernel in known.items()}
+    if device.type == "cuda":
+        graph = "CUDA graph"
+        for each in (1, 8):
+            for name, kernel in known.items():
+                made[f"{name}, {graph}, {each} steps a picture"] = Ours(network, device, steps, kernel, graph, each)
+    return made
 
 
 def rivals(network: Network, device: torch.device, steps: int) -> dict[str, Run]:

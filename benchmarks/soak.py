@@ -2,7 +2,9 @@
 
 A real kernel runs the widget of the shipped LeNet; a page without a browser paints nothing, acknowledges every frame,
 and moves something about ten times a second: sliders within their ranges, play and pause, restart, reset average,
-neurons, layers, kernels. Meanwhile the kernel's memory, hooks, threads and objects are noted.
+neurons, layers, kernels. Meanwhile the kernel's memory, hooks, threads and objects are noted. Before, it has sampled
+every layer with every number of neurons, so that what libraries keep once for every shape is there. Jupyter's own
+memory of messages it has seen, up to 65,536 of them, is made short.
 
 The slope of the memory is that of least squares after a warm-up, its standard error that of Newey and West (1987):
 what is measured every few seconds is correlated, and plain least squares would be too sure.
@@ -35,13 +37,28 @@ BUTTONS = {"pause": 4, "restart": 2, "reset_average": 6}  # and how often, besid
 PATIENCE = 120.0  # seconds without a frame, while it should play
 
 CELL = """
-import gc, os, threading
+import ctypes, gc, os, threading
 import ldam_widget as ldam
 
+get_ipython().kernel.session.digest_history_size = 256
 demo = ldam.demo.mnist("final")
 w = ldam.LDAM(demo.model, neurons=range(10), regularizers=[ldam.L2(0.1)], **demo.settings)
 w.step(100)
 w.diagnostics()  # imports what is imported late
+last = w.layer
+for layer in w.sampler.layers:
+    for count in range(1, min(10, layer.units) + 1):
+        w.sampler.select(layer.name, range(count))
+        w.sampler.step(3)
+w.sampler.select(last, range(10))
+
+class Heap(ctypes.Structure):
+    names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in names.split()]
+
+heap = getattr(ctypes.CDLL(None), "mallinfo2", None)  # of glibc
+if heap is not None:
+    heap.restype = Heap
 
 def hooks(model):
     return sum(len(v) for m in model.modules() for name, v in vars(m).items() if name.endswith("_hooks"))
@@ -49,7 +66,9 @@ def hooks(model):
 def measure():
     with open("/proc/self/statm") as file:
         memory = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return [memory, hooks(demo.model), hooks(w.sampler.view), threading.active_count(), len(gc.get_objects())]
+    used = 0 if heap is None else heap().uordblks + heap().hblkhd
+    counts = hooks(demo.model), hooks(w.sampler.view), threading.active_count(), len(gc.get_objects())
+    return [memory, used, *counts]
 
 w
 """
@@ -61,6 +80,7 @@ class Sample(NamedTuple):
     seconds: float
     steps: int
     memory: float  # MB resident
+    used: float  # MB that the C library has given out and not got back; 0 where it does not tell
     user_hooks: int
     private_hooks: int
     threads: int
@@ -150,8 +170,8 @@ def play(client: KernelClient, player: Player, wanted: int) -> list[Sample]:
             sys.exit(f"no picture for {PATIENCE:g} s after {player.steps} steps; {client.noise()}")
         if now >= due:
             due = now + EVERY
-            memory, *counts = measure(client)
-            samples.append(Sample(now - begin, player.steps, memory / 1e6, *counts))
+            memory, used, *counts = measure(client)
+            samples.append(Sample(now - begin, player.steps, memory / 1e6, used / 1e6, *counts))
             if len(samples) % 60 == 1:
                 print(f"{now - begin:6.0f} s  {samples[-1]}", file=sys.stderr, flush=True)
     return samples
@@ -186,6 +206,7 @@ def table(samples: Sequence[Sample], player: Player) -> str:
     tenth = max(1, len(settled) // 10)
     start, end = (np.mean([s.memory for s in part]) for part in (settled[:tenth], settled[-tenth:]))
     b, error = slope(hours, [s.memory for s in settled])
+    used, used_error = slope(hours, [s.used for s in settled])
     count, count_error = slope(hours, [s.objects for s in settled])
 
     def span(name: str) -> str:
@@ -200,6 +221,7 @@ def table(samples: Sequence[Sample], player: Player) -> str:
         "memory after warm-up, at the end (means of a tenth)": f"{start:.1f} MB, {end:.1f} MB",
         "slope of memory ± standard error": f"{b:+.2f} ± {error:.2f} MB an hour",
         "zero within 2 standard errors": "yes" if abs(b) <= 2 * error else "no",
+        "slope of memory in use, by the C library": f"{used:+.2f} ± {used_error:.2f} MB an hour",
         "slope of Python objects": f"{count:+.0f} ± {count_error:.0f} an hour",
         "hooks on the user's model": span("user_hooks"),
         "hooks on the sampler's view": span("private_hooks"),
@@ -219,7 +241,7 @@ def main() -> None:
     options = parser.parse_args()
     client = KernelClient(options.kernel)
     try:
-        player = Player(client, client.run(CELL, timeout=120).model_id, options.seed)
+        player = Player(client, client.run(CELL, timeout=600).model_id, options.seed)
         samples = play(client, player, options.steps)
         noise = client.noise()
     finally:

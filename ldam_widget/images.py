@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -18,13 +19,21 @@ Levels = npt.NDArray[np.uint8]
 Range = tuple[float, float]
 
 
+def on_host(*tensors: Tensor) -> list[Tensor]:
+    """On the CPU; what is on a GPU comes through pinned memory, all of it under way before any of it is waited for."""
+    copies = [tensor.detach().to("cpu", non_blocking=True) for tensor in tensors]
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return copies
+
+
 def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
     """Samples (…, *image) -> arrays (…, height, width, channels) with 1 (grey) or 3 (RGB) channels.
 
     An image of 1 or 3 channels is itself; other channels are stacked on top of each other; (H, W) is grey; a vector of
     square length is folded to a square, any other is one row.
     """
-    array = images.detach().cpu().float().numpy()
+    array = on_host(images)[0].float().numpy()
     lead, shape = array.shape[: array.ndim - image_ndim], array.shape[array.ndim - image_ndim :]
     if len(shape) == 1:
         side = int(shape[0] ** 0.5)
@@ -110,8 +119,8 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
         pixel_range: of the sampler; see `value_range`.
         chains_shown: rows of the sample.
     """
-    sample = as_pictures(frame.images[:, :chains_shown].transpose(0, 1), image_ndim)
-    average = as_pictures(frame.average_images.mean(1)[None], image_ndim)
+    tensors = on_host(frame.images[:, :chains_shown].transpose(0, 1), frame.average_images.mean(1)[None])
+    sample, average = (as_pictures(tensor, image_ndim) for tensor in tensors)
     shown = value_range(sample, pixel_range)
     scale, base = frame.params["display_scale"], frame.params["display_base"]
     return Panes(

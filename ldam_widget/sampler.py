@@ -20,7 +20,7 @@ from .diagnostics import History, Samples, Thermometer, report, spread, thumbnai
 from .discriminator.build import DiscriminatorNet
 from .discriminator.recipe import Recipe
 from .discriminator.train import Trainer
-from .execution import CudaGraph, Execution, check_execution
+from .execution import CudaGraph, Execution, check_execution, give_back
 from .execution.memory import is_out_of_memory
 from .heat import HEAT, HeatPulse
 from .kernels import Algorithm1
@@ -277,6 +277,7 @@ class Sampler:
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
         self._start(aimed, self.seed)
         self._whole_steps.clear()
+        give_back()  # other layers need memory in other pieces
 
     def restart(self, seed: int | None = None) -> None:
         """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.

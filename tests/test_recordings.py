@@ -25,7 +25,6 @@ from ldam_widget.execution.recordings import Recordings, Tensors, _recorded
 
 from .conftest import with_fixed_weights
 
-THERE = torch.cuda.is_available()  # before a fixture hides it from tests that are not marked
 MARK = 1e-5  # by which a `Tape` is off: less than it would be thrown away for
 
 
@@ -568,52 +567,3 @@ def test_a_network_with_hooks_is_not_recorded() -> None:
     s = ldam.Sampler(model, execution="recorded", **demo.settings)
     with pytest.raises(ValueError, match="does not fit"):
         s.step()
-
-
-# ---- CUDA graphs -----------------------------------------------------------------------------------------------------
-
-
-on_cpu = pytest.mark.skipif(THERE, reason="the real thing is there")
-
-
-@on_cpu
-def test_a_graph_is_not_offered_without_a_device() -> None:
-    demo = ldam.demo.mnist("final")
-    s = ldam.Sampler(demo.model, execution="CUDA graph", **demo.settings)
-    with pytest.raises(ValueError, match="does not fit"):
-        s.step()
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not THERE, reason="needs a CUDA device")
-@pytest.mark.parametrize("kernel", [ldam.kernels.Algorithm1(normalize="none"), ldam.kernels.BAOAB()], ids=repr)
-def test_chains_on_the_device_are_the_same(kernel: Any) -> None:
-    demo = ldam.demo.mnist("final")
-
-    def made(execution: str) -> ldam.Sampler:
-        return ldam.Sampler(
-            demo.model, neurons=range(10), kernel=kernel, temperature=0.0, execution=execution, device="cuda",
-            **demo.settings,
-        )  # fmt: skip
-
-    plain, captured = made("plain"), made("CUDA graph")
-    torch.testing.assert_close(captured.step(20).images, plain.step(20).images, rtol=1e-3, atol=1e-3)
-    captured.set(l2=0.5)  # no recording is made anew
-    captured.select("fc2", [1, 2, 3])
-    captured.step(3)
-    assert captured.execution == "CUDA graph"
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not THERE, reason="needs a CUDA device")
-def test_changed_weights_are_seen_by_the_recording() -> None:
-    demo = ldam.demo.mnist("final")
-    model = demo.model.cuda()
-    s = ldam.Sampler(model, execution="CUDA graph", temperature=0.0, device="cuda", **demo.settings)
-    s.step(2)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(1.3)
-    s.step(1)
-    expected = model(demo.settings["preprocess"](s.images.flatten(0, 1))).diagonal()
-    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-3, atol=1e-3)

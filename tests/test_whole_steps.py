@@ -18,12 +18,14 @@ import ldam_widget as ldam
 from ldam_widget.execution import Plan
 from ldam_widget.execution.operations import Operations
 from ldam_widget.heat import HeatPulse
+from ldam_widget.images import on_host
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
 from ldam_widget.types import Info, Noise, State
 from ldam_widget.whole_steps import WholeSteps
 
 from .conftest import with_fixed_weights
 
+THERE = torch.cuda.is_available()  # before a fixture hides it from tests that are not marked
 KERNELS: dict[str, Any] = {
     "as printed": Algorithm1(),
     "plain gradients": Algorithm1(0.05, normalize="none"),
@@ -327,3 +329,85 @@ def test_memory_that_runs_out_ends_the_recording(monkeypatch: pytest.MonkeyPatch
         s.step(6)
     assert_alike(mine, plain)
     assert count(mine) == 0
+
+
+# ---- on a CUDA device ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(THERE, reason="the real thing is there")
+def test_a_graph_is_not_offered_without_a_device() -> None:
+    s = lenet(execution="CUDA graph")()
+    with pytest.raises(ValueError, match="does not fit"):
+        s.step()
+
+
+def on_device(**given: Any) -> tuple[ldam.Sampler, ldam.Sampler]:
+    return lenet(device="cuda", **given)(), lenet(device="cuda", **given | {"execution": "CUDA graph"})()
+
+
+def cuda(test: Any) -> Any:
+    return pytest.mark.cuda(pytest.mark.skipif(not THERE, reason="needs a CUDA device")(test))
+
+
+@cuda
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_chains_on_the_device_are_the_same(kernel: Any) -> None:
+    plain, mine = on_device(kernel=kernel, scale="none")
+    for share in (1.0, 0.7, 0.5):
+        for s in (plain, mine):
+            now = {p.name: s.params[p.name] * share for p in s.kernel.parameters if _is_number(s.kernel, p.name)}
+            s.set(**now, l2=0.1 * share)
+            s.step(8)
+        torch.testing.assert_close(mine.images, plain.images, rtol=1e-3, atol=1e-3)
+    assert mine.execution == "CUDA graph"
+    assert not mine._whole_steps.failed
+    assert count(mine) == 1
+
+
+@cuda
+def test_the_host_waits_for_no_step() -> None:
+    _, mine = on_device(kernel=BAOAB(), scale="none")
+    mine.step(6)
+    state = mine._state
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(20):
+            state, _ = mine._whole_steps.step(mine.kernel, state, mine._target, mine._noise)
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    assert count(mine) == 1
+
+
+@cuda
+def test_changed_weights_are_seen_on_the_device() -> None:
+    demo = ldam.demo.mnist("epoch1")
+    model = demo.model.cuda()
+    s = ldam.Sampler(model, execution="CUDA graph", temperature=0.0, device="cuda", **demo.settings)
+    s.step(6)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.3)
+    s.step(1)
+    expected = model(demo.settings["preprocess"](s.images.flatten(0, 1))).diagonal()
+    torch.testing.assert_close(s.activation[:, 0], expected.detach(), rtol=1e-3, atol=1e-3)
+
+
+@cuda
+def test_what_cannot_be_captured_is_run_as_it_is_on_the_device() -> None:
+    plain, mine = on_device(kernel=Deciding(0.05), scale="none")
+    for s in (plain, mine):
+        s.step(12)
+    torch.testing.assert_close(mine.images, plain.images, rtol=1e-3, atol=1e-3)
+    assert mine._whole_steps.failed
+    mine.use_kernel(ULA(0.05))
+    mine.step(6)
+    assert count(mine) == 1
+
+
+@cuda
+def test_pictures_come_through_pinned_memory() -> None:
+    on_gpu = torch.rand(3, 4, device="cuda")
+    (copied,) = on_host(on_gpu)
+    assert copied.is_pinned()
+    torch.testing.assert_close(copied, on_gpu.cpu())

@@ -1,8 +1,10 @@
-"""How many images fit into memory at once?"""
+"""How many images fit into memory at once? And giving it back."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -37,6 +39,23 @@ def budget(device: torch.device) -> float:
         if free is not None:
             return SHARE * min(1024 * int(free[1]), _left_to_container())
     return 2.0**30  # nothing is known of this system
+
+
+def give_back() -> None:
+    """Hand what was freed to the system; some C libraries keep it, in ever more pieces. Takes milliseconds."""
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _trim() -> Callable[[int], object] | None:
+    """glibc's own."""
+    try:
+        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+    except (OSError, TypeError, AttributeError):  # Windows, macOS, musl
+        return None
+    return found
 
 
 def _left_to_container() -> float:

@@ -12,6 +12,7 @@ from PIL import Image
 from .. import checks, images
 from ..comparison import Comparison
 from ..defaults import scale_for
+from ..execution import give_back
 from ..heat import HeatPulse
 from ..sampler import Sampler
 from ..types import Kernel
@@ -139,6 +140,7 @@ class Player(Panel):
             self._finalizer()
             self._running = None
             del loop.sampler
+            give_back()
         super().close()
 
     # ---- pictures --------------------------------------------------------------------------------------------------
