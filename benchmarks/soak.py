@@ -32,7 +32,7 @@ from tests.kernel.client import KernelClient, Message, View
 
 MOVES_A_SECOND = 10.0
 EVERY = 5.0  # seconds between two measurements
-WARM_UP = 0.2  # of the run: until then torch fills its caches of compiled operations, and the allocator its arenas
+WARM_UP = 0.35  # of the run: until then torch fills its caches of compiled operations, and the allocator its arenas
 BUTTONS = {"pause": 4, "restart": 2, "reset_average": 6}  # and how often, beside 80 moves of sliders
 PATIENCE = 120.0  # seconds without a frame, while it should play
 
