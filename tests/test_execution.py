@@ -445,6 +445,26 @@ def test_a_trial_is_made_once_and_its_result_kept() -> None:
     assert calls(execution="plain") == 1
 
 
+def test_a_trial_of_a_slow_network_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once time is over only what promises most has been tried, and it can still be taken."""
+    tried: list[Plan] = []
+
+    class Listed(Prepared):
+        def __init__(self, view: nn.Module, plan: Plan, *rest: Any) -> None:
+            tried.append(plan)
+            super().__init__(view, plan, *rest)
+
+    monkeypatch.setattr("ldam_widget.execution.runner.Prepared", Listed)
+    for patience, many in ((1e9, True), (0.0, False)):
+        tried.clear()
+        Execution._found.clear()
+        monkeypatch.setattr("ldam_widget.execution.runner._PATIENCE", patience)
+        s = sampler(block())
+        s.step(3)
+        assert (len({plan for plan in tried if plan != Plan(folded=True)} - {Plan()}) > 2) == many
+        assert s.execution in [str(plan) for plan in tried]
+
+
 def test_a_restart_repeats_the_run_to_the_last_bit() -> None:
     s = sampler(block(), FOLDED, kernel=ldam.kernels.BAOAB(), scale="frozen", warm_up=4)
     images = s.step(10).images

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import math
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -25,6 +26,7 @@ from .trial import agree, best_threads, ranked
 
 _TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
 _RECORDED = 4  # of the fastest plans are tried as recordings too
+_PATIENCE = 3.0  # seconds, after which no further plan is tried
 _NEAR = 1.4  # times the fastest: what consists of many small operations gains the most
 _WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
 
@@ -184,7 +186,7 @@ class Execution:
                 raise self._misfit(neurons)
             self.decision = _UNDECIDED._replace(threads=0 if coarse else 1)
             return
-        x = neurons.some_images(images)
+        x, began = neurons.some_images(images), time.monotonic()
 
         def run(prepared: Prepared) -> tuple[Tensor, Tensor]:
             neurons.run_by(prepared.network, prepared.memory_format, prepared.recordings)
@@ -204,8 +206,10 @@ class Execution:
             reference = run(plain)
 
             def fit(some: Iterable[Plan]) -> list[Prepared]:
-                fitting = []
+                fitting: list[Prepared] = []
                 for plan in some:
+                    if fitting and time.monotonic() > began + _PATIENCE:
+                        break
                     with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
                         prepared = Prepared(self._view, plan, pairs, narrow)
                         if agree(reference, run(prepared)):
@@ -227,6 +231,8 @@ class Execution:
                 near = [replace(p.plan, recorded=True) for p, r in found[:_RECORDED] if r <= _NEAR * ratio]
                 recorded: list[Prepared] = []
                 for plan in near if near[0] in plans else ():
+                    if time.monotonic() > began + _PATIENCE:
+                        break
                     recorded += fit([plan])
                     if not recorded:
                         break  # the others are the same network
