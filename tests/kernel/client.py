@@ -91,6 +91,8 @@ class KernelClient:
         self._session = self.manager.session
         # A page's JSON has no NaN, but a hostile client's may: let it through as Python's own would.
         self._session.pack = lambda content: json.dumps(content, default=str).encode()
+        # A page never waits for room to send: meanwhile it would not read, and the kernel would throw messages away.
+        self.manager.context.sndhwm = self.manager.context.rcvhwm = 0
         identity = self._session.bsession
         self._sockets = {
             "iopub": self.manager.connect_iopub(),
