@@ -21,7 +21,7 @@ Range = tuple[float, float]
 
 def on_host(*tensors: Tensor) -> list[Tensor]:
     """On the CPU; what is on a GPU comes through pinned memory, all of it under way before any of it is waited for."""
-    copies = [tensor.detach().to("cpu", non_blocking=True) for tensor in tensors]
+    copies = [tensor.detach().to("cpu", non_blocking=tensor.is_cuda) for tensor in tensors]
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
         torch.cuda.current_stream(device).synchronize()
     return copies

@@ -127,7 +127,7 @@ class Neurons:
                     return self._evaluate(x, self._seed, self._index)
                 return self._in_parts(x)
             except Exception as error:
-                if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled:
+                if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled or _captured(x):
                     raise
             self.at_once = -(-min(self.at_once, len(x)) // 2)
             if self._recordings is not None:
@@ -379,3 +379,8 @@ class Neurons:
                 f"the backward pass is leaky (slope {self.leaky:g}): gradients are not those of the activation, "
                 "samples follow no stated density"
             )
+
+
+def _captured(x: Tensor) -> bool:
+    """Is this being recorded as a CUDA graph, whose memory is not what is free?"""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()

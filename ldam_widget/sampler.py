@@ -32,7 +32,7 @@ from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, P
 from .quench import quench
 from .regularizers import Discriminator
 from .schedules import PolynomialDecay
-from .target import NEURON, Target, per_image
+from .target import NEURON, Target, per_image, weight_of
 from .types import Evaluation, Frame, Kernel, Regularizer, Setting, State
 from .warm_up import WarmUp, as_scales, present_norms
 from .whole_steps import WholeSteps
@@ -289,6 +289,7 @@ class Sampler:
             SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
         self._start(self._neurons, self.seed if seed is None else checks.seed(seed))
+        self._whole_steps.try_again()
 
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
@@ -843,8 +844,7 @@ class Sampler:
     def _require_finite(self, state: State, neurons: Neurons, target: Target) -> None:
         activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
         # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
-        weight_of = getattr(self.kernel, "weight_of", lambda name, target: target.weights[name])
-        used = {name: grad for name, grad in grads.items() if weight_of(name, target) != 0}
+        used = {name: grad for name, grad in grads.items() if weight_of(self.kernel, name, target) != 0}
         if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
             return  # of one that is NaN or infinite, the sum is too
         named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}

@@ -44,4 +44,5 @@ class PolynomialDecay:
     def at(self, step: int | Tensor) -> float | Tensor: ...
     def at(self, step: int | Tensor) -> float | Tensor:
         """β at step t = 0, 1, …"""
-        return self.a * (self.b + step) ** -self.mu
+        value = self.a * (self.b + step) ** -self.mu
+        return value if isinstance(value, Tensor) else float(value)

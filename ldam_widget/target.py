@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -89,6 +89,13 @@ class Target:
             weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
             total = weighted if total is None else total + weighted
         return torch.zeros_like(evaluation.grads[NEURON]) if total is None else total
+
+
+def weight_of(kernel: Any, name: str, target: Target) -> float | Tensor:
+    """What a kernel multiplies a term's gradient by: λ, unless it has a way of its own."""
+    own = getattr(kernel, "weight_of", None)
+    weight: float | Tensor = target.weights[name] if own is None else own(name, target)
+    return weight
 
 
 def is_zero(number: float | Tensor) -> bool:

@@ -1,11 +1,14 @@
-"""Whole steps of a kernel through recordings: noise, gradients, regularisers and the move are one launch."""
+"""Whole steps of a kernel through recordings: gradients, regularisers and the move are one launch.
+
+Noise is drawn before, from the streams of the chains, many steps at a time.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +16,7 @@ from torch import Tensor
 
 from .execution.recordings import Recordings, Tape, Tensors, same
 from .noise import ChainNoise
-from .target import NEURON, Target, is_zero
+from .target import NEURON, Target, is_zero, weight_of
 from .types import Evaluation, Info, Kernel, Noise, State
 
 _NUMBERS = (int, float)
@@ -36,51 +39,68 @@ class WholeSteps:
         self._record, self._marks = record, marks
         self._numbers = _Numbers()
         self._kinds: dict[Hashable, _Kind] = {}  # the one used last comes last
-        self.failed = False  # is the present kind of step run as it is?
+        self._misses = 0  # in a row: steps of a kind that was not known
+        self.failed = False  # are steps run as they are?
 
     def clear(self) -> None:
         """Give back what the recordings hold."""
         self._kinds.clear()
-        self.failed = False
+        self._misses, self.failed = 0, False
+
+    def try_again(self) -> None:
+        """Forget what could not be recorded: from other pictures it may go."""
+        self._kinds = {kind: known for kind, known in self._kinds.items() if known.usable}
+        self._misses, self.failed = 0, False
 
     def step(self, kernel: Kernel, state: State, target: Target, noise: ChainNoise) -> tuple[State, Info]:
         """As `kernel.step`, up to rounding."""
-        step = _Step(kernel, state, target)
-        known = self._kinds.pop(step.kind, None)
+        try:
+            step = _Step(kernel, state, target)
+            known = self._kinds.pop(step.kind, None)
+        except Exception:  # it holds something that cannot be told from something else
+            self.failed = True
+            return kernel.step(state, target, noise)
         if known is None:
             return self._begin(step, noise)
         self._kinds[step.kind] = known
+        self._misses = 0
         mark = noise.mark()
-        if known.recordings is not None and not known.recordings.failed:
-            try:
+        if known.usable:
+            assert known.recordings is not None
+            with contextlib.suppress(Exception):  # of the model's, of memory, or of ours
                 return self._through(known.recordings, known.draws, step, noise)
-            except Exception:  # of the model's, of memory, or of ours
-                noise.rewind(mark)
-                made = kernel.step(state, target, noise)  # if it fails as well, it is no fault of ours
-                known.recordings.failed = True
-                known.recordings.clear()
-                return made
-            finally:
-                self.failed = known.recordings.failed
+            self._kinds = {each: one for each, one in self._kinds.items() if one is known}  # now that it let go of all
+            known.recordings.clear()
+            if state.x.is_cuda:
+                torch.cuda.empty_cache()
+            noise.rewind(mark)
+            made = kernel.step(state, target, noise)  # if it fails as well, it is no fault of ours
+            known.recordings.failed = True
+        else:
+            made = kernel.step(state, target, noise)
         self.failed = True
-        return kernel.step(state, target, noise)
+        return made
 
     def _begin(self, step: _Step, noise: Noise) -> tuple[State, Info]:
         """The first step of a kind is done as it is: what does it ask of the noise, and can it do with tensors?"""
         watched = _Watched(noise)
         made = step.kernel.step(step.state, step.target, watched)
-        if _outline_of(made[0]) != step.outline:
-            return made  # of another kind than the next one, which has something to go on from
+        self._misses += 1
+        self.failed = self._misses > 1
+        finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(made[0]))
+        if _outline_of(made[0]) != step.outline or not finite:
+            return made  # of another kind than the next one, or nothing to compare with
         while len(self._kinds) >= _KINDS:
             self._kinds.pop(next(iter(self._kinds)))
         draws = tuple(draw for draw, _ in watched.drawn)
         recordings = None
         with contextlib.suppress(Exception):
             again = step.function(draws)(self._numbers.of(step), *(t for _, t in watched.drawn), *step.tensors)
-            if same((*_tensors(made[0]), *_told(made[1])), again):
+            if made[0].step == step.state.step + 1 and same((*_tensors(made[0]), *_told(made[1])), again):
                 recordings = Recordings(self._record)
                 recordings.marks = self._marks
-        self._kinds[step.kind] = _Kind(draws, recordings, tuple(step.target.terms.values()))
+                made = step.result(again)  # as of all that follow, or a restart would differ by rounding
+        self._kinds[step.kind] = _Kind(draws, recordings)
         self.failed = recordings is None
         return made
 
@@ -93,9 +113,9 @@ class WholeSteps:
             return (numbers * 0.9, *mirrored, *(t.flatten().flip(0).view_as(t) for t in rest[len(draws) :]))
 
         given = (self._numbers.of(step), *drawn, *step.tensors)
-        made = iter(recordings(step.function(draws), *given, others=others))
-        state = _filled(step.outline, made, step.state.step + 1)
-        return state, Info(next(made, None))
+        made = step.result(recordings(step.function(draws), *given, others=others))
+        self.failed = recordings.failed
+        return made
 
 
 class _Kind(NamedTuple):
@@ -103,7 +123,11 @@ class _Kind(NamedTuple):
 
     draws: tuple[str, ...]  # what they ask of the noise
     recordings: Recordings | None  # None: they have to be done as they are
-    terms: tuple[Any, ...]  # kept, so that no others get their identity
+
+    @property
+    def usable(self) -> bool:
+        """Can they be recorded, as far as is known?"""
+        return self.recordings is not None and not self.recordings.failed
 
 
 class _Step:
@@ -125,18 +149,24 @@ class _Step:
         self.numbers = tuple(map(float, (state.step, *own, *weights, *((temperature,) if self._warm else ()))))
         self._own = [*target.scales.values(), *((temperature,) if isinstance(temperature, Tensor) else ())]
         self.tensors = [*self._own, *_tensors(self.state)]
+        self.kind = self._kind()
 
-    @property
-    def kind(self) -> Hashable:
-        """Steps of one kind differ in numbers alone."""
+    def _kind(self) -> Hashable:
+        """Steps of one kind differ in numbers alone. Holds what it tells apart, so that nothing else gets its place."""
         kernel, target = self.kernel, self.target
-        rest = {name: value for name, value in vars(kernel).items() if name not in self._fields}
-        weight_of = getattr(kernel, "weight_of", lambda name, target: target.weights[name])
-        return (
-            type(kernel), repr(rest), tuple((name, id(term)) for name, term in target.terms.items()),
-            tuple((name, is_zero(weight_of(name, target))) for name in self._weights), self._warm, target.bounds,
-            target.learned, target.energy_needed, tuple(target.scales), self.outline,
+        rest = [(f.name, getattr(kernel, f.name)) for f in fields(kernel) if f.name not in self._fields]  # type: ignore[arg-type]  # every kernel is a dataclass
+        kind = (
+            type(kernel), *rest, *target.terms.items(), *target.scales, self.outline, self._warm, target.bounds,
+            *((name, is_zero(weight_of(kernel, name, target))) for name in self._weights),
+            target.learned, target.energy_needed,
         )  # fmt: skip
+        hash(kind)
+        return kind
+
+    def result(self, made: Tensors) -> tuple[State, Info]:
+        """What `function` gave, as a kernel gives it."""
+        tensors = iter(made)
+        return _filled(self.outline, tensors, self.state.step + 1), Info(next(tensors, None))
 
     def function(self, draws: tuple[str, ...]) -> Callable[..., Tensors]:
         """Numbers, what is drawn, and `tensors` -> those of the state after this step, and of what is told of it."""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
@@ -16,6 +15,7 @@ from ldam_widget.execution import Execution
 from ldam_widget.kernels import BAOAB, GHMC, Algorithm1
 
 from .conftest import with_fixed_weights
+from .test_whole_steps import lenet, recording
 
 
 @contextmanager
@@ -117,4 +117,16 @@ def test_of_a_comparison_and_of_widgets() -> None:
     with collected() as left:
         play()
     assert not left
-    assert torch.is_grad_enabled()
+
+
+def test_of_whole_steps() -> None:
+    def play() -> None:
+        s = recording(lenet(kernel=BAOAB())())
+        s.step(8)
+        s.select(None, [1, 4])
+        s.step(8)
+
+    play()
+    with collected() as left:
+        play()
+    assert not left

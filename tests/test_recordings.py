@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import math
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget.execution import Execution
 from ldam_widget.execution.operations import NotRepeatableError, Operations
-from ldam_widget.execution.recordings import Recordings, Tensors, _recorded
+from ldam_widget.execution.recordings import NotNowError, Recordings, Tensors, _recorded
 
 from .conftest import with_fixed_weights
 
@@ -97,6 +98,33 @@ def test_what_cannot_be_recorded_is_run_as_it_is() -> None:
     Tape.fault = None
     for _ in range(2):
         assert not replayed(through(double, ones, ones)[0]), "it is not tried for ever"
+
+
+def test_two_that_record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second tries again later."""
+    monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
+    monkeypatch.setattr("ldam_widget.execution.recordings._SHARE", math.inf)
+    through, ones = Recordings(Tape), torch.ones(2, 2)
+    Tape.fault = NotNowError("another thread is recording")
+    assert not replayed(through(double, ones, ones)[0])
+    Tape.fault = None
+    through(double, ones, ones)
+    assert replayed(through(double, ones, ones)[0])
+
+
+def test_what_once_worked_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that somebody changes meanwhile, in a way that is not seen."""
+    monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
+    monkeypatch.setattr("ldam_widget.execution.recordings._SHARE", math.inf)
+    through, ones = Recordings(Tape), torch.ones(2, 2)
+    through(double, ones, ones)
+    through.clear()
+    Tape.fault = RuntimeError("what was recorded does not follow its input")
+    assert not replayed(through(double, ones, ones)[0])
+    assert not through.failed
+    Tape.fault = None
+    through(double, ones, ones)
+    assert replayed(through(double, ones, ones)[0])
 
 
 def test_memory_that_runs_out_is_told() -> None:
@@ -436,6 +464,7 @@ def test_memory_that_is_given_back_meanwhile() -> None:
 def test_weights_that_change_during_a_comparison_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a training beside changes them."""
     monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
+    monkeypatch.setattr("ldam_widget.execution.recordings._SHARE", math.inf)
     model = network(torch.tanh)
     plain, through = gradient(model), Recordings(Operations)
     through.marks = lambda: [parameter._version for parameter in model.parameters()]

@@ -68,9 +68,9 @@ class History:
 
 def _room(shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
     """An array in memory of its own: what stays long among what comes and goes at every step keeps the allocator from
-    ever giving memory back."""
+    ever giving memory back. A forked process has its own."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, max(1, size)), dtype, math.prod(shape)).reshape(shape)
+    return np.frombuffer(mmap.mmap(-1, max(1, size), access=mmap.ACCESS_COPY), dtype, math.prod(shape)).reshape(shape)
 
 
 def mixing(draws: npt.ArrayLike) -> dict[str, Array]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from .recordings import Tensors
+from .recordings import NotNowError, Tensors
 
 _WARM_UPS = 3  # runs before the recording: libraries choose their algorithms and allocate what they keep
 _right = [True]  # to record: one at a time in a process
+# that no graph uses, by device: libraries keep memory for every stream, and some give it up with a graph of it
+_streams: dict[int, list[Any]] = {}
 
 
 class CudaGraph:
@@ -29,7 +32,7 @@ class CudaGraph:
         try:
             right = _right.pop()
         except IndexError:
-            raise RuntimeError("another thread is recording; try again") from None
+            raise NotNowError("another thread is recording") from None
         try:
             self._record(program)
         finally:
@@ -39,7 +42,9 @@ class CudaGraph:
         here: Any = torch.cuda.current_stream()
         # a failure inside must not leave this thread on another stream than before
         with torch.cuda.stream(here):
-            stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            free = _streams.setdefault(here.device_index, [])
+            stream: Any = free.pop() if free else torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            weakref.finalize(self, free.append, stream)
             stream.wait_stream(here)
             with torch.cuda.stream(stream):
                 for _ in range(_WARM_UPS):

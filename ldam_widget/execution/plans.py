@@ -99,10 +99,10 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], dev
     return [
         plan
         for plan in PLANS
-        # folding costs less in every layout; channels last is a layout of maps
+        # folding costs less in every layout, but a graph may be asked for by its bare name; channels last is for maps
         if plan == Plan()
         or (
-            plan.folded == bool(pairs)
+            (plan.folded == bool(pairs) or plan == Plan(captured=True))
             and plan.native in kinds
             and (maps or not plan.channels_last)
             and (bands or not plan.banded)

@@ -24,6 +24,10 @@ _TOLERANCE = 1e-4  # of the largest number of an image: the same routines comput
 taken: contextvars.ContextVar[dict[Any, Any] | None] = contextvars.ContextVar("taken", default=None)
 
 
+class NotNowError(RuntimeError):
+    """Nothing is wrong; it can be recorded another time."""
+
+
 class Tape(Protocol):
     """Does again what a program did when it was recorded, with what now lies where its tensors lay."""
 
@@ -49,6 +53,7 @@ class Recordings:
         self._rest_until = 0.0
         self._free = [True]  # to be popped: a recording writes where it always writes, for one caller at a time
         self.marks: Callable[[], Any] = lambda: None  # changes when the weights do
+        self._worked = False  # has there been a recording?
         self.failed = False  # the function, or a batch of another size than that of the trial, could not be recorded
 
     def __call__(
@@ -95,14 +100,18 @@ class Recordings:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self.failed = True  # what it does depends on numbers, in a way that was not seen
+            self._give_up()  # what it does depends on numbers, in a way that was not seen
             return function(*given)
+
+    def _give_up(self) -> None:
+        self.failed = True
+        self.clear()
 
     def _begin(
         self, key: Hashable, function: Function, given: Tensors, others: Callable[[Tensors], Tensors], strict: bool
     ) -> Tensors:
         plain = function(*given)  # what it makes once and keeps is made now; what it raises is its own
-        marks = self.marks()
+        began, marks = time.monotonic(), self.marks()
         try:
             token = taken.set({})
             try:
@@ -116,14 +125,16 @@ class Recordings:
         except Exception as error:
             if strict or is_out_of_memory(error):
                 raise
-            if self.marks() == marks:
-                self.failed = True
-            self._rest_until = time.monotonic() + _EVERY  # weights that are just being changed prove nothing
+            # weights that are just being changed prove nothing
+            if self.marks() == marks and not self._worked and not isinstance(error, NotNowError):
+                self._give_up()
+            now = time.monotonic()
+            self._rest_until = now + max(_EVERY, (now - began) / _SHARE)
             return plain
         while len(self._kept) >= _SHAPES:
             self._kept.pop(next(iter(self._kept)), None)
         self._check_at = {one: at for one, at in self._check_at.items() if one in self._kept}
-        self._kept[key], self._check_at[key] = recording, time.monotonic() + _EVERY
+        self._kept[key], self._check_at[key], self._worked = recording, time.monotonic() + _EVERY, True
         return recording.replay(given)
 
     def _check(self, key: Hashable, recording: _Recording, function: Function, given: Tensors) -> Tensors:

@@ -26,7 +26,7 @@ from .trial import agree, best_threads, ranked
 
 _TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
 _RECORDED = 4  # of the fastest plans are tried as recordings too
-_PATIENCE = 3.0  # seconds, after which no further plan is tried
+_PATIENCE = 3.0  # seconds, after which no further plan is tried, if one fits
 _NEAR = 1.4  # times the fastest: what consists of many small operations gains the most
 _WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
 

@@ -147,7 +147,7 @@ class Algorithm1:
                 updated[name] = last.addcmul_(grad, grad, value=1 - _RMS_DECAY)
                 add_quotient(velocity, beta * weight, grad, (last + _RMS_EPSILON).sqrt_())
             elif name in target.scales:
-                add(velocity, beta * weight / target.scales[name], grad)
+                add_quotient(velocity, beta * weight, grad, per_image(target.scales[name], grad).clone())
             else:
                 add(velocity, beta * weight, grad)
         return updated
