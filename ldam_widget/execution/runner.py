@@ -168,7 +168,9 @@ class Execution:
         view = self._view
         kinds = [(name, type(module).__qualname__, module.extra_repr()) for name, module in view.named_modules()]
         sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
-        rest = neurons.layer, neurons.image_shape, self._images(neurons), neurons.leaky, torch.get_num_threads()
+        # of half as many images or fewer it may be another: somebody who takes neurons away one by one waits for few
+        images = 1 << (self._images(neurons) - 1).bit_length()
+        rest = neurons.layer, neurons.image_shape, images, neurons.leaky, torch.get_num_threads()
         return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Which way of running the network is fastest here? Measured, in half a second, or twice for every candidate."""
+"""Which way of running the network is fastest here? Measured, in about a second, or twice for every candidate."""
 
 from __future__ import annotations
 

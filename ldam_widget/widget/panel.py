@@ -73,6 +73,7 @@ class Panel(anywidget.AnyWidget):
         self._echo = {"view": "", "rev": 0}
         self._quiet = False
         self._context: contextvars.Context | None = None
+        self._chosen: wire.Select | None = None  # the last choice of neurons that a page has sent
         self._views: dict[str, float] = {}  # view -> when it was last heard of
         keep_hearing()
         super().__init__()
@@ -207,6 +208,12 @@ class Panel(anywidget.AnyWidget):
         """On the loop."""
         self._runner.select(layer, neurons)
         self._anew()
+
+    def _select_newest(self, message: wire.Select) -> None:
+        """On the loop: unless other neurons of the same layer, or of another, have been chosen since."""
+        newest = self._chosen or message
+        if message is newest or message.layer is not None or newest[:2] == (None, None):
+            self._select(message.layer, message.neurons)
 
     def _select_wired(self, class_index: int) -> None:
         found = self.sampler.wired_to(class_index)
@@ -389,7 +396,8 @@ class Panel(anywidget.AnyWidget):
             case wire.Select(kernel=str(name)):
                 self._from_view(lambda: self._use_kernel(_kernel_called(name)))
             case wire.Select():
-                self._from_view(lambda: self._select(message.layer, message.neurons))
+                self._chosen = message
+                self._from_view(lambda: self._select_newest(message))
             case wire.Units():
                 self._from_view(lambda: self._post(wire.units(self.sampler, message)))
             case wire.Lock() | wire.Show() | wire.Scrub():

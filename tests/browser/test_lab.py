@@ -181,7 +181,7 @@ def test_choosing_neurons_3_and_7_shows_two_tiles(notebook: Notebook) -> None:
     for number, name in enumerate(names):
         if number not in (3, 7):
             widget.button(f"remove {number} {name}").click()
-    assert soon(lambda: notebook.python("print(w.neurons)") == "[3, 7]")
+    assert soon(lambda: notebook.python("print(w.neurons)") == "[3, 7]", 15)
     assert soon(lambda: "2 neurons" in widget.label() and "three" in widget.label() and "seven" in widget.label())
     assert "zero" not in widget.label()
     assert widget.pixels_change()

@@ -218,6 +218,30 @@ def test_neurons_that_are_not_there(page: Page, w: LDAM, change: dict[str, Any])
     w.step(2)
 
 
+def test_of_choices_in_quick_succession_the_newest_counts(page: Page, w: LDAM) -> None:
+    """Somebody who takes neurons away one by one need not wait for every one of them."""
+    w.step(2)
+    page.settle()
+    gen, busy = w._gen, threading.Event()
+    w._loop.submit(lambda: busy.wait(10))
+    for left in (4, 3, 2):
+        page.receive(kind="select", layer=None, neurons=[str(n) for n in range(left)])
+    page.receive(kind="select", layer=None, neurons=None)  # chooses nothing
+    page.receive(kind="select", layer=None, neurons=["1", "3"])
+    busy.set()
+    page.settle()
+    assert w.neurons == [1, 3]
+    assert [setup["gen"] for setup in page.of("setup")] == [gen + 1]
+    # another layer is never passed over: what comes after it may be meant for it
+    busy.clear()
+    w._loop.submit(lambda: busy.wait(10))
+    page.receive(kind="select", layer="1", neurons=None)
+    page.receive(kind="select", layer=None, neurons=["2"])
+    busy.set()
+    page.settle()
+    assert (w.layer, w.neurons) == ("1", [2])
+
+
 # ---- running -------------------------------------------------------------------------------------------------------
 
 
