@@ -11,12 +11,14 @@ JS     := $(wildcard js/src/*) js/package.json js/tsconfig.json
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lint types js-test python-test kernels browser wheel bench soak notebooks format clean
+.PHONY: demo test lint types js-test python-test notebook-test random-test kernels browser wheel bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
 
-test: js-test python-test
+# every suite runs, whichever fails
+test:
+	$(MAKE) --keep-going js-test python-test notebook-test
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,9 +36,16 @@ $(BUNDLE): $(JS) js/node_modules/.package-lock.json
 js-test: js/node_modules/.package-lock.json
 	cd js && npm test --silent
 
-python-test: $(READY) $(BUNDLE) kernels browser
+python-test: $(READY) $(BUNDLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal
+
+# real kernels, real browser
+notebook-test: $(READY) $(BUNDLE) kernels browser
 	$(BIN)/python -m pytest tests -m "kernel or browser"
+
+# what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
+random-test: $(READY) $(BUNDLE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "statistical or hypothesis" --seeds $(or $(SEEDS),0) -n auto --dist worksteal
 
 # ipykernel 6.31, 7.3 and 7.4 side by side
 kernels: $(READY)

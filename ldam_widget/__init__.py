@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import demo, kernels
 from ._version import __version__
+from .agreement import Agreement
 from .averages import EMA, Window
 from .burn_in import BurnIn
 from .checkpoints import CheckpointError, average_checkpoints, load_checkpoint
-from .comparison import Agreement, Comparison
+from .comparison import Comparison
 from .discriminator.build import build_discriminator
 from .discriminator.files import load_discriminator
 from .discriminator.recipe import Recipe
@@ -23,6 +24,7 @@ from .heat import HeatPulse
 from .ladder import Ladder
 from .models import LDAMWarning
 from .neurons import layers
+from .parametrizations import Jitter, Natural, Robust
 from .regularizers import L2, Discriminator
 from .sampler import Sampler, SamplingError
 from .schedules import PolynomialDecay
@@ -46,10 +48,13 @@ __all__ = [
     "Exploration",
     "Frame",
     "HeatPulse",
+    "Jitter",
     "LDAMWarning",
     "Ladder",
+    "Natural",
     "PolynomialDecay",
     "Recipe",
+    "Robust",
     "Sampler",
     "SamplingError",
     "Trainer",

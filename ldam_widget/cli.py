@@ -24,12 +24,17 @@ from . import images, kernels
 from ._version import __version__
 from .checkpoints import load_checkpoint
 from .demo import prior
+from .demo.cifar_data import download_cifar
+from .demo.cifar_fit import CifarRecipe
+from .demo.cifar_train import train_cifar as fit_cifar
 from .demo.judge import train_judge as fit_judge
 from .demo.mnist_data import download_mnist
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
 from .discriminator.train import TrainingError
+from .neurons import Preprocess
 from .neurons import layers as list_layers
+from .parametrizations import Natural
 from .regularizers import Discriminator
 from .sampler import Sampler, SamplingError
 from .types import Kernel
@@ -43,14 +48,20 @@ app.add_typer(train_app, name="train")
 ModelOption = Annotated[
     str,
     typer.Option(
-        help="'mnist' (or mnist:epoch1, mnist:averaged), or 'package.module:name' or 'file.py:name' of an nn.Module "
-        "or of a function that makes one."
+        help="'mnist' (or mnist:epoch1, mnist:averaged), 'cifar' (or cifar:averaged), or 'package.module:name' or "
+        "'file.py:name' of an nn.Module or of a function that makes one."
     ),
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="State dict to load: .safetensors, or .pt (read without running any code).")
 ]
-ShapeOption = Annotated[str | None, typer.Option(help="Shape of one image, e.g. 1,28,28; known for mnist.")]
+PreprocessOption = Annotated[
+    str | None,
+    typer.Option(
+        help="From pixels to the model's input: imagenet; or mean,std; or r,g,b,r,g,b (means, then deviations)."
+    ),
+]
+ShapeOption = Annotated[str | None, typer.Option(help="Shape of one image, e.g. 1,28,28; known for mnist and cifar.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -85,9 +96,16 @@ def demo(
 
 
 @app.command()
-def layers(model: ModelOption = "mnist", weights: WeightsOption = None, input_shape: ShapeOption = None) -> None:
+def layers(
+    model: ModelOption = "mnist",
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    preprocess: PreprocessOption = None,
+) -> None:
     """List the layers that a forward pass runs, with the units to sample."""
     network, settings = _load(model, weights, input_shape)
+    if preprocess is not None:
+        settings["preprocess"] = _preprocess(preprocess)
     with _readable_errors():
         typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
@@ -103,15 +121,33 @@ def sample(
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains a neuron.")] = 1,
-    kernel: Annotated[str, typer.Option(help=f"One of {', '.join(kernels.__all__)}.")] = "Algorithm1",
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(kernels.__all__)}; default: BAOAB with a natural prior, else Algorithm1."
+        ),
+    ] = None,
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
-    scale: Annotated[str, typer.Option(help="none, or frozen: gradients in units of their mean norm.")] = "none",
+    scale: Annotated[
+        str | None,
+        typer.Option(help="none, or frozen: gradients in units of their mean norm; default: frozen with a prior."),
+    ] = None,
+    preprocess: PreprocessOption = None,
+    prior: Annotated[
+        str,
+        typer.Option(help="auto, natural, pixels, or a file that Natural.save wrote; auto: natural for RGB images."),
+    ] = "auto",
+    goal: Annotated[
+        float | None, typer.Option(help="Mean activation that the chains shall have; T is found for it.")
+    ] = None,
     ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
     discriminator: Annotated[
         Path | None, typer.Option(help="A file of train_discriminator; mnist has its own. Set its weight with -p.")
     ] = None,
-    pixel_range: Annotated[str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist.")] = None,
+    pixel_range: Annotated[
+        str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist and cifar.")
+    ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
     ] = None,
@@ -127,6 +163,8 @@ def sample(
         settings["pixel_range"] = _numbers("--pixel-range", pixel_range, float)
     if layer is not None:
         settings["layer"] = layer
+    if preprocess is not None:
+        settings["preprocess"] = _preprocess(preprocess)
     # One thread: sums then come in the same order on every run, and small networks are faster for it.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -137,7 +175,8 @@ def sample(
             rungs = None if ladder is None else _numbers("--ladder", ladder, float)
             sampler = Sampler(
                 network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize, mix), chains=chains, seed=seed,
-                device=device, scale=scale, ladder=rungs, **settings,  # type: ignore[arg-type]  # checked there
+                device=device, scale=scale, ladder=rungs, goal=goal, prior=_prior(prior),  # type: ignore[arg-type]  # checked there
+                **settings,
             )  # fmt: skip
             sampler.set(**_assignments(parameter or []))
             _write(sampler, steps, output)
@@ -163,6 +202,22 @@ def train_lenet5(
         if download:
             download_mnist(data)
         result = fit_lenet5(data, epochs=epochs, seed=seed, out=out)
+    _tell_accuracy(result)
+
+
+@train_app.command("cifar")
+def train_cifar(
+    data: Annotated[Path, typer.Option(help="Folder of the binary version, or of pictures in class folders.")],
+    download: Annotated[bool, typer.Option(help="Fetch the binary version if it is not there, 170 MB.")] = False,
+    out: OutOption = Path(),
+    epochs: Annotated[int, typer.Option(min=1)] = CifarRecipe.epochs,
+    seed: Annotated[int, typer.Option(min=0)] = CifarRecipe.seed,
+) -> None:
+    """A small VGG on CIFAR-10: weights of the last epoch and their running average; an hour on one core."""
+    with _readable_errors():
+        if download:
+            download_cifar(data)
+        result = fit_cifar(data, epochs=epochs, seed=seed, out=out)
     _tell_accuracy(result)
 
 
@@ -204,8 +259,30 @@ def _tell_accuracy(result: TrainingResult) -> None:
         typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
 
 
-def _kernel(name: str, normalize: str | None, mix: str | None) -> Kernel:
-    """The kernel of that name, in whatever case."""
+_IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
+
+
+def _preprocess(text: str) -> Preprocess:
+    """x -> (x − mean)/std, of all channels or channel by channel."""
+    numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
+    half = len(numbers) // 2
+    if not half or len(numbers) % 2 or not all(std > 0 for std in numbers[half:]):
+        _fail(f"--preprocess {text}: imagenet, or means and as many deviations above 0, e.g. 0.5,0.25")
+    mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
+    return lambda x: (x - mean.to(x)) / std.to(x)
+
+
+def _prior(text: str) -> Natural | str:
+    """A choice of `Sampler`'s, or a file."""
+    return text if text in ("auto", "natural", "pixels") else Natural.load(text)
+
+
+def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
+    """The kernel of that name, in whatever case; None: the sampler's own choice."""
+    if name is None and (normalize or mix):
+        name = "Algorithm1"  # which alone has them
+    if name is None:
+        return None
     known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
     if name.lower() not in known:
         raise ValueError(f"--kernel {name}: there are {', '.join(kernels.__all__)}")
@@ -251,11 +328,17 @@ def _write(sampler: Sampler, steps: int, output: Path) -> None:
 
 def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:
     """The model and the settings that are known with it."""
-    if name == "mnist" or name.startswith("mnist:"):
+    shipped, _, state = name.partition(":")
+    network: nn.Module
+    if shipped == "mnist":
         with _readable_errors():
-            shipped = demos.mnist(name.partition(":")[2] or "final")
-        network: nn.Module = shipped.model
-        settings = dict(shipped.settings) | {"regularizers": [Discriminator(shipped.discriminator, 0.0)]}
+            digits = demos.mnist(state or "final")
+        network = digits.model
+        settings = dict(digits.settings) | {"regularizers": [Discriminator(digits.discriminator, 0.0)]}
+    elif shipped == "cifar":
+        with _readable_errors():
+            photographs = demos.cifar(state or "final")
+        network, settings = photographs.model, dict(photographs.settings)
     else:
         network, settings = _import(name), {}
         if input_shape is None:
@@ -271,7 +354,7 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
 def _import(name: str) -> nn.Module:
     where, _, attribute = name.partition(":")
     if not attribute:
-        _fail(f"--model {name}: give 'mnist', 'package.module:name' or 'file.py:name'")
+        _fail(f"--model {name}: give 'mnist', 'cifar', 'package.module:name' or 'file.py:name'")
     try:
         if where.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(where).stem, where)

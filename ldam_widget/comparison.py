@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from . import checks
+from .agreement import Agreement, correlation, nan_last
+from .data import RealImages
 from .heat import HeatPulse
 from .neurons import Neuron
 from .parameters import Parameter, check_all
+from .parametrizations import Natural
+from .priors import resolved
 from .readouts import as_list, layer_of_strings
 from .sampler import Sampler
 from .schedules import PolynomialDecay
+from .tracing import check_shape
 from .types import Kernel
 
 MOST = 6  # models
 _TOGETHER = frozenset({"steps_per_frame"})  # what must be the same, or the models are no longer in step
-
-
-class Agreement(NamedTuple):
-    """How far the models agree on one neuron. With more than two, the others are held against the first."""
-
-    key: str  # of the neuron in the first model
-    name: str  # class name or ""
-    activation: tuple[float, ...]  # a model, mean over chains
-    gap: float  # activation of the other model minus that of the first; of several, the largest
-    correlation: float  # of the averages over pixels: 1 is the same picture; of several, the least. NaN: one is flat
-    difference: float  # mean |difference of the averages|, in units of the pixels; of several, the mean
-
-    @property
-    def label(self) -> str:
-        return f"{self.key} {self.name}".rstrip()
 
 
 class Comparison:
@@ -80,6 +69,8 @@ class Comparison:
         self._settings = settings
         if "regularizers" in settings:  # an iterator would give the first model all of them
             self._settings = settings | {"regularizers": checks.regularizers(settings["regularizers"])}
+        if "input_shape" in settings:  # else the first sampler asks for it
+            self._settings = self._settings | _measured(settings)
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
         layers = [first if own is None else own for own in layers]
@@ -265,6 +256,27 @@ class Comparison:
                 sampler.use_kernel(kernel, scale)
         self._freed.intersection_update(self.locks)
 
+    @property
+    def prior(self) -> Natural | None:
+        """The natural prior in use, the same for all; None: plain pixels."""
+        return self.lead.prior
+
+    @property
+    def goal(self) -> float | str | None:
+        """As `Sampler.goal`, of the first model."""
+        return self.lead.goal
+
+    def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
+        """Go on with another prior, the same for all models; as `Sampler.use_prior`."""
+        lead = self.lead
+        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
+        with self._all_or_none():
+            for name, sampler in zip(self.names, self.samplers, strict=True):
+                with _told(name):
+                    sampler.use_prior(found)
+        self._settings = self._settings | {"prior": found}
+        self._freed.intersection_update(self.locks)
+
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
         """As `Sampler.heat_pulse`, of all."""
         for sampler in self.samplers:
@@ -365,7 +377,7 @@ class Comparison:
             found.append(
                 Agreement(
                     neuron.key, neuron.name, activation, max(gaps, key=abs),
-                    min((_correlation(averages[0, n], other[n]) for other in averages[1:]), key=_nan_last),
+                    min((correlation(averages[0, n], other[n]) for other in averages[1:]), key=nan_last),
                     float(differences[n]),
                 )
             )  # fmt: skip
@@ -384,8 +396,11 @@ class Comparison:
         for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
             with _told(name):
                 chosen = wanted if index == 0 else other._paired(index, wanted)
-                new = other._sampler(index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale)
+                new = other._sampler(
+                    index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale, goal=sampler.goal
+                )
                 own = {field.name for field in fields(sampler.kernel)} | set(settings)  # type: ignore[arg-type]  # dataclasses
+                own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found anew for a goal
                 if sampler.heating:
                     own.add("heat")
                 new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
@@ -421,18 +436,14 @@ def _check(sampler: Sampler, params: dict[str, Any]) -> None:
     if isinstance(schedule, PolynomialDecay):
         replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
         params = {name: value for name, value in params.items() if name != "step_size"}
+    if "goal" in params:
+        sampler.checked_goal(params["goal"])
+        params = params | {"goal": 0.0}  # which shows whether there is such a parameter
     check_all(sampler.parameters, params)
 
 
-def _correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's, over pixels; 1 for equal pictures, flat ones included, NaN if another one is flat."""
-    if torch.equal(a, b):
-        return 1.0
-    # a flat picture of single-precision pixels has an exact mean in double precision: its norm is exactly 0
-    a, b = ((image - image.mean()).flatten() for image in (a.double(), b.double()))
-    norm = float(a.norm() * b.norm())
-    return float(a @ b) / norm if norm else math.nan
-
-
-def _nan_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+def _measured(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set checked and the prior measured, once for all models."""
+    shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
+    real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
+    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}

@@ -84,7 +84,7 @@ def exchange(state: State, climb: Climb, target: Target, noise: Noise) -> tuple[
     assert isinstance(target.temperature, Tensor), "a ladder gives every rung its temperature"
     chains, rungs = climb.replica.shape
     evaluation = target.complete(state.evaluation, state.x)
-    energy = target.energy(evaluation).view(chains, rungs)
+    energy = target.terms_energy(evaluation).view(chains, rungs)
     beta = 1 / target.temperature.view(chains, rungs)
     first = climb.rounds % 2
     low = torch.arange(first, rungs - 1, 2, device=energy.device)

@@ -165,6 +165,15 @@ class Neurons:
             (grad,) = backward(output, x, seed) if self.leaky else torch.autograd.grad(output, x, seed)
         return output.detach(), grad.contiguous()
 
+    @torch.inference_mode(False)
+    def activations(self, x: Tensor) -> Tensor:
+        """x (images, *image) -> activation of every neuron (images, N) float32, without a gradient."""
+        with torch.no_grad():
+            output = self._forward(x.to(self._seed.device)).flatten(1)
+        wide = torch.promote_types(output.dtype, torch.float32)
+        rows = self._seed[:: self.count // len(self.neurons)].flatten(1)
+        return (output.to(wide) @ rows.to(wide).T).float()
+
     def unit(self, key: str) -> Neuron:
         """Resolve one neuron of this layer by its key; for the picker."""
         return self._units.resolve(key, "center", 0)

@@ -19,20 +19,9 @@ _BLOCK_NUMBERS = 2**14
 _BLOCK_STEPS = 16
 
 
-Mark = tuple["_Mark", "_Mark | None"]
+Mark = tuple["_Mark", "_Mark | None", "_Mark | None"]
 _Mark = tuple[list[Tensor], int]
-_NORMAL, _UNIFORM = 0, 1  # streams of a chain
-
-
-def first_images(numbers: Tensor, pixel_range: tuple[float, float] | None) -> Tensor:
-    """Start images x0 from standard normal numbers: scaled to the pixel range and clamped to it; as they are without.
-
-    A discriminator is trained from the same ones, and has to know where chains come from.
-    """
-    if pixel_range is None:
-        return numbers
-    low, high = pixel_range
-    return ((low + high) / 2 + (high - low) / 2 * numbers).clamp_(low, high)
+_NORMAL, _UNIFORM, _CHANGES = 0, 1, 100  # streams of a chain
 
 
 class ChainNoise:
@@ -51,6 +40,7 @@ class ChainNoise:
         self._seeds = [(seed, neuron, chain) for neuron in range(neurons) for chain in range(chains)]
         self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
         self._uniform: _Stream | None = None  # made on first use: not every kernel asks for one
+        self._changes: _Stream | None = None
 
     def start(self, attempt: int = 0) -> Tensor:
         """Standard normal start images (chain, *shape); attempt 0 is drawn once, before the first step.
@@ -70,18 +60,23 @@ class ChainNoise:
             self._uniform = _Stream(self._seeds, _UNIFORM, (), self.device)
         return self._uniform.next()
 
+    def changes(self, count: int) -> Tensor:
+        """The next numbers uniform on [0, 1) that tell how a picture is changed, (chain, count) float64."""
+        if self._changes is None or self._changes.shape != (count,):
+            self._changes = _Stream(self._seeds, _CHANGES, (count,), self.device)
+        return self._changes.next()
+
     def mark(self) -> Mark:
         """The present place, for `rewind`."""
-        return self._normal.mark(), None if self._uniform is None else self._uniform.mark()
+        uniform, changes = (None if stream is None else stream.mark() for stream in (self._uniform, self._changes))
+        return self._normal.mark(), uniform, changes
 
     def rewind(self, mark: Mark) -> None:
         """Go back to a marked place, whose numbers come again: steps that were not taken do not use any up."""
-        normal, uniform = mark
+        normal, uniform, changes = mark
         self._normal.rewind(normal)
-        if uniform is None:
-            self._uniform = None  # had not been used: begins anew
-        elif self._uniform is not None:
-            self._uniform.rewind(uniform)
+        self._uniform = _rewound(self._uniform, uniform)
+        self._changes = _rewound(self._changes, changes)
 
 
 class _Stream:
@@ -126,10 +121,17 @@ class _Stream:
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         # an acceptance of 1 − 1e-8 is not 1: what is compared with a probability has double precision
-        out = torch.empty(shape, dtype=torch.float64 if self.kind == _UNIFORM else torch.float32, device=self.device)
+        uniform = self.kind in (_UNIFORM, _CHANGES)
+        out = torch.empty(shape, dtype=torch.float64 if uniform else torch.float32, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
-            row.uniform_(generator=generator) if self.kind == _UNIFORM else row.normal_(generator=generator)
+            row.uniform_(generator=generator) if uniform else row.normal_(generator=generator)
         return out
+
+
+def _rewound(stream: _Stream | None, mark: _Mark | None) -> _Stream | None:
+    if stream is not None and mark is not None:
+        stream.rewind(mark)
+    return stream if mark is not None else None  # had not been used: begins anew
 
 
 def _mixed(seed: tuple[int, int, int], kind: int) -> int:

@@ -85,6 +85,10 @@ TEMPERATURE = Parameter(
     "temperature", 1e-6, 1e4, 1.0, "p(x) ∝ exp(E(x)/T): higher wanders further, 0 is plain activation maximisation.",
     unit="", log=True, zero=True,
 )  # fmt: skip
+GOAL = Parameter(
+    "goal", 1e-6, 1e6, 0.0, "Mean activation that the chains shall have: T is found for it, neuron by neuron. 0: none.",
+    log=True, zero=True,
+)  # fmt: skip
 AVERAGE = Parameter(
     "average", 1, 518, 100, "Averaging time: the average forgets with weight 1 − 1/time a picture; 1 is no averaging.",
     group="picture", unit="frames", log=True,

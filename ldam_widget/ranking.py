@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from . import checks
+from .agreement import Agreement
 from .averages import EMA
-from .comparison import Agreement, Comparison
+from .comparison import Comparison
 
 _TOGETHER = 16  # neurons a batch: progress is seen, and a batch is still worth its price
 _UNIT = 4  # steps a unit of work

@@ -13,9 +13,10 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import torch
 from torch import Tensor, nn
 
-from . import checks
+from . import checks, defaults, priors
 from .averages import EMA, Average
 from .burn_in import BurnIn
+from .data import RealImages
 from .diagnostics import History, Samples, Thermometer, report, spread, thumbnails
 from .discriminator.build import DiscriminatorNet
 from .discriminator.recipe import Recipe
@@ -23,15 +24,18 @@ from .discriminator.train import Trainer
 from .execution import CudaGraph, Execution, check_execution, give_back
 from .execution.memory import is_out_of_memory
 from .heat import HEAT, HeatPulse
-from .kernels import Algorithm1
+from .kernels import BAOAB, Algorithm1
 from .ladder import Climb, Ladder, coldest, exchange
 from .models import Notes, check_weights, choose_device, private_view
 from .neurons import LayerTable, Neuron, Neurons, Preprocess, check_shape
-from .noise import ChainNoise, first_images
-from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, STEPS_PER_FRAME, Parameter, check_all
+from .noise import ChainNoise
+from .parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, GOAL, STEPS_PER_FRAME, Parameter, check_all
+from .parametrizations import Coordinates, Natural, Transforms
+from .parametrizations.natural import NATURAL, PRIOR_SCALE, NaturalCoordinates
 from .quench import quench
 from .regularizers import Discriminator
 from .schedules import PolynomialDecay
+from .standing import Standing, check_goal
 from .target import NEURON, Target, per_image, weight_of
 from .types import Evaluation, Frame, Kernel, Regularizer, Setting, State
 from .warm_up import WarmUp, as_scales, present_norms
@@ -49,6 +53,7 @@ _MEASURED_EVERY = 4, 16  # steps: temperature is read often at first, then less:
 _READINGS_TO_BE_SURE = 100
 _SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
 _HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
+_FIXED = 4  # changes of the picture over which kernels with an energy average
 
 
 class SamplingError(RuntimeError):
@@ -79,7 +84,8 @@ def _telling_memory(method: Callable[Concatenate[Sampler, P], R]) -> Callable[Co
 class Sampler:
     """Samples x from P(x) ∝ exp((f_α(x) + Σ λ_i R_i(x)) / T) for several neurons α at once.
 
-    N neurons, C chains each; an image has the shape `input_shape`.
+    N neurons, C chains each; an image has the shape `input_shape`. With the natural prior (`Natural`), which is the
+    default for RGB images and where there is a dataset, the density has the images' own statistics as its base measure.
 
     Args:
         model: any `nn.Module`. It comes back untouched; its weights are shared, not copied, where the device allows.
@@ -87,9 +93,20 @@ class Sampler:
         neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
             None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
-        kernel: how the chains move.
+        kernel: how the chains move. None: `BAOAB`, whose step size is found, with the natural prior; else `Algorithm1`.
         regularizers: R_i with their weights; an `L2` of weight 0 is added if none is given, so that its slider exists.
-        temperature: T ≥ 0. What it means depends on the kernel; see there.
+        temperature: T ≥ 0. What it means depends on the kernel; see there. None: with the natural prior and frozen
+            scales so that the neuron shows (see `defaults.PULL`), else 1.
+        goal: mean activation that the chains of a neuron shall have: a number, or a percentile of real images, "p50" …
+            "p99.9", which needs `dataset`. T is found for it in the warm-up, neuron by neuron over all of its chains,
+            and then frozen. None: T is as given.
+        prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
+            images of at least 16 × 16, else pixels.
+        transforms: `Jitter` or `Robust`: changes of the picture, drawn anew each step, under which the neuron is
+            averaged; kernels that need energies take four fixed ones. "auto": a jitter of a twentieth of the side for
+            natural pictures of at least 64 × 64, where that was measured to help, and only with kernels that need no
+            energies; None: none.
+        dataset: real images (see `RealImages`), for `prior`, percentiles, and `standing`.
         chains: chains a neuron, ≥ 1.
         average: `EMA(decay)` or `Window(length)`.
         preprocess: x in `pixel_range` -> model input, e.g. ``lambda x: (x - mean) / std``.
@@ -103,9 +120,11 @@ class Sampler:
         burn_in: the rule behind `burned_in`.
         scale: "frozen" divides every term by its mean gradient norm, measured during the warm-up and then frozen: one
             range of T and λ then serves every network, and what is sampled is still a density,
-            p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is.
-        warm_up: steps in which scales are measured and step sizes of None are found; without these there is none.
-            Its pictures do not count.
+            p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" with the natural prior, else
+            "none".
+        warm_up: steps in which scales are measured, and step sizes of None and temperatures of a goal are found;
+            without these there is none. Its pictures do not count. None: 200; with the natural prior 100; with a goal
+            400.
         ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
@@ -131,7 +150,10 @@ class Sampler:
         input_shape: Sequence[int],
         kernel: Kernel | None = None,
         regularizers: Sequence[Regularizer] = (),
-        temperature: float = 1.0,
+        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
+        transforms: Transforms | Literal["auto"] | None = "auto",
+        temperature: float | None = None,
+        goal: float | str | None = None,
         chains: int = 1,
         average: Average = EMA(0.99),  # noqa: B008  (frozen)
         preprocess: Preprocess | None = None,
@@ -142,11 +164,12 @@ class Sampler:
         class_names: Sequence[str] | None = None,
         at: Literal["center", "mean"] = "center",
         burn_in: BurnIn = BurnIn(),  # noqa: B008  (frozen)
-        scale: Literal["none", "frozen"] = "none",
-        warm_up: int = 200,
+        scale: Literal["none", "frozen"] | None = None,
+        warm_up: int | None = None,
         ladder: Ladder | Sequence[float] | None = None,
         leaky: float = 0.0,
         discriminator_only: bool = False,
+        dataset: Any = None,
         execution: str = "auto",
     ) -> None:
         self.notes = Notes()
@@ -156,7 +179,11 @@ class Sampler:
         self.seed = checks.seed(seed)
         self.class_names = checks.class_names(class_names)
         self.average = checks.average(average)
-        self.kernel: Kernel = checks.kernel(Algorithm1() if kernel is None else kernel)
+        self._real = real = RealImages.checked(dataset, self.input_shape, self.pixel_range)
+        self._standing: tuple[Neurons, Standing] | None = None
+        self._prior = priors.resolved(prior, self.input_shape, self.pixel_range, real)
+        self._own_transforms = priors.checked_transforms(transforms, self.input_shape)
+        self.kernel: Kernel = self._suited(checks.kernel(self._default_kernel() if kernel is None else kernel))
         self.burn_in = checks.burn_in(burn_in)
         self._regularizers = checks.regularizers(regularizers)
         if preprocess is not None and not callable(preprocess):
@@ -164,18 +191,31 @@ class Sampler:
         self._preprocess = preprocess
         self._at: Literal["center", "mean"] = at
         self._leaky = checks.leaky(leaky)
+        if scale is None:
+            scale = "frozen" if self._prior is not None and not checks.normalizes(self.kernel) else "none"
         self._scale: Literal["none", "frozen"] = checks.scale(scale, self.kernel)
-        self._warm_up_steps = checks.count("warm_up", warm_up)
+        self._warm_up_steps = None if warm_up is None else checks.count("warm_up", warm_up)
         self._ladder = checks.ladder(ladder, self.kernel)
         self._rungs = 1 if self._ladder is None else len(self._ladder.factors)
         self._pulse: tuple[HeatPulse, int] | None = None  # and the step it began at
         self._scales: dict[str, Tensor] = {}
+        self._pictured: tuple[Tensor, Coordinates, Tensor] | None = None
         self._acceptance: Tensor | None = None  # (chain · rung,), mean over the last pictures
         self._accepted_pictures = 0
 
+        self._goal = self.checked_goal(goal)
+        self._goal_moved = False
+        self._sought_from: float | None = None  # T before one was found for a goal
+        self._found: tuple[float, Tensor] | None = None  # T/τ² of the warm-up, and its step sizes
+        self._warm_up: WarmUp | None = None
+        self._factors: Tensor | None = None  # (N,), what T is multiplied by for each neuron, geometric mean 1
         self._params: dict[str, float] = {p.name: p.default for p in self.parameters}
         given: dict[str, Any] = {r.name: r.weight for r in self._regularizers}
         given |= {"steps_per_frame": steps_per_frame, "average": self.average.time} | self._if_known(temperature)
+        if self._prior is not None:
+            given["prior_scale"] = defaults.NATURAL_SCALE
+        if isinstance(self._goal, float):
+            given["goal"] = self._goal
         self._params |= check_all(self.parameters, given | self._of_kernel())
 
         execution = check_execution(execution)
@@ -183,6 +223,7 @@ class Sampler:
         self._execution = Execution(self._view, model, execution)
         self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)
         self._device = next((p.device for p in self._view.parameters()), torch.device("cpu"))
+        self._coordinates = self._make_coordinates(self._prior)
         setting = Setting(model, self.input_shape, self.pixel_range, self._device, self.notes)
         self._regularizers = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in self._regularizers)
         self._only = False
@@ -225,6 +266,78 @@ class Sampler:
     def unit(self, key: str) -> Neuron:
         """Resolve a neuron of the present layer, e.g. "5@3,4". Raises ValueError if there is none."""
         return self._neurons.unit(key)
+
+    @property
+    def prior(self) -> Natural | None:
+        """The natural prior in use; None: plain pixels."""
+        return self._prior
+
+    @property
+    def transforms(self) -> Transforms | None:
+        """What the picture goes through before the neuron sees it."""
+        return self._transforms_with(self.kernel)
+
+    @property
+    def dataset(self) -> RealImages | None:
+        """The real images that were given."""
+        return self._real
+
+    @property
+    def goal(self) -> float | str | None:
+        """As given or set last: a number, a percentile of real images, or None."""
+        return self._goal
+
+    @property
+    def temperatures(self) -> list[float]:
+        """T of each neuron, N numbers: all the same unless a goal found them."""
+        temperature = self._params.get("temperature", 1.0)
+        if self._factors is None:
+            return [temperature] * len(self.neurons)
+        return [temperature * float(factor) for factor in self._factors]
+
+    @torch.inference_mode(False)
+    def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
+        """Go on with another prior, or with plain pixels; neurons, kernel, regularisers and seed stay.
+
+        Chains go on from the pictures where they stand, as far as the new coordinates can show them; T, step size and
+        scales become what suits them, and averages begin anew.
+
+        Raises:
+            TypeError, ValueError: as the constructor; the sampler then goes on with what it had.
+        """
+        chosen = priors.resolved(prior, self.input_shape, self.pixel_range, self._real)
+        coordinates = self._make_coordinates(chosen)
+        picture = self._coordinates.picture(self._state.x)
+        self._prior, self._coordinates = chosen, coordinates
+        side, width = defaults.size_of(self.input_shape, self.pixel_range)
+        if isinstance(self.kernel, BAOAB):
+            self.kernel = defaults.default_kernel(side, width) if chosen is None else defaults.natural_kernel()
+        self.kernel = self._suited(self.kernel)
+        self._scale = "none" if checks.normalizes(self.kernel) else "frozen"
+        kept = {name: value for name, value in self._params.items() if name not in _fields(self.kernel)}
+        cool = defaults.default_temperature(side, width) if chosen is None else self._natural_temperature()
+        begun = {"temperature": cool, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
+        self._params = {p.name: (kept | begun).get(p.name, p.default) for p in self.parameters} | self._of_kernel()
+        self._factors = self._sought_from = None
+        self._drop_goal()
+        state = self.kernel.init(coordinates.place(picture), self._make_target(self._neurons, {}))
+        self._whole_steps.clear()
+        self._begin(self._neurons, state._replace(step=self._state.step))
+        self._burn_in = self.burn_in.start(self.activation)
+
+    def standing(self, seconds: float = math.inf) -> list[str] | None:
+        """How strong the present activations are among those of real images, in words, N texts; None without images.
+
+        Up to 1,000 of the images go through the network before the first answer on a layer.
+
+        Args:
+            seconds: that may be spent on them now, by and large; None is returned if that is not enough. The next call
+                goes on from there.
+        """
+        if self._real is None:
+            return None
+        standing = self._real_activations()
+        return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
     @property
     def execution(self) -> str:
@@ -301,15 +414,33 @@ class Sampler:
     @property
     def parameters(self) -> tuple[Parameter, ...]:
         """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
+        aims = any(p.name == "temperature" for p in self.kernel.parameters) and (
+            self.kernel.calibrated or self._prior is not None
+        )
         return (
             *self.kernel.parameters,
+            *((GOAL,) if aims else ()),
             HEAT,
             STEPS_PER_FRAME,
+            *((NATURAL, PRIOR_SCALE) if self._prior is not None else ()),
             *(r.parameter for r in self._regularizers),
             AVERAGE,
             DISPLAY_SCALE,
             DISPLAY_BASE,
         )
+
+    def checked_goal(self, goal: Any) -> float | str | None:
+        """A goal that can be followed here; 0 is none. Raises ValueError or TypeError for any other."""
+        goal = check_goal(goal)
+        if isinstance(goal, float):
+            GOAL.check(goal)
+        if goal is not None and not any(p.name == "goal" for p in self.parameters):
+            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature that could be found for it")
+        if isinstance(goal, str) and self._real is None:
+            raise ValueError(f"goal={goal!r} is a percentile of real images, of which there are none: give dataset=")
+        if isinstance(goal, float):
+            GOAL.check(goal)
+        return None if goal == 0 else goal
 
     @property
     def params(self) -> dict[str, float]:
@@ -325,6 +456,10 @@ class Sampler:
             now["step_size"] = float(self.kernel.step_size_of(self._state).mean())  # type: ignore[attr-defined]  # just asked for
         if self._pulse is not None:
             now["heat"] = self.heat
+        if self._warm_up is not None and self._warm_up.pull is not None:
+            found = self._warm_up.temperatures(self._scales)
+            assert found is not None
+            now["temperature"] = float(found.log().mean().exp())
         return self._params | now
 
     @property
@@ -418,6 +553,7 @@ class Sampler:
         values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self._state.evaluation)
         self._state = self._state._replace(evaluation=Evaluation(values, grads))
         if name == NEURON:  # its activation is always known
+            self._standing = None
             evaluation = self._plain_target().complete(self._state.evaluation, self._state.x)
             self._state = self._state._replace(evaluation=evaluation)
             self._require_finite(self._state, self._neurons, self._target)
@@ -441,12 +577,18 @@ class Sampler:
     def set(self, **params: Any) -> None:
         """Change live parameters; all or none of them, from the next step on.
 
-        `step_size` also takes a `PolynomialDecay`.
+        `step_size` also takes a `PolynomialDecay`, `goal` a percentile such as "p99", or None.
 
         Raises:
             ValueError: unknown name (all known ones are listed) or out of range.
             TypeError: no number.
         """
+        asked = self._goal
+        if "goal" in params:
+            asked = self.checked_goal(params["goal"])
+            params = params | {"goal": asked if isinstance(asked, float) else 0.0}
+        elif "temperature" in params and self._goal is not None:
+            asked, params = None, params | {"goal": 0.0}  # both say what T is: the last one counts
         schedule = params.get("step_size")
         if isinstance(schedule, PolynomialDecay) and any(p.name == "step_size" for p in self.kernel.parameters):
             params = {name: value for name, value in params.items() if name != "step_size"}
@@ -463,6 +605,12 @@ class Sampler:
             self._accumulator.set_time(values["average"])
         if "heat" in values:
             self._pulse = None
+        if "goal" in values:
+            self._goal, self._goal_moved = asked, asked is not None
+            self._sought_from = self._sought_from if asked is not None else None
+            self._factors = self._factors if asked is not None else None
+        if "natural" in values and isinstance(self._coordinates, NaturalCoordinates):
+            self._coordinates = self._coordinates.at(values["natural"])
         if not (values | changes).keys() <= _PICTURE_ONLY:
             self._measure_anew()
         self._target = self._make_target(self._neurons, self._scales)
@@ -479,7 +627,7 @@ class Sampler:
             TypeError: no kernel.
             ValueError: a kernel that does not go with the ladder or the scale.
         """
-        kernel = checks.kernel(kernel)
+        kernel = self._suited(checks.kernel(kernel))
         scale = checks.scale(self._scale if scale is None else scale, kernel)
         checks.ladder(self._ladder, kernel)
         self._execution.follow()
@@ -487,6 +635,7 @@ class Sampler:
         self.kernel, self._scale = kernel, scale
         kept = {name: value for name, value in self._params.items() if name not in _fields(kernel)}
         self._params = {p.name: kept.get(p.name, p.default) for p in self.parameters} | self._of_kernel()
+        self._drop_goal()
         self._begin(self._neurons, state._replace(step=self._state.step))
         self._burn_in = self.burn_in.start(self.activation)
 
@@ -509,7 +658,7 @@ class Sampler:
         """
         if self._scale == "none":
             raise RuntimeError('there are no scales to measure: make the sampler with scale="frozen"')
-        self._warm_up = self._make_warm_up()
+        self._warm_up, self._found = self._make_warm_up(), None
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -525,6 +674,8 @@ class Sampler:
         remaining = n
         while remaining:
             chunk = min(remaining, max(1, int(self._params["steps_per_frame"]) - self._phase))
+            if self._goal_moved:
+                self._follow_goal()
             if self._warm_up is not None:
                 chunk = min(chunk, self._warm_up.left)
             self._advance(chunk)
@@ -564,7 +715,7 @@ class Sampler:
     @property
     def images(self) -> Tensor:
         """Current samples (N, C, *input_shape) float32."""
-        return self._fold(self._state.x)
+        return self._fold(self._picture_now())
 
     def quenched(self, steps: int = 150) -> Tensor:
         """The maxima of E that the present samples belong to, like `images`; the chains stay where they are.
@@ -575,13 +726,13 @@ class Sampler:
         energetic = replace(self._plain_target(), energy_needed=True)
         x = self._state.x
         with torch.inference_mode(False):
-            return self._fold(quench(x, energetic, checks.count("steps", steps)))
+            return self._fold(self._coordinates.picture(quench(x, energetic, checks.count("steps", steps))))
 
     @property
     def average_images(self) -> Tensor:
         """Averages like `images`; before the first picture, the current samples."""
         mean = self._accumulator.mean
-        return self._fold(self._state.x if mean is None else mean)
+        return self._fold(self._picture_now() if mean is None else mean)
 
     @property
     def activation(self) -> Tensor:
@@ -597,7 +748,7 @@ class Sampler:
         value = self._state.evaluation.values.get(term.name)
         if value is not None:
             return self._fold(term.score_of(value))
-        return term.score(self._cold(self._state.x)).view(len(self.neurons), self.chains)  # its weight is 0
+        return term.score(self._cold(self._picture_now())).view(len(self.neurons), self.chains)  # its weight is 0
 
     @property
     def burned_in(self) -> Tensor:
@@ -621,7 +772,7 @@ class Sampler:
 
     @property
     def temperature_asked(self) -> float:
-        """T times heat: what the samples shown should have."""
+        """T times heat: what the samples shown should have; the geometric mean over neurons where a goal found T."""
         return self._params.get("temperature", 1.0) * self.heat
 
     @property
@@ -630,7 +781,12 @@ class Sampler:
 
         Over the pictures since the last change of a parameter; NaN where they do not tell it yet.
         """
-        return self._thermometer.read()
+        read = self._thermometer.read()
+        if not self._coordinates.white:
+            return read
+        unit = self._params["prior_scale"] ** 2  # the thermometer reads that of z, which is τ²
+        heat = self.heat
+        return [value / unit * asked * heat for value, asked in zip(read, self.temperatures, strict=True)]
 
     @property
     def acceptance(self) -> Tensor | None:
@@ -641,24 +797,44 @@ class Sampler:
     def temperature_in_truth(self) -> float | None:
         """The temperature the chains have by the kernel's closed form; None where none is known."""
         value = self.kernel.temperature(self._plain_target(), self.steps)
-        return None if value is None else float(value)
+        return None if value is None else float(value.log().mean().exp()) if isinstance(value, Tensor) else float(value)
 
     @property
     def kernel_note(self) -> str:
         """One line on what is known of the law of the samples."""
         if self._leaky:
             return f"the backward pass leaks (slope {self._leaky:g}): no known law"
-        if self._only:
-            return "neurons are left out: " + self.kernel.note(self._plain_target(), self.steps)
-        return self.kernel.note(self._plain_target(), self.steps)
+        if self.kernel.calibrated and self.temperature_asked == 0:
+            return "no law at T = 0: the chains climb to a maximum"
+        if self.kernel.calibrated and not self._confined():
+            return "no law: nothing holds unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
+        note = self.kernel.note(self._plain_target(), self.steps)
+        if isinstance(self._coordinates, NaturalCoordinates) and self._coordinates.squashed:
+            note += "; the picture is z, squashed into its range"
+        if self.transforms is not None:
+            fixed = self.kernel.needs_energy or self._ladder is not None
+            how = f"over {_FIXED} fixed changes" if fixed else "over changes drawn anew each step"
+            note += f"; f is averaged {how}: {self.transforms}"
+        return "neurons are left out: " + note if self._only else note
+
+    @property
+    def has_law(self) -> bool:
+        """Is there a density that the kernel promises to sample?"""
+        return self.kernel.calibrated and not self._leaky and self.temperature_asked > 0 and self._confined()
+
+    def _confined(self) -> bool:
+        """Can exp(E/T) be normalised, as far as can be told without knowing the network?"""
+        held = any(self._params[r.name] > 0 for r in self._regularizers if not r.learned)
+        return self._coordinates.white or self._coordinates.bounds is not None or held
 
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed, from the pictures that `recorded` gives.
 
         Returns:
-            `temperature`: `asked`, `measured` by the virial (N numbers), `ratio` of the two, and `closed_form`, what
-            the kernel runs at by its formula, or None. `acceptance` (N, C), None for kernels that accept everything.
-            `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`, `ess_per_gradient`,
+            `temperature`: `asked`, of `each` neuron and `measured` by the virial (N numbers), `ratio` of the two, and
+            `closed_form`, what the kernel runs at by its formula, or None. `acceptance` (N, C), None for kernels that
+            accept everything. `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`,
+            `ess_per_gradient`,
             `mode_switches` (a thousand steps and chain), N numbers each. `projections`: `ess` and `r_hat` of the
             pictures along their three directions of largest variance, N × 3. `gradient_norm`: term -> N numbers, of
             the present samples, unweighted. `spread`: mean distance between chains, N numbers. `scales`, and `ladder`
@@ -672,7 +848,8 @@ class Sampler:
             "temperature": {
                 "asked": asked,
                 "measured": measured,
-                "ratio": [value / asked if asked else math.nan for value in measured],
+                "ratio": self._ratios(measured),
+                "each": self.temperatures,
                 "closed_form": self.temperature_in_truth,
             },
             "acceptance": None if self.acceptance is None else self.acceptance.tolist(),
@@ -695,12 +872,72 @@ class Sampler:
             start = max(start, self._law_since + 1)  # the picture at which it changed is of the law before
             small = small[self._thumbnails.steps() >= start]
             draws, steps = draws[steps >= start], steps[steps >= start]
-        asked, measured = self.temperature_asked, self.measured_temperature
-        promised = self.kernel.calibrated and asked > 0 and not self._leaky
-        ratios = [value / asked for value in measured] if promised else []
+        ratios = self._ratios(self.measured_temperature) if self.has_law else []
         return Samples(draws, small, steps, self._seconds / max(1, self.steps), start is not None, ratios)
 
     # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _ratios(self, measured: Sequence[float]) -> list[float]:
+        """Temperature measured over temperature asked for, N numbers; NaN at T = 0."""
+        heat = self.heat
+        asked = [each * heat for each in self.temperatures]
+        return [value / each if each else math.nan for value, each in zip(measured, asked, strict=True)]
+
+    def _transforms_with(self, kernel: Kernel) -> Transforms | None:
+        if self._own_transforms != "auto":
+            return self._own_transforms
+        # for a fixed set, every step would cost as much as four
+        if self._prior is None or kernel.needs_energy or self._ladder is not None:
+            return None
+        return priors.default_transforms(self.input_shape)
+
+    def _default_kernel(self) -> Kernel:
+        return Algorithm1() if self._prior is None else defaults.natural_kernel()
+
+    def _suited(self, kernel: Kernel) -> Kernel:
+        """Where no step size can be found, the one that suits the picture."""
+        if isinstance(kernel, BAOAB) and kernel.step_size is None and self._prior is None:
+            suited = defaults.default_kernel(*defaults.size_of(self.input_shape, self.pixel_range))
+            return replace(kernel, step_size=suited.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
+        return kernel
+
+    def _natural_temperature(self) -> float:
+        normal = self._scale == "frozen" or checks.normalizes(self.kernel)
+        return defaults.natural_temperature(math.prod(self.input_shape)) if normal else 1.0
+
+    def _make_coordinates(self, prior: Natural | None) -> Coordinates:
+        return priors.coordinates_of(
+            prior, self.input_shape, self.pixel_range, self._device, self._preprocess is not None, self.notes
+        )
+
+    def _picture_now(self) -> Tensor:
+        """The picture (chain · rung, *image) where the chains stand."""
+        z, coordinates = self._state.x, self._coordinates
+        if self._pictured is None or self._pictured[0] is not z or self._pictured[1] is not coordinates:
+            self._pictured = z, coordinates, coordinates.picture(z)
+        return self._pictured[2]
+
+    def _real_activations(self) -> Standing:
+        """On the thread that steps: of the present neurons."""
+        assert self._real is not None
+        if self._standing is None or self._standing[0] is not self._neurons:
+            self._standing = self._neurons, Standing(self._real, self._neurons)
+        return self._standing[1]
+
+    def _drop_goal(self) -> None:
+        """Where the kernel has no temperature that could be found for it."""
+        if "goal" not in self._params:
+            self._goal, self._goal_moved, self._factors = None, False, None
+
+    def _goals(self) -> Tensor | None:
+        """The goal of every neuron, (N,)."""
+        if self._goal is None:
+            return None
+        if isinstance(self._goal, str):
+            goals = self._real_activations().percentile(self._goal).float()
+            self._params = self._params | {"goal": min(max(float(goals.mean()), GOAL.low), GOAL.high)}
+            return goals.to(self._device)
+        return torch.full((len(self.neurons),), float(self._goal), device=self._device)
 
     @torch.inference_mode(False)  # tensors made in the caller's inference mode could never have a gradient
     @_telling_memory
@@ -708,18 +945,21 @@ class Sampler:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
         self._execution.follow()
         noise = ChainNoise(seed, len(neurons.neurons), self._per_neuron, self.input_shape, self._device)
-        target = self._make_target(neurons, {})
-        state = self.kernel.init(first_images(noise.start(0), self.pixel_range), target)
+        target = self._make_target(neurons, {}, factors=None)
+        begin = functools.partial(self._coordinates.start, prior_scale=self._params.get("prior_scale", 1.0))
+        state = self.kernel.init(begin(noise.start(0)), target)
         dead = _no_gradient(state)
         attempt = 0
         while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is shut everywhere may open elsewhere
             attempt += 1
-            x = torch.where(per_image(dead, state.x), first_images(noise.start(attempt), self.pixel_range), state.x)
+            x = torch.where(per_image(dead, state.x), begin(noise.start(attempt)), state.x)
             state = self.kernel.init(x, target)
             dead = _no_gradient(state)
         self._require_finite(state, neurons, target)
         if bool(dead.any()):
             self._tell_dead(dead, neurons)
+        if self._sought_from is not None:  # from where the first run sought it: a restart repeats
+            self._params, self._sought_from = self._params | {"temperature": self._sought_from}, None
         self._noise, self.seed, self._pulse = noise, seed, None
         self._seconds = 0.0  # spent on all steps so far
         self._history, self._thumbnails = (History(self._draws_kept(len(neurons.neurons))) for _ in range(2))
@@ -729,6 +969,9 @@ class Sampler:
     def _begin(self, neurons: Neurons, state: State) -> None:
         """Take over chains that stand somewhere: scales, warm-up and all that is measured begin anew."""
         self._neurons, self._state = neurons, state
+        self._factors, self._goal_moved = None, False
+        self._evaluated_in, self._stepped_at = self._coordinates, self._softness()
+        self._found = None
         self._phase = 0  # steps since the last picture
         self._keep_at = self._measure_at = 0  # the step from which a picture is kept, or its temperature read
         self._warm_up = self._make_warm_up()
@@ -741,7 +984,7 @@ class Sampler:
             self._scales = as_scales(present_norms(plain, state, self._per_neuron), self._per_neuron)
         self._target = self._make_target(neurons, self._scales)
         self.reset_average()
-        self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+        self._thermometer = Thermometer(self._coordinates.bounds, len(self.neurons))
         self._measure_anew()
 
     @torch.inference_mode(False)
@@ -757,8 +1000,28 @@ class Sampler:
         with self._execution.threads():
             self._take(n)
 
+    def _caught_up(self) -> State:
+        """The state, where a slider has changed what it was evaluated with."""
+        state, target, softness = self._state, self._target, self._softness()
+        if self._evaluated_in is not target.coordinates:
+            self._evaluated_in = target.coordinates
+            state = state._replace(evaluation=target.evaluate(state.x))
+        if self._stepped_at != softness:
+            # the neuron's part of the curvature goes with τ²/T, and a step that was found has to fit to it
+            before, self._stepped_at = self._stepped_at, softness
+            if self._coordinates.white and self._finds_step_size():
+                at, own = self._found or (before, self.kernel.step_size_of(state))  # type: ignore[attr-defined]
+                if at > 0 and softness > 0:
+                    factor = math.sqrt(softness / at)
+                    state = self.kernel.rescaled(state, own, factor)  # type: ignore[attr-defined]
+        return state
+
+    def _softness(self) -> float:
+        """T/τ²."""
+        return self._params.get("temperature", 1.0) / self._params.get("prior_scale", 1.0) ** 2
+
     def _take(self, n: int) -> None:
-        state, target, warm_up, climb = self._state, self._target, self._warm_up, self._climb
+        state, target, warm_up, climb = self._caught_up(), self._target, self._warm_up, self._climb
         captured = self._execution.decision.plan.captured
         step = functools.partial(self._whole_steps.step, self.kernel) if captured else self.kernel.step
         accepted: Tensor | None = None
@@ -769,6 +1032,10 @@ class Sampler:
                 if self._pulse is not None:
                     pulse, first = self._pulse
                     target = replace(self._target, temperature=self._temperatures(pulse.at(state.step - first)))
+                if warm_up is not None:
+                    target = warm_up.aimed(self._target if self._pulse is None else target)
+                if target.transforms is not None and not target.energy_needed:
+                    target = replace(target, draws=self._noise.changes(target.transforms.numbers)[None])
                 state, info = step(state, target, self._noise)
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
@@ -801,13 +1068,13 @@ class Sampler:
     def _picture(self) -> None:
         """All that counts pictures."""
         state = self._state
-        self._accumulator.add(state.x)
+        self._accumulator.add(self._picture_now())
         activation = self.activation
         if self._warm_up is None:
             before = self._burn_in.step
             self._burn_in.add(activation, state.step)
             if before != self._burn_in.step:  # from here on the readings count
-                self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+                self._thermometer = Thermometer(self._coordinates.bounds, len(self.neurons))
         self._history.add(activation.cpu().numpy(), state.step)
         if state.step >= self._keep_at:
             self._keep_at = state.step + _KEPT_EVERY
@@ -817,20 +1084,30 @@ class Sampler:
             sure = (state.step - self._law_since) // _READINGS_TO_BE_SURE
             self._measure_at = state.step + min(max(often, sure), seldom)
             evaluation = self._target.complete(state.evaluation, state.x)
-            self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation)))
+            self._thermometer.add(self._cold(state.x), self._cold(self._target.drift(evaluation, state.x)))
 
     def _settle(self, warm_up: WarmUp) -> None:
         """The warm-up is over: freeze what it found."""
         self._warm_up = None
         if warm_up.measures:
             self._scales = warm_up.scales(self._plain_target(), self._state)
-            self._target = self._make_target(self._neurons, self._scales)
+        found = warm_up.temperatures(self._scales)
+        if found is not None and not self._goal_moved:
+            temperature = float(found.log().mean().exp())
+            if self._sought_from is None:
+                self._sought_from = self._params["temperature"]
+            self._factors = (found / temperature).double()
+            self._params = self._params | {"temperature": temperature}
+            self._stepped_at = self._softness()
+        if self._finds_step_size():
+            self._found = self._stepped_at, self.kernel.step_size_of(self._state)  # type: ignore[attr-defined]
+        self._target = self._make_target(self._neurons, self._scales)
         self._count_anew()
 
     def _count_anew(self) -> None:
         """From here on the chains follow their density: what came before counts for nothing."""
         self.reset_average()
-        self._thermometer = Thermometer(self.pixel_range, len(self.neurons))
+        self._thermometer = Thermometer(self._coordinates.bounds, len(self.neurons))
         self._measure_anew()
         self._burn_in = self.burn_in.start(self.activation)
 
@@ -880,9 +1157,28 @@ class Sampler:
         return True
 
     def _make_warm_up(self) -> WarmUp | None:
-        measures = self._scale == "frozen"
-        adapts = self._finds_step_size()
-        return WarmUp(self._warm_up_steps, self._per_neuron, adapts, measures) if measures or adapts else None
+        measures, adapts, goal = self._scale == "frozen", self._finds_step_size(), self._goals()
+        if not (measures or adapts or goal is not None):
+            return None
+        usual = 200 if self._prior is None else defaults.NATURAL_WARM_UP
+        length = self._warm_up_steps or (usual if goal is None else defaults.GOAL_WARM_UP)
+        return WarmUp(
+            length, self._per_neuron, adapts, measures, follows=measures and self._prior is not None, goal=goal,
+            rungs=self._rungs,
+        )  # fmt: skip
+
+    def _follow_goal(self) -> None:
+        """On the thread that steps: find T for a goal that has moved; scales stay as they are."""
+        self._goal_moved = False
+        goal = self._goals()
+        if goal is None:
+            return
+        length = self._warm_up_steps or defaults.GOAL_WARM_UP
+        self._found = None
+        if self._warm_up is not None and self._warm_up.measures:  # it goes on for the new goal
+            self._warm_up = replace(self._warm_up, goal=goal, pull=None, pulls=(None, 0), missing=None, start=None)
+            return
+        self._warm_up = WarmUp(length, self._per_neuron, self._finds_step_size(), False, goal=goal, rungs=self._rungs)
 
     def _finds_step_size(self) -> bool:
         return hasattr(self.kernel, "adapt") and getattr(self.kernel, "step_size", 0.0) is None
@@ -919,31 +1215,54 @@ class Sampler:
             leaky=self._leaky,
         )
 
-    def _make_target(self, neurons: Neurons, scales: dict[str, Tensor], kernel: Kernel | None = None) -> Target:
+    def _make_target(
+        self, neurons: Neurons, scales: dict[str, Tensor], kernel: Kernel | None = None, **changes: Any
+    ) -> Target:
         kernel = self.kernel if kernel is None else kernel
+        energy_needed = kernel.needs_energy or self._ladder is not None
+        transforms, fixed = self._transforms_with(kernel), None
+        if transforms is not None and energy_needed:
+            own = torch.Generator().manual_seed(0)
+            numbers = torch.rand(_FIXED, 1, transforms.numbers, generator=own, dtype=torch.float64)
+            fixed = numbers.expand(-1, len(neurons.neurons) * self._per_neuron, -1).to(self._device)
+        factors = changes.get("factors", self._factors)
         plain = Target(
             {NEURON: neurons, **{r.name: r for r in self._regularizers}},
             {NEURON: 0.0 if self._only else 1.0, **{r.name: self._params[r.name] for r in self._regularizers}},
             self._params.get("temperature", 1.0) * self._params["heat"],
-            self.pixel_range,
+            self._coordinates,
+            self._params.get("prior_scale", 1.0),
             frozenset({NEURON, *(r.name for r in self._regularizers if r.learned)}),
-            kernel.needs_energy or self._ladder is not None,
+            energy_needed,
             scales,
+            transforms,
+            fixed,
         )
-        if self._ladder is None:
+        if self._ladder is None and factors is None:
             return plain
-        return replace(plain, temperature=self._temperatures(self._params["heat"], len(neurons.neurons)))
+        return replace(plain, temperature=self._temperatures(self._params["heat"], len(neurons.neurons), factors))
 
     def _plain_target(self) -> Target:
         """The target at the temperature of the samples shown."""
-        return replace(self._target, temperature=self.temperature_asked)
+        temperature: float | Tensor = self.temperature_asked
+        if self._factors is not None:
+            temperature = temperature * self._factors.repeat_interleave(self._per_neuron).to(self._device)
+        return replace(self._target, temperature=temperature)
 
-    def _temperatures(self, heat: float, neurons: int | None = None) -> float | Tensor:
+    def _temperatures(self, heat: float, neurons: int | None = None, factors: Tensor | None = None) -> float | Tensor:
         temperature = self._params.get("temperature", 1.0) * heat
-        if self._ladder is None:
+        factors = self._factors if factors is None else factors
+        if self._ladder is None and factors is None:
             return temperature
         count = len(self.neurons) if neurons is None else neurons
-        return self._ladder.temperatures(temperature, count * self.chains, self._device)
+        each: Tensor | float = temperature
+        if factors is not None:
+            each = temperature * factors.repeat_interleave(self._per_neuron).to(self._device)
+        if self._ladder is None:
+            assert isinstance(each, Tensor)
+            return each
+        rungs = self._ladder.temperatures(1.0, count * self.chains, self._device)
+        return rungs * each
 
     def _of_kernel(self) -> dict[str, float]:
         """The kernel's own values of its live parameters, as far as they are plain numbers."""
@@ -954,11 +1273,12 @@ class Sampler:
             if name in known and value is not None and not isinstance(value, PolynomialDecay)
         }
 
-    def _if_known(self, temperature: float) -> dict[str, float]:
+    def _if_known(self, temperature: float | None) -> dict[str, float]:
         """A kernel without a temperature must not be given one silently."""
         if any(p.name == "temperature" for p in self.kernel.parameters):
-            return {"temperature": temperature}
-        if temperature != 1.0:
+            usual = self._natural_temperature() if self._prior is not None else 1.0
+            return {"temperature": usual if temperature is None else temperature}
+        if temperature not in (None, 1.0):
             raise ValueError(f"temperature={temperature}: {self.kernel.name} has no temperature")
         return {}
 

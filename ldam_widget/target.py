@@ -1,4 +1,13 @@
-"""The density that is sampled: p(x) ∝ exp(E(x) / T), E = f_α + Σ λ_i R_i (paper, Eq. 2 and 6)."""
+"""The density that is sampled: p(z) ∝ base(z) exp(E(g(z)) / T), E = f_α + Σ λ_i R_i (paper, Eq. 2 and 6).
+
+z are the chains' coordinates and x = g(z) the picture. In pixels g is the identity and the base measure is flat: the
+paper's own density. In white coordinates (`parametrizations.natural`) the base measure is N(0, τ²I), and T does not
+divide it. Kernels know one density only, exp(U(z) / Θ) with a temperature Θ that is also that of their velocities:
+
+    pixels: U = E,   Θ = T;          white coordinates: U = τ² E(g(z)) / T − ½|z|²,   Θ = τ².
+
+The prior alone then has curvature 1 whatever T is, so that one time step suits all temperatures.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +18,8 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
+from .parametrizations.coordinates import Coordinates, Pixels
+from .parametrizations.transforms import Transforms
 from .types import Evaluation, Term
 
 NEURON = "neuron"  # name of f_α among the terms; its weight is 1
@@ -23,19 +34,49 @@ class Target:
         weights: name -> λ; a term of weight 0 is not evaluated, but for the neuron, whose activation is shown anyway.
             A tensor (), whose number is not looked at, is not 0.
         temperature: T ≥ 0, in units of the activation; a tensor (chain,) gives every chain its own.
-        bounds: (lo, hi) of a pixel, None for unbounded.
+        coordinates: from z to the picture.
+        prior_scale: τ > 0 of white coordinates.
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
         scales: name -> s > 0, (chain,): the density is that of f/s_f + Σ λ_i R_i/s_i. Empty: no scales.
+        transforms: changes τ of the picture that the neuron sees: f̄(x) = E_τ f(τx). None: none.
+        draws: (k, chain, numbers): the changes of this step, over which f̄ is averaged; with `transforms` only.
     """
 
     terms: Mapping[str, Term]
     weights: Mapping[str, float | Tensor]
     temperature: float | Tensor = 1.0
-    bounds: tuple[float, float] | None = None
+    coordinates: Coordinates = Pixels(None)  # noqa: RUF009  (never changed)
+    prior_scale: float = 1.0
     learned: frozenset[str] = frozenset({NEURON})
     energy_needed: bool = True
     scales: Mapping[str, Tensor] = field(default_factory=dict)
+    transforms: Transforms | None = None
+    draws: Tensor | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Walls of the coordinates, (lo, hi); None: there are none."""
+        return self.coordinates.bounds
+
+    @property
+    def kinetic_temperature(self) -> float | Tensor:
+        """Θ, the temperature of what kernels move and of their velocities; a number, or (chain,)."""
+        if not self.coordinates.white:
+            return self.temperature
+        return self.temperature if is_zero(self.temperature) else self.prior_scale**2
+
+    @property
+    def pull(self) -> float | Tensor:
+        """What E is multiplied by in U; a number, or (chain,). At T = 0 the prior is left out: U = E."""
+        if not self.coordinates.white or is_zero(self.temperature):
+            return 1.0
+        return self.prior_scale**2 / self.temperature
+
+    @property
+    def has_prior(self) -> bool:
+        """Is −½|z|² a part of U?"""
+        return self.coordinates.white and not is_zero(self.temperature)
 
     def uses(self, name: str) -> bool:
         """Does a term count?"""
@@ -46,49 +87,85 @@ class Target:
         weight = self.weights[name]
         return weight / self.scales[name] if name in self.scales else weight
 
-    def evaluate(self, x: Tensor) -> Evaluation:
-        """Unweighted value (chain,) and gradient (like x) of every term of non-zero weight."""
-        return self.complete(Evaluation({}, {}), x)
+    def evaluate(self, z: Tensor) -> Evaluation:
+        """Unweighted value (chain,) and gradient (like z) of every term of non-zero weight."""
+        return self.complete(Evaluation({}, {}), z)
 
-    def complete(self, evaluation: Evaluation, x: Tensor) -> Evaluation:
+    def complete(self, evaluation: Evaluation, z: Tensor) -> Evaluation:
         """Add the terms that had weight 0 when x was evaluated; the same object if there are none."""
         wanted = [name for name in self.terms if self.uses(name) or name == NEURON]
         missing = [name for name in wanted if name not in evaluation.grads]
         if not missing:
             return evaluation
         values, grads = dict(evaluation.values), dict(evaluation.grads)
+        x = self.coordinates.picture(z)
         for name in missing:
             term = self.terms[name]
             gradient = None if self.energy_needed else getattr(term, "gradient", None)
-            if gradient is None:
-                values[name], grads[name] = term.evaluate(x)
+            if name == NEURON and self.transforms is not None and self.draws is not None:
+                values[name], grad = self._transformed(term, x)
+            elif gradient is None:
+                values[name], grad = term.evaluate(x)
             else:
-                grads[name] = gradient(x)
+                grad = gradient(x)
+            grads[name] = self.coordinates.pulled_back(grad, x)
         return Evaluation(values, grads)
 
-    def pull(self, name: str, evaluation: Evaluation) -> Tensor | None:
+    def own_length(self, name: str, evaluation: Evaluation) -> Tensor | None:
         """Length, (chain,), that a term's own normalisation gives its gradient; None: 1 wherever it is."""
         own = getattr(self.terms[name], "pull", None)
         return None if own is None else own(evaluation.values[name])
 
-    def energy(self, evaluation: Evaluation) -> Tensor:
-        """E(x), (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
+    def terms_energy(self, evaluation: Evaluation) -> Tensor:
+        """E, (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
         energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)
         for name, value in evaluation.values.items():
             if self.uses(name):
                 energy = energy + self.coefficient(name) * value.double()
         return energy
 
-    def drift(self, evaluation: Evaluation) -> Tensor:
-        """∇E(x), like x."""
+    def energy(self, evaluation: Evaluation, z: Tensor) -> Tensor:
+        """U(z), (chain,) float64."""
+        energy = self.pull * self.terms_energy(evaluation)
+        return energy - z.flatten(1).double().square().sum(1) / 2 if self.has_prior else energy
+
+    def drift(self, evaluation: Evaluation, z: Tensor) -> Tensor:
+        """∇U(z), like z."""
+        pull = self.pull
         total: Tensor | None = None
         for name, grad in evaluation.grads.items():
             if not self.uses(name):  # times 0 would make NaN of an infinite gradient
                 continue
-            factor = per_image(self.coefficient(name), grad)
+            factor = per_image(pull * self.coefficient(name), grad)
             weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
             total = weighted if total is None else total + weighted
+        if self.has_prior:
+            return -z if total is None else total - z
         return torch.zeros_like(evaluation.grads[NEURON]) if total is None else total
+
+    def law(self) -> str:
+        """The density in words, for the panel."""
+        at = (
+            f"T = {self.temperature:.3g}" if isinstance(self.temperature, (int, float)) else "temperatures of their own"
+        )
+        if not self.coordinates.white:
+            return f"p ∝ exp(E/T) at {at}"
+        scale = f"{self.prior_scale:.3g}²·" if self.prior_scale != 1 else ""
+        return f"p(z) ∝ N(z; 0, {scale}I) · exp(E/T) at {at}"
+
+    def _transformed(self, term: Term, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of f over the changes of this step, and its gradient with respect to x."""
+        assert self.transforms is not None
+        assert self.draws is not None
+        value, grad = torch.zeros(len(x), device=x.device), torch.zeros_like(x)
+        for numbers in self.draws:
+            with torch.enable_grad():
+                free = x.detach().requires_grad_(True)
+                seen = self.transforms.apply(free, numbers)
+            own, slope = term.evaluate(seen.detach())
+            (back,) = torch.autograd.grad(seen, free, slope)
+            value, grad = value + own, grad + back
+        return value / len(self.draws), grad / len(self.draws)
 
 
 def weight_of(kernel: Any, name: str, target: Target) -> float | Tensor:

@@ -1,10 +1,11 @@
 """What the rooms hand to each other: evaluations, states, frames, and the protocols of terms and kernels.
 
-Units, once for the whole package. Pixels `x` are in the units of `pixel_range` (unbounded if that is None). The energy
-E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T), so the temperature T is in the neuron's
-units too; λ_i converts the units of R_i into them. Axes of a batch of images are always (chain, channel, height,
-width); "chain" counts neurons × chains, neuron first. Sums run over the batch, never means: a mean would multiply the
-temperature by the batch size.
+Units, once for the whole package. Chains move in coordinates z, `State.x`, and the network sees the picture x = g(z),
+which is z itself without a natural prior (see `parametrizations`). Pixels x are in the units of `pixel_range`
+(unbounded if that is None). The energy E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T),
+so the temperature T is in the neuron's units too; λ_i converts the units of R_i into them. Axes of a batch of images
+are always (chain, channel, height, width); "chain" counts neurons × chains, neuron first. Sums run over the batch,
+never means: a mean would multiply the temperature by the batch size.
 """
 
 from __future__ import annotations
@@ -106,9 +107,10 @@ class Regularizer(Term, Protocol):
 class Kernel(Protocol):
     """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live.
 
-    A kernel whose `step_size` may be None finds it by itself; it then also has `adapt(state, info, count) -> State`,
-    called after every step of the warm-up, and `step_size_of(state)`, (chain,). One that weighs terms in a way of its
-    own has `weight_of(name, target)`; a gradient of weight 0 may be anything, it is not used.
+    A kernel whose `step_size` may be None finds it by itself; it then also has `adapt(state, info, count, target) ->
+    State`, called after steps of the warm-up, `step_size_of(state)`, (chain,), and `rescaled(state, found, factor)`,
+    which makes the time steps longer. One that weighs terms in a way of its own has `weight_of(name, target)`; a
+    gradient of weight 0 may be anything, it is not used.
     """
 
     name: ClassVar[str]

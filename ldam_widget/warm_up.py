@@ -1,6 +1,6 @@
-"""The first steps of a run: step sizes are found and gradient scales measured, then both are frozen.
+"""The first steps of a run: step sizes, gradient scales and temperatures are found, and then frozen.
 
-A density may not change while it is sampled, nor a step size that Metropolis' rule relies on. Both are therefore
+A density may not change while it is sampled, nor a step size that Metropolis' rule relies on. All are therefore
 settled in a warm-up whose pictures count for nothing.
 """
 
@@ -13,8 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .target import Target
+from .target import NEURON, Target
 from .types import Evaluation, Info, State
+
+_SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
+_GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
+_COLDEST, _HOTTEST = 1e-7, 1e7
 
 
 @dataclass(frozen=True)
@@ -26,39 +30,114 @@ class WarmUp:
         per_neuron: chains (and replicas) of a neuron in the batch.
         adapts: whether the kernel finds its step size.
         measures: whether gradient scales are measured.
+        follows: whether the scales are used while they are measured. Without, those of the start serve until the end.
+        goal: the mean activation that every neuron shall have, (N,); None: temperatures stay.
+        pull: log of 1/(T s), (N,): of the coldest chain's temperature and the neuron's scale, as it is being found.
+        rungs: temperatures of a chain; the goal is for the first.
     """
 
     length: int
     per_neuron: int
     adapts: bool
     measures: bool
+    follows: bool = False
+    goal: Tensor | None = None
+    pull: Tensor | None = None
+    rungs: int = 1
     count: int = 0
     norms: Mapping[str, tuple[Tensor, int]] = field(
         default_factory=dict
     )  # term -> sum (N,) over the second half, count
+    recent: Mapping[str, Tensor] = field(default_factory=dict)  # term -> running mean (N,)
+    pulls: tuple[Tensor | None, int] = (None, 0)  # sum over the second half, count
+    missing: Tensor | None = None  # from the activation to the goal (N,), as a share of the way, summed with `pulls`
+    start: Tensor | None = None  # activation (N,) before the first step
 
     @property
     def left(self) -> int:
         """Steps to go."""
         return self.length - self.count
 
+    def aimed(self, target: Target) -> Target:
+        """The target of the next step: with the scales and temperatures found so far."""
+        if self.follows and self.recent:
+            target = replace(target, scales={**target.scales, **as_scales(self.recent, self.per_neuron)})
+        if self.pull is not None:
+            target = replace(target, temperature=self._temperature(target, self.pull))
+        return target
+
     def after(self, kernel: Any, target: Target, state: State, info: Info) -> tuple[WarmUp, State]:
-        """The warm-up and the state after one more step."""
+        """The warm-up and the state after one more step, which was of `target`."""
         count = self.count + 1
-        if self.adapts:
-            state = kernel.adapt(state, info, count)
-        norms = self.norms
-        if self.measures and 2 * count > self.length:
+        late = 2 * count > self.length
+        if self.adapts and (info.acceptance is not None or late):  # without a test, chains must have arrived first
+            state = kernel.adapt(state, info, count, target)
+        norms, recent = self.norms, self.recent
+        if self.measures and (late or self.follows):
             # each with its own count: a slider may bring a term in, or take one out, on the way
             for name, norm in first_norms(target, state.evaluation, self.per_neuron).items():
-                total, seen = norms.get(name, (torch.zeros_like(norm), 0))
-                norms = {**norms, name: (total + norm, seen + 1)}
-        return replace(self, count=count, norms=norms), state
+                before = recent.get(name, norm)
+                recent = {**recent, name: before.lerp(norm, 1 / min(_SCALE_MEMORY, count + 1))}
+                if late:
+                    total, seen = norms.get(name, (torch.zeros_like(norm), 0))
+                    norms = {**norms, name: (total + norm, seen + 1)}
+        step = replace(self, count=count, norms=norms, recent=recent)
+        return step._nearer_to_the_goal(target, state, late), state
 
     def scales(self, target: Target, state: State) -> dict[str, Tensor]:
         """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
         norms = {name: total / seen for name, (total, seen) in self.norms.items()}
         return as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
+
+    def temperatures(self, scales: Mapping[str, Tensor]) -> Tensor | None:
+        """The temperature (N,) of each neuron that meets its goal, with these scales; None without a goal."""
+        total, seen = self.pulls
+        if self.pull is None:
+            return None
+        if total is None:
+            return self._over_scale(self.pull, scales)
+        assert self.missing is not None
+        # chains that came late still pull the average: one step of Newton's, as if f rose with the pull from the start
+        return self._over_scale(total / seen + (self.missing / seen).clamp(-0.3, 0.3), scales)
+
+    def _over_scale(self, pull: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
+        scale = scales[NEURON][:: self.per_neuron] if NEURON in scales else torch.ones_like(pull)
+        return ((-pull).exp() / scale).clamp(_COLDEST, _HOTTEST)
+
+    def _temperature(self, target: Target, pull: Tensor) -> Tensor:
+        """(chain,), every rung as much hotter than the first as it is in the target."""
+        own = self._over_scale(pull, target.scales).double().repeat_interleave(self.per_neuron)
+        if isinstance(target.temperature, Tensor):
+            coldest = target.temperature[:: self.rungs].repeat_interleave(self.rungs)
+            own = own * target.temperature / coldest
+        return own
+
+    def _nearer_to_the_goal(self, target: Target, state: State, late: bool) -> WarmUp:
+        """Robbins & Monro (1951) on log T: the pull grows as long as the mean activation is below the goal.
+
+        What is averaged in the end is the second half (Polyak & Juditsky, SIAM J. Control Optim. 30 (1992), 838).
+        """
+        if self.goal is None:
+            return self
+        value = state.evaluation.values[NEURON].view(len(self.goal), -1, self.rungs)[..., 0].mean(1)
+        pull = self.pull
+        if pull is None:
+            cold = target.temperature
+            cold = cold[:: self.per_neuron] if isinstance(cold, Tensor) else torch.full_like(value, cold)
+            scale = target.scales[NEURON][:: self.per_neuron] if NEURON in target.scales else torch.ones_like(value)
+            pull = -(cold.to(value.dtype).clamp_min(_COLDEST) * scale).log()
+        start = value if self.start is None else self.start
+        # as a share of the way, but of a tenth of the goal at least: where chains stand on it, there is no way
+        way = (self.goal - start).abs().maximum(0.1 * self.goal.abs()).clamp_min(1e-6)
+        gain = _GOAL_GAIN / (1 + self.count / 40) ** 0.6
+        share = ((self.goal - value) / way).nan_to_num(0.0).clamp(-1, 1)
+        pull = pull + gain * share
+        total, seen = self.pulls
+        missing = self.missing
+        if late:
+            total, seen = pull if total is None else total + pull, seen + 1
+            missing = share if missing is None else missing + share
+        return replace(self, pull=pull, pulls=(total, seen), missing=missing, start=start)
 
 
 def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:
@@ -75,8 +154,8 @@ def first_norms(target: Target, evaluation: Evaluation, per_neuron: int) -> dict
     norms = {}
     for name, grad in evaluation.grads.items():
         norm = torch.linalg.vector_norm(grad[::per_neuron].flatten(1), dim=1)
-        pull = target.pull(name, evaluation)
-        norms[name] = norm if pull is None else norm / pull[::per_neuron].clamp_min(1e-6)
+        length = target.own_length(name, evaluation)
+        norms[name] = norm if length is None else norm / length[::per_neuron].clamp_min(1e-6)
     return norms
 
 

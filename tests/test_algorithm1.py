@@ -13,6 +13,7 @@ from torch import Tensor
 from ldam_widget import L2, PolynomialDecay
 from ldam_widget.kernels import Algorithm1
 from ldam_widget.parameters import Parameter
+from ldam_widget.parametrizations import Pixels
 from ldam_widget.target import NEURON, Target
 
 CHAINS, PIXELS = 3, 5
@@ -76,8 +77,8 @@ def target(l2: float, learned: float, temperature: float, bounds: Any = None) ->
         {NEURON: Formula(grad_neuron), "l2": L2(), "fake": Formula(grad_learned)},
         {NEURON: 1.0, "l2": l2, "fake": learned},
         temperature,
-        bounds,
-        frozenset({NEURON, "fake"}),
+        Pixels(bounds),
+        learned=frozenset({NEURON, "fake"}),
     )
 
 
@@ -198,7 +199,7 @@ def test_convex_weight_one_ignores_the_neuron(normalize: Any) -> None:
     x, kernel = np.ones((CHAINS, PIXELS)), Algorithm1(0.1, 0.3, 0.5, normalize, mix="convex")
     with_f = target(0.1, 1.0, 1.0)
     without_f = Target({**with_f.terms, NEURON: Formula(lambda x: 1e6 * np.ones_like(x))}, with_f.weights,
-                       with_f.temperature, None, with_f.learned)  # fmt: skip
+                       with_f.temperature, learned=with_f.learned)  # fmt: skip
     np.testing.assert_array_equal(run(kernel, with_f, x, numbers(20)), run(kernel, without_f, x, numbers(20)))
     added = Algorithm1(0.1, 0.3, 0.5, normalize, mix="add")
     assert np.abs(run(added, with_f, x, numbers(20)) - run(added, without_f, x, numbers(20))).max() > 1e-3

@@ -466,7 +466,7 @@ def test_other_formats(trained: Net, tmp_path: Path) -> None:
         check(load_checkpoint(Net, path, device="cpu"), trained)
 
 
-@pytest.mark.parametrize("which", demo.STATES)
+@pytest.mark.parametrize("which", demo.MNIST_STATES)
 def test_shipped_lenet(which: str) -> None:
     x = torch.linspace(0, 1, 2 * 28 * 28).reshape(2, 1, 28, 28)
     path = str(files("ldam_widget.demo") / "weights" / f"lenet5_{which}.safetensors")

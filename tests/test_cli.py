@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from ldam_widget.cli import app
 from ldam_widget.discriminator.files import save_discriminator
 from ldam_widget.kernels import Algorithm1
 
+from .demo.toy_cifar import binary_files, write_files
 from .demo.toy_mnist import toy_digits, write_split
 
 MODEL = """
@@ -117,6 +119,7 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "-p", "momentum=2"), ["momentum", "0.99"]),
         (("-o", "x.png", "-p", "momentum"), ["name=number"]),
         (("-o", "x.png", "--model", "mnist:best"), ["best", "averaged"]),
+        (("-o", "x.png", "--model", "cifar:epoch1"), ["epoch1", "averaged"]),
         (("-o", "x.png", "--model", "mine.py:make"), ["--input-shape"]),
         (("-o", "x.png", "--model", "mine.py:broken", "--input-shape", "3,4,4"), ["mine.py:broken"]),
         (("-o", "x.png", "--weights", "none.safetensors"), ["none.safetensors"]),
@@ -155,8 +158,21 @@ def test_train_then_sample(tmp_path: Path) -> None:
     ldam("sample", "--weights", "out/lenet5_final.safetensors", "--steps", "4", "-o", "x.png", folder=tmp_path)
 
 
-def test_train_without_data_says_what_to_do(tmp_path: Path) -> None:
-    assert "--download" in ldam("train", "lenet5", "--data", "nowhere", folder=tmp_path, ok=False)
+def test_train_cifar_then_sample(tmp_path: Path) -> None:
+    write_files(tmp_path / "data", binary_files(40, 20))
+    text = ldam("train", "cifar", "--data", "data", "--epochs", "1", "--out", "out", folder=tmp_path)
+    assert re.search(r"final +\d+\.\d\d% of the test images\naveraged +\d", text)
+    ask = ("sample", "--model", "cifar", "--layer", "conv3", "--neurons", "95", "--steps", "4")
+    ldam(*ask, "--weights", "out/cifar_averaged.safetensors", "-o", "own.npz", folder=tmp_path)
+    ldam(*ask, "-o", "shipped.npz", folder=tmp_path)
+    with np.load(tmp_path / "own.npz") as own, np.load(tmp_path / "shipped.npz") as shipped:
+        assert own["images"].shape == shipped["images"].shape == (1, 1, 3, 32, 32)
+        assert not np.array_equal(own["images"], shipped["images"])
+
+
+@pytest.mark.parametrize("network", ["lenet5", "cifar"])
+def test_train_without_data_says_what_to_do(network: str, tmp_path: Path) -> None:
+    assert "--download" in ldam("train", network, "--data", "nowhere", folder=tmp_path, ok=False)
 
 
 @pytest.mark.kernel
@@ -192,3 +208,49 @@ def test_demo_serves_the_quick_start(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(20)
         log.close()
+
+
+COLOUR = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(784, 5))
+"""
+
+
+def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
+    """The picture of the command line is that of a sampler made by hand."""
+    (tmp_path / "mine.py").write_text(COLOUR, encoding="utf-8")
+    ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,16,16", "--neurons", "0-1", "--steps", "12")
+    ask = (*ask, "--pixel-range", "0,1", "--preprocess", "imagenet")
+    printed = ldam(*ask, "-o", "a.npz", folder=tmp_path)
+    assert "p(z) ∝ N(z; 0, " in printed
+    scope: dict[str, Any] = {}
+    exec(COLOUR, scope)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    by_hand = ldam_widget.Sampler(
+        scope["make"](), input_shape=(3, 16, 16), neurons=[0, 1], pixel_range=(0, 1),
+        preprocess=lambda x: (x - mean) / std,
+    )  # fmt: skip
+    by_hand.step(12)
+    with np.load(tmp_path / "a.npz") as samples:
+        np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
+    printed = ldam(*ask, "--prior", "pixels", "-o", "b.npz", folder=tmp_path)
+    assert "Algorithm 1" in printed
+    images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    ldam_widget.Natural.of(images).save(tmp_path / "own.safetensors")
+    ldam(*ask, "--prior", "own.safetensors", "--goal", "0.3", "-o", "c.npz", folder=tmp_path)
+    with np.load(tmp_path / "c.npz") as samples:
+        assert float(samples["param_goal"]) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--preprocess", "0.5"), "--preprocess 0.5: imagenet, or means and as many deviations"),
+        (("--preprocess", "0.5,0"), "deviations above 0"),
+        (("--prior", "nowhere.safetensors"), "there is no file nowhere.safetensors"),
+    ],
+)
+def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)

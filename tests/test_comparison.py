@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget import Comparison, Sampler, images, kernels
+from ldam_widget.agreement import correlation
 from ldam_widget.averages import Window
-from ldam_widget.comparison import _correlation
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
 from ldam_widget.parameters import Parameter
 from ldam_widget.ranking import Ranking, by_difference, rank
@@ -620,11 +620,11 @@ def test_correlation_of_flat_pictures() -> None:
     """Not what rounding makes of them."""
     random = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
     flat, darker = torch.full_like(random, 0.1), torch.full_like(random, 0.03)
-    assert _correlation(flat, flat.clone()) == 1
+    assert correlation(flat, flat.clone()) == 1
     for a, b in ((flat, random), (random, flat), (flat, darker)):
-        assert np.isnan(_correlation(a, b))
-    assert _correlation(random, 3 * random + 1) == pytest.approx(1)
-    assert _correlation(random, -random) == pytest.approx(-1)
+        assert np.isnan(correlation(a, b))
+    assert correlation(random, 3 * random + 1) == pytest.approx(1)
+    assert correlation(random, -random) == pytest.approx(-1)
 
 
 def test_a_model_with_a_flat_picture_has_no_correlation() -> None:

@@ -10,14 +10,16 @@ import torch
 
 from ldam_widget.diagnostics import History, Samples, mixing, principal, report, spread, switches, thumbnails
 
-from .conftest import SEED_OF_THE_DAY
+from .conftest import run_seed
+
+pytestmark = pytest.mark.statistical
 
 DRAWS, NEURONS, CHAINS = 1000, 20, 4
 
 
 def ar1(phi: float, draws: int = DRAWS) -> np.ndarray:
     """(draws, N, C) of stationary AR(1)."""
-    e = np.random.default_rng(SEED_OF_THE_DAY).normal(size=(draws, NEURONS, CHAINS))
+    e = np.random.default_rng(run_seed()).normal(size=(draws, NEURONS, CHAINS))
     x = e.copy()
     for t in range(1, draws):
         x[t] = phi * x[t - 1] + np.sqrt(1 - phi**2) * e[t]
@@ -26,19 +28,20 @@ def ar1(phi: float, draws: int = DRAWS) -> np.ndarray:
 
 @pytest.mark.parametrize("phi", [-0.3, 0.0, 0.5, 0.9])
 def test_effective_sample_size_of_a_known_process(phi: float) -> None:
-    """An AR(1) has CN (1 − φ)/(1 + φ) effective draws. One estimate from 4 × 1000 draws scatters by some 10 % at φ = .9
-    (it sums about 2τ = 38 noisy autocorrelations), the mean of twenty by 4 %; splitting chains and truncating the sum
-    bias it by 1 or 2 % more. 20 % is five standard errors there and more elsewhere; it would see a factor 2 for
-    1 + 2Σρ, or a lost chain."""
+    """An AR(1) has CN (1 − φ)/(1 + φ) effective draws. One estimate from 4 × 1000 draws scatters by some 15 % at φ = .9
+    (it sums about 2τ = 38 noisy autocorrelations), the mean of twenty by 3.5 % (over 100 seeds); splitting chains and
+    truncating the sum bias it by 1.4 %. 22 % is 5.9 standard errors there, false alarm 4e-9, and ten elsewhere; it
+    would see a factor 2 for 1 + 2Σρ, or a lost chain."""
     result = mixing(ar1(phi))
     expected = DRAWS * CHAINS * (1 - phi) / (1 + phi)
     assert result["ess"].shape == (NEURONS,)
-    assert result["ess"].mean() == pytest.approx(expected, rel=0.2)
+    assert result["ess"].mean() == pytest.approx(expected, rel=0.22)
     np.testing.assert_allclose(result["autocorrelation_time"], DRAWS * CHAINS / result["ess"])
 
 
 def test_r_hat_is_one_for_chains_that_agree() -> None:
-    """R-hat of 4,000 independent draws scatters by .0005: 1.02 is not reached by chance."""
+    """The largest R-hat of twenty neurons, 4,000 independent draws each, is 1.0015 ± .0004 (over 100 seeds): 1.02 is
+    not reached by chance."""
     r_hat = mixing(ar1(0.0))["r_hat"]
     assert (np.abs(r_hat - 1) < 0.02).all()
 
@@ -47,7 +50,7 @@ def test_r_hat_sees_chains_that_are_locked_in_different_places_or_drift() -> Non
     apart = ar1(0.0)
     apart[:, :, 0] += 3
     assert (mixing(apart)["r_hat"] > 1.2).all()
-    drift = ar1(0.0) + np.linspace(0, 3, DRAWS)[:, None, None]  # all drift alike: only split chains tell
+    drift = ar1(0.0) + np.linspace(0, 4, DRAWS)[:, None, None]  # all drift alike: only split chains tell
     assert (mixing(drift)["r_hat"] > 1.2).all()
 
 
@@ -101,7 +104,8 @@ def test_history_keeps_all_until_it_is_full() -> None:
 
 
 def test_thinned_draws_still_give_the_autocorrelation_time() -> None:
-    """φ per picture, every eighth kept: φ⁸ per draw, and eight pictures a draw."""
+    """φ per picture, every eighth kept: φ⁸ per draw, and eight pictures a draw. Over 100 seeds the mean of twenty
+    neurons was right by .5 ± 2.6 %: 20 % is seven standard errors."""
     history, phi = History(400), 0.9
     for picture, draw in enumerate(ar1(phi, 3000)):
         history.add(draw, picture)
@@ -114,8 +118,8 @@ def test_thinned_draws_still_give_the_autocorrelation_time() -> None:
 # ---- projections and the verdict -------------------------------------------------------------------------------------
 
 
-def normal(*shape: int, seed: int = SEED_OF_THE_DAY) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(shape)
+def normal(*shape: int, stream: int = 0) -> np.ndarray:
+    return np.random.default_rng(run_seed() + stream).standard_normal(shape)
 
 
 def samples(activation: np.ndarray, pictures: np.ndarray, every: int = 2, burned_in: bool = True) -> Samples:
@@ -157,8 +161,9 @@ def test_spread_is_the_mean_distance() -> None:
 
 
 def test_chains_that_agree() -> None:
-    """Independent draws: R-hat within 1.05 for 8 neurons and 4 × 4 × 8 statistics; a false alarm is below 1e-6."""
-    found = report(samples(normal(500, 8, 4), normal(500, 8, 4, 16, seed=SEED_OF_THE_DAY + 1)))
+    """Independent draws: the largest R-hat of 8 neurons and their pictures is 1.0033 ± .0009 (over 100 seeds), and 1.05
+    is not reached by chance."""
+    found = report(samples(normal(500, 8, 4), normal(500, 8, 4, 16, stream=1)))
     assert found["verdict"]["level"] == "good"
     assert "4 chains agree on all 8 neurons" in found["verdict"]["text"]
     np.testing.assert_allclose(found["ess_per_gradient"], np.array(found["ess"]) / (998 * 4))
@@ -166,10 +171,13 @@ def test_chains_that_agree() -> None:
 
 
 def test_locked_chains_are_seen_in_pictures_and_not_in_the_activation() -> None:
-    """The activation of two equal modes is the same: its R-hat says nothing (algorithm.md, section 1.7)."""
+    """The activation of two equal modes is the same: its R-hat says nothing (algorithm.md, section 1.7).
+
+    Modes ten standard deviations apart: none of 1,600 draws is seven off, where it would count as a switch (2e-9).
+    """
     pictures = normal(400, 2, 4, 16)
-    pictures[:, 1, :2, 5] += 6  # neuron 1: two chains in one mode, two in the other
-    found = report(samples(normal(400, 2, 4, seed=1), pictures))
+    pictures[:, 1, :2, 5] += 10  # neuron 1: two chains in one mode, two in the other
+    found = report(samples(normal(400, 2, 4, stream=1), pictures))
     assert max(found["r_hat"]) < 1.05
     assert max(found["projections"]["r_hat"][0]) < 1.05
     assert max(found["projections"]["r_hat"][1]) > 1.3
@@ -185,9 +193,10 @@ def test_words_for_what_is_not_known_yet() -> None:
     assert report(samples(few, normal(5, 2, 4, 9)))["verdict"] == {"level": "wait", "text": "too few pictures to tell"}
     text = report(samples(burning, normal(400, 2, 4, 9), burned_in=False))["verdict"]
     assert text == {"level": "wait", "text": "burning in"}
-    slow = np.cumsum(normal(400, 1, 1), 0)
+    slow = normal(400, 1, 1) + np.linspace(0, 6, 400)[:, None, None]
     assert "still drift" in report(samples(slow, normal(400, 1, 1, 9)))["verdict"]["text"]
-    one = report(samples(normal(400, 1, 1), normal(400, 1, 1, 9)))["verdict"]
+    # of one chain of n draws R-hat is 1 + χ²/n with one degree of freedom: above 1.05 with a probability of 1e-22
+    one = report(samples(normal(2000, 1, 1), normal(2000, 1, 1, 9)))["verdict"]
     assert one["level"] == "good"
     assert "several chains" in one["text"]
     none = report(samples(np.empty((0, 0, 0)), np.empty((0, 0, 0))))
@@ -195,7 +204,7 @@ def test_words_for_what_is_not_known_yet() -> None:
 
 
 def test_a_wrong_temperature_is_said_first() -> None:
-    good = samples(normal(500, 2, 4), normal(500, 2, 4, 16, seed=1))
+    good = samples(normal(500, 2, 4), normal(500, 2, 4, 16, stream=1))
     found = report(good._replace(ratios=[1.36, 1.0]))
     assert found["verdict"]["level"] == "warn"
     assert "1 of 2 neurons run at 1.36 of the temperature asked for" in found["verdict"]["text"]

@@ -9,11 +9,14 @@ from torch import nn
 
 import ldam_widget as ldam
 from ldam_widget.diagnostics import modes, moves
+from ldam_widget.parametrizations import Pixels
 from ldam_widget.quench import quench
 from ldam_widget.regularizers import L2
 from ldam_widget.target import NEURON, Target
 
-from .conftest import SEED_OF_THE_DAY
+from .conftest import run_seed
+
+pytestmark = pytest.mark.statistical
 
 SIZE = 24
 
@@ -32,7 +35,7 @@ class Templates(nn.Module):
 def sampler(**more: object) -> ldam.Sampler:
     arguments = {
         "input_shape": (SIZE,), "layer": "", "kernel": ldam.kernels.BAOAB(0.5, 1.0), "regularizers": [L2(0.5)],
-        "chains": 12, "temperature": 0.1, "seed": SEED_OF_THE_DAY,
+        "chains": 12, "temperature": 0.1, "seed": run_seed(),
     }  # fmt: skip
     return ldam.Sampler(nn.Sequential(Templates((4.0, 4.0, 4.0))), **(arguments | {"layer": "0"} | more))
 
@@ -51,7 +54,7 @@ def test_quenching_ends_in_the_nearest_maximum() -> None:
             return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
     target = Target({NEURON: Neuron(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5})
-    noise = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(SEED_OF_THE_DAY))
+    noise = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(run_seed()))
     ends = (model.weight / 0.5).detach()
     start = noise + ends[torch.arange(40) % 2]
     nearest = (start @ model.weight.detach().T).argmax(1)
@@ -65,12 +68,12 @@ def test_quenching_stays_in_the_box_and_never_loses() -> None:
         def evaluate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x @ model.weight[0].detach(), model.weight.detach().expand_as(x)
 
-    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, bounds=(0.0, 1.0))
+    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, coordinates=Pixels((0.0, 1.0)))
     start = torch.rand(8, SIZE, generator=torch.Generator().manual_seed(1))
-    last = target.energy(target.evaluate(start))
+    last = target.energy(target.evaluate(start), start)
     for steps in (1, 3, 10, 100):
         x = quench(start, target, steps)
-        energy = target.energy(target.evaluate(x))
+        energy = target.energy(target.evaluate(x), x)
         assert (energy >= last).all()
         last = energy
     corner = (model.weight.detach()[0] > 0).float()  # of a linear function

@@ -78,7 +78,7 @@ def test_bytes_are_themselves() -> None:
     np.testing.assert_array_equal(images.to_levels(values / 255, (0, 1)), np.arange(256))
 
 
-@settings(deadline=None, derandomize=True)
+@settings(deadline=None)
 @given(some.sampled_from(RANGES), some.floats(0.05, 10), some.floats(0, 400))
 def test_level_range_is_the_inverse_of_to_levels(shown: tuple[float, float], scale: float, base: float) -> None:
     """Level k stands for the value that lies k/255 of the way between the ends; it comes back as level k."""

@@ -13,11 +13,13 @@ from scipy.spatial.distance import cdist, pdist
 
 from ldam_widget.diagnostics.realism import ROWS, diversity, kernel_distance, nearest
 
-from .conftest import SEED_OF_THE_DAY
+from .conftest import run_seed
+
+pytestmark = pytest.mark.statistical
 
 
 def rng(stream: int = 0) -> np.random.Generator:
-    return np.random.default_rng((SEED_OF_THE_DAY, stream))
+    return np.random.default_rng((run_seed(), stream))
 
 
 def naive(x: np.ndarray, y: np.ndarray, *, own_pairs_too: bool = False) -> float:
@@ -92,9 +94,9 @@ def test_sets_larger_than_the_rows_in_memory() -> None:
 def test_unbiased_and_the_error_is_one(shift: float) -> None:
     """1000 pairs of sets, 24 images each, against the closed form.
 
-    In 100 repetitions on other seeds the deviation of the mean, in its standard errors, scattered by 1.1 (1 if it were
-    normal): 5 is exceeded on one day in 100,000. The ratio of the variance told to the variance seen was 1.00 and
-    scattered by 0.05: a factor of 1.5 is more than six times that.
+    Over 100 seeds the deviation of the mean, in its standard errors, scattered by 1.02 (1 if it were normal); six of
+    them are allowed: false alarm 4e-9. The ratio of the variance told to the variance seen was 1.00 and scattered by
+    0.05: a factor of 1.5 is more than six times that.
     """
     dimension, source = 3, rng(1)
     mean = np.array([shift, 0, 0])
@@ -102,10 +104,10 @@ def test_unbiased_and_the_error_is_one(shift: float) -> None:
     found = [kernel_distance(a, b, subsets=6) for a, b in pairs]
     values, errors = np.array(found).T
     truth = shifted_gaussians(shift, dimension)
-    assert abs(values.mean() - truth) < 5 * values.std() / math.sqrt(len(values))
+    assert abs(values.mean() - truth) < 6 * values.std() / math.sqrt(len(values))
     assert 1 / 1.5 < (errors**2).mean() / values.var() < 1.5
-    # the control: the biased estimate, on 100 of the pairs, is far outside
-    biased = np.array([naive(a[:4], b[:4], own_pairs_too=True) for a, b in pairs[:100]])
+    # the control: the biased estimate, on 200 of the pairs, is far outside (by 12 ± 1.7 on 100, over 20 seeds)
+    biased = np.array([naive(a[:4], b[:4], own_pairs_too=True) for a, b in pairs[:200]])
     assert abs(biased.mean() - truth) > 5 * biased.std() / math.sqrt(len(biased))
 
 

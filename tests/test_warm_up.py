@@ -18,7 +18,7 @@ from ldam_widget.noise import ChainNoise
 from ldam_widget.regularizers import L2
 from ldam_widget.target import NEURON, Target
 
-from .conftest import SEED_OF_THE_DAY, TINY_SHAPE, TinyCnn, with_fixed_weights
+from .conftest import TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
 from .law.harness import Departure, direction
 
 KERNELS: list[Any] = [BAOAB(0.3), GHMC(0.2), MALA(0.02), LeimkuhlerMatthews(0.05), ULA(0.05)]
@@ -105,12 +105,13 @@ def test_after_the_warm_up_the_chain_is_that_of_a_target_divided_by_hand() -> No
         torch.testing.assert_close(s._state.x, mine.x, rtol=1e-4, atol=1e-4, msg=kernel.name)
 
 
+@pytest.mark.statistical
 def test_the_law_is_that_of_the_scaled_energy() -> None:
-    """N((w/s_f) s_R/λ, T s_R/λ) in every pixel. False alarm: 1.2e-6."""
-    weight = direction(SEED_OF_THE_DAY, 60)
+    """N((w/s_f) s_R/λ, T s_R/λ) in every pixel. False alarm: 8e-8."""
+    weight = direction(run_seed(), 60)
     s = ldam.Sampler(
         LinearNeuron(weight), input_shape=(60,), kernel=BAOAB(1.0, 1.0), regularizers=[L2(3.0)], temperature=0.2,
-        chains=400, seed=SEED_OF_THE_DAY, scale="frozen", warm_up=100,
+        chains=400, seed=run_seed(), scale="frozen", warm_up=100,
     )  # fmt: skip
     s.step(300)
     curvature = 3.0 / s.scales["l2"][0]
@@ -164,26 +165,35 @@ def test_pictures_of_the_warm_up_do_not_count() -> None:
 # ---- step sizes ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kernel", "wanted"), [(MALA(), 0.574), (GHMC(), 0.9)], ids=["MALA", "GHMC"])
-@pytest.mark.parametrize("size", [100, 900])
-def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(kernel: Any, wanted: float, size: int) -> None:
-    """Mean over 32 chains and 300 steps after the warm-up. Robbins and Monro's last gains, 200^−.6 = .04, leave each
-    chain a few percent off; their mean is within .04 (measured: within .015). Chains find their own and agree."""
+@pytest.mark.statistical
+@pytest.mark.parametrize(
+    ("kernel", "wanted", "scatter"), [(MALA(), 0.574, 0.2), (GHMC(), 0.9, 0.13)], ids=["MALA", "GHMC"]
+)
+@pytest.mark.parametrize("size", [100, 400])
+def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(
+    kernel: Any, wanted: float, scatter: float, size: int
+) -> None:
+    """Robbins and Monro's last gain g = 4/308^.6 = .13 leaves log h with a variance of gσ²/2a', where the acceptance
+    has variance σ² and slope a': a standard deviation of .12 for MALA (σ² = .12, a' = .57) and .06 for GHMC (.016,
+    .30), if the acceptances of successive steps were independent. Since they are not, it is .135 and .09 (over 40
+    seeds, and 32 chains each); that of 200 chains is known to 1/√400: the bounds are eight standard errors away.
+
+    The mean acceptance of 32 chains was .567 ± .016 and .570 ± .012 for MALA, .900 ± .005 for GHMC; that of 200 chains
+    scatters by .0063 at most, and .574 − .04 is 5.3 of these below .567: false alarm 6e-8."""
     s = ldam.Sampler(
-        LinearNeuron(direction(1, size)), input_shape=(size,), kernel=kernel, regularizers=[L2(0.5)], chains=32,
-        seed=SEED_OF_THE_DAY, warm_up=300, steps_per_frame=50,
+        LinearNeuron(direction(1, size)), input_shape=(size,), kernel=kernel, regularizers=[L2(0.5)], chains=200,
+        seed=run_seed(), warm_up=300, steps_per_frame=50,
     )  # fmt: skip
     s.step(300)
     found = s.kernel.step_size_of(s._state).clone()
     assert s.params["step_size"] == pytest.approx(float(found.mean()))
     s.step(300)
     assert torch.equal(s.kernel.step_size_of(s._state), found)
-    print(
-        f"seed {SEED_OF_THE_DAY}: accepted {float(s.acceptance.mean()):.3f}, steps {found.min():.3f}…{found.max():.3f}"
-    )
-    assert float(s.acceptance.mean()) == pytest.approx(wanted, abs=0.04)
-    assert len(found.unique()) > 16
-    assert float(found.max() / found.min()) < 2
+    accepted, scattered = float(s.acceptance.mean()), float(found.log().std())
+    print(f"seed {run_seed()}: accepted {accepted:.4f}, log h scatters by {scattered:.4f}")
+    assert accepted == pytest.approx(wanted, abs=0.04)
+    assert len(found.unique()) > 100
+    assert scattered < scatter
 
 
 @pytest.mark.parametrize("kernel", [MALA(0.003), GHMC(0.05)], ids=["MALA", "GHMC"])
@@ -287,12 +297,13 @@ def test_averages_and_thermometer_begin_anew_after_a_pulse() -> None:
     torch.testing.assert_close(s.average_images, torch.stack(seen).mean(0))
 
 
+@pytest.mark.statistical
 def test_heat_on_the_slider_multiplies_the_temperature_and_ends_a_pulse() -> None:
-    """With heat 4 at T = ½ the law is that of T = 2. False alarm: 1.2e-6."""
-    weight = direction(SEED_OF_THE_DAY, 60)
+    """With heat 4 at T = ½ the law is that of T = 2. False alarm: 8e-8."""
+    weight = direction(run_seed(), 60)
     s = ldam.Sampler(
         LinearNeuron(weight), input_shape=(60,), kernel=BAOAB(1.0, 1.0), regularizers=[L2(0.5)], temperature=0.5,
-        chains=300, seed=SEED_OF_THE_DAY,
+        chains=300, seed=run_seed(),
     )  # fmt: skip
     s.heat_pulse(ldam.HeatPulse(50.0, 20, 100, 100))
     s.step(50)
@@ -380,11 +391,12 @@ def test_a_living_network_is_not_warned_of() -> None:
         sampler()
 
 
+@pytest.mark.statistical
 def test_a_term_that_comes_in_on_the_way_has_the_mean_of_its_own_steps() -> None:
     """L2 switched on a few steps before the end of the warm-up: its scale is ‖x‖ over these, not over all."""
     s = ldam.Sampler(
         LinearNeuron(direction(1, 50)), input_shape=(50,), kernel=BAOAB(0.1), scale="frozen", warm_up=40,
-        temperature=0.01, steps_per_frame=1, seed=SEED_OF_THE_DAY,
+        temperature=0.01, steps_per_frame=1, seed=run_seed(),
     )  # fmt: skip
     s.step(36)
     s.set(l2=0.5)

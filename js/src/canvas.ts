@@ -2,12 +2,13 @@
 import { h, replace, setText, throttle } from "./dom";
 import { mean } from "./gauges";
 import { arrange, HEAD, type Box, type Cell, type Layout, type Room, type Tile } from "./layout";
-import { unitText, type Score, type Setup, type Show, type State, type Unit } from "./messages";
+import { unitText, type Score, type Setup, type Show, type Standing, type State, type Unit } from "./messages";
 import { comparePanes, isShown, kindOf, MODEL_LINE, modelOf, Models, sortBeside } from "./models";
 import { PaneImage } from "./panes";
 import { formatShort } from "./scale";
 import { SCORE_LINE, scoreLabel, scoreLine, Scores } from "./scores";
 import { formatSigned, SignedLegend } from "./signed";
+import { STANDING_LINE, standingLine, Standings, writeStanding } from "./standing";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
@@ -15,6 +16,7 @@ const GRID_HEIGHT = 440; // CSS pixels that a grid of small pictures keeps to if
 const PHOTO_GRID_HEIGHT = 640;
 const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
 const NAME_LINE = 15; // CSS pixels, the first one of a head
+const BOTH = 96; // a head of that width has room for an activation and a standing on one line
 const GONE = 60; // frames without a difference, which comes five times a second: it is not shown any more
 
 export class Picture {
@@ -42,6 +44,7 @@ export class Picture {
   #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
   #dark = false;
   #scores = new Scores();
+  #standings = new Standings();
   #models = new Models();
   #blink: number | null = null;
   #label = throttle(1000, () => this.#updateLabel());
@@ -92,6 +95,13 @@ export class Picture {
     this.#scores.take(score, gen);
     this.#scoreTexts();
     this.#label();
+  }
+
+  /** How strong activations are among those of real images; undefined: nothing new is known. */
+  standing(standing: Standing | undefined, gen: number): void {
+    if (standing === undefined) return;
+    this.#standings.take(standing, gen);
+    this.#texts();
   }
 
   /** New width of the place the picture may take. */
@@ -209,6 +219,14 @@ export class Picture {
     return text && `mean ${text}`; // what D would say of the average itself is another matter
   }
 
+  /** "as strong as 99.1 % of real images", of the mean over chains; "": not known. */
+  standingText({ pane, column }: Cell): string {
+    if (!this.#setup || kindOf(pane) === "difference") return "";
+    const model = this.#models.several ? modelOf(this.#image(pane)?.pane ?? { name: pane }) : 0;
+    const text = this.#standings.text(this.#setup.gen, model, column);
+    return text && !this.#ofMean(pane, column) ? `on average ${text}` : text;
+  }
+
   burnedIn({ pane, row, column }: Cell): boolean {
     const chains = this.#frame?.burned_in[column] ?? [];
     return ["average", "difference"].includes(kindOf(pane)) ? chains.every(Boolean) : (chains[row] ?? true);
@@ -239,6 +257,11 @@ export class Picture {
   boxOf(tile: Tile): { x: number; y: number; width: number; height: number } {
     const r = this.#ratio;
     return { x: tile.x / r, y: tile.y / r, width: tile.width / r, height: tile.height / r };
+  }
+
+  /** Is the activation of a tile that of all chains? */
+  #ofMean(pane: string, column: number): boolean {
+    return this.#models.several || kindOf(pane) === "average" || (this.#frame?.activation[column]?.length ?? 1) === 1;
   }
 
   /** What is drawn where a pane stands: while models blink, that of the one whose turn it is. */
@@ -302,9 +325,9 @@ export class Picture {
     const size = this.pixels;
     const columns = this.#setup!.neurons.length;
     const { zoom } = this;
-    const { discriminator } = this.#setup!;
+    const { discriminator, real_images } = this.#setup!;
     const { names } = this.#models;
-    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, names]);
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, real_images, names]);
     if (key === this.#key) return false;
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
@@ -314,6 +337,7 @@ export class Picture {
     const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
     room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
+    if (this.#standsBelow) room.head += STANDING_LINE;
     if (this.#column === null) {
       if (several) room.head += names.length * MODEL_LINE - NAME_LINE;
       this.layout = arrange(lines, columns, size, room);
@@ -366,7 +390,8 @@ export class Picture {
       const { color, border } = lineStyle(column, this.#dark);
       bar.style.borderTop = `2px ${border} ${color}`;
       const activations = Array.from({ length: this.#column === null ? this.#models.lines : 1 }, () => h("div.ldam-activation"));
-      return place(h("div.ldam-head", {}, name, ...activations, discriminator && h("div.ldam-score"), bar), box);
+      const standing = this.#standsBelow && standingLine();
+      return place(h("div.ldam-head", {}, name, ...activations, standing, discriminator && h("div.ldam-score"), bar), box);
     });
     replace(this.#heads, ...names);
     const lines = this.lines();
@@ -387,6 +412,11 @@ export class Picture {
     this.#updateScores();
   }
 
+  /** Has the standing a line of its own? Of several models each has one already, which it goes on. */
+  get #standsBelow(): boolean {
+    return this.#setup?.real_images === true && (!this.#models.several || this.#column !== null);
+  }
+
   #makeLegends(cells: Omit<Cell, "column">[]): HTMLElement[] {
     const signed = [...new Set(cells.map(({ pane }) => pane))].filter((pane) => this.#image(pane)?.signed);
     return signed.map((pane) => {
@@ -394,6 +424,15 @@ export class Picture {
       this.#legends.push({ pane, legend });
       return legend.element;
     });
+  }
+
+  #writeStanding(line: Element, tile: Tile, width: number): void {
+    const grid = this.#column === null; // there heads are of all chains
+    const own = grid || this.#ofMean(tile.pane, tile.column);
+    const model = this.#models.several ? modelOf({ name: tile.pane }) : 0;
+    const text = grid ? this.#standings.text(this.#setup!.gen, model, tile.column) : this.standingText(tile);
+    const short = text && own ? this.#standings.short(this.#setup!.gen, model, tile.column) : "";
+    writeStanding(line, own ? text : "", short, width);
   }
 
   /** Of its own, since scores come more seldom than activations. */
@@ -418,11 +457,14 @@ export class Picture {
     for (const [i, head] of [...this.#heads.children].entries()) {
       const tile = this.#headTile(i);
       if (!tile) continue;
+      const standing = head.querySelector(".ldam-standing");
+      if (standing) this.#writeStanding(standing, tile, this.layout.heads[i]!.width);
       if (only) setPair(head.firstElementChild!, this.#headText(tile, this.layout.heads[i]!.width));
       for (const [model, line] of [...head.querySelectorAll(".ldam-activation")].entries()) {
         const cell: Cell = only ? tile : { pane: `average:${model}`, row: 0, column: i };
         const value = this.activation(cell);
-        setText(line, kindOf(cell.pane) === "difference" ? formatSigned(value) : formatShort(value));
+        const beside = only || !this.#models.several || this.layout.heads[i]!.width < BOTH ? "" : this.#standings.short(this.#setup!.gen, model, i);
+        setText(line, (kindOf(cell.pane) === "difference" ? formatSigned(value) : formatShort(value)) + (beside && ` · ${beside}`));
         line.classList.toggle("ldam-young", !this.burnedIn(cell));
         line.classList.toggle("ldam-blinking", !only && this.#blink === model);
       }

@@ -2,7 +2,7 @@
 import { h, setText } from "./dom";
 import type { Reading } from "./gauges";
 import type { Parameter } from "./messages";
-import { admit, format, formatWithUnit, makeScale, type Scale } from "./scale";
+import { admit, format, formatFitting, formatWithUnit, makeScale, type Scale } from "./scale";
 
 const PAGE = 10; // ticks that PageUp and PageDown move
 const EXPLAINED = 5000; // ms for which a measurement leaves the place to why a typed value was corrected
@@ -92,8 +92,9 @@ export class Control {
       this.#slider.style.setProperty("--ldam-fill", `${(100 * Number(tick)) / Math.max(this.#scale.last, 1)}%`);
     }
     if (own || !this.#typing) {
-      const text = format(value);
-      if (this.#box.value !== text) this.#box.value = text;
+      const text = own ? format(value) : formatFitting(value);
+      const typed = this.#box.value !== "" && Number(this.#box.value) === value; // to more digits than fit, perhaps
+      if (this.#box.value !== text && !typed) this.#box.value = text;
     }
   }
 

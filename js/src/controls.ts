@@ -4,6 +4,7 @@ import { h, replace, throttle } from "./dom";
 import { acceptanceOf, temperatureOf } from "./gauges";
 import { KernelHead } from "./kernel-head";
 import { Locks } from "./lock";
+import { PriorBox } from "./prior-box";
 import type { Deed, Frame, Parameter, Params, Setup, State } from "./messages";
 import { ScalesLine } from "./scales-line";
 import { TrainingBox } from "./training";
@@ -16,6 +17,7 @@ const HEAT_KNOWN = 500; // ms for which the factor in a frame is newer than the 
 export interface ControlsActions {
   change(name: string, value: number): void;
   kernel(name: string): void;
+  prior(name: string): void;
   act(what: Deed): void;
   lock(name: string, locked: boolean): void;
 }
@@ -30,11 +32,13 @@ export class Controls {
   #prefix: string;
   #on: ControlsActions;
   #kernel: KernelHead;
+  #prior: PriorBox;
   #scales: ScalesLine;
   #locks: Locks;
   #setup: Setup | null = null;
   #temperature: Frame["temperature"] = null;
   #acceptance: Frame["acceptance"] = null;
+  #goal: string | null = null;
   #heatAt = -Infinity;
   #measure = throttle(MEASURED_EVERY, () => this.#showMeasured());
 
@@ -42,6 +46,7 @@ export class Controls {
     this.#prefix = prefix;
     this.#on = on;
     this.#kernel = new KernelHead((name) => on.kernel(name));
+    this.#prior = new PriorBox((name) => on.prior(name));
     this.#scales = new ScalesLine(() => on.act("measure_scales"));
     this.#locks = new Locks((name, locked) => on.lock(name, locked));
     this.training = new TrainingBox((what) => on.act(what));
@@ -52,21 +57,26 @@ export class Controls {
     const other = setup.gen !== this.#setup?.gen;
     this.#setup = setup;
     this.#kernel.setup(setup.kernel);
+    this.#prior.setup(setup.prior);
+    this.#goal = setup.goal ?? null;
     this.#scales.setup(setup);
     this.training.setup(setup);
     this.#locks.setup(setup);
     this.#build();
+    this.#showGoal();
     if (!other) return;
     [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // of other neurons, or another kernel
     this.#showMeasured();
   }
 
   state(state: State): void {
-    if (state.kernel_note !== undefined) this.#kernel.note = state.kernel_note;
+    this.#kernel.tell({ note: state.kernel_note, calibrated: state.calibrated });
+    if (state.goal !== undefined) this.#goal = state.goal;
     this.#scales.state(state);
     this.training.state(state);
     this.#locks.state(state);
     this.#build();
+    this.#showGoal();
   }
 
   /** What frames measure. A field that is left out says nothing new, null says that there is nothing. */
@@ -93,12 +103,14 @@ export class Controls {
   /** The kernel refused: show what it has. */
   refused(): void {
     this.#kernel.refused();
+    this.#prior.refused();
     this.training.refused();
     this.#locks.refused();
   }
 
   close(): void {
     this.#measure.cancel();
+    this.#prior.close();
     this.training.close();
     this.#locks.close();
   }
@@ -111,6 +123,7 @@ export class Controls {
     this.#declared = declared;
     const focused = [...this.#controls].find(([, control]) => control.hasFocus)?.[0];
     const atKernel = this.#kernel.hasFocus;
+    const atPrior = this.#prior.hasFocus;
     const atTraining = this.training.hasFocus;
     const atLock = this.#locks.focused;
     this.#controls = new Map(
@@ -127,12 +140,13 @@ export class Controls {
       const heading = h("div.ldam-group-head", {}, h("span.ldam-group-name", { id }, group), sampler && this.#kernel.name);
       const own = parameters.filter((p) => p.group === group).map((p) => this.#controls.get(p.name)!.element);
       if (group === home) this.#placeTraining(own);
-      const about = sampler && h("div.ldam-about", {}, this.#kernel.law, this.#scales.element);
+      const about = sampler && h("div.ldam-about", {}, this.#prior.element, this.#kernel.law, this.#scales.element);
       return h("div.ldam-group", { role: "group", "aria-labelledby": id }, heading, about, ...own);
     });
     replace(this.element, ...groups);
     if (focused) (this.#controls.get(focused) ?? this.#relative(focused))?.focus();
     if (atKernel) this.#kernel.focus();
+    if (atPrior) this.#prior.focus();
     if (atTraining) this.training.button.focus();
     atLock?.focus();
     this.#showMeasured();
@@ -162,6 +176,12 @@ export class Controls {
     const button = h("button.ldam-link", { type: "button", title }, "heat pulse");
     button.addEventListener("click", () => this.#on.act("heat"));
     return button;
+  }
+
+  /** A percentile has a number as well, which is what the slider shows. */
+  #showGoal(): void {
+    const goal = this.#goal;
+    this.#relative("goal")?.measure(goal ? { text: `${goal} of real images`, each: [], warns: false } : null);
   }
 
   #showMeasured(): void {

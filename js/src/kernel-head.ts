@@ -4,6 +4,8 @@ import type { Kernel } from "./messages";
 
 const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
 const HEURISTIC = "heuristic";
+const NO_LAW = "no law";
+const LAW = /^samples p(\(z\))? ∝ .*?exp\(E\/T\)/; // how a note begins where there is one
 const CALIBRATED = "samples p ∝ exp(E/T)";
 
 export class KernelHead {
@@ -36,25 +38,25 @@ export class KernelHead {
 
   setup(kernel: Kernel): void {
     this.#kernel = kernel;
-    const { name, calibrated, choices = [] } = kernel;
+    const { name, choices = [] } = kernel;
     // Arrow keys choose faster than the kernel answers: an older answer must not undo the newer choice.
     const waits = this.#asked !== null && this.#asked.name !== name && performance.now() - this.#asked.at < ANSWER_LOST;
     if (!waits) this.#asked = null;
     this.#showChoices(choices.includes(name) ? choices : [name, ...choices], choices.length > 1);
     if (!waits) this.#box.value = name;
     this.name.title = name;
-    setText(this.#badge, calibrated === undefined ? "" : calibrated ? CALIBRATED : HEURISTIC);
-    this.#badge.hidden = calibrated === undefined;
-    this.#badge.classList.toggle("ldam-calibrated", calibrated === true);
-    this.note = kernel.note;
+    this.tell(kernel);
   }
 
-  set note(note: string) {
-    this.#kernel = { ...this.#kernel, note };
-    // A note that begins with the badge's word reads on from the badge.
-    const badge = this.#badge.hidden ? "" : (this.#badge.textContent ?? "");
-    const rest = badge && note.startsWith(badge) ? note.slice(badge.length).trimStart() : note;
-    setText(this.#note, rest);
+  /** What is known of the law; it changes with the sliders. */
+  tell({ note = this.#kernel.note, calibrated = this.#kernel.calibrated }: { note?: string | undefined; calibrated?: boolean | undefined }): void {
+    this.#kernel = { ...this.#kernel, note, ...(calibrated === undefined ? {} : { calibrated }) };
+    const badge = calibrated === undefined ? "" : calibrated ? lawOf(note) : note.startsWith(NO_LAW) ? NO_LAW : HEURISTIC;
+    setText(this.#badge, badge);
+    this.#badge.hidden = calibrated === undefined;
+    this.#badge.classList.toggle("ldam-calibrated", calibrated === true);
+    // A note that begins with the badge's words reads on from the badge.
+    setText(this.#note, badge && note.startsWith(badge) ? note.slice(badge.length).replace(/^:?\s+/, "") : note);
     this.law.title = note;
     this.law.hidden = !note && this.#badge.hidden;
   }
@@ -74,4 +76,8 @@ export class KernelHead {
     if (!choice) replace(this.name, names[0]);
     else if (this.#box.parentNode !== this.name) replace(this.name, this.#box);
   }
+}
+
+function lawOf(note: string): string {
+  return LAW.exec(note)?.[0] ?? CALIBRATED;
 }

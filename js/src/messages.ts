@@ -42,12 +42,21 @@ export type Params = Record<string, number>;
 export interface Kernel {
   name: string;
   note: string;
-  calibrated?: boolean; // whether the samples follow p ∝ exp(E/T)
+  calibrated?: boolean; // whether there is a density that the samples follow
   choices?: string[]; // names of the kernels that can be selected
 }
 
 /** The frozen gradient scales, one number a neuron for each term; null: none are used. */
 export type Scales = Record<string, number[]> | null;
+
+/** What stands behind the neuron: natural images, or every pixel for itself. */
+export interface Prior {
+  name: string;
+  choices: [name: string, text: string][];
+}
+
+/** How strong the activations of the chains are among those of real images, [model][neuron]; null: not known. */
+export type Standing = { text: string; short: string }[][] | null;
 
 /** The layer feeds one with named classes: neurons can be chosen by what drives a class. */
 export interface Wiring {
@@ -130,6 +139,9 @@ export interface Setup {
   kernel: Kernel;
   scales?: Scales;
   warming?: boolean; // the scales are being measured
+  goal?: string | null; // a percentile of real images, if that is what is to be reached
+  prior?: Prior | null; // null: there is no choice
+  real_images?: boolean; // frames will tell the standing among them
   wiring?: Wiring | null;
   discriminator?: Discriminator | null;
   training_trace?: TrainingTrace;
@@ -148,8 +160,10 @@ export interface State {
   playing: boolean;
   recording: boolean;
   kernel_note?: string;
+  calibrated?: boolean;
   scales?: Scales;
   warming?: boolean;
+  goal?: string | null;
   discriminator?: Discriminator | null;
   locks?: Locks;
   show?: Show;
@@ -195,6 +209,7 @@ export interface Frame extends Still {
   acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test
   heat?: number; // the present factor: moves by itself during a heat pulse
   score?: Score; // about four times a second
+  standing?: Standing; // likewise
   training?: Training | null; // likewise, while it is trained
   activations?: (number | null)[][]; // [model][neuron], mean over chains
   agreement?: Change[]; // of the neurons on show, about twice a second
@@ -266,6 +281,7 @@ export interface Selection {
   layer?: string;
   neurons?: string[];
   kernel?: string;
+  prior?: string;
   wired_to?: number; // index of a class: its strongest inputs
 }
 
@@ -293,6 +309,8 @@ const isScales = orNull(recordOf(listOf(isNumber)));
 const perNeuron = listOf(orNull(isNumber));
 const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
+const isPair = (value: unknown) => Array.isArray(value) && value.length === 2 && value.every(isText);
+const isPrior = orNull(shape({ name: isText, choices: listOf(isPair) }));
 const isActivations = listOf(perNeuron);
 const isChange = shape({
   key: isText,
@@ -321,18 +339,30 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   setup: {
     scales: isScales,
     warming: isFlag,
+    goal: orNull(isText),
+    prior: isPrior,
+    real_images: isFlag,
     wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
     discriminator: isDiscriminator,
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
     ...COMPARED,
   },
-  state: { kernel_note: isText, scales: isScales, warming: isFlag, discriminator: isDiscriminator, ...COMPARED },
+  state: {
+    kernel_note: isText,
+    calibrated: isFlag,
+    scales: isScales,
+    warming: isFlag,
+    goal: orNull(isText),
+    discriminator: isDiscriminator,
+    ...COMPARED,
+  },
   frame: {
     temperature: orNull(shape({ asked: isNumber, measured: perNeuron })),
     acceptance: orNull(perNeuron),
     heat: isNumber,
     score: orNull(listOf(perNeuron)),
+    standing: orNull(listOf(listOf(shape({ text: isText, short: isText })))),
     training: orNull(shape({ round: isNumber, accuracy: isMeasured, gap: isMeasured, real: isMeasured, generated: isMeasured })),
     activations: isActivations,
     agreement: listOf(isChange),

@@ -4,6 +4,7 @@ import { Compare } from "./compare";
 import { Controls } from "./controls";
 import { DiagnosisLine } from "./diagnosis";
 import { h, setText, throttle } from "./dom";
+import { keepKeys } from "./keys";
 import { NeuronPicker } from "./neuron-picker";
 import { Notices } from "./notices";
 import { formatCount } from "./scale";
@@ -19,7 +20,7 @@ const REDUCED_MOTION = "paused, since your system asks for reduced motion; press
 const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
 
 export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
-  const root = h("div.ldam", { "data-lm-suppress-shortcuts": "true", role: "region", "aria-label": "neuron samples" });
+  const root = h("div.ldam", { role: "region", "aria-label": "neuron samples" });
   let setup: Setup | null = null;
   let playing = false;
   let steps = 0;
@@ -62,6 +63,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       trace.push(frame);
       controls.frame(frame, (name) => wire.isStale(name));
       picture.score(frame.score, frame.gen);
+      picture.standing(frame.standing, frame.gen);
       compare.frame(frame);
       watch.tell(frame.watch);
       topBar.stats(frame);
@@ -96,6 +98,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   const controls = new Controls(`ldam-${wire.view}`, {
     change: (name, value) => wire.set(name, value),
     kernel: (kernel) => wire.select({ kernel }),
+    prior: (prior) => wire.select({ prior }),
     act: (what) => wire.do(what),
     lock: (name, locked) => wire.lock(name, locked),
   });
@@ -140,8 +143,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   const body = h("div.ldam-body", {}, main, side);
   root.append(topBar.element, watch.element, notices.element, notices.silence, body, status);
 
-  // JupyterLab listens for single keys on the whole page: without this, arrows leave the cell and "b" inserts one.
-  root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  keepKeys(root, signal);
   watchTheme(root, signal, (dark) => {
     picture.dark = trace.dark = dark;
     controls.training.plot.draw(); // its colours are the style sheet's
@@ -157,6 +159,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     root.remove();
   });
 
+  parent.classList.add("ldam-view");
   parent.append(root);
   wire.start();
 }

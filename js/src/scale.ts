@@ -79,6 +79,12 @@ export function format(value: number): string {
   return String(Number(value.toPrecision(12)));
 }
 
+/** As `format`, but what was found and not typed, such as 0.21835188567638397, in as many digits as fit a number box. */
+export function formatFitting(value: number): string {
+  const text = format(value);
+  return text.length > 8 ? String(Number(value.toPrecision(4))) : text;
+}
+
 /** Three significant digits in a steady width, for numbers that change many times a second. */
 export function formatShort(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : value > 0 ? "∞" : "−∞";

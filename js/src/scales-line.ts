@@ -15,6 +15,7 @@ export class ScalesLine {
   #setup: Setup | null = null;
   #scales: Scales = null;
   #warming = false;
+  #goal = false; // the temperature is found for a goal meanwhile
 
   constructor(measure: () => void) {
     this.element = h("div.ldam-note.ldam-scales", { hidden: true }, this.#text, this.#measure);
@@ -25,10 +26,12 @@ export class ScalesLine {
   setup(setup: Setup): void {
     this.#setup = setup;
     [this.#scales, this.#warming] = [setup.scales ?? null, setup.warming ?? false];
+    this.#goal = Boolean(setup.params["goal"] || setup.goal);
     this.#show();
   }
 
-  state({ scales, warming }: Pick<State, "scales" | "warming">): void {
+  state({ scales, warming, params, goal }: Pick<State, "scales" | "warming" | "params" | "goal">): void {
+    this.#goal = Boolean(params["goal"] || goal);
     if (scales !== undefined) this.#scales = scales;
     if (warming !== undefined) this.#warming = warming;
     this.#show();
@@ -38,7 +41,7 @@ export class ScalesLine {
     const terms = Object.entries(this.#scales ?? {});
     this.element.hidden = this.#scales === null && !this.#warming;
     const means = terms.map(([term, each]) => `${this.#labelOf(term)} ${formatShort(meanOf(each) ?? NaN)}`);
-    setText(this.#text, this.#warming ? "measuring scales…" : `scales: ${means.join(" · ")}`);
+    setText(this.#text, this.#warming ? (this.#goal ? "finding the temperature…" : "measuring scales…") : `scales: ${means.join(" · ")}`);
     const neurons = this.#setup?.neurons ?? [];
     const name = (i: number) => (neurons[i] ? unitText(neurons[i]) : String(i));
     this.#text.title = terms

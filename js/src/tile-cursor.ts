@@ -79,7 +79,7 @@ export class TileCursor {
     } else {
       parts.push(this.#picture.activationText(tile));
     }
-    parts.push(this.#picture.scoreText(tile));
+    parts.push(this.#picture.standingText(tile), this.#picture.scoreText(tile));
     if (!this.#picture.burnedIn(tile)) parts.push("not burned in yet");
     return parts.filter(Boolean).join(" · ");
   }
@@ -113,7 +113,8 @@ export class TileCursor {
     const unit = this.#picture.neurons[this.#column];
     if (!line || !unit) return;
     const tile = { ...line, column: this.#column };
-    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), this.#picture.activationText(tile), this.#picture.scoreText(tile)];
+    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), this.#picture.activationText(tile)];
+    parts.push(this.#picture.standingText(tile), this.#picture.scoreText(tile));
     this.#announce(parts.filter(Boolean).join(", "));
   }
 

@@ -188,14 +188,24 @@ test("arrow keys choose a tile, Enter enlarges it, Escape goes back", () => {
   assert.equal(root.querySelector(".ldam-zoomed"), null);
 });
 
-test("keys do not reach the notebook", () => {
+test("keys do not reach a notebook that listens while they bubble", () => {
   let heard = 0;
   const listen = () => heard++;
   document.addEventListener("keydown", listen);
-  for (const element of [slider("temperature"), canvas(), button("step"), box("L2")]) for (const name of ["ArrowUp", "b", "d"]) key(element, name);
+  for (const element of [slider("temperature"), canvas(), button("step"), box("L2"), root]) for (const name of ["ArrowUp", "b", "d"]) key(element, name);
   document.removeEventListener("keydown", listen);
   assert.equal(heard, 0);
-  assert.equal(root.getAttribute("data-lm-suppress-shortcuts"), "true");
+});
+
+test("whatever has the focus tells a notebook that listens first to leave its keys alone", () => {
+  model.post({ kind: "error", error: { message: "no such layer", hint: "" } }); // brings a button that was not there before
+  const focusable = all("button:enabled, input, select, [tabindex]").filter((element) => !element.closest("[hidden]"));
+  assert.deepEqual([...new Set(focusable.map(({ tagName }) => tagName))].sort(), ["BUTTON", "CANVAS", "INPUT", "SELECT"]);
+  for (const element of [root, ...focusable]) {
+    element.focus();
+    assert.equal(document.activeElement, element);
+    assert.ok(element.hasAttribute("data-lm-suppress-shortcuts"), element.outerHTML);
+  }
 });
 
 test("a slider sends its value, shows it in the box, and ignores its own echo", () => {

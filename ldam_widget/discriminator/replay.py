@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..defaults import default_kernel, default_temperature, size_of
 from ..kernels import Algorithm1
 from ..neurons import Neurons, Preprocess
-from ..noise import first_images
+from ..parametrizations.coordinates import Pixels, first_images
 from ..regularizers import Discriminator
 from ..target import NEURON, Target, per_image
 from ..types import Evaluation, Kernel, Noise, State, Term
@@ -92,6 +92,7 @@ class Replay:
         self._view, self._term, self._recipe = view, term.weakened(recipe.strength), recipe
         self._layer, self._units, self._preprocess = layer, list(units), preprocess
         self._shape, self._range = input_shape, pixel_range
+        self._pixels = Pixels(pixel_range)
         self._choose, self._noise = choose, noise
         self._side, self._width = size_of(input_shape, pixel_range)
         calibrated, alone = round(recipe.calibrated * recipe.pool), round(recipe.alone * recipe.pool)
@@ -123,8 +124,9 @@ class Replay:
         target = self._target(group, weight, temperature, {})
         evaluation = target.evaluate(group.x)
         target = self._target(group, weight, temperature, self._follow(group, target, evaluation))
-        state = State(group.x, evaluation, 0, (group.velocity,))
-        return Turn(group, default_kernel(self._side, self._width), target, state, noise)
+        kernel = default_kernel(self._side, self._width)  # its step size is given, so that chains need not find any
+        state = State(group.x, evaluation, 0, (group.velocity, group.x.new_ones(len(group.x))))
+        return Turn(group, kernel, target, state, noise)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that has to be kept for a training that goes on later."""
@@ -179,7 +181,8 @@ class Replay:
         if weight == 1 and not group.calibrated:
             del terms[NEURON]  # convex weights: it counts for nothing, and costs as much as the discriminator
         return Target(
-            terms, {NEURON: 1.0, name: weight}, temperature, self._range, frozenset(terms), False, scales
+            terms, {NEURON: 1.0, name: weight}, temperature, self._pixels, learned=frozenset(terms),
+            energy_needed=False, scales=scales,
         )  # fmt: skip
 
     def _follow(self, group: Group, target: Target, evaluation: Evaluation) -> dict[str, Tensor]:

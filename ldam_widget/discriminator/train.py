@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from .. import checks
+from ..data import RealImages
 from ..models import Notes, choose_device, private_view
 from ..neurons import Neurons, Preprocess
 from ..regularizers import Discriminator
@@ -24,7 +25,6 @@ from ..tracing import check_shape
 from ..types import Setting
 from .build import DiscriminatorNet, build_discriminator
 from .files import read, save_discriminator
-from .real import RealImages
 from .recipe import Recipe
 from .replay import Replay, Turn
 

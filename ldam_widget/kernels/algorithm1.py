@@ -92,11 +92,13 @@ class Algorithm1:
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         x, evaluation, t, (velocity, squares) = state
         beta = self.beta(t)
-        sigma = self.noise * root(target.temperature) / (1 + (t % self.burst) ** 2)
+        sigma = self.noise * root(target.kinetic_temperature) / (1 + (t % self.burst) ** 2)
         # v' = γ v + β g, added up in one new tensor: on a small network every further operation is felt.
         # The noise is drawn even if sigma is 0: that of a step depends on (seed, chain, step) alone.
         velocity = add(velocity * self.momentum, beta * sigma, noise.normal())
         squares = self._add_gradients(velocity, beta, target.complete(evaluation, x), target, squares)
+        if target.has_prior:  # a formula, and no part of what is normalised
+            velocity = add(velocity, -beta, x)
         x = x + velocity
         if target.bounds is not None:
             x.clamp_(*target.bounds)
@@ -124,6 +126,7 @@ class Algorithm1:
         hidden = self.temperature(target, step)
         if hidden is not None:
             where = "" if target.bounds is None else " away from the walls"
+            where = " for neuron and prior alike" if target.has_prior else where
             return f"plain gradients: runs at T = {hidden:.3g}{where}"
         return f"heuristic ({self.normalize}-normalised gradients): no known law"
 
@@ -136,11 +139,12 @@ class Algorithm1:
             weight = self.weight_of(name, target)
             if is_zero(weight):  # times 0 would make NaN of an infinite gradient
                 continue
+            weight = weight * target.pull
             if self.normalize == "unit":
                 norm = torch.linalg.vector_norm(grad, dim=tuple(range(1, grad.ndim)), keepdim=True)
-                pull = target.pull(name, evaluation)
-                if pull is not None:
-                    grad = grad * per_image(pull, grad)
+                length = target.own_length(name, evaluation)
+                if length is not None:
+                    grad = grad * per_image(length, grad)
                 add_quotient(velocity, beta * weight, grad, norm.clamp_min_(1e-20))  # a gradient of 0 stays 0
             elif self.normalize == "rms" and name in target.learned:
                 last = squares[name] * _RMS_DECAY if name in squares else torch.zeros_like(grad)

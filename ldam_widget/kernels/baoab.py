@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from ..parameters import TEMPERATURE, Parameter
-from ..target import Target
+from ..target import Target, is_zero
 from ..types import Info, Noise, State
-from .moves import FRICTION, coast, exp, law, plus, refresh
+from .moves import FRICTION, coast, exp, plus, refitted, refresh
 
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)
+FIRST = 0.15  # of white coordinates, where the prior alone has curvature 1: where the search for a step size begins
+_SHORTEST, _LONGEST = 0.05, 0.7
+_WARMTH = 0.03  # that velocities may be too hot
+_GAIN = 0.2
 
 
 @dataclass(frozen=True)
@@ -23,17 +27,19 @@ class BAOAB:
         v += h/2 ∇E;  x += h/2 v;  v = c v + √((1 − c²) T) ξ;  x += h/2 v;  v += h/2 ∇E,   c = exp(−friction · h)
 
     Exact on quadratics for any stable h (h² Λ < 4, Λ the largest curvature of −E), elsewhere wrong by O(h²) at most;
-    the thermometer shows by how much. Bounded pixels bounce off elastic walls.
+    the thermometer shows by how much. Bounded pixels bounce off elastic walls. In white coordinates E/T stands for the
+    whole log density, prior included, and T for τ² (see `Target`).
 
     Cost: one gradient a step. Source: Leimkuhler & Matthews, Robust and efficient configurational molecular sampling
     via Langevin dynamics, J. Chem. Phys. 138 (2013), 174102.
 
     Args:
-        step_size: h > 0, in pixels per √energy; live.
+        step_size: h > 0, in pixels per √energy; live. None: what suits the picture; in white coordinates every chain
+            finds its own during the warm-up, with which it runs 5 % too warm, and keeps it.
         friction: > 0, per unit of h; live.
     """
 
-    step_size: float = _STEP_SIZE.default
+    step_size: float | None = _STEP_SIZE.default
     friction: float = FRICTION.default
 
     name: ClassVar[str] = "BAOAB"
@@ -42,25 +48,61 @@ class BAOAB:
     parameters: ClassVar[tuple[Parameter, ...]] = (_STEP_SIZE, TEMPERATURE, FRICTION)
 
     def __post_init__(self) -> None:
-        _STEP_SIZE.check(self.step_size)
+        if self.step_size is not None:
+            _STEP_SIZE.check(self.step_size)
         FRICTION.check(self.friction)
 
     def init(self, x: Tensor, target: Target) -> State:
-        return State(x, target.evaluate(x), 0, (torch.zeros_like(x),))
+        own = () if self.step_size is not None else (x.new_full((len(x),), FIRST),)
+        return State(x, target.evaluate(x), 0, (torch.zeros_like(x), *own))
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
-        h, kept = self.step_size, exp(-self.friction * self.step_size)
-        (velocity,) = state.memory
-        velocity = plus(velocity, h / 2, target.drift(target.complete(state.evaluation, state.x)))
+        velocity, *own = state.memory
+        h = own[0] if self.step_size is None else self.step_size
+        kept = exp(-self.friction * h)
+        velocity = plus(velocity, h / 2, target.drift(target.complete(state.evaluation, state.x), state.x))
         x, velocity = coast(state.x, velocity, h / 2, target.bounds)
-        velocity = refresh(velocity, kept, target.temperature, noise.normal())
+        velocity = refresh(velocity, kept, target.kinetic_temperature, noise.normal())
         x, velocity = coast(x, velocity, h / 2, target.bounds)
         evaluation = target.evaluate(x)
-        velocity = plus(velocity, h / 2, target.drift(evaluation))
-        return State(x, evaluation, state.step + 1, (velocity,)), Info()
+        velocity = plus(velocity, h / 2, target.drift(evaluation, x))
+        return State(x, evaluation, state.step + 1, (velocity, *own)), Info()
+
+    def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
+        """The state with step sizes nearer to a thermometer that reads 5 % too much; unchanged if given, or T = 0."""
+        if self.step_size is not None or is_zero(target.kinetic_temperature):
+            return state
+        velocity, own = state.memory
+        return state._replace(memory=(velocity, own * _correction(state, target, count).to(own.dtype)))
+
+    def step_size_of(self, state: State) -> Tensor:
+        """Step sizes the chains have found, (chain,)."""
+        own: Tensor = state.memory[1]
+        return own
+
+    def rescaled(self, state: State, found: Tensor, factor: float) -> State:
+        """The state with step sizes that were found (chain,), now that the neuron pulls less by `factor`²."""
+        velocity, _ = state.memory
+        return state._replace(memory=(velocity, refitted(found, factor, _LONGEST)))
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         return target.temperature
 
     def note(self, target: Target, step: int = 0) -> str:
-        return f"samples p ∝ exp(E/T) at {law(target.temperature)}, up to the error of a finite step"
+        return f"samples {target.law()}, up to the error of a finite step"
+
+
+def _correction(state: State, target: Target, count: int) -> Tensor:
+    """What step sizes (chain,) are multiplied by, by Robbins & Monro's rule (1951) on the logarithm.
+
+    Too long a step heats the velocities where the gradient jumps (a rectifier's kinks). They forget in 1/friction,
+    long before slow modes have come to rest, and tell the error while the chain is still on its way. In one chain of D
+    pixels their temperature scatters by √(2/D), which is little.
+    """
+    velocity, own = state.memory
+    excess = velocity.flatten(1).double().square().mean(1) / target.kinetic_temperature - 1
+    unit = max(_WARMTH, (8 / velocity[0].numel()) ** 0.5)
+    push = ((_WARMTH - excess) / unit).nan_to_num(-1.0).clamp(-1, 1)
+    factor: Tensor = (_GAIN / (1 + count / 10) ** 0.6 * push).exp()
+    correction: Tensor = (own * factor).clamp(_SHORTEST, _LONGEST) / own
+    return correction

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..parameters import TEMPERATURE, Parameter
 from ..target import Target
 from ..types import Info, Noise, State
-from .moves import coast, law, plus, root, thermal
+from .moves import coast, plus, root, thermal
 
 _STEP_SIZE = Parameter("step_size", 1e-6, 1e3, 0.1, "h: pixels move h times the gradient, plus noise √(2hT).", log=True)
 
@@ -49,16 +49,16 @@ class LeimkuhlerMatthews:
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         time = root(2 * self.step_size)
         (velocity,) = state.memory
-        velocity = plus(velocity, time / 2, target.drift(target.complete(state.evaluation, state.x)))
+        velocity = plus(velocity, time / 2, target.drift(target.complete(state.evaluation, state.x), state.x))
         x, _ = coast(state.x, velocity, time / 2, target.bounds)
-        x, velocity = coast(x, thermal(target.temperature, noise.normal()), time / 2, target.bounds)
+        x, velocity = coast(x, thermal(target.kinetic_temperature, noise.normal()), time / 2, target.bounds)
         evaluation = target.evaluate(x)
         # kicked by half, the velocity has its own law whatever x is: replica exchange leaves it where it is
-        velocity = plus(velocity, time / 2, target.drift(evaluation))
+        velocity = plus(velocity, time / 2, target.drift(evaluation, x))
         return State(x, evaluation, state.step + 1, (velocity,)), Info()
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         return target.temperature
 
     def note(self, target: Target, step: int = 0) -> str:
-        return f"samples p ∝ exp(E/T) at {law(target.temperature)}, up to the error of a finite step"
+        return f"samples {target.law()}, up to the error of a finite step"

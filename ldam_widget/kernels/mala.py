@@ -11,12 +11,14 @@ from ..parameters import TEMPERATURE, Parameter
 from ..target import Target
 from ..types import Info, Noise, State
 from .metropolis import accepted, adapted, choose, choose_evaluation
-from .moves import coast, law, plus, root, thermal
+from .moves import coast, plus, refitted, root, thermal
 
 _STEP_SIZE = Parameter(
     "step_size", 1e-8, 1e3, 0.02, "h: pixels move h times the gradient, plus noise √(2hT).", log=True
 )
 WANTED = 0.574  # acceptance of the best step in many dimensions: Roberts & Rosenthal, J. R. Stat. Soc. B 60 (1998), 255
+
+_WHITE = 1.7  # time step √(2h) of that acceptance on the prior alone, times the sixth root of its pixels
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,17 @@ class MALA:
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         here = target.complete(state.evaluation, state.x)
         time = root(2 * self._step(state))
-        start = thermal(target.temperature, noise.normal())
-        velocity = plus(start, time / 2, target.drift(here))
+        start = thermal(target.kinetic_temperature, noise.normal())
+        velocity = plus(start, time / 2, target.drift(here, state.x))
         x, velocity = coast(state.x, velocity, time, target.bounds)
         there = target.evaluate(x)
-        velocity = plus(velocity, time / 2, target.drift(there))
-        gain = target.energy(there) - target.energy(here) - kinetic(velocity) + kinetic(start)
-        moves, acceptance = accepted(gain, target.temperature, noise)
+        velocity = plus(velocity, time / 2, target.drift(there, x))
+        gain = target.energy(there, x) - target.energy(here, state.x) - kinetic(velocity) + kinetic(start)
+        moves, acceptance = accepted(gain, target.kinetic_temperature, noise)
         evaluation = choose_evaluation(moves, there, here)
         return State(choose(moves, x, state.x), evaluation, state.step + 1, state.memory), Info(acceptance)
 
-    def adapt(self, state: State, info: Info, count: int) -> State:
+    def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
         """The state with step sizes nearer to the wanted acceptance; unchanged if the step size is given."""
         assert info.acceptance is not None
         if self.step_size is not None:
@@ -76,11 +78,16 @@ class MALA:
         own: Tensor = state.memory[0]
         return own
 
+    def rescaled(self, state: State, found: Tensor, factor: float) -> State:
+        """The state with step sizes that were found (chain,), now that the neuron pulls less by `factor`²."""
+        longest = _WHITE * state.x[0].numel() ** (-1 / 6)
+        return state._replace(memory=(refitted((2 * found).sqrt(), factor, longest).square() / 2,))
+
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
         return target.temperature
 
     def note(self, target: Target, step: int = 0) -> str:
-        return f"samples p ∝ exp(E/T) at {law(target.temperature)}, exactly"
+        return f"samples {target.law()}, exactly"
 
     def _step(self, state: State) -> float | Tensor:
         return self.step_size_of(state) if self.step_size is None else self.step_size

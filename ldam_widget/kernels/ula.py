@@ -10,7 +10,7 @@ from torch import Tensor
 from ..parameters import TEMPERATURE, Parameter
 from ..target import Target
 from ..types import Info, Noise, State
-from .moves import coast, law, plus, root
+from .moves import coast, plus, root
 
 _STEP_SIZE = Parameter(
     "step_size", 1e-6, 1e3, 0.02, "h: pixels move h times the gradient, plus noise √(2hT).", log=True
@@ -47,8 +47,8 @@ class ULA:
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
         h = self.step_size
-        drift = target.drift(target.complete(state.evaluation, state.x))
-        move = plus(h * drift, root(2 * h * target.temperature), noise.normal())
+        drift = target.drift(target.complete(state.evaluation, state.x), state.x)
+        move = plus(h * drift, root(2 * h * target.kinetic_temperature), noise.normal())
         x, _ = coast(state.x, move, 1.0, target.bounds)
         return State(x, target.evaluate(x), state.step + 1), Info()
 
@@ -56,4 +56,4 @@ class ULA:
         return target.temperature
 
     def note(self, target: Target, step: int = 0) -> str:
-        return f"samples p ∝ exp(E/T) at {law(target.temperature)} as the step size goes to 0; warmer at a finite one"
+        return f"samples {target.law()} as the step size goes to 0; warmer at a finite one"

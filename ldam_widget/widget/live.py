@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from .. import figures
-from ..defaults import settings_for
 from ..discriminator.build import DiscriminatorNet, build_discriminator
-from ..discriminator.real import RealImages
 from ..discriminator.recipe import Recipe
 from ..discriminator.train import Trainer
 from ..parameters import Parameter
+from ..parametrizations import Natural
+from ..priors import suited
 from ..regularizers import Discriminator
 from ..sampler import Sampler
 from ..types import Kernel, Regularizer
@@ -33,12 +33,14 @@ class LDAM(Player):
         model: any `nn.Module`; comes back untouched.
         play: start sampling when displayed.
         title: heading of figures and name of saved files; the model's class name by default.
-        kernel: None is `BAOAB` with a step size that suits the size of the picture.
+        kernel: None is `BAOAB` with a step size that suits the size of the picture, or that chains find by themselves
+            with the natural prior.
         scale: as of `Sampler`; None is "frozen" for calibrated kernels, so that one range of sliders serves every
             network, and "none" for `Algorithm1`, which normalises by itself.
         temperature: None is cool enough for strokes to stand out from the noise if the scales are frozen, else 1.
-        dataset: real images to train a discriminator on while it is watched (see `RealImages`): a map-style Dataset,
-            tensor or array. Without a `Discriminator` among the regularisers, a fresh one of weight 0 is added.
+        dataset: real images (see `RealImages`): a map-style Dataset, tensor or array. The prior is measured on them,
+            tiles say how strong activations are among theirs, and a discriminator can be trained on them while it is
+            watched: without a `Discriminator` among the regularisers, a fresh one of weight 0 is added.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
     observed like any trait. The sampler runs on a thread of its own while the widget is looked at.
@@ -62,14 +64,14 @@ class LDAM(Player):
         input_shape: Sequence[int],
         pixel_range: tuple[float, float] | None = None,
         regularizers: Sequence[Regularizer] = (),
+        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
         dataset: Any = None,
         **sampler: Any,
     ) -> None:
-        settings = settings_for(kernel, scale, temperature, input_shape, pixel_range)
+        settings = suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
         self._dataset = dataset
         self._training: LiveTraining | None = None  # under way, or the last one
         if dataset is not None:
-            RealImages(dataset, settings["input_shape"], settings["pixel_range"])  # bad data are told now
             regularizers = tuple(regularizers)
             if not any(isinstance(term, Discriminator) for term in regularizers):
                 regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)

@@ -20,14 +20,15 @@ from typing import Any
 import anywidget
 from PIL import Image
 
-from .. import images, kernels
+from .. import images
 from ..comparison import Comparison
+from ..defaults import KERNELS, kernel_called
 from ..loop import Loop
 from ..parameters import Parameter
 from ..sampler import Sampler
 from ..schedules import PolynomialDecay
 from ..types import Kernel
-from . import recording, wire
+from . import choices, recording, wire
 from .diagnosing import Diagnosis
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
 from .link import Link
@@ -41,7 +42,6 @@ _OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # seen at once,
 _SETUP_PERIOD = 1.0  # seconds, while no view can be heard
 _VIEWS = 100  # that are remembered; pages that are reloaded for ever do not all say goodbye
 _RECORDED_TILE = 56  # pixels: a film of noise grows large
-KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
 
 
 class Panel(anywidget.AnyWidget):
@@ -60,6 +60,7 @@ class Panel(anywidget.AnyWidget):
         if not (STATIC / "widget.js").exists():
             raise FileNotFoundError(f"{STATIC / 'widget.js'} is missing: build the front end with `pip install -e .`")
         self._title = title
+        self._natural = runner.prior  # the one last used, for a way back from pixels
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._stating = threading.RLock()  # and states leave from two: an older one must not come last
@@ -130,17 +131,23 @@ class Panel(anywidget.AnyWidget):
         for name, value in params.items():
             if name not in known:
                 raise self._unknown(name)
-            if not isinstance(value, PolynomialDecay):
+            if name.partition("@")[0] == "goal":
+                self.sampler.checked_goal(value)
+            elif not isinstance(value, PolynomialDecay):
                 known[name].check(value)
         for name, value in params.items():
             setattr(self, name, value)
 
-    def _declare(self) -> None:
-        """Make traits of the parameters there are now; those that a former kernel had are unknown from now on."""
+    def _declare(self, *, at_home: bool = True) -> None:
+        """Make traits of the parameters there are now; those that a former kernel had are unknown from now on.
+
+        Args:
+            at_home: a reset goes back to where it did; False: to what there is now.
+        """
         runner = self._runner
         now = (*runner.parameters, *self._own_parameters())
         params = runner.params
-        homes = {p.name: p.default for p in self._parameters}
+        homes = {p.name: p.default for p in self._parameters} if at_home else {}
         homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
         # what a reset goes back to is what the widget began with: no declaration knows the network
         self._parameters = tuple(p._replace(default=homes[p.name]) for p in now)
@@ -179,7 +186,7 @@ class Panel(anywidget.AnyWidget):
 
     def _unknown(self, name: str) -> UnknownParameterError:
         known = [p.name for p in self._parameters]
-        near = difflib.get_close_matches(name, [*known, "neurons", "layer", "kernel"], n=2)
+        near = difflib.get_close_matches(name, [*known, "neurons", "layer", "kernel", "prior"], n=2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
         return UnknownParameterError(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
 
@@ -202,6 +209,9 @@ class Panel(anywidget.AnyWidget):
             self._loop.play()
 
     def _use_kernel(self, kernel: Kernel) -> None:
+        raise NotImplementedError
+
+    def _use_prior(self, prior: Any) -> None:
         raise NotImplementedError
 
     def _select(self, layer: Any, neurons: Iterable[Any] | None) -> None:
@@ -241,7 +251,8 @@ class Panel(anywidget.AnyWidget):
                 recording=self._recorder is not None,
                 error=self._fault,
                 choices=list(KERNELS),
-                wiring=_wiring(self.sampler),
+                wiring=choices.wiring(self.sampler),
+                prior=choices.prior(self.sampler, self._natural),
                 **self._setup_extras(),
                 **self._extras(),
             )
@@ -275,7 +286,9 @@ class Panel(anywidget.AnyWidget):
 
     def _gauges(self) -> dict[str, Any]:
         """On the loop: what is measured, at the pace of reading."""
-        return wire.gauges(self.sampler)
+        runner = self._runner
+        samplers = [runner] if isinstance(runner, Sampler) else runner.samplers
+        return wire.gauges(self.sampler) | {"standing": wire.standing(samplers)}
 
     def _encode(self, *, with_average: bool, **more: Any) -> wire.Message:
         """On the loop: the present picture."""
@@ -394,7 +407,9 @@ class Panel(anywidget.AnyWidget):
             case wire.Select(wired_to=int(index)):
                 self._from_view(lambda: self._select_wired(index))
             case wire.Select(kernel=str(name)):
-                self._from_view(lambda: self._use_kernel(_kernel_called(name)))
+                self._from_view(lambda: self._use_kernel(kernel_called(name, natural=self.sampler.prior is not None)))
+            case wire.Select(prior=str(name)):
+                self._from_view(lambda: self._use_prior(name))
             case wire.Select():
                 self._chosen = message
                 self._from_view(lambda: self._select_newest(message))
@@ -536,19 +551,6 @@ class Panel(anywidget.AnyWidget):
 
     def _rows(self) -> int:
         return 1
-
-
-def _wiring(sampler: Sampler) -> dict[str, Any] | None:
-    """Classes whose strongest inputs may be asked for."""
-    names = sampler.class_names
-    return None if names is None else {"label": "units of the layer below with the largest weights", "classes": names}
-
-
-def _kernel_called(name: str) -> Kernel:
-    if name not in KERNELS:
-        raise ValueError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
-    kernel: Kernel = KERNELS[name]()
-    return kernel
 
 
 def _of(reference: Any, use: Any, otherwise: Any) -> Any:

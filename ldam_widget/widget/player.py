@@ -14,6 +14,7 @@ from ..comparison import Comparison
 from ..defaults import scale_for
 from ..execution import give_back
 from ..heat import HeatPulse
+from ..parametrizations import Natural, Transforms
 from ..sampler import Sampler
 from ..types import Kernel
 from . import recording
@@ -64,6 +65,33 @@ class Player(Panel):
         self._runner.use_kernel(kernel, scale_for(checks.kernel(kernel), self._scale))
         self._declare()
         self._anew()
+
+    # ---- the prior -------------------------------------------------------------------------------------------------
+
+    @property
+    def prior(self) -> Natural | None:
+        """The natural prior in use; None: plain pixels.
+
+        Set it to go on with another: a `Natural`, "natural" (the one used before, or what "auto" would take), "pixels"
+        or None, or "auto". Chains go on from their pictures; temperature and step size become what suits them.
+        """
+        return self._runner.prior
+
+    @prior.setter
+    def prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
+        self._loop.call(lambda: self._use_prior(prior))
+
+    def _use_prior(self, prior: Any) -> None:
+        again = isinstance(prior, str) and prior == "natural" and self._natural is not None
+        self._runner.use_prior(self._natural if again else prior)
+        self._natural = self._runner.prior or self._natural
+        self._declare(at_home=False)
+        self._anew()
+
+    @property
+    def transforms(self) -> Transforms | None:
+        """What the picture goes through before the neuron sees it; given when the widget is made."""
+        return self.sampler.transforms
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
         """Raise the temperature, hold and cool: chains leave their mode and settle in another."""

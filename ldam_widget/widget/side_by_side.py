@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import figures, images
+from ..agreement import Agreement
 from ..checkpoints import load_checkpoint
-from ..comparison import Agreement, Comparison
-from ..defaults import settings_for
+from ..comparison import Comparison
 from ..parameters import Parameter
+from ..parametrizations import Natural
+from ..priors import suited
 from ..ranking import Ranking, by_difference
 from ..sampler import Sampler
 from ..types import Kernel
@@ -57,7 +59,7 @@ class Compare(Player):
     Args:
         models: name -> model, two to six; differences are taken from the first.
         layer, neurons, preprocess, class_names: as of `Comparison`; a dict by name where architectures differ.
-        play, title, kernel, scale, temperature: as of `LDAM`.
+        play, title, kernel, scale, temperature, prior: as of `LDAM`; a prior is measured once, for all.
         show: rows on show, "samples", "averages" or "both"; None is both for two models, else samples.
         **settings: as of `Sampler`, for all models.
 
@@ -77,10 +79,12 @@ class Compare(Player):
         input_shape: Sequence[int],
         pixel_range: tuple[float, float] | None = None,
         show: Literal["samples", "averages", "both"] | None = None,
+        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
+        dataset: Any = None,
         **settings: Any,
     ) -> None:
-        suited = settings_for(kernel, scale, temperature, input_shape, pixel_range)
-        comparison = _InStep(models, **suited, **settings)
+        settings |= suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
+        comparison = _InStep(models, **settings)
         self._show = _rows("both" if len(comparison.names) == 2 else "samples") if show is None else _rows(show)
         self._ranking: Ranking | None = None
         super().__init__(comparison, play, " and ".join(comparison.names) if title is None else str(title), scale)

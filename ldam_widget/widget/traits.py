@@ -6,7 +6,7 @@ from typing import Any
 
 import traitlets
 
-from ..parameters import Parameter
+from ..parameters import GOAL, Parameter
 from ..schedules import PolynomialDecay
 
 
@@ -24,13 +24,19 @@ class Live(traitlets.TraitType[Any, Any]):
     def get(self, obj: Any, cls: Any = None) -> Any:
         # a schedule, a warm-up or a heat pulse moves a parameter without anybody setting it
         now = obj._present(self.name)
+        if self.name == GOAL.name and obj._running is not None:
+            return obj._running.goal  # as it was asked for: a percentile, or None
         return super().get(obj, cls) if now is None else now
 
-    def validate(self, obj: Any, value: Any) -> float:
+    def validate(self, obj: Any, value: Any) -> float | str | None:
         with obj._changing:  # two threads that set different parameters must not lose either
             if self.name == "step_size" and isinstance(value, PolynomialDecay):
                 obj._runner.set(step_size=value)
                 return value.at(int(obj._runner.steps))
+            if self.name is not None and self.name.partition("@")[0] == GOAL.name:
+                obj._runner.set(**{self.name: value})
+                goal: float | str | None = obj.sampler.checked_goal(value)
+                return goal
             number = self._parameter.check(value)
             if self.name is not None and obj._of_runner(self.name):
                 # here and not in an observer: a number also replaces a schedule that happens to stand at this number

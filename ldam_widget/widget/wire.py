@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import images
-from ..comparison import Agreement, Comparison
+from ..agreement import Agreement
+from ..comparison import Comparison
 from ..parameters import Parameter
 from ..ranking import Ranking, by_difference
 from ..sampler import Sampler
+from ..standing import in_short
 from ..types import Frame
 
 RAW_LIMIT = 100_000  # bytes a pane; larger ones are compressed where that is quicker, see `link`
 MOST_RAW = 1_000_000  # bytes a pane; larger ones always are
 TRACE_POINTS = 300
 LONGEST = 10_000  # characters of any text of a page; names of layers and keys of neurons are far shorter
+REAL_TIME = 0.05  # seconds of every reading that may go to real images, until all have been looked at
 RANKED = 1000  # neurons that a page is told of; nobody reads further
 
 Message = tuple[dict[str, Any], list[bytes]]
@@ -72,12 +75,13 @@ class Do(NamedTuple):
 
 
 class Select(NamedTuple):
-    """Another layer, other neurons, another kernel, or the strongest inputs of a class were chosen."""
+    """Another layer, other neurons, another kernel or prior, or the strongest inputs of a class were chosen."""
 
     layer: str | None
     neurons: list[str] | None
     kernel: str | None = None
     wired_to: int | None = None
+    prior: str | None = None
 
 
 class Units(NamedTuple):
@@ -145,6 +149,7 @@ def parse(content: Any) -> FromPage | None:
             neurons,
             _text(content.get("kernel")),
             _integer(content.get("wired_to")),
+            _text(content.get("prior")),
         )
     if kind == "lock":
         name, locked = _text(content.get("name")), content.get("locked")
@@ -181,9 +186,10 @@ def setup(
         "kernel": {
             "name": sampler.kernel.name,
             "note": sampler.kernel_note,
-            "calibrated": sampler.kernel.calibrated,
+            "calibrated": sampler.has_law,
             "choices": list(choices),
         },
+        "real_images": sampler.dataset is not None,
         **settings(sampler),
         "trace": {
             "steps": sampler.history.steps()[::every].tolist(),
@@ -334,7 +340,13 @@ def changes(ranking: Ranking, *, running: bool) -> dict[str, Any]:
 
 def settings(sampler: Sampler) -> dict[str, Any]:
     """What is said with every change of a parameter."""
-    return {"kernel_note": sampler.kernel_note, "scales": sampler.scales, "warming": sampler.warming_up}
+    return {
+        "kernel_note": sampler.kernel_note,
+        "calibrated": sampler.has_law,
+        "scales": sampler.scales,
+        "warming": sampler.warming_up,
+        "goal": sampler.goal if isinstance(sampler.goal, str) else None,
+    }
 
 
 def gauges(sampler: Sampler) -> dict[str, Any]:
@@ -348,6 +360,15 @@ def gauges(sampler: Sampler) -> dict[str, Any]:
         "acceptance": None if acceptance is None else [plain(value) for value in acceptance.mean(1)],
         "execution": sampler.execution_report,
     }
+
+
+def standing(samplers: Iterable[Sampler]) -> list[list[dict[str, str]]] | None:
+    """How strong activations are among those of real images, in whole sentences and in short, [model][neuron]; None
+    without images, or while they are being looked at."""
+    said = [sampler.standing(REAL_TIME) for sampler in samplers]
+    if any(words is None for words in said):
+        return None
+    return [[{"text": text, "short": in_short(text)} for text in words or ()] for words in said]
 
 
 def score(sampler: Sampler) -> list[list[float | None]] | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from .chromium import FLAGS, install
 from .lab import Server
@@ -40,8 +41,14 @@ def watched_page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("pageerror", lambda error: None if _notebooks_own(error) else faults.append(str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "ldam" in m.text.lower() else None)
     yield page
     context.close()
     assert not faults, faults
+
+
+def _notebooks_own(error: Error) -> bool:
+    """Notebook 7.6 fails once at its own start, for want of a setting: nothing but its code is on the stack."""
+    files = re.findall(r"https?://[^\s)]+", error.stack or "")
+    return bool(files) and all("/static/notebook/" in file for file in files)

@@ -1,4 +1,4 @@
-"""A real JupyterLab server with a real kernel, driven through a real browser."""
+"""A real Jupyter server with JupyterLab, Notebook 7 and real kernels, driven through a real browser."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nbformat
 from playwright.sync_api import Locator, Page
 
 
 class Server:
-    """JupyterLab on a free port of this machine."""
+    """JupyterLab, and Notebook beside it, on a free port of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Server:
             [
                 *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1"),
                 *("--ServerApp.port=0", f"--IdentityProvider.token={self.token}", f"--notebook-dir={self.root}"),
-                "--LabApp.expose_app_in_browser=True",
+                *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
             ],
             env=os.environ | {name: str(path) for name, path in private.items()} | {"OMP_WAIT_POLICY": "PASSIVE"},
             stdout=self._log,
@@ -77,12 +77,13 @@ class Server:
 
 
 class Notebook:
-    """One notebook open in a page."""
+    """One notebook open in a page: in JupyterLab, or with `app="notebooks"` in Notebook."""
 
-    def __init__(self, page: Page, server: Server, name: str, *, fresh: bool = True) -> None:
+    def __init__(
+        self, page: Page, server: Server, name: str, *, app: Literal["lab/tree", "notebooks"] = "lab/tree"
+    ) -> None:
         self.page, self.server, self.name = page, server, name
-        reset = "&reset" if fresh else ""
-        page.goto(f"{server.url}lab/tree/{name}?token={server.token}{reset}")
+        page.goto(f"{server.url}{app}/{name}?token={server.token}&reset")
         self.ready()
 
     def ready(self) -> None:

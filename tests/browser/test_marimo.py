@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
@@ -26,10 +25,18 @@ app = marimo.App()
 @app.cell
 def _():
     import marimo as mo
-    import ldam_widget as ldam
+    import ldam_widget as ldam, torch
     demo = ldam.demo.mnist("final")
     w = ldam.LDAM(demo.model, neurons=range(10), regularizers=[ldam.L2(0.4)], **demo.settings)
     mo.ui.anywidget(w)
+    return ldam, mo, torch
+
+@app.cell
+def _(ldam, mo, torch):
+    def panel():
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+        return mo.ui.anywidget(ldam.LDAM(net, input_shape=(1, 8, 8), neurons=range(4)))
+    mo.vstack([mo.hstack([mo.ui.slider(0, 10), panel()]), mo.hstack([panel(), panel()])])
     return
 
 if __name__ == "__main__":
@@ -37,9 +44,10 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A marimo server that runs the app."""
+    tmp_path = tmp_path_factory.mktemp("marimo")
     app = tmp_path / "app.py"
     app.write_text(APP)
     with socket.socket() as probe:
@@ -86,3 +94,17 @@ def test_picture_moves_stops_and_follows_a_slider(browser: Browser, url: str) ->
         widget.button("play").wait_for()
         time.sleep(1.0)
         assert not widget.pixels_change(within=2.0)
+
+
+def test_panels_in_a_row_have_room(browser: Browser, url: str) -> None:
+    with watched_page(browser) as page:
+        page.set_viewport_size({"width": 1200, "height": 900})
+        page.goto(url)
+        panels = page.locator(".ldam")
+        panels.nth(3).locator(".ldam-main").wait_for(timeout=60_000)
+        boxes = [panel.bounding_box() for panel in panels.all()]
+        alone, beside_a_slider, left, right = (box["width"] for box in boxes if box)
+        assert alone > 600
+        assert beside_a_slider > 450
+        assert left == right > 300
+        assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 1200 for box in boxes)

@@ -34,3 +34,11 @@ def real_mnist() -> Path:
     if not root:
         pytest.skip("LDAM_DATA is not set: it names a folder with mnist/*.gz")
     return Path(root) / "mnist"
+
+
+@pytest.fixture
+def real_cifar() -> Path:
+    root = os.environ.get("LDAM_DATA")
+    if not root:
+        pytest.skip("LDAM_DATA is not set: it names a folder with cifar10/cifar10_jpeg_60k.tar.xz")
+    return Path(root) / "cifar10"

@@ -7,8 +7,8 @@ look at what a kernel claims (`calibrated`, `exact` below).
 The energy is E(x) = w·x − ½Λ‖x‖², so p ∝ exp(E/T) is the Gaussian N(w/Λ, T/Λ). A kernel with a finite step has the
 mean w/Λ and a variance of its own, which is what is tested: a tolerance that forgives the discretisation would also
 forgive a wrong temperature. Of many independent chains the last state alone is kept. The states are then independent
-and exactly Gaussian, no effective sample size has to be estimated, and the tolerance of five standard errors has a
-known false-alarm rate; see `Departure`.
+and exactly Gaussian, no effective sample size has to be estimated, and the tolerance of `SIGMAS` standard errors has
+a known false-alarm rate; see `Departure`.
 
 A kernel that is exact on quadratics may be wrong elsewhere. For the double well and for boxes, `DoubleWell` and
 `box_scores` have the laws of every temperature, the former by a quadrature in one dimension.
@@ -21,18 +21,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from ldam_widget.exact import TwoTemplates, truncated_normal
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
 from ldam_widget.noise import ChainNoise
+from ldam_widget.parametrizations import Pixels
 from ldam_widget.regularizers import L2
 from ldam_widget.target import NEURON, Target
 from ldam_widget.types import Kernel, Noise, State
 
+from ..conftest import SIGMAS
+
 CURVATURE = 0.5  # Λ
 DIMENSIONS = 784
-CHAINS = 512  # 512 × 784 numbers: five standard errors of the variance are 1.1 %
+CHAINS = 512  # 512 × 784 numbers: 5.5 standard errors of the variance are 1.2 %
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ def gaussian(
     weight: Tensor, temperature: float | Tensor, curvature: float = CURVATURE, bounds: tuple[float, float] | None = None
 ) -> Target:
     """The target with E = w·x − ½Λ‖x‖²."""
-    return Target({NEURON: LinearNeuron(weight), "l2": L2()}, {NEURON: 1.0, "l2": curvature}, temperature, bounds)
+    return Target(
+        {NEURON: LinearNeuron(weight), "l2": L2()}, {NEURON: 1.0, "l2": curvature}, temperature, Pixels(bounds)
+    )
 
 
 def direction(seed: int, dimensions: int = DIMENSIONS) -> Tensor:
@@ -131,7 +137,7 @@ class Departure:
 
     With C chains in D dimensions, C Σ_d (x̄_d − μ_d)²/v has the law χ²(D) and (C − 1)D s²/v has χ²((C − 1)D), exactly
     and independently of each other. Both are given as the standard normal number whose tail is as likely, so that a
-    correct kernel leaves ±5 with probability 6e-7 by either, in any dimension.
+    correct kernel leaves ±5.5 with probability 4e-8 by either, in any dimension.
     """
 
     mean: float
@@ -149,13 +155,13 @@ class Departure:
 
     def require_small(self) -> None:
         """The one assertion of this folder."""
-        assert abs(self.mean) < 5, self
-        assert abs(self.variance) < 5, self
+        assert abs(self.mean) < SIGMAS, self
+        assert abs(self.variance) < SIGMAS, self
 
 
-def within_five(scores: Mapping[str, float]) -> None:
+def within_bounds(scores: Mapping[str, float]) -> None:
     """The same assertion for named statements, each in standard errors."""
-    assert all(abs(score) < 5 for score in scores.values()), scores
+    assert all(abs(score) < SIGMAS for score in scores.values()), scores
 
 
 class DoubleWell:
@@ -217,7 +223,7 @@ class DoubleWell:
     def scores(self, states: Tensor, temperature: float = 1.0) -> dict[str, float]:
         """How far independent states (C, D) are from the law at T, in standard errors that are known, not estimated.
 
-        Five statements. A correct kernel leaves ±5 with a probability of about 6e-7 by each (χ² is given as a normal
+        Five statements. A correct kernel leaves ±5.5 with a probability of about 4e-8 by each (χ² is given as a normal
         score, since it is skewed in few dimensions), with the central limit theorem for some thousand chains.
         """
         x = states.double()
@@ -240,8 +246,19 @@ class DoubleWell:
 
 
 def normal_score(chi2: float, degrees: int) -> float:
-    """The standard normal number whose tail is as likely as that of χ²: Wilson and Hilferty's cube root."""
+    """The standard normal number whose tail is as likely as that of χ²: Wilson and Hilferty's cube root.
+
+    It errs on the side of few false alarms: at 5.5 the tail of χ² is 6e-9 with 6 degrees and 1.9e-8 with many.
+    """
     return float(((chi2 / degrees) ** (1 / 3) - (1 - 2 / (9 * degrees))) / math.sqrt(2 / (9 * degrees)))
+
+
+def binomial_score(count: int, trials: int, probability: float) -> float:
+    """The standard normal number whose tail is as likely as that of the binomial distribution, exactly."""
+    law = stats.binom(trials, probability)
+    if count > trials * probability:
+        return float(stats.norm.isf(law.sf(count - 1)))
+    return float(stats.norm.ppf(law.cdf(count)))
 
 
 class Module:
@@ -262,8 +279,8 @@ def box_scores(states: Tensor, mean: Tensor, variance: float, bounds: tuple[floa
     """How far states (C, D) are from N(mean, variance) cut off at the walls, in known standard errors.
 
     Statements on the mean of every pixel (one χ², given as a normal score), on the mean pull away from the middle, in
-    which errors at a wall add up, and on the squares. All by the central limit theorem for C ≥ 500: false alarm 1e-6
-    each, perhaps 3e-6 for the skewness that is left.
+    which errors at a wall add up, and on the squares. All by the central limit theorem for C ≥ 500: false alarm 4e-8
+    each. A pixel at a wall has a skewness of 2, a sum of 500 × 40 of them one of .014, which makes 6e-8 of it.
     """
     chains = len(states)
     expected, spread = truncated_normal(mean, variance, *bounds)

@@ -14,8 +14,10 @@ from ldam_widget.exact import LinearNeuron, truncated_normal
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews
 from ldam_widget.kernels.moves import coast
 
-from ..conftest import SEED_OF_THE_DAY
-from .harness import CURVATURE, box_scores, direction, gaussian, numbers, within_five
+from ..conftest import run_seed
+from .harness import CURVATURE, box_scores, direction, gaussian, numbers, within_bounds
+
+pytestmark = pytest.mark.statistical
 
 BOX = (-0.4, 0.8)
 PIXELS, CHAINS, TEMPERATURE = 40, 1000, 0.3
@@ -31,16 +33,22 @@ SMALL_STEPS: dict[str, tuple[Any, int]] = {
 
 def in_the_box(kernel: Any, steps: int, chains: int = CHAINS) -> Tensor:
     """(chain, pixel) after `steps` steps; on the way no pixel is beyond a wall."""
-    noise = numbers(chains, PIXELS, SEED_OF_THE_DAY)
+    noise = numbers(chains, PIXELS, run_seed())
     target = replace(gaussian(WEIGHT, TEMPERATURE, bounds=BOX), energy_needed=kernel.needs_energy)
     low, high = torch.tensor(BOX)
     state = kernel.init(noise.start().clamp(low, high), target)
     for _ in range(steps):
         state, _ = kernel.step(state, target, noise)
         assert bool(((state.x >= low) & (state.x <= high)).all())
-    # of 40,000 single-precision numbers of a smooth density .01 fall on the last number before a wall by rounding
-    assert int(((state.x == low) | (state.x == high)).sum()) <= 1
+    require_off_the_walls(state.x)
     return state.x
+
+
+def require_off_the_walls(x: Tensor) -> None:
+    """Of 40,000 single-precision numbers of a smooth density .01 fall on the last number before a wall by rounding, of
+    80,000 .02: more than four with a probability of 3e-11."""
+    low, high = torch.tensor(BOX)
+    assert int(((x == low) | (x == high)).sum()) <= 4
 
 
 def scores(x: Tensor) -> dict[str, float]:
@@ -56,43 +64,43 @@ def outward(x: Tensor) -> float:
 @pytest.mark.parametrize("name", [*EXACT, *SMALL_STEPS])
 def test_pixels_are_truncated_normal(name: str) -> None:
     """Exactly with Metropolis kernels; with the others at steps whose error, O(h²) with velocities and O(h) without, is
-    below what 40,000 numbers show (measured: −.0006, −.0002, −.0008 where the standard error is .0014).
-    False alarm: 5e-6 each."""
+    below what 40,000 numbers show (measured: −.0006, −.0002, −.0008 where the standard error is .0014, which makes
+    4e-7 of the false-alarm rate of one of the three statements, 4e-8)."""
     kernel, steps = (EXACT | SMALL_STEPS)[name]
     found = scores(in_the_box(kernel, steps))
-    print(f"seed {SEED_OF_THE_DAY}: {found}")
-    within_five(found)
+    print(f"seed {run_seed()}: {found}")
+    within_bounds(found)
 
 
 @pytest.mark.parametrize("kernel", [MALA(0.1), GHMC(0.5, 0.5)], ids=lambda kernel: kernel.name)
 def test_the_law_in_a_box_stays_where_it_is(kernel: Any) -> None:
-    """Exact draws by the inverse of the distribution function, then ten long steps. False alarm: 5e-6."""
-    generator = torch.Generator().manual_seed(SEED_OF_THE_DAY)
+    """Exact draws by the inverse of the distribution function, then ten long steps. False alarm: 2e-7."""
+    generator = torch.Generator().manual_seed(run_seed())
     mean, sigma = (WEIGHT / CURVATURE).double(), (TEMPERATURE / CURVATURE) ** 0.5
     a, b = (torch.special.ndtr((wall - mean) / sigma) for wall in BOX)
     uniform = torch.rand(4000, PIXELS, generator=generator, dtype=torch.float64)
     x = (mean + sigma * torch.special.ndtri(a + (b - a) * uniform)).float().clamp(*torch.tensor(BOX))
-    within_five(scores(x))
+    within_bounds(scores(x))
     target = gaussian(WEIGHT, TEMPERATURE, bounds=BOX)
     state = kernel.init(x, target)
     if isinstance(kernel, GHMC):
         velocity = TEMPERATURE**0.5 * torch.randn(x.shape, generator=generator)
         state = state._replace(memory=(velocity, *state.memory[1:]))
-    noise, share = numbers(4000, PIXELS, SEED_OF_THE_DAY), 0.0
+    noise, share = numbers(4000, PIXELS, run_seed()), 0.0
     for _ in range(10):
         state, info = kernel.step(state, target, noise)
         share += float(info.acceptance.mean()) / 10
-    print(f"seed {SEED_OF_THE_DAY}: accepted {share:.2f}, {scores(state.x)}")
+    print(f"seed {run_seed()}: accepted {share:.2f}, {scores(state.x)}")
     assert 0.2 < share < 0.97
-    within_five(scores(state.x))
+    within_bounds(scores(state.x))
 
 
 def test_longer_steps_err_as_the_order_of_the_kernel_says() -> None:
-    """BAOAB: h² (−.0217 at .6, −.0053 at .3); ULA with reflection: h (−.0199 at .1, −.0042 at .02). The standard error
-    of each is .0014, so that half of the expected ratio is more than five of them away."""
-    errors = {h: outward(in_the_box(BAOAB(h, 1.0), int(60 / h))) for h in (0.6, 0.3)}
-    plain = {h: outward(in_the_box(ULA(h), int(6 / h))) for h in (0.1, 0.02)}
-    print(f"seed {SEED_OF_THE_DAY}: BAOAB {errors}, ULA {plain}")
+    """BAOAB: h² (−.0217 at .6, −.0053 at .3); ULA with reflection: h (−.0199 at .1, −.0042 at .02). Of 2,000
+    chains the standard error of each is .001, so that every bound is more than 6.5 of them away: false alarm 1e-10."""
+    errors = {h: outward(in_the_box(BAOAB(h, 1.0), int(60 / h), 2 * CHAINS)) for h in (0.6, 0.3)}
+    plain = {h: outward(in_the_box(ULA(h), int(6 / h), 2 * CHAINS)) for h in (0.1, 0.02)}
+    print(f"seed {run_seed()}: BAOAB {errors}, ULA {plain}")
     assert abs(errors[0.6]) > 0.015
     assert abs(errors[0.3]) < abs(errors[0.6]) / 1.7
     assert abs(plain[0.1]) > 0.012
@@ -101,7 +109,7 @@ def test_longer_steps_err_as_the_order_of_the_kernel_says() -> None:
 
 @pytest.mark.parametrize("name", [*EXACT, *SMALL_STEPS])
 def test_the_sampler_keeps_pixels_inside_and_off_the_walls(name: str) -> None:
-    """Also the start, a third of which is clamped to the walls, leaves them. Means of 40 pixels: false alarm 5e-6."""
+    """Also the start, a third of which is clamped to the walls, leaves them. Means of 40 pixels: false alarm 1e-7."""
     kernel, steps = (EXACT | SMALL_STEPS)[name]
     s = ldam.Sampler(
         LinearNeuron(WEIGHT),
@@ -111,15 +119,15 @@ def test_the_sampler_keeps_pixels_inside_and_off_the_walls(name: str) -> None:
         temperature=TEMPERATURE,
         pixel_range=BOX,
         chains=500,
-        seed=SEED_OF_THE_DAY,
+        seed=run_seed(),
     )
     low, high = torch.tensor(BOX)
     assert float(((s.images == low) | (s.images == high)).float().mean()) > 0.2
     s.step(steps)
     x = s.images[0]
     assert bool(((x >= low) & (x <= high)).all())
-    assert int(((x == low) | (x == high)).sum()) <= 1
-    within_five(scores(x))
+    require_off_the_walls(x)
+    within_bounds(scores(x))
 
 
 # ---- the wall itself -------------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Mistakes that calibrated samplers are known to have, planted in the kernels themselves by replacing one function.
 
 Each is caught by the assertions of the law tests: exact draws from a double well or from a box that ten steps must
-leave where they are, and last states on a quadratic. The control is the same path with nothing planted.
+leave where they are, and last states on a quadratic. Each departs from its law by eleven standard errors or more, so
+that chance hides it (below 5.5) as rarely as it raises a false alarm. The control is the same path with nothing
+planted.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews, baoa
 from ldam_widget.kernels.metropolis import accepted, choose
 from ldam_widget.kernels.moves import coast, plus, root, thermal
 
-from ..conftest import SEED_OF_THE_DAY
+from ..conftest import run_seed
 from .harness import (
     CURVATURE,
     Departure,
@@ -27,10 +29,12 @@ from .harness import (
     gaussian,
     last_states,
     numbers,
-    within_five,
+    within_bounds,
 )
 from .test_boxes import BOX
 from .test_double_well import from_its_law
+
+pytestmark = pytest.mark.statistical
 
 Patch = pytest.MonkeyPatch
 WELL = DoubleWell(3.0)
@@ -108,17 +112,17 @@ def without_flip(x: Tensor, velocity: Tensor, time: Any, bounds: Any) -> tuple[T
 
 def require_law_of_the_well(kernel: Any, steps: int = 10, chains: int = 4000) -> None:
     """As `test_double_well.test_the_law_stays_where_it_is`, at T = 2, from draws of long, correct chains."""
-    start = WELL.model.sample(chains, 0.5, torch.Generator().manual_seed(SEED_OF_THE_DAY))
+    start = WELL.model.sample(chains, 0.5, torch.Generator().manual_seed(run_seed()))
     start = start_at(TEMPERATURE, start)
-    x, _ = from_its_law(kernel, WELL.target(TEMPERATURE), start, steps, SEED_OF_THE_DAY + 1)
+    x, _ = from_its_law(kernel, WELL.target(TEMPERATURE), start, steps)
     scores = WELL.scores(x, TEMPERATURE)
     print({name: round(score, 1) for name, score in scores.items()})
-    within_five(scores)
+    within_bounds(scores)
 
 
 def start_at(temperature: float, x: Tensor) -> Tensor:
     """Exact draws from the well at another temperature: along its axis by the inverse of the distribution function."""
-    generator = torch.Generator().manual_seed(SEED_OF_THE_DAY + 2)
+    generator = torch.Generator().manual_seed(run_seed() + 2)
     grid, density = WELL.density(temperature)
     uniform = torch.rand(len(x), generator=generator, dtype=torch.float64)
     along = grid[torch.searchsorted(density.cumsum(0), uniform).clamp_max(len(grid) - 1)]
@@ -129,8 +133,8 @@ def start_at(temperature: float, x: Tensor) -> Tensor:
 
 def require_gaussian(kernel: Any, steps: int = 100, chains: int = 256, dimensions: int = 400) -> None:
     """As `test_closed_forms`, for kernels with an error of their own elsewhere."""
-    weight = direction(SEED_OF_THE_DAY, dimensions)
-    noise = numbers(chains, dimensions, SEED_OF_THE_DAY)
+    weight = direction(run_seed(), dimensions)
+    noise = numbers(chains, dimensions, run_seed())
     x = last_states(kernel, gaussian(weight, TEMPERATURE), noise, noise.start(), steps)
     own = 1 / (1 - kernel.step_size * CURVATURE / 2) if isinstance(kernel, ULA) else 1.0
     found = Departure.of(x, weight / CURVATURE, TEMPERATURE / CURVATURE * own)
@@ -140,11 +144,11 @@ def require_gaussian(kernel: Any, steps: int = 100, chains: int = 256, dimension
 
 def require_box(kernel: Any, steps: int = 150, chains: int = 800) -> None:
     """As `test_boxes.test_pixels_are_truncated_normal`."""
-    weight, noise = direction(3, 40), numbers(chains, 40, SEED_OF_THE_DAY)
+    weight, noise = direction(3, 40), numbers(chains, 40, run_seed())
     x = last_states(kernel, gaussian(weight, 0.3, bounds=BOX), noise, noise.start().clamp(*torch.tensor(BOX)), steps)
     scores = box_scores(x, weight / CURVATURE, 0.3 / CURVATURE, BOX)
     print({name: round(score, 1) for name, score in scores.items()})
-    within_five(scores)
+    within_bounds(scores)
 
 
 ROUGH_MALA, ROUGH_GHMC = MALA(0.5), GHMC(1.0, 0.5)
@@ -184,10 +188,10 @@ PLANTED: dict[str, tuple[Any, str, Any, Callable[[], None]]] = {
     "BAOAB, velocity not turned at a wall": (baoab, "coast", without_flip, lambda: require_box(BAOAB(0.1, 1.0), 250)),
     "GHMC, clamped": (ghmc, "coast", clamped, lambda: require_box(GHMC(0.3, 1.0))),
     "GHMC, velocity not turned at a wall": (
-        ghmc, "coast", without_flip, lambda: require_box(GHMC(0.4, 1.0), 150, 3000)
+        ghmc, "coast", without_flip, lambda: require_box(GHMC(0.6, 1.0), 150)
     ),
     "MALA, clamped": (mala, "coast", clamped, lambda: require_box(MALA(0.05))),
-    "MALA, velocity not turned at a wall": (mala, "coast", without_flip, lambda: require_box(MALA(0.1), 150, 3000)),
+    "MALA, velocity not turned at a wall": (mala, "coast", without_flip, lambda: require_box(MALA(0.2), 150)),
     "Leimkuhler-Matthews, clamped": (
         leimkuhler_matthews, "coast", clamped, lambda: require_box(LeimkuhlerMatthews(0.02))
     ),
@@ -208,8 +212,8 @@ CHECKS = [
     lambda: require_box(BAOAB(0.1, 1.0), 250),
     lambda: require_box(GHMC(0.3, 1.0)),
     lambda: require_box(MALA(0.05)),
-    lambda: require_box(GHMC(0.4, 1.0), 150, 3000),
-    lambda: require_box(MALA(0.1), 150, 3000),
+    lambda: require_box(GHMC(0.6, 1.0), 150),
+    lambda: require_box(MALA(0.2), 150),
     lambda: require_box(LeimkuhlerMatthews(0.02), 150, 2000),
     lambda: require_box(ULA(0.004), 400),
 ]
@@ -217,7 +221,7 @@ CHECKS = [
 
 @pytest.mark.parametrize("check", range(len(CHECKS)))
 def test_nothing_planted(check: int) -> None:
-    """The controls, each with the false alarm of the test that it is taken from, 6e-6 at most."""
+    """The controls, each with the false alarm of the test that it is taken from, 2e-7 at most."""
     CHECKS[check]()
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
 from ldam_widget.noise import ChainNoise
+from ldam_widget.parametrizations import Pixels
 from ldam_widget.types import Kernel
 
 from .harness import DoubleWell, numbers
@@ -58,7 +59,7 @@ def path(kernel: Kernel, factor: float, bounds: tuple[float, float] | None, temp
     well = DoubleWell(3.0, dimensions=6)
     well.model.double()
     target = well.target(factor * temperature)
-    target = replace(target, terms={k: Scaled(t, factor) for k, t in target.terms.items()}, bounds=bounds)
+    target = replace(target, terms={k: Scaled(t, factor) for k, t in target.terms.items()}, coordinates=Pixels(bounds))
     noise = numbers(8, 6, 3)
     state = kernel.init(noise.start().double().clamp(-1.5, 2.0), target)
     states = []

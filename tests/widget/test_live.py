@@ -538,7 +538,7 @@ def test_the_process_is_left_alone(open_page: Callable[..., Page], monkeypatch: 
 
 
 def test_the_default_samples_a_density_with_frozen_scales(open_page: Callable[..., Page]) -> None:
-    page = open_page(kernel=None)
+    page = open_page(kernel=None, pixel_range=(0, 1))
     w = page.widget
     assert isinstance(w.kernel, BAOAB)
     assert w.sampler.scales is not None

@@ -47,6 +47,13 @@ class RealImages:
         self.input_shape = self._natural_shape() if input_shape is None else input_shape
         self._check()
 
+    @classmethod
+    def checked(
+        cls, dataset: Any, input_shape: tuple[int, ...] | None, pixel_range: tuple[float, float] | None
+    ) -> RealImages | None:
+        """As the constructor; None for None, and what is checked already stays as it is."""
+        return dataset if dataset is None or isinstance(dataset, cls) else cls(dataset, input_shape, pixel_range)
+
     def __len__(self) -> int:
         return len(self._all)
 
@@ -54,6 +61,10 @@ class RealImages:
         """n images at random; `generator` is one of the CPU."""
         chosen = torch.randint(len(self), (n,), generator=generator)
         return self._take(chosen).to(device)
+
+    def spread(self, most: int) -> Tensor:
+        """Up to `most` images, evenly over the data set, on the CPU."""
+        return self._take(torch.linspace(0, len(self) - 1, min(len(self), most)).long()).cpu()
 
     def _take(self, chosen: Tensor) -> Tensor:
         if isinstance(self._all, Tensor):

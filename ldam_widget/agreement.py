@@ -1,0 +1,38 @@
+"""How far models agree on a neuron."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Agreement(NamedTuple):
+    """How far the models agree on one neuron. With more than two, the others are held against the first."""
+
+    key: str  # of the neuron in the first model
+    name: str  # class name or ""
+    activation: tuple[float, ...]  # a model, mean over chains
+    gap: float  # activation of the other model minus that of the first; of several, the largest
+    correlation: float  # of the averages over pixels: 1 is the same picture; of several, the least. NaN: one is flat
+    difference: float  # mean |difference of the averages|, in units of the pixels; of several, the mean
+
+    @property
+    def label(self) -> str:
+        return f"{self.key} {self.name}".rstrip()
+
+
+def correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's, over pixels; 1 for equal pictures, flat ones included, NaN if another one is flat."""
+    if torch.equal(a, b):
+        return 1.0
+    # a flat picture of single-precision pixels has an exact mean in double precision: its norm is exactly 0
+    a, b = ((image - image.mean()).flatten() for image in (a.double(), b.double()))
+    norm = float(a.norm() * b.norm())
+    return float(a @ b) / norm if norm else math.nan
+
+
+def nan_last(value: float) -> float:
+    return math.inf if math.isnan(value) else value

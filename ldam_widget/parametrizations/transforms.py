@@ -1,0 +1,107 @@
+"""Small random changes of the picture, under which the neuron has to stay awake: f̄(x) = E_τ f(τx)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Transforms(Protocol):
+    """A family of changes τ of a picture, each told by a few numbers uniform on [0, 1)."""
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers tell one change."""
+        ...
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raise ValueError if images of this shape cannot be changed so."""
+        ...
+
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """τx of every image (chain, *image), for numbers (chain, `numbers`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """Shifts by up to `pixels` in every direction, whole pixels; what leaves on one side comes in on the other.
+
+    Args:
+        pixels: ≥ 1.
+
+    Raises:
+        ValueError: pixels is no integer ≥ 1.
+    """
+
+    pixels: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.pixels, bool) or not isinstance(self.pixels, int) or self.pixels < 1:
+            raise ValueError(f"Jitter(pixels) must be an integer ≥ 1; got {self.pixels!r}")
+
+    @property
+    def numbers(self) -> int:
+        return 2
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        if len(image_shape) < 2 or min(image_shape[1:]) <= 2 * self.pixels:
+            raise ValueError(f"{self} needs images wider than {2 * self.pixels} pixels; got shape {image_shape}")
+
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        # every axis but the channels has a shift of its own; signals use the first number alone
+        for place, axis in enumerate(range(2, min(x.ndim, 4))):
+            shift = (numbers[:, place] * (2 * self.pixels + 1)).long() - self.pixels
+            side = x.shape[axis]
+            index = (torch.arange(side, device=x.device) - shift[:, None]) % side
+            shape = [len(x)] + [1] * (x.ndim - 1)
+            shape[axis] = side
+            x = x.gather(axis, index.view(shape).expand_as(x))
+        return x
+
+
+@dataclass(frozen=True)
+class Robust:
+    """Jitter, scale and rotation together, as optimisers of pictures use them; what is drawn in is a mirror image.
+
+    Args:
+        jitter: shift, as a share of the side, 0…0.5.
+        scale: the size changes by up to this share, 0…0.5.
+        rotation: degrees, 0…45.
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+
+    jitter: float = 0.05
+    scale: float = 0.1
+    rotation: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name, most in (("jitter", 0.5), ("scale", 0.5), ("rotation", 45.0)):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value <= most:
+                raise ValueError(f"Robust {name} must be between 0 and {most:g}; got {value!r}")
+
+    @property
+    def numbers(self) -> int:
+        return 4
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        if len(image_shape) != 3:
+            raise ValueError(f"Robust needs images (channels, height, width); got shape {image_shape}")
+
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        u = 2 * numbers.to(x.dtype) - 1
+        angle, zoom = u[:, 3] * math.radians(self.rotation), 1 + u[:, 2] * self.scale
+        cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
+        ratio = x.shape[3] / x.shape[2]  # a rotation of pixels, not of the unit square
+        rows = [cos, -sin / ratio, 2 * self.jitter * u[:, 0], sin * ratio, cos, 2 * self.jitter * u[:, 1]]
+        theta = torch.stack(rows, 1).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
