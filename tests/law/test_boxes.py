@@ -122,7 +122,7 @@ def test_the_sampler_keeps_pixels_inside_and_off_the_walls(name: str) -> None:
         seed=run_seed(),
     )
     low, high = torch.tensor(BOX)
-    assert float(((s.images == low) | (s.images == high)).float().mean()) > 0.2
+    assert float(((s.images == low) | (s.images == high)).float().mean()) == 0
     s.step(steps)
     x = s.images[0]
     assert bool(((x >= low) & (x <= high)).all())

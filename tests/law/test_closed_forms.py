@@ -78,7 +78,7 @@ def test_every_kernel_of_the_package_has_a_law_here() -> None:
     here = {(type(law.kernel), getattr(law.kernel, "step_size", 0.0) is None) for law in LAWS.values()}
     assert {kernel for kernel, _ in here} == exported, "write a line in LAWS of tests/law/harness.py"
     for kernel in exported:
-        if hasattr(kernel, "adapt"):
+        if hasattr(kernel, "adapt") and kernel is not kernels.BAOAB:  # finds one in white coordinates: test_natural
             assert (kernel, True) in here, f"{kernel.__name__}(step_size=None) has no line in LAWS"
             assert (kernel, False) in here
     files = {path.stem for path in Path(kernels.__file__).parent.glob("*.py")}

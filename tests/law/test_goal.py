@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.defaults import NATURAL_SCALE
 from ldam_widget.kernels import BAOAB, GHMC, MALA
 from ldam_widget.types import Kernel
 
@@ -18,7 +19,7 @@ from .harness import Departure
 
 pytestmark = [pytest.mark.statistical, pytest.mark.filterwarnings("ignore:without a pixel_range")]
 
-SHAPE, TAU = (3, 16, 16), 0.5
+SHAPE, TAU = (3, 16, 16), NATURAL_SCALE
 SETTINGS: dict[str, Any] = {
     "input_shape": SHAPE, "prior": ldam.Natural("photos"), "preprocess": lambda x: x, "execution": "plain",
 }  # fmt: skip

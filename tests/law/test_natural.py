@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.defaults import NATURAL_SCALE
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews
 from ldam_widget.parametrizations import maps
 from ldam_widget.parametrizations.natural import NaturalCoordinates
@@ -71,13 +72,13 @@ def test_behind_the_squash_z_is_gaussian(tau: float, pixel_range: tuple[float, f
 def test_the_coldest_rung_of_a_ladder_has_its_own_law() -> None:
     """Through the sampler, three rungs and swaps at every second step. False alarm: 8e-8."""
     prior = PRIORS["whole covariance"]()
-    weight = laws.filter_for(prior.covariance, prior.shape, 0.5)
+    weight = laws.filter_for(prior.covariance, prior.shape, NATURAL_SCALE)
     s = sampler(weight, prior, kernel=BAOAB(0.7, 1.0), temperature=laws.SCALE * laws.TEMPERATURE, chains=200,
                 ladder=ldam.Ladder((1, 1.4, 2), every=2), scale="none")  # fmt: skip
     s.step(80)
     assert min(s.diagnostics()["ladder"]["swap_acceptance"]) > 0.1
-    mean = laws.tilted(prior.mean, prior.covariance, weight, 0.5)
-    laws.departure(s.images[0], mean, 0.25 * prior.covariance).require_small()
+    mean = laws.tilted(prior.mean, prior.covariance, weight, NATURAL_SCALE)
+    laws.departure(s.images[0], mean, NATURAL_SCALE**2 * prior.covariance).require_small()
 
 
 @pytest.mark.filterwarnings("ignore:without a pixel_range")
@@ -86,7 +87,7 @@ def test_the_prior_alone_has_the_table_s_spectrum_and_colours() -> None:
 
     False alarm: 4e-8 for each of 23 rings and three colours.
     """
-    shape, tau = (3, 32, 32), 0.5
+    shape, tau = (3, 32, 32), NATURAL_SCALE
     prior = ldam.Natural("photos")
     s = ldam.Sampler(
         nn.Sequential(nn.Flatten(), nn.Linear(3072, 2)).eval(), neurons=range(2), input_shape=shape, prior=prior,

@@ -15,6 +15,7 @@ from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.defaults import NATURAL_SCALE
 from ldam_widget.kernels import BAOAB, GHMC, MALA
 from ldam_widget.types import Kernel
 
@@ -24,7 +25,7 @@ from .harness import Departure
 
 pytestmark = [pytest.mark.statistical, pytest.mark.filterwarnings("ignore:without a pixel_range")]
 
-SHAPE, TAU, TEMPERATURE = (3, 16, 16), 0.5, 0.35
+SHAPE, TAU, TEMPERATURE = (3, 16, 16), NATURAL_SCALE, 0.35
 PRIOR = ldam.Natural("photos")
 CHAINS = 200
 
