@@ -127,7 +127,7 @@ def last_states(
     for step in range(steps):
         state, info = kernel.step(state, target, noise)
         if step < warm_up:
-            state = kernel.adapt(state, info, step + 1)  # type: ignore[attr-defined]
+            state = kernel.adapt(state, info, step + 1, target)  # type: ignore[attr-defined]
     return state.x
 
 
