@@ -1,4 +1,4 @@
-"""Other people's networks: the sampler finds images that a neuron likes better than (almost) any real one.
+"""Other people's networks: in plain pixels the sampler finds images that a neuron likes better than (almost) any real.
 
 One hidden and one output neuron each of five published networks. The bar is the 99th percentile of the activation of
 that very neuron over real images: the network's own kind where there are any in LDAM_DATA.
@@ -155,6 +155,7 @@ def test_activation_rises_above_that_of_real_images(
         input_shape=network.shape,
         pixel_range=(0, 1),
         preprocess=preprocess,
+        prior="pixels",
         kernel=ldam.kernels.Algorithm1(network.step_size, noise=0.001),
         seed=0,
     )
