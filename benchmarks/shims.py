@@ -7,6 +7,8 @@ import sys
 import types
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 
 def torchvision_without_its_operators() -> None:
@@ -31,6 +33,31 @@ def opencv_in_name() -> None:
     """torch-dreams imports OpenCV, 60 MB, which it calls for reading pictures from files alone."""
     if importlib.util.find_spec("cv2") is None:
         sys.modules.setdefault("cv2", types.ModuleType("cv2"))
+
+
+def roi_align_by_sampling() -> None:
+    """Give torchvision's `roi_align`, where its operator is missing, the same crops by `grid_sample`.
+
+    It takes one bilinear sample a cell where boxes are no larger than what is made of them, as they are for Horama.
+    """
+    import torchvision.ops
+
+    def roi_align(images: Tensor, boxes: Tensor, output_size: tuple[int, int]) -> Tensor:
+        height, width = images.shape[-2:]
+        cells = [(torch.arange(n, device=images.device) + 0.5) / n for n in output_size]
+        x = boxes[:, 1, None] + cells[1] * (boxes[:, 3] - boxes[:, 1])[:, None]
+        y = boxes[:, 2, None] + cells[0] * (boxes[:, 4] - boxes[:, 2])[:, None]
+        grid = torch.stack(
+            [
+                (x * 2 / (width - 1) - 1)[:, None, :].expand(-1, output_size[0], -1),
+                (y * 2 / (height - 1) - 1)[:, :, None].expand(-1, -1, output_size[1]),
+            ],
+            3,
+        )
+        chosen = images[boxes[:, 0].long()]
+        return F.grid_sample(chosen, grid, align_corners=True)
+
+    torchvision.ops.roi_align = roi_align
 
 
 _KEPT: list[torch.library.Library] = []

@@ -736,7 +736,7 @@ class Sampler:
 
     @property
     def activation(self) -> Tensor:
-        """f_α of the current samples (N, C), before any scaling."""
+        """f_α of the current samples (N, C), before any scaling; with `transforms`, of the samples as last changed."""
         return self._fold(self._state.evaluation.values[NEURON])
 
     @property

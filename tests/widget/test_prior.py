@@ -101,7 +101,7 @@ def test_colour_images_have_the_natural_prior_and_what_suits_it(show: Callable[.
     assert w.temperature == natural_temperature(3 * 256)
     assert (w.goal, w.transforms) == (None, None)
     w.step(5)
-    assert w.prior_scale == 0.5
+    assert w.prior_scale == 0.4
     assert w.natural == 1
 
 
