@@ -216,8 +216,6 @@ def cifar(data: Path, classes: list[int]) -> Problem:
     models = read_models(data)
     net = network(data, "ResNet-20", models.CifarResNet(20), "cifar10/resnet20.pt", 32)
     judge = network(data, "ResNet-8", models.TinyResNet8(), "cifar10/resnet8_mlperf_tiny.pt", 32)
-    demo = ldam.demo.cifar("final")
-    ours = Judge("our demo's network", demo.model, demo.settings["preprocess"], 32)
     with np.load(data / "cifar10" / "cifar10_lossless_5k.npz") as arrays:
         pixels = next(array for name, array in arrays.items() if array.ndim == 4 and "test" in name)
     real = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255

@@ -100,7 +100,7 @@ PULL = 1.5
 NATURAL_SCALE = 0.4  # τ: the prior's own noise at less than its natural contrast, over which the neuron stands out
 NATURAL_FRICTION = 1.0  # the noise of jittered gradients heats by their variance over the friction
 NATURAL_WARM_UP = 100
-GOAL_WARM_UP = 400
+GOAL_WARM_UP = 600
 _LEAST_SIDE = 16  # pixels: a smaller picture with three channels is no photograph
 
 

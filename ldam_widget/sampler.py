@@ -124,7 +124,7 @@ class Sampler:
             "none".
         warm_up: steps in which scales are measured, and step sizes of None and temperatures of a goal are found;
             without these there is none. Its pictures do not count. None: 200; with the natural prior 100; with a goal
-            400.
+            600.
         ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
@@ -1099,6 +1099,7 @@ class Sampler:
             self._factors = (found / temperature).double()
             self._params = self._params | {"temperature": temperature}
             self._stepped_at = self._softness()
+            self._tell_missed_goals(warm_up)
         if self._finds_step_size():
             self._found = self._stepped_at, self.kernel.step_size_of(self._state)  # type: ignore[attr-defined]
         self._target = self._make_target(self._neurons, self._scales)
@@ -1141,6 +1142,22 @@ class Sampler:
                 "pixel_range; restart begins anew."
             )
 
+    def _tell_missed_goals(self, warm_up: WarmUp) -> None:
+        assert warm_up.goal is not None
+        for old in [note for note in self.notes if note.startswith("the goal ")]:
+            self.notes.remove(old)
+        for i, reached in warm_up.missed():
+            goal = float(warm_up.goal[i])
+            why = (
+                "ask for more, or give a longer warm_up (without any pull, too, images may excite it more)"
+                if reached > goal
+                else "ask for less, or give a longer warm_up"
+            )
+            self.notes.tell(
+                f"the goal {goal:.4g} was not met by neuron {self.neurons[i].label}, whose mean activation was "
+                f"{reached:.4g} in the second half of the warm-up: {why}"
+            )
+
     def _tell_dead(self, dead: Tensor, neurons: Neurons) -> None:
         chains = dead.view(len(neurons.neurons), -1)
         labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
@@ -1176,7 +1193,9 @@ class Sampler:
         length = self._warm_up_steps or defaults.GOAL_WARM_UP
         self._found = None
         if self._warm_up is not None and self._warm_up.measures:  # it goes on for the new goal
-            self._warm_up = replace(self._warm_up, goal=goal, pull=None, pulls=(None, 0), missing=None, start=None)
+            self._warm_up = replace(
+                self._warm_up, goal=goal, pull=None, pulls=(None, 0), missing=None, reached=None, start=None
+            )
             return
         self._warm_up = WarmUp(length, self._per_neuron, self._finds_step_size(), False, goal=goal, rungs=self._rungs)
 

@@ -18,6 +18,8 @@ from .types import Evaluation, Info, State
 
 _SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
 _GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
+_GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T moves less in the time in which chains respond
+_NEAR = 0.25  # of the goal: a mean activation farther from it is told
 _COLDEST, _HOTTEST = 1e-7, 1e7
 
 
@@ -51,6 +53,7 @@ class WarmUp:
     recent: Mapping[str, Tensor] = field(default_factory=dict)  # term -> running mean (N,)
     pulls: tuple[Tensor | None, int] = (None, 0)  # sum over the second half, count
     missing: Tensor | None = None  # from the activation to the goal (N,), as a share of the way, summed with `pulls`
+    reached: Tensor | None = None  # mean activation (N,), summed with `pulls`
     start: Tensor | None = None  # activation (N,) before the first step
 
     @property
@@ -100,6 +103,14 @@ class WarmUp:
         # chains that came late still pull the average: one step of Newton's, as if f rose with the pull from the start
         return self._over_scale(total / seen + (self.missing / seen).clamp(-0.3, 0.3), scales)
 
+    def missed(self) -> list[tuple[int, float]]:
+        """Which neurons did not come near their goal, and the mean activation that they had."""
+        if self.goal is None or self.reached is None:
+            return []
+        means = self.reached / self.pulls[1]
+        far = (means - self.goal).abs() > _NEAR * self.goal.abs()
+        return [(int(i), float(means[i])) for i in far.nonzero().flatten()]
+
     def _over_scale(self, pull: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
         scale = scales[NEURON][:: self.per_neuron] if NEURON in scales else torch.ones_like(pull)
         return ((-pull).exp() / scale).clamp(_COLDEST, _HOTTEST)
@@ -129,15 +140,16 @@ class WarmUp:
         start = value if self.start is None else self.start
         # as a share of the way, but of a tenth of the goal at least: where chains stand on it, there is no way
         way = (self.goal - start).abs().maximum(0.1 * self.goal.abs()).clamp_min(1e-6)
-        gain = _GOAL_GAIN / (1 + self.count / 40) ** 0.6
+        gain = _GOAL_GAIN / (1 + self.count / _GOAL_SLOWS) ** _GOAL_POWER
         share = ((self.goal - value) / way).nan_to_num(0.0).clamp(-1, 1)
         pull = pull + gain * share
         total, seen = self.pulls
-        missing = self.missing
+        missing, reached = self.missing, self.reached
         if late:
+            reached = value if reached is None else reached + value
             total, seen = pull if total is None else total + pull, seen + 1
             missing = share if missing is None else missing + share
-        return replace(self, pull=pull, pulls=(total, seen), missing=missing, start=start)
+        return replace(self, pull=pull, pulls=(total, seen), missing=missing, reached=reached, start=start)
 
 
 def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:

@@ -87,6 +87,19 @@ def test_percentiles_follow_to_other_neurons() -> None:
     assert len(s.temperatures) == 2
 
 
+@pytest.mark.parametrize(("goal", "why"), [(1e4, "ask for less"), (1e-5, "ask for more")])
+@pytest.mark.filterwarnings("ignore:the goal")
+def test_a_goal_out_of_reach_is_told(goal: float, why: str) -> None:
+    s = sampler(goal=goal, warm_up=60)
+    s.step(60)
+    told = [note for note in s.notes if note.startswith("the goal ")]
+    assert told
+    assert any(why in note for note in told)
+    s.set(goal=0.5)
+    s.step(60)
+    assert not any(note in s.notes for note in told), "of the present goal alone"
+
+
 @pytest.mark.parametrize(("goal", "error", "message"), [
     ("q90", ValueError, "percentile"), ("p101", ValueError, "percentile"), (float("nan"), ValueError, "finite"),
     ([1], TypeError, "must be a number"), (-1.0, ValueError, "goal must be"), ("p90", ValueError, "dataset="),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.defaults import NATURAL_SCALE
+from ldam_widget.defaults import GOAL_WARM_UP, NATURAL_SCALE
 from ldam_widget.kernels import BAOAB, GHMC, MALA
 from ldam_widget.types import Kernel
 
@@ -45,7 +45,7 @@ def test_a_linear_neuron_meets_its_goal_at_the_temperature_of_the_closed_form() 
     mean = SETTINGS["prior"]._tensors["mean"].view(3, 1, 1)
     settings = SETTINGS | {"preprocess": lambda x: x - mean}
     s = ldam.Sampler(linear(20), neurons=range(20), chains=8, goal=0.5, seed=run_seed(), **settings)
-    s.step(400)
+    s.step(GOAL_WARM_UP)
     assert not s.warming_up
     middle = s.view(s._coordinates.picture(torch.zeros(1, *SHAPE)) - mean)[0]
     squares = tilts(s).flatten(1).square().sum(1)
@@ -59,7 +59,7 @@ def test_a_linear_neuron_meets_its_goal_at_the_temperature_of_the_closed_form() 
 def test_the_law_is_that_of_the_temperature_that_was_found(kernel: Kernel) -> None:
     """False alarm: 8e-8 a neuron."""
     s = ldam.Sampler(linear(2), neurons=range(2), chains=100, goal=0.4, seed=run_seed(), kernel=kernel, **SETTINGS)
-    s.step(400)
+    s.step(GOAL_WARM_UP)
     assert not s.warming_up
     frozen = s.temperatures
     s.step(300 if isinstance(kernel, MALA) else 150)
@@ -97,7 +97,7 @@ def test_networks_meet_goals_that_they_reach(net: str) -> None:
         before.step(150)
         goal = float(before.activation.mean())
         s = ldam.Sampler(model, goal=goal, **settings)
-        s.step(400)
+        s.step(GOAL_WARM_UP)
         assert not s.warming_up
         found = torch.stack([s.step(8).activation.mean() for _ in range(30)]).mean()
         met.append(float(found) / goal)
