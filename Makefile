@@ -71,8 +71,9 @@ notebooks: $(READY) $(BUNDLE)
 	$(BIN)/python notebooks/execute.py
 
 bench: $(READY) $(BUNDLE)
-	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 torch-lucent==0.1.8 torch-dreams==4.0.0 kornia==0.4.1
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt decorator future scikit-learn "jupyter-rfb>=1.0" \
+	$(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0 torch-lucent==0.1.8 torch-dreams==4.0.0 kornia==0.4.1 \
+		horama==0.3.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt decorator future scikit-learn einops "jupyter-rfb>=1.0" \
 		torch-sgld==0.1.0 posteriors==0.1.3
 	$(BIN)/python benchmarks/run.py
 

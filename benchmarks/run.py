@@ -6,6 +6,7 @@ costs the others nothing: it is named at the end. Some take long, and are run by
     python benchmarks/watch.py                       what watching costs a training
     python benchmarks/discriminator.py --data DIR    what the discriminator does to samples
     python benchmarks/averaging.py --weights DIR     whether averaged weights show more modes
+    python benchmarks/readable.py --data DIR         whether pictures can be read, beside other tools
     python benchmarks/soak.py                        whether a million steps leave anything behind
 """
 
