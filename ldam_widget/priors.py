@@ -15,7 +15,7 @@ from .tracing import check_shape
 from .types import Kernel
 
 PriorChoice = Natural | Literal["auto", "pixels"] | None
-_LEAST_JITTERED = 64  # pixels a side
+_LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels a side
 
 
 def resolved(
@@ -95,11 +95,14 @@ def coordinates_of(
     return prior.coordinates(input_shape, pixel_range, device, standardised=guessed and not has_preprocess)
 
 
-def default_transforms(input_shape: tuple[int, ...]) -> Transforms | None:
-    """What makes pictures of this size easier to read (benchmarks/RESULTS.md, "The natural prior's defaults")."""
-    if not defaults.looks_like_photographs(input_shape) or min(input_shape[1:]) < _LEAST_JITTERED:
-        return None
-    return Jitter(round(min(input_shape[1:]) / 20))
+def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transforms | None:
+    """What makes pictures easier to read (benchmarks/RESULTS.md, "The natural prior's defaults").
+
+    A prior that was measured on images of this size knows where in the picture things are; small ones need no more.
+    """
+    least = _LEAST_CHANGED if prior.shape is None else _LEAST_CHANGED_OF_MEASURED
+    changed = defaults.looks_like_photographs(input_shape) and min(input_shape[1:]) >= least
+    return Robust() if changed else None
 
 
 def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transforms | Literal["auto"] | None:

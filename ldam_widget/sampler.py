@@ -103,9 +103,9 @@ class Sampler:
         prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
             images of at least 16 × 16, else pixels.
         transforms: `Jitter` or `Robust`: changes of the picture, drawn anew each step, under which the neuron is
-            averaged; kernels that need energies take four fixed ones. "auto": a jitter of a twentieth of the side for
-            natural pictures of at least 64 × 64, where that was measured to help, and only with kernels that need no
-            energies; None: none.
+            averaged; kernels that need energies take four fixed ones. "auto": `Robust` for RGB images of at
+            least 32 × 32 with the prior of photographs, or of 64 × 64 with one of their own, where that was measured to
+            help, and only with kernels that need no energies; None: none.
         dataset: real images (see `RealImages`), for `prior`, percentiles, and `standing`.
         chains: chains a neuron, ≥ 1.
         average: `EMA(decay)` or `Window(length)`.
@@ -889,7 +889,7 @@ class Sampler:
         # for a fixed set, every step would cost as much as four
         if self._prior is None or kernel.needs_energy or self._ladder is not None:
             return None
-        return priors.default_transforms(self.input_shape)
+        return priors.default_transforms(self.input_shape, self._prior)
 
     def _default_kernel(self) -> Kernel:
         return Algorithm1() if self._prior is None else defaults.natural_kernel()
