@@ -186,6 +186,7 @@ def test_a_fault_of_the_data_ends_the_training_and_not_the_pictures(pages: list[
     w.train_discriminator(recipe=QUICK)
     wait_until(lambda: w.error is not None)
     assert "the disk is gone" in str(w.error)
+    wait_until(lambda: page.last("error")["error"] is not None)  # it is told a moment later
     assert page.last("error")["error"]["message"]
     assert not w.training
     assert w.playing
