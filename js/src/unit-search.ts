@@ -20,6 +20,7 @@ export class UnitSearch {
   #total = 0;
   #asked = -1; // offset of the page that is on its way
   #active = -1;
+  #entered = false; // Enter was pressed before the answer came
   #chosen: (key: string) => boolean;
   #toggle: (unit: Unit) => void;
   #ask: (layer: string, query: string, offset: number, limit: number) => void;
@@ -93,7 +94,8 @@ export class UnitSearch {
   }
 
   close(): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
+    this.#entered = false;
     this.#popup.hidden = true;
     this.#input.setAttribute("aria-expanded", "false");
     this.#activate(-1);
@@ -108,7 +110,9 @@ export class UnitSearch {
     this.#list.append(...units.map((unit, i) => this.#option(unit, offset + i)));
     const all = `${formatCount(total)} ${total === 1 ? "unit" : "units"}`;
     setText(this.#count, total === 0 ? "no unit found" : this.#query ? `${all} found` : `${all} · type number or name`);
-    if (offset === 0 && units.length) this.#activate(0);
+    if (offset !== 0 || !units.length) return;
+    if (this.#entered && !this.#waiting) this.#choose(0);
+    else this.#activate(0);
   }
 
   /** The selection changed: marks follow. */
@@ -136,7 +140,18 @@ export class UnitSearch {
     );
   }
 
+  /** The list is not yet, or no longer, that of what stands in the box. */
+  get #waiting(): boolean {
+    return this.#timer !== undefined || this.#asked === 0;
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
   #restart(): void {
+    this.#stopTimer();
     this.#query = this.#input.value.trim();
     this.#units = [];
     this.#asked = -1;
@@ -148,8 +163,9 @@ export class UnitSearch {
   }
 
   #retype(): void {
-    this.open();
-    clearTimeout(this.#timer);
+    this.#entered = false;
+    if (!this.isOpen) return this.open(); // which asks for what stands in the box
+    this.#stopTimer();
     this.#timer = setTimeout(() => this.#restart(), PAUSE);
   }
 
@@ -178,6 +194,7 @@ export class UnitSearch {
   #choose(i: number): void {
     const unit = this.#units[i];
     if (!unit) return;
+    this.#entered = false;
     this.#activate(i);
     this.#toggle(unit);
   }
@@ -194,8 +211,9 @@ export class UnitSearch {
     } else if (this.isOpen && (event.key === "PageDown" || event.key === "PageUp")) {
       this.#activate(Math.min(Math.max(this.#active + (event.key === "PageDown" ? 10 : -10), 0), last));
     } else if (event.key === "Enter") {
-      if (this.isOpen) this.#choose(this.#active);
-      else this.open();
+      if (!this.isOpen) this.open();
+      else if (this.#waiting) this.#entered = true; // the first of the answer, not one of an older list
+      else this.#choose(this.#active);
     } else return;
     event.preventDefault();
   };

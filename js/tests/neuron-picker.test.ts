@@ -113,6 +113,32 @@ test("arrow keys and Enter toggle, by number or name; Escape closes", () => {
   assert.equal(input().getAttribute("aria-expanded"), "false");
 });
 
+test("the first letter asks once: nothing empties the list again under the reader's fingers", () => {
+  type("dozen");
+  assert.equal(requests.length, 1);
+  answer();
+  page.pass(200);
+  assert.equal(requests.length, 1);
+  assert.equal(options().length, 1);
+});
+
+test("Enter before the answer chooses its first unit, not one of the list before", () => {
+  type("1");
+  answer();
+  input().value = "12";
+  input().dispatchEvent(new page.window.Event("input") as never);
+  key("Enter"); // the list is still that of "1"
+  assert.deepEqual(selections, []);
+  page.pass(200);
+  key("Enter"); // asked for, no answer yet
+  assert.deepEqual(selections, []);
+  answer();
+  assert.deepEqual(selections, [{ neurons: ["k0", "k1", "k2", "k3", "k12"] }]);
+  type("13");
+  answer(); // typed on without Enter: nothing is chosen
+  assert.equal(selections.length, 1);
+});
+
 test("an answer to an older question is not shown", () => {
   type("1");
   type("12");
