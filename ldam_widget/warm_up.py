@@ -19,6 +19,7 @@ from .types import Evaluation, Info, State
 _SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
 _GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
 _GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T moves less in the time in which chains respond
+_ARRIVES = 100  # steps, in the second half of which at the latest step sizes are found
 _NEAR = 0.25  # of the goal: a mean activation farther from it is told
 _COLDEST, _HOTTEST = 1e-7, 1e7
 
@@ -73,7 +74,9 @@ class WarmUp:
         """The warm-up and the state after one more step, which was of `target`."""
         count = self.count + 1
         late = 2 * count > self.length
-        if self.adapts and (info.acceptance is not None or late):  # without a test, chains must have arrived first
+        # without a test, chains must have arrived first; a goal needs most of the warm-up at the final step sizes
+        arrived = late or 2 * count > _ARRIVES
+        if self.adapts and (info.acceptance is not None or arrived):
             state = kernel.adapt(state, info, count, target)
         norms, recent = self.norms, self.recent
         if self.measures and (late or self.follows):
