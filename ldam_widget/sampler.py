@@ -1029,18 +1029,20 @@ class Sampler:
         began = time.perf_counter()
         try:
             for _ in range(n):
+                heat = self._params["heat"]
                 if self._pulse is not None:
                     pulse, first = self._pulse
-                    target = replace(self._target, temperature=self._temperatures(pulse.at(state.step - first)))
+                    heat = pulse.at(state.step - first)
+                    target = replace(self._target, temperature=self._temperatures(heat))
                 if warm_up is not None:
-                    target = warm_up.aimed(self._target if self._pulse is None else target)
+                    target = warm_up.aimed(self._target if self._pulse is None else target, heat)
                 if target.transforms is not None and not target.energy_needed:
                     target = replace(target, draws=self._noise.changes(target.transforms.numbers)[None])
                 state, info = step(state, target, self._noise)
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:
-                    warm_up, state = warm_up.after(self.kernel, target, state, info)
+                    warm_up, state = warm_up.after(self.kernel, target, state, info, heat)
                 if climb is not None and self._ladder is not None and state.step % self._ladder.every == 0:
                     state, climb = exchange(state, climb, target, self._noise)
             self._require_finite(state, self._neurons, target)

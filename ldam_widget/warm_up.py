@@ -62,15 +62,15 @@ class WarmUp:
         """Steps to go."""
         return self.length - self.count
 
-    def aimed(self, target: Target) -> Target:
-        """The target of the next step: with the scales and temperatures found so far."""
+    def aimed(self, target: Target, heat: float) -> Target:
+        """The target of the next step: with the scales and temperatures found so far, and these times `heat`."""
         if self.follows and self.recent:
             target = replace(target, scales={**target.scales, **as_scales(self.recent, self.per_neuron)})
         if self.pull is not None:
-            target = replace(target, temperature=self._temperature(target, self.pull))
+            target = replace(target, temperature=self._temperature(target, self.pull) * heat)
         return target
 
-    def after(self, kernel: Any, target: Target, state: State, info: Info) -> tuple[WarmUp, State]:
+    def after(self, kernel: Any, target: Target, state: State, info: Info, heat: float) -> tuple[WarmUp, State]:
         """The warm-up and the state after one more step, which was of `target`."""
         count = self.count + 1
         late = 2 * count > self.length
@@ -88,7 +88,8 @@ class WarmUp:
                     total, seen = norms.get(name, (torch.zeros_like(norm), 0))
                     norms = {**norms, name: (total + norm, seen + 1)}
         step = replace(self, count=count, norms=norms, recent=recent)
-        return step._nearer_to_the_goal(target, state, late), state
+        # the goal is for the temperature without heat
+        return (step if heat != 1 else step._nearer_to_the_goal(target, state, late)), state
 
     def scales(self, target: Target, state: State) -> dict[str, Tensor]:
         """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""

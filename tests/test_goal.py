@@ -59,6 +59,25 @@ def test_while_it_is_sought_the_panel_sees_the_temperature_move() -> None:
     assert len(seen) == 4
 
 
+@pytest.mark.parametrize("heated", [
+    lambda s: s.set(heat=30.0), lambda s: s.heat_pulse(ldam.HeatPulse(30.0, rise=0, hold=100, cool=10)),
+], ids=["slider", "pulse"])  # fmt: skip
+def test_heat_shakes_the_chains_while_a_goal_is_sought_and_teaches_nothing(heated: Any) -> None:
+    s, twin = sampler(goal=0.8, chains=6, warm_up=300), sampler(goal=0.8, chains=6, warm_up=300)
+    s.step(150)
+    twin.step(150)
+    heated(s)
+    s.step(60)
+    twin.step(60)
+    assert float(s.activation.mean()) < 0.5 * float(twin.activation.mean())
+    before = s.params["temperature"]
+    s.step(20)
+    assert s.params["temperature"] == before
+    s.set(heat=1.0)
+    s.step(20)
+    assert s.params["temperature"] != before
+
+
 def test_a_percentile_of_real_images_is_a_goal() -> None:
     s = sampler(goal="p90", dataset=REAL, warm_up=20)
     s.step(20)
