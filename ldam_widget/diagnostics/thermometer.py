@@ -73,10 +73,12 @@ class Thermometer:
         self._learnt: list[Tensor] = []  # sums over the pictures so far
         self._left = LEARN
         self._parts: deque[Tensor] = deque(maxlen=MEMORY)  # (2, N) a picture
+        self._before: tuple[Tensor, ...] = ()  # those of the field before, read until the new one has enough
 
     def reset(self) -> None:
         """Forget what was measured, as a parameter has changed; the field stays, any constants are right."""
         self._parts.clear()
+        self._before = ()
 
     def add(self, x: Tensor, drift: Tensor) -> None:
         """The next picture: samples and ∇E there, each (chain, *image)."""
@@ -93,6 +95,8 @@ class Thermometer:
         The error is that of means over blocks of pictures, which know of autocorrelation up to their length.
         """
         parts = tuple(self._parts)  # another thread may be adding
+        if len(parts) < 2 * BLOCKS:
+            parts = self._before
         if len(parts) < 2 * BLOCKS:
             return [float("nan")] * self._neurons
         up, divergence = torch.stack(parts).unbind(1)  # (pictures, N) each
@@ -119,7 +123,9 @@ class Thermometer:
             elif len(x) > self._neurons:
                 self._field = (means[0], 0.0)
             self._learnt = []
+            before = tuple(self._parts)
             self.reset()
+            self._before = before
 
     def _of_the_others(self, means: Tensor) -> Tensor:
         """Mean over the other chains of the neuron; of a chain that is alone its own."""
