@@ -56,6 +56,10 @@ export class Control {
     this.show(this.#value);
   }
 
+  get value(): number {
+    return this.#value;
+  }
+
   get hasFocus(): boolean {
     const { activeElement } = this.element.getRootNode() as Document | ShadowRoot;
     return activeElement === this.#slider || activeElement === this.#box;

@@ -98,6 +98,7 @@ export class Controls {
       if (name === "heat" && performance.now() - this.#heatAt < HEAT_KNOWN) continue;
       control.show(value);
     }
+    this.#showGoal();
   }
 
   /** The kernel refused: show what it has. */
@@ -181,7 +182,9 @@ export class Controls {
   /** A percentile has a number as well, which is what the slider shows. */
   #showGoal(): void {
     const goal = this.#goal;
-    this.#relative("goal")?.measure(goal ? { text: `${goal} of real images`, each: [], warns: false } : null);
+    const control = this.#relative("goal");
+    const text = goal ? `${goal} of real images` : control?.value === 0 ? "none" : "";
+    control?.measure(text ? { text, each: [], warns: false } : null);
   }
 
   #showMeasured(): void {

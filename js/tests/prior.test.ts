@@ -114,7 +114,7 @@ test("a goal that is a percentile is named beside the slider, which has its numb
   state({ params: { goal: 25 }, goal: null });
   assert.deepEqual([aside(), number()], ["", "25"]);
   state({ params: { goal: 0 } });
-  assert.deepEqual([aside(), number()], ["", "0"]);
+  assert.deepEqual([aside(), number()], ["none", "0"], "0 is no goal, not a goal of 0");
 });
 
 test("numbers that were found are shown in as many digits as fit, typed ones in full", () => {
