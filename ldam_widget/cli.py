@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
@@ -135,7 +136,10 @@ def sample(
     preprocess: PreprocessOption = None,
     prior: Annotated[
         str,
-        typer.Option(help="auto, natural, pixels, or a file that Natural.save wrote; auto: natural for RGB images."),
+        typer.Option(
+            help="auto, natural (of mnist and cifar: of their training images), pixels, or a file that Natural.save "
+            "wrote; auto: natural for RGB images."
+        ),
     ] = "auto",
     goal: Annotated[
         float | None, typer.Option(help="Mean activation that the chains shall have; T is found for it.")
@@ -175,7 +179,7 @@ def sample(
             rungs = None if ladder is None else _numbers("--ladder", ladder, float)
             sampler = Sampler(
                 network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize, mix), chains=chains, seed=seed,
-                device=device, scale=scale, ladder=rungs, goal=goal, prior=_prior(prior),  # type: ignore[arg-type]  # checked there
+                device=device, scale=scale, ladder=rungs, goal=goal, prior=_prior(prior, model),  # type: ignore[arg-type]  # checked there
                 **settings,
             )  # fmt: skip
             sampler.set(**_assignments(parameter or []))
@@ -266,14 +270,19 @@ def _preprocess(text: str) -> Preprocess:
     """x -> (x − mean)/std, of all channels or channel by channel."""
     numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
     half = len(numbers) // 2
-    if not half or len(numbers) % 2 or not all(std > 0 for std in numbers[half:]):
+    if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
+        _fail(f"--preprocess {text}: imagenet, or means and as many deviations, finite numbers, e.g. 0.5,0.25")
+    if not all(std > 0 for std in numbers[half:]):
         _fail(f"--preprocess {text}: imagenet, or means and as many deviations above 0, e.g. 0.5,0.25")
     mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
     return lambda x: (x - mean.to(x)) / std.to(x)
 
 
-def _prior(text: str) -> Natural | str:
-    """A choice of `Sampler`'s, or a file."""
+def _prior(text: str, model: str) -> Natural | str:
+    """A choice of `Sampler`'s, a file, or that of the training images of a network that comes with the package."""
+    shipped = model.partition(":")[0]
+    if text == "natural" and shipped in ("mnist", "cifar"):
+        return demos.mnist().prior if shipped == "mnist" else demos.cifar().prior
     return text if text in ("auto", "natural", "pixels") else Natural.load(text)
 
 

@@ -10,7 +10,7 @@ import torch
 from . import checks, defaults
 from .data import RealImages
 from .models import Notes
-from .parametrizations import Coordinates, Jitter, Natural, Pixels, Robust, Transforms
+from .parametrizations import Coordinates, Natural, Pixels, Robust, Transforms
 from .tracing import check_shape
 from .types import Kernel
 
@@ -42,6 +42,8 @@ def resolved(
             f"got {prior!r}"
         )
     if real is not None:
+        if len(real) < 2:
+            raise ValueError("dataset holds one image; a natural prior is measured on two at least: or give prior=None")
         return Natural.of_real(real, pixel_range)
     if defaults.looks_like_photographs(input_shape):
         return Natural("photos")
@@ -85,7 +87,13 @@ def coordinates_of(
     """The coordinates of a prior for a sampler; what has to be guessed is told."""
     if prior is None:
         return Pixels(pixel_range)
-    guessed = pixel_range is None and prior.shape is None
+    guessed = pixel_range is None and not prior.of_users
+    found = tuple(prior.card.get("range_found", ()))
+    if pixel_range is not None and found and found != tuple(pixel_range):
+        notes.tell(
+            f"the natural prior was measured on pixels from {found[0]:g} to {found[1]:g}, which are stretched to "
+            f"pixel_range={pixel_range}: give Natural.of(images, pixel_range=…) the range that they come from"
+        )
     if guessed:
         notes.tell(
             "without a pixel_range, the natural prior takes the model's pixels to be "
@@ -112,7 +120,7 @@ def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transfo
     """
     if transforms is None or transforms == "auto":
         return transforms  # type: ignore[no-any-return]  # one of two
-    if not isinstance(transforms, (Jitter, Robust)) and not hasattr(transforms, "apply"):
+    if isinstance(transforms, type) or not hasattr(transforms, "apply"):
         raise TypeError(f'transforms must be "auto", None, Jitter(pixels) or Robust(); got {transforms!r}')
     transforms.check(input_shape)
     checked: Transforms = transforms

@@ -48,6 +48,9 @@ R = TypeVar("R")
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
 _ACCEPTANCE_MEMORY = 100  # pictures
 _PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
+_CHANGED_BY_A_PRIOR = {
+    "_prior", "_coordinates", "kernel", "_scale", "_params", "_factors", "_sought_from", "_goal", "_goal_moved",
+}  # fmt: skip
 _KEPT_EVERY = 4  # steps: pictures nearer to each other say the same
 _MEASURED_EVERY = 4, 16  # steps: temperature is read often at first, then less: it costs as much as a picture
 _READINGS_TO_BE_SURE = 100
@@ -297,10 +300,11 @@ class Sampler:
 
     @torch.inference_mode(False)
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
-        """Go on with another prior, or with plain pixels; neurons, kernel, regularisers and seed stay.
+        """Go on with another prior, or with plain pixels; neurons, kind of kernel, regularisers and seed stay.
 
-        Chains go on from the pictures where they stand, as far as the new coordinates can show them; T, step size and
-        scales become what suits them, and averages begin anew.
+        Chains go on from the pictures where they stand, as far as the new coordinates can show them; T, step size,
+        friction and `scale` become what suits them, a goal is dropped where it cannot be sought, and averages begin
+        anew.
 
         Raises:
             TypeError, ValueError: as the constructor; the sampler then goes on with what it had.
@@ -308,6 +312,18 @@ class Sampler:
         chosen = priors.resolved(prior, self.input_shape, self.pixel_range, self._real)
         coordinates = self._make_coordinates(chosen)
         picture = self._coordinates.picture(self._state.x)
+        before = {name: value for name, value in vars(self).items() if name in _CHANGED_BY_A_PRIOR}
+        try:
+            state = self._begun_with(chosen, coordinates, coordinates.place(picture))
+        except BaseException:
+            vars(self).update(before)
+            raise
+        self._whole_steps.clear()
+        self._begin(self._neurons, state._replace(step=self._state.step))
+        self._burn_in = self.burn_in.start(self.activation)
+
+    def _begun_with(self, chosen: Natural | None, coordinates: Coordinates, z: Tensor) -> State:
+        """The state at z, in new coordinates, with all settings that suit them."""
         self._prior, self._coordinates = chosen, coordinates
         side, width = defaults.size_of(self.input_shape, self.pixel_range)
         if isinstance(self.kernel, BAOAB):
@@ -320,10 +336,10 @@ class Sampler:
         self._params = {p.name: (kept | begun).get(p.name, p.default) for p in self.parameters} | self._of_kernel()
         self._factors = self._sought_from = None
         self._drop_goal()
-        state = self.kernel.init(coordinates.place(picture), self._make_target(self._neurons, {}))
-        self._whole_steps.clear()
-        self._begin(self._neurons, state._replace(step=self._state.step))
-        self._burn_in = self.burn_in.start(self.activation)
+        target = self._make_target(self._neurons, {})
+        state: State = self.kernel.init(z, target)
+        self._require_finite(state, self._neurons, target)
+        return state
 
     def standing(self, seconds: float = math.inf) -> list[str] | None:
         """How strong the present activations are among those of real images, in words, N texts; None without images.
@@ -456,7 +472,7 @@ class Sampler:
             now["step_size"] = float(self.kernel.step_size_of(self._state).mean())  # type: ignore[attr-defined]  # just asked for
         if self._pulse is not None:
             now["heat"] = self.heat
-        if self._warm_up is not None and self._warm_up.pull is not None:
+        if self._goal is not None and self._warm_up is not None and self._warm_up.pull is not None:
             found = self._warm_up.temperatures(self._scales)
             assert found is not None
             now["temperature"] = float(found.log().mean().exp())
@@ -600,13 +616,16 @@ class Sampler:
         changes |= {name: value for name, value in values.items() if name in own}
         if changes:
             self.kernel = replace(self.kernel, **changes)  # type: ignore[type-var]  # every kernel is a dataclass
+        if "goal" in values and asked is None and "temperature" not in values and self._goal is not None:
+            values |= {"temperature": self.params["temperature"]}  # as it was found so far
         self._params = self._params | values
         if "average" in values:
             self._accumulator.set_time(values["average"])
         if "heat" in values:
             self._pulse = None
         if "goal" in values:
-            self._goal, self._goal_moved = asked, asked is not None
+            self._goal, self._goal_moved = asked, asked is not None or self._goal is not None
+            self._forget_missed_goals()
             self._sought_from = self._sought_from if asked is not None else None
             self._factors = self._factors if asked is not None else None
         if "natural" in values and isinstance(self._coordinates, NaturalCoordinates):
@@ -969,6 +988,7 @@ class Sampler:
     def _begin(self, neurons: Neurons, state: State) -> None:
         """Take over chains that stand somewhere: scales, warm-up and all that is measured begin anew."""
         self._neurons, self._state = neurons, state
+        self._forget_missed_goals()
         self._factors, self._goal_moved = None, False
         self._evaluated_in, self._stepped_at = self._coordinates, self._softness()
         self._found = None
@@ -1102,6 +1122,8 @@ class Sampler:
             self._params = self._params | {"temperature": temperature}
             self._stepped_at = self._softness()
             self._tell_missed_goals(warm_up)
+        elif warm_up.goal is not None and not self._goal_moved:
+            self.notes.tell("the goal was not sought, since there was heat in all of the warm-up: set it anew without")
         if self._finds_step_size():
             self._found = self._stepped_at, self.kernel.step_size_of(self._state)  # type: ignore[attr-defined]
         self._target = self._make_target(self._neurons, self._scales)
@@ -1146,8 +1168,7 @@ class Sampler:
 
     def _tell_missed_goals(self, warm_up: WarmUp) -> None:
         assert warm_up.goal is not None
-        for old in [note for note in self.notes if note.startswith("the goal ")]:
-            self.notes.remove(old)
+        self._forget_missed_goals()
         for i, reached in warm_up.missed():
             goal = float(warm_up.goal[i])
             why = (
@@ -1159,6 +1180,10 @@ class Sampler:
                 f"the goal {goal:.4g} was not met by neuron {self.neurons[i].label}, whose mean activation was "
                 f"{reached:.4g} in the second half of the warm-up: {why}"
             )
+
+    def _forget_missed_goals(self) -> None:
+        for old in [note for note in self.notes if note.startswith("the goal ")]:
+            self.notes.remove(old)
 
     def _tell_dead(self, dead: Tensor, neurons: Neurons) -> None:
         chains = dead.view(len(neurons.neurons), -1)
@@ -1191,13 +1216,16 @@ class Sampler:
         self._goal_moved = False
         goal = self._goals()
         if goal is None:
+            if self._warm_up is not None and self._warm_up.goal is not None:
+                self._warm_up = self._warm_up.aiming_at(None)
+                if not (self._warm_up.measures or self._warm_up.adapts):
+                    self._warm_up = None
+                    self._count_anew()
             return
         length = self._warm_up_steps or defaults.GOAL_WARM_UP
         self._found = None
         if self._warm_up is not None and self._warm_up.measures:  # it goes on for the new goal
-            self._warm_up = replace(
-                self._warm_up, goal=goal, pull=None, pulls=(None, 0), missing=None, reached=None, start=None
-            )
+            self._warm_up = self._warm_up.aiming_at(goal)
             return
         self._warm_up = WarmUp(length, self._per_neuron, self._finds_step_size(), False, goal=goal, rungs=self._rungs)
 

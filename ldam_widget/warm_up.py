@@ -62,6 +62,10 @@ class WarmUp:
         """Steps to go."""
         return self.length - self.count
 
+    def aiming_at(self, goal: Tensor | None) -> WarmUp:
+        """The same with another goal, of which nothing is known yet."""
+        return replace(self, goal=goal, pull=None, pulls=(None, 0), missing=None, reached=None, start=None)
+
     def aimed(self, target: Target, heat: float) -> Target:
         """The target of the next step: with the scales and temperatures found so far, and these times `heat`."""
         if self.follows and self.recent:

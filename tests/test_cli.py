@@ -249,8 +249,21 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
     [
         (("--preprocess", "0.5"), "--preprocess 0.5: imagenet, or means and as many deviations"),
         (("--preprocess", "0.5,0"), "deviations above 0"),
+        (("--preprocess", "nan,1"), "finite numbers"),
         (("--prior", "nowhere.safetensors"), "there is no file nowhere.safetensors"),
     ],
 )
 def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)
+
+
+def test_the_natural_prior_of_a_shipped_network_is_that_of_its_training_images(tmp_path: Path) -> None:
+    ldam("sample", "--model", "mnist", "--prior", "natural", "--steps", "12", "-o", "a.npz", folder=tmp_path)
+    demo = ldam_widget.demo.mnist()
+    critic = ldam_widget.Discriminator(demo.discriminator, 0.0)
+    by_hand = ldam_widget.Sampler(
+        demo.model, neurons=range(10), prior=demo.prior, regularizers=[critic], **demo.settings
+    )
+    by_hand.step(12)
+    with np.load(tmp_path / "a.npz") as samples:
+        np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)

@@ -42,6 +42,45 @@ def test_a_temperature_that_is_set_ends_the_goal() -> None:
     assert s.temperatures == [0.1, 0.1]
 
 
+def test_a_temperature_that_is_set_while_a_goal_is_sought_stays_when_the_warm_up_is_over() -> None:
+    s = sampler(goal=0.3, warm_up=100)
+    s.step(30)
+    s.set(temperature=0.05)
+    assert s.params["temperature"] == 0.05
+    s.step(130)
+    assert not s.warming_up
+    assert (s.goal, s.temperatures, s.params["temperature"]) == (None, [0.05, 0.05], 0.05)
+    assert s.notes == []
+
+
+def test_a_goal_that_is_dropped_while_it_is_sought_leaves_the_temperature_of_that_moment() -> None:
+    s = sampler(goal=0.3, warm_up=100)
+    s.step(30)
+    found = s.params["temperature"]
+    s.set(goal=0)
+    s.step(130)
+    assert (s.temperatures, s.notes) == ([found, found], [])
+
+
+def test_heat_in_all_of_the_warm_up_is_told() -> None:
+    s = sampler(goal=0.3, warm_up=50)
+    s.set(heat=2.0)
+    with pytest.warns(ldam.LDAMWarning, match="goal was not sought, since there was heat"):
+        s.step(60)
+    s.set(heat=1.0, goal=0.4)
+    s.step(60)
+    assert not any("not sought" in note for note in s.notes)
+    assert s.temperatures[0] != s.temperatures[1]
+
+
+def test_a_missed_goal_is_forgotten_with_its_neurons() -> None:
+    s = sampler(goal=1e4, warm_up=40)
+    with pytest.warns(ldam.LDAMWarning, match="not met"):
+        s.step(40)
+    s.select(neurons=[2, 3])
+    assert s.notes == []
+
+
 def test_a_goal_of_none_keeps_the_temperature_that_was_found() -> None:
     s = sampler(goal=0.5)
     s.step(20)

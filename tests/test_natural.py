@@ -22,6 +22,12 @@ def rand(*shape: int) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(4))
 
 
+def one_of_many(number: float) -> Tensor:
+    images = rand(300, 1, 8, 8)
+    images[5, 0, 0, 0] = number
+    return images
+
+
 class Pictures(torch.utils.data.Dataset[Any]):
     """Pairs of a picture and a label."""
 
@@ -158,6 +164,18 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "another shape": (
         lambda: ldam.Natural.of(rand(99, 1, 4, 4)).coordinates((1, 5, 5), None, CPU), r"\(1, 4, 4\).*\(1, 5, 5\)"
     ),
+    "as many pixels in another shape": (
+        lambda: ldam.Natural.of(rand(99, 1, 8, 4)).coordinates((1, 4, 8), None, CPU), r"\(1, 8, 4\).*\(1, 4, 8\)"
+    ),
+    "one number among many that is none": (lambda: ldam.Natural.of(one_of_many(math.nan)), "dataset.*NaN"),
+    "a few images in another range": (
+        lambda: sampler(dataset=one_of_many(200.0), pixel_range=(0, 1)), r"dataset holds pixels from .* to 200, outside"
+    ),
+    "the same image again and again": (lambda: ldam.Natural.of(rand(1, 1, 8, 8).repeat(9, 1, 1, 1)), "are the same"),
+    "a data set of one": (lambda: sampler(dataset=rand(1, 1, 8, 8)), "dataset holds one image.*prior=None"),
+    "a range in words": (lambda: ldam.Natural.of(rand(9, 1, 8, 8), pixel_range="ab"), "pixel_range must be.*'ab'"),
+    "a range that falls": (lambda: ldam.Natural.of(rand(9, 1, 8, 8), pixel_range=(1, 0)), r"lo < hi.*\(1, 0\)"),
+    "a class of changes": (lambda: sampler(transforms=ldam.Robust), "transforms must be.*Robust"),
     "fewer than no directions": (lambda: ldam.Natural.of(rand(99, 1, 4, 4)).shortened(-1), "≥ 0; got -1"),
     "a prior of that name": (lambda: sampler(prior="cats"), "prior must be.*'cats'"),
     "a class": (lambda: sampler(prior=ldam.Natural), "prior must be.*Natural"),
@@ -193,6 +211,67 @@ def test_a_damaged_file_is_refused_and_never_half_read(tmp_path: Path) -> None:
         ldam.Natural.load(path)
     with pytest.raises(FileNotFoundError, match="nothing"):
         ldam.Natural.load(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("left_out", ["amplitude", "variances", "directions", "rest"])
+def test_a_file_that_lacks_a_part_is_refused(tmp_path: Path, left_out: str) -> None:
+    for number, images in enumerate([rand(30, 3, 8, 8), rand(99, 1, 4, 4)]):
+        prior = ldam.Natural.of(images)
+        if prior._tensors.pop(left_out, None) is None:
+            continue
+        path = tmp_path / f"{number}.safetensors"
+        prior.save(path)
+        with pytest.raises(ValueError, match="incomplete"):
+            ldam.Natural.load(path)
+
+
+@pytest.mark.parametrize("count", [150, 2000])  # fewer images than pixels: a spectrum; more: a whole covariance
+def test_without_a_pixel_range_pictures_are_in_the_pixels_of_the_images(count: int) -> None:
+    images = 5 + 2 * rand(count, 3, 8, 8)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    s = ldam.Sampler(net, input_shape=(3, 8, 8), dataset=images, temperature=1e3)
+    assert s.notes == []
+    assert float(s.step(200).average_images.mean()) == pytest.approx(6, abs=0.1)
+
+
+def test_pixels_that_a_prior_stretches_are_told() -> None:
+    images = 20 + 80 * rand(99, 1, 8, 8)
+    with pytest.warns(ldam.LDAMWarning, match=r"from 20(\.\d+)? to (99\.\d+|100).*stretched.*pixel_range="):
+        sampler(prior=ldam.Natural.of(images), pixel_range=(0, 255))
+    told = sampler(prior=ldam.Natural.of(images, pixel_range=(0, 255)), pixel_range=(0, 255))
+    assert told.notes == []
+    unit = sampler(prior=ldam.Natural.of(rand(99, 1, 8, 8)), pixel_range=(-1, 1))
+    assert unit.notes == []
+
+
+def test_a_prior_that_cannot_be_taken_leaves_the_sampler_as_it_was() -> None:
+    fails = [False]
+
+    class Moody(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(64, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            if fails[0]:
+                raise RuntimeError("no memory left")
+            out: Tensor = self.layer(x.flatten(1))
+            return out
+
+    model = Moody()
+    prior = ldam.Natural.of(rand(99, 1, 8, 8))
+    twins = [
+        ldam.Sampler(model, input_shape=(1, 8, 8), pixel_range=(0, 1), prior=prior, execution="plain") for _ in range(2)
+    ]
+    s, twin = twins
+    for each in twins:
+        each.step(5)
+    fails[0] = True
+    with pytest.raises(RuntimeError, match="no memory left"):
+        s.use_prior(None)
+    fails[0] = False
+    assert (s.prior, s.kernel, s.params) == (twin.prior, twin.kernel, twin.params)
+    assert torch.equal(s.step(20).images, twin.step(20).images)
 
 
 def test_a_dataset_or_colour_makes_a_prior_by_itself() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LOOKED_AT = 64  # images checked before training begins
+_LOOKED_AT = 64  # images of a Dataset that are checked at once
+_LOOKED_AT_IN_MEMORY = 10_000
 _OUTSIDE = 1e-3  # of the pixel range: rounding is no reason to refuse
 
 
@@ -64,7 +65,12 @@ class RealImages:
 
     def spread(self, most: int) -> Tensor:
         """Up to `most` images, evenly over the data set, on the CPU."""
-        return self._take(torch.linspace(0, len(self) - 1, min(len(self), most)).long()).cpu()
+        some = self._take(self._evenly(most)).cpu()
+        self._require_sound(some)
+        return some
+
+    def _evenly(self, most: int) -> Tensor:
+        return torch.linspace(0, len(self) - 1, min(len(self), most)).long()
 
     def _take(self, chosen: Tensor) -> Tensor:
         if isinstance(self._all, Tensor):
@@ -111,7 +117,20 @@ class RealImages:
         return batch.float()
 
     def _check(self) -> None:
-        some = self._take(torch.linspace(0, len(self) - 1, min(len(self), _LOOKED_AT)).long())
+        if self._range is not None:
+            try:
+                low, high = map(float, self._range)
+                ordered = bool(low < high)
+            except (TypeError, ValueError):
+                ordered = False
+            if not ordered:
+                raise ValueError(f"pixel_range must be (lo, hi), numbers with lo < hi, or None; got {self._range!r}")
+        in_memory = isinstance(self._all, Tensor) and self._all.is_floating_point()
+        chosen = self._evenly(_LOOKED_AT_IN_MEMORY if in_memory else _LOOKED_AT)
+        for first in range(0, len(chosen), _LOOKED_AT):
+            self._require_sound(self._take(chosen[first : first + _LOOKED_AT]))
+
+    def _require_sound(self, some: Tensor) -> None:
         if not bool(some.isfinite().all()):
             raise ValueError("dataset holds numbers that are NaN or infinite")
         if self._range is None:

@@ -92,13 +92,17 @@ class Natural:
         if len(real) < 2:
             raise ValueError(f"Natural.of(images) needs at least two images; got {len(real)}")
         some = real.spread(_MOST_IMAGES)
+        found_range: dict[str, Any] = {}
         if pixel_range is None:
             low, high = float(some.min()), float(some.max())
             pixel_range = (0.0, 1.0) if low >= 0 and high <= 1 else (low, high if high > low else low + 1)
+            found_range = {} if pixel_range == (0.0, 1.0) else {"range_found": pixel_range}
         unit = (some - pixel_range[0]) / (pixel_range[1] - pixel_range[0])
+        if not bool((unit - unit[0]).any()):
+            raise ValueError("Natural.of(images): all images are the same, and have no statistics")
         tensors = _measured(unit)
         shape = tuple(unit.shape[1:])
-        card = {"images": len(unit), "of": len(real), "shape": shape, "pixel_range": pixel_range}
+        card = {"images": len(unit), "of": len(real), "shape": shape, "pixel_range": pixel_range} | found_range
         found = cls.__new__(cls)
         found._take(tensors, card)
         found.steepness = _steepness(found._map(shape), found._mean_of(shape), unit)
@@ -121,6 +125,11 @@ class Natural:
     def shape(self) -> tuple[int, ...] | None:
         """The only shape of images it is for; None: any."""
         return tuple(self.card["shape"]) if "directions" in self._tensors else None
+
+    @property
+    def of_users(self) -> bool:
+        """Was it measured on images that came in the user's own pixels?"""
+        return "of" in self.card
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
         """Write a safetensors file; `half` keeps numbers to three digits in half of the space."""
@@ -187,7 +196,8 @@ class Natural:
         return NaturalCoordinates(linear.to(device), mean.to(device), gain.to(device), offset.to(device), squash)
 
     def _check(self, shape: tuple[int, ...]) -> None:
-        if self.shape is not None and math.prod(self.shape) != math.prod(shape):
+        # a signal (length,) may also be (1, length)
+        if self.shape is not None and [n for n in self.shape if n != 1] != [n for n in shape if n != 1]:
             raise ValueError(f"the prior was measured on images of shape {self.shape}; the model takes {tuple(shape)}")
         if self.shape is None and _channels(shape) != len(self._tensors["colour"]):
             raise ValueError(
@@ -319,6 +329,12 @@ def _parsed(content: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, Any
         card = json.loads(metadata["card"])
         if "mean" not in tensors or not isinstance(card, dict):
             raise ValueError("its mean or its description is missing")
+        names = tensors.keys()
+        strongest = {"variances", "directions"} & names
+        if len(strongest) == 1 or (strongest and "shape" not in card):
+            raise ValueError("its directions are incomplete")
+        if not ({"colour", "amplitude"} <= names or (strongest and "rest" in names and "colour" not in names)):
+            raise ValueError("what is known of its images is incomplete")
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is no natural prior that Natural.save wrote: {error}") from error
     return tensors, card
