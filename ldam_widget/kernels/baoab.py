@@ -16,7 +16,7 @@ from .moves import FRICTION, coast, exp, plus, refitted, refresh
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)
 FIRST = 0.15  # of white coordinates, where the prior alone has curvature 1: where the search for a step size begins
 _SHORTEST, _LONGEST = 0.05, 0.7
-_WARMTH = 0.015  # that velocities may be too hot; pictures are about three times as much too hot
+_WARMTH = 0.008  # that velocities may be too hot; pictures are about four times as much too hot
 _GAIN = 0.2
 
 
@@ -69,7 +69,7 @@ class BAOAB:
         return State(x, evaluation, state.step + 1, (velocity, *own)), Info()
 
     def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
-        """The state with step sizes nearer to velocities 1.5 % too hot; unchanged if given, or T = 0."""
+        """The state with step sizes nearer to velocities 0.8 % too hot; unchanged if given, or T = 0."""
         if self.step_size is not None or is_zero(target.kinetic_temperature):
             return state
         velocity, own = state.memory
