@@ -43,7 +43,7 @@ def resolved(
         )
     if real is not None:
         if len(real) < 2:
-            raise ValueError("dataset holds one image; a natural prior is measured on two at least: or give prior=None")
+            raise ValueError("dataset holds one image; a natural prior needs at least two: give more, or prior=None")
         return Natural.of_real(real, pixel_range)
     if defaults.looks_like_photographs(input_shape):
         return Natural("photos")
@@ -87,7 +87,7 @@ def coordinates_of(
     """The coordinates of a prior for a sampler; what has to be guessed is told."""
     if prior is None:
         return Pixels(pixel_range)
-    guessed = pixel_range is None and not prior.of_users
+    guessed = pixel_range is None and not prior.from_user_images
     found = tuple(prior.card.get("range_found", ()))
     if pixel_range is not None and found and found != tuple(pixel_range):
         notes.tell(

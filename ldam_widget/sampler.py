@@ -1123,7 +1123,9 @@ class Sampler:
             self._stepped_at = self._softness()
             self._tell_missed_goals(warm_up)
         elif warm_up.goal is not None and not self._goal_moved:
-            self.notes.tell("the goal was not sought, since there was heat in all of the warm-up: set it anew without")
+            self.notes.tell(
+                "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
+            )
         if self._finds_step_size():
             self._found = self._stepped_at, self.kernel.step_size_of(self._state)  # type: ignore[attr-defined]
         self._target = self._make_target(self._neurons, self._scales)

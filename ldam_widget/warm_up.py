@@ -19,7 +19,7 @@ from .types import Evaluation, Info, State
 _SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
 _GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
 _GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T moves less in the time in which chains respond
-_ARRIVES = 100  # steps, in the second half of which at the latest step sizes are found
+_MOST_WAITED = 50  # steps before chains without a Metropolis test begin to adapt their step sizes
 _NEAR = 0.25  # of the goal: a mean activation farther from it is told
 _COLDEST, _HOTTEST = 1e-7, 1e7
 
@@ -79,7 +79,7 @@ class WarmUp:
         count = self.count + 1
         late = 2 * count > self.length
         # without a test, chains must have arrived first; a goal needs most of the warm-up at the final step sizes
-        arrived = late or 2 * count > _ARRIVES
+        arrived = late or count > _MOST_WAITED
         if self.adapts and (info.acceptance is not None or arrived):
             state = kernel.adapt(state, info, count, target)
         norms, recent = self.norms, self.recent

@@ -65,7 +65,7 @@ def test_a_goal_that_is_dropped_while_it_is_sought_leaves_the_temperature_of_tha
 def test_heat_in_all_of_the_warm_up_is_told() -> None:
     s = sampler(goal=0.3, warm_up=50)
     s.set(heat=2.0)
-    with pytest.warns(ldam.LDAMWarning, match="goal was not sought, since there was heat"):
+    with pytest.warns(ldam.LDAMWarning, match="goal was not sought, because heat was on"):
         s.step(60)
     s.set(heat=1.0, goal=0.4)
     s.step(60)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 _LOOKED_AT = 64  # images of a Dataset that are checked at once
-_LOOKED_AT_IN_MEMORY = 10_000
+_LOOKED_AT_IN_MEMORY = 10_000  # of a floating-point tensor, where it is cheap to find a NaN or another range
 _OUTSIDE = 1e-3  # of the pixel range: rounding is no reason to refuse
 
 

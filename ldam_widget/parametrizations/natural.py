@@ -99,7 +99,7 @@ class Natural:
             found_range = {} if pixel_range == (0.0, 1.0) else {"range_found": pixel_range}
         unit = (some - pixel_range[0]) / (pixel_range[1] - pixel_range[0])
         if not bool((unit - unit[0]).any()):
-            raise ValueError("Natural.of(images): all images are the same, and have no statistics")
+            raise ValueError("Natural.of(images): all images are the same, so there is nothing to measure")
         tensors = _measured(unit)
         shape = tuple(unit.shape[1:])
         card = {"images": len(unit), "of": len(real), "shape": shape, "pixel_range": pixel_range} | found_range
@@ -127,8 +127,8 @@ class Natural:
         return tuple(self.card["shape"]) if "directions" in self._tensors else None
 
     @property
-    def of_users(self) -> bool:
-        """Was it measured on images that came in the user's own pixels?"""
+    def from_user_images(self) -> bool:
+        """Was it measured by `of`, in the pixel range of the user's own images?"""
         return "of" in self.card
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
