@@ -39,9 +39,9 @@ from scipy import stats  # type: ignore[import-untyped]  # comes with arviz-stat
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.data.mnist import load_mnist
 from ldam_widget.demo.judge import Judge, judge
 from ldam_widget.demo.lenet import with_weights
-from ldam_widget.demo.mnist_data import load_mnist
 from ldam_widget.demo.train import file_name, train_lenet5
 from ldam_widget.diagnostics.realism import diversity
 

@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.core.target import Kernel
+from ldam_widget.data.mnist import load_mnist
 from ldam_widget.demo.judge import Judge, judge
-from ldam_widget.demo.mnist_data import load_mnist
 from ldam_widget.diagnostics.realism import KernelDistance, diversity, kernel_distance, nearest
-from ldam_widget.types import Kernel
 
 WEIGHTS = (0.0, 0.2, 0.5, 0.8, 1.0)
 

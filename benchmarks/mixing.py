@@ -31,12 +31,13 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.notes import Notes
+from ldam_widget.core.target import NEURON, Kernel, Target
 from ldam_widget.diagnostics import mixing, thumbnails
-from ldam_widget.models import Notes, private_view
-from ldam_widget.neurons import Neurons
-from ldam_widget.noise import ChainNoise
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Kernel
+from ldam_widget.network.view import private_view
+from ldam_widget.objectives.neuron import Neurons
+from ldam_widget.parametrizations import Pixels
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # posteriors on import, of tensordict
 try:
@@ -105,7 +106,9 @@ class Problem:
             view, None, [self.neuron], chains=CHAINS, input_shape=SHAPE, preprocess=self.preprocess, notes=Notes()
         )
         weights = {NEURON: 1.0, "l2": L2}
-        return Target({NEURON: neurons, "l2": ldam.L2(L2)}, weights, TEMPERATURE, energy_needed=kernel.needs_energy)
+        return Target(
+            {NEURON: neurons, "l2": ldam.L2(L2)}, weights, TEMPERATURE, Pixels(None), energy_needed=kernel.needs_energy
+        )
 
 
 def gaussian() -> Problem:

@@ -10,29 +10,29 @@ from typing import TYPE_CHECKING, Any
 
 from . import demo, kernels
 from ._version import __version__
-from .agreement import Agreement
-from .averages import EMA, Window
-from .burn_in import BurnIn
+from .adversary.recipe import Recipe
+from .adversary.train import Trainer, TrainingError, train_discriminator
+from .analysis.exploration import Exploration, explore
 from .checkpoints import CheckpointError, average_checkpoints, load_checkpoint
-from .comparison import Comparison
-from .discriminator.build import build_discriminator
-from .discriminator.files import load_discriminator
-from .discriminator.recipe import Recipe
-from .discriminator.train import Trainer, TrainingError, train_discriminator
-from .exploration import Exploration, explore
-from .heat import HeatPulse
-from .ladder import Ladder
-from .models import LDAMWarning
-from .neurons import layers
+from .core.notes import LDAMWarning
+from .core.schedules import PolynomialDecay
+from .diagnostics.agreement import Agreement
+from .network.wiring import neurons_of
+from .objectives import L2, Discriminator
+from .objectives.discriminator_file import load_discriminator
+from .objectives.discriminator_net import build_discriminator
+from .objectives.neuron import layers
 from .parametrizations import Jitter, Natural, Robust
-from .regularizers import L2, Discriminator
-from .sampler import Sampler, SamplingError
-from .schedules import PolynomialDecay
-from .types import Frame
-from .wiring import neurons_of
+from .sampling.averages import EMA, Window
+from .sampling.burn_in import BurnIn
+from .sampling.comparison import Comparison
+from .sampling.frame import Frame
+from .sampling.heat import HeatPulse
+from .sampling.ladder import Ladder
+from .sampling.sampler import Sampler, SamplingError
 
 if TYPE_CHECKING:
-    from . import figures
+    from .pictures import figures
     from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
 
 __all__ = [

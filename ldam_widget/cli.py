@@ -21,24 +21,25 @@ from torch import nn
 from tqdm import tqdm
 
 from . import demo as demos
-from . import images, kernels
+from . import kernels
 from ._version import __version__
+from .adversary.train import TrainingError
 from .checkpoints import load_checkpoint
+from .core.target import Kernel
+from .data.cifar import download_cifar
+from .data.mnist import download_mnist
 from .demo import prior
-from .demo.cifar_data import download_cifar
 from .demo.cifar_fit import CifarRecipe
 from .demo.cifar_train import train_cifar as fit_cifar
 from .demo.judge import train_judge as fit_judge
-from .demo.mnist_data import download_mnist
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
-from .discriminator.train import TrainingError
-from .neurons import Preprocess
-from .neurons import layers as list_layers
+from .objectives import Discriminator
+from .objectives.neuron import Preprocess
+from .objectives.neuron import layers as list_layers
 from .parametrizations import Natural
-from .regularizers import Discriminator
-from .sampler import Sampler, SamplingError
-from .types import Kernel
+from .pictures import images
+from .sampling.sampler import Sampler, SamplingError
 
 app = typer.Typer(
     help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False, rich_markup_mode=None

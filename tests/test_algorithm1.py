@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ldam_widget import L2, PolynomialDecay
+from ldam_widget.core.parameters import Parameter
+from ldam_widget.core.target import NEURON, Target
 from ldam_widget.kernels import Algorithm1
-from ldam_widget.parameters import Parameter
 from ldam_widget.parametrizations import Pixels
-from ldam_widget.target import NEURON, Target
 
 CHAINS, PIXELS = 3, 5
 RANDOM = np.random.default_rng(7)
@@ -165,7 +165,7 @@ def test_the_comparison_with_the_program_sees_every_control(change: dict[str, fl
 
 @pytest.mark.parametrize("normalize", ["unit", "none", "rms"])
 def test_a_gradient_of_zero_stays_zero(normalize: Any) -> None:
-    flat = Target({NEURON: Formula(np.zeros_like)}, {NEURON: 1.0})
+    flat = Target({NEURON: Formula(np.zeros_like)}, {NEURON: 1.0}, 1.0, Pixels(None))
     x = np.random.default_rng(0).normal(size=(CHAINS, PIXELS))
     still = run(Algorithm1(0.5, 0.0, 0.9, normalize), flat, x, numbers(5))
     np.testing.assert_array_equal(still, np.broadcast_to(x, still.shape))
@@ -176,7 +176,7 @@ def test_a_gradient_of_zero_stays_zero(normalize: Any) -> None:
 @pytest.mark.parametrize("tiny", [1e-12, 1e-300, 5e-324])
 @pytest.mark.parametrize("normalize", ["unit", "none", "rms"])
 def test_a_vanishing_gradient_stays_finite(normalize: Any, tiny: float) -> None:
-    faint = Target({NEURON: Formula(lambda x: np.full_like(x, tiny))}, {NEURON: 1.0})
+    faint = Target({NEURON: Formula(lambda x: np.full_like(x, tiny))}, {NEURON: 1.0}, 1.0, Pixels(None))
     path = run(Algorithm1(0.5, 0.0, 0.9, normalize), faint, np.zeros((CHAINS, PIXELS)), numbers(20))
     assert np.isfinite(path).all()
     assert np.abs(path).max() <= 20 * 10 * 0.5
@@ -199,7 +199,7 @@ def test_convex_weight_one_ignores_the_neuron(normalize: Any) -> None:
     x, kernel = np.ones((CHAINS, PIXELS)), Algorithm1(0.1, 0.3, 0.5, normalize, mix="convex")
     with_f = target(0.1, 1.0, 1.0)
     without_f = Target({**with_f.terms, NEURON: Formula(lambda x: 1e6 * np.ones_like(x))}, with_f.weights,
-                       with_f.temperature, learned=with_f.learned)  # fmt: skip
+                       with_f.temperature, with_f.coordinates, learned=with_f.learned)  # fmt: skip
     np.testing.assert_array_equal(run(kernel, with_f, x, numbers(20)), run(kernel, without_f, x, numbers(20)))
     added = Algorithm1(0.1, 0.3, 0.5, normalize, mix="add")
     assert np.abs(run(added, with_f, x, numbers(20)) - run(added, without_f, x, numbers(20))).max() > 1e-3
@@ -215,8 +215,8 @@ def test_convex_weight_zero_is_the_neuron_alone() -> None:
 
 def test_unit_normalisation_does_not_see_how_steep_a_term_is() -> None:
     x, kernel = np.ones((CHAINS, PIXELS)), Algorithm1(0.1, 0.3, 0.5, "unit")
-    steep = Target({NEURON: Formula(lambda x: 1e4 * grad_neuron(x))}, {NEURON: 1.0})
-    plain = Target({NEURON: Formula(grad_neuron)}, {NEURON: 1.0})
+    steep = Target({NEURON: Formula(lambda x: 1e4 * grad_neuron(x))}, {NEURON: 1.0}, 1.0, Pixels(None))
+    plain = Target({NEURON: Formula(grad_neuron)}, {NEURON: 1.0}, 1.0, Pixels(None))
     np.testing.assert_allclose(run(kernel, steep, x, numbers(20)), run(kernel, plain, x, numbers(20)), atol=1e-12)
 
 

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.notes import QuietNotes
 from ldam_widget.execution import Execution, Plan
 from ldam_widget.execution.banded import Band, BandedConv2d, bands
 from ldam_widget.execution.plans import Prepared
-from ldam_widget.models import QuietNotes, private_view
+from ldam_widget.network.view import private_view
 
 from .conftest import with_fixed_weights
 

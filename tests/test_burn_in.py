@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from ldam_widget import BurnIn
-from ldam_widget.burn_in import BurnInMeter
+from ldam_widget.sampling.burn_in import BurnInMeter
 
 from .conftest import SIGMAS, run_seed
 from .law.harness import binomial_score

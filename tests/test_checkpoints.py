@@ -20,8 +20,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ldam_widget import demo
 from ldam_widget.checkpoints import CheckpointError, average_checkpoints, load_checkpoint
+from ldam_widget.core.notes import LDAMWarning
 from ldam_widget.demo.lenet import LeNet5
-from ldam_widget.models import LDAMWarning
 
 from .conftest import with_fixed_weights
 

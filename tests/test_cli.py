@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 
 import ldam_widget
 from ldam_widget.cli import app
-from ldam_widget.discriminator.files import save_discriminator
 from ldam_widget.kernels import Algorithm1
+from ldam_widget.objectives.discriminator_file import save_discriminator
 
 from .demo.toy_cifar import binary_files, write_files
 from .demo.toy_mnist import toy_digits, write_split

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget import Comparison, Sampler, images, kernels
-from ldam_widget.agreement import correlation
-from ldam_widget.averages import Window
+from ldam_widget import Comparison, Sampler, kernels
+from ldam_widget.analysis.ranking import Ranking, by_difference, rank
+from ldam_widget.core.parameters import Parameter
+from ldam_widget.diagnostics.agreement import correlation
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
-from ldam_widget.parameters import Parameter
-from ldam_widget.ranking import Ranking, by_difference, rank
+from ldam_widget.pictures import images
+from ldam_widget.sampling.averages import Window
 
 from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
 

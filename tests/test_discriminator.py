@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget import L2, Discriminator, LDAMWarning, Sampler, build_discriminator, load_discriminator
-from ldam_widget.discriminator.build import DiscriminatorNet
-from ldam_widget.discriminator.files import save_discriminator
+from ldam_widget.core.notes import Notes
+from ldam_widget.core.target import Setting
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
-from ldam_widget.models import Notes
-from ldam_widget.types import Setting
+from ldam_widget.objectives.discriminator_file import save_discriminator
+from ldam_widget.objectives.discriminator_net import DiscriminatorNet
 
 from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
 from .test_untouched import look, look_around

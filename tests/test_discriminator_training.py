@@ -30,12 +30,12 @@ from ldam_widget import (
     load_discriminator,
     train_discriminator,
 )
+from ldam_widget.adversary import train
 from ldam_widget.data import RealImages
 from ldam_widget.demo.lenet import LeNet5
-from ldam_widget.discriminator import train
-from ldam_widget.discriminator.build import DiscriminatorNet
-from ldam_widget.discriminator.files import read
 from ldam_widget.kernels import BAOAB, Algorithm1
+from ldam_widget.objectives.discriminator_file import read
+from ldam_widget.objectives.discriminator_net import DiscriminatorNet
 
 from .conftest import SIGMAS, TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
 from .law.harness import normal_score

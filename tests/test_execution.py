@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import ldam_widget as ldam
-from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness, memory
+from ldam_widget.core.notes import QuietNotes
+from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
 from ldam_widget.execution.banded import bands
 from ldam_widget.execution.plans import Prepared, foldable
-from ldam_widget.models import QuietNotes, private_view
+from ldam_widget.network import memory
+from ldam_widget.network.view import private_view
 
 FOLDED = "batch norms folded"
 

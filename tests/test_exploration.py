@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import ldam_widget as ldam
+from ldam_widget.core.target import NEURON, Target
 from ldam_widget.diagnostics import modes, moves
+from ldam_widget.objectives import L2
 from ldam_widget.parametrizations import Pixels
-from ldam_widget.quench import quench
-from ldam_widget.regularizers import L2
-from ldam_widget.target import NEURON, Target
+from ldam_widget.sampling.quench import quench
 
 from .conftest import run_seed
 
@@ -53,7 +53,7 @@ def test_quenching_ends_in_the_nearest_maximum() -> None:
             value = model(x)[:, 0]
             return value.detach(), torch.autograd.grad(value.sum(), x)[0]
 
-    target = Target({NEURON: Neuron(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5})
+    target = Target({NEURON: Neuron(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5}, 1.0, Pixels(None))
     noise = torch.randn(40, SIZE, generator=torch.Generator().manual_seed(run_seed()))
     ends = (model.weight / 0.5).detach()
     start = noise + ends[torch.arange(40) % 2]
@@ -68,7 +68,7 @@ def test_quenching_stays_in_the_box_and_never_loses() -> None:
         def evaluate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x @ model.weight[0].detach(), model.weight.detach().expand_as(x)
 
-    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, coordinates=Pixels((0.0, 1.0)))
+    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, 1.0, Pixels((0.0, 1.0)))
     start = torch.rand(8, SIZE, generator=torch.Generator().manual_seed(1))
     last = target.energy(target.evaluate(start), start)
     for steps in (1, 3, 10, 100):

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from ldam_widget import images
-from ldam_widget.types import Frame
+from ldam_widget.pictures import images
+from ldam_widget.sampling.frame import Frame
 
 
 def frame(pictures: torch.Tensor, scale: float = 1.0, base: float = 127.5) -> Frame:

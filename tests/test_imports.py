@@ -113,17 +113,17 @@ def test_arrows_point_one_way(path: Path) -> None:
     if own not in ("figures", "widget", "cli"):
         assert "matplotlib" not in outside(names)
     if own in ("kernels", "regularizers", "target", "neurons"):
-        assert "ldam_widget.sampler" not in {".".join(name.split(".")[:2]) for name in names}
+        assert "ldam_widget.sampling.sampler" not in {".".join(name.split(".")[:2]) for name in names}
 
 
 def test_the_walk_sees_relative_imports_and_imports_in_functions(tmp_path: Path) -> None:
     """The control: what the rule forbids would be found."""
-    assert "ldam_widget.target.Target" in imports(PACKAGE / "kernels" / "algorithm1.py")
-    assert "ldam_widget.loop.Loop" in imports(PACKAGE / "widget" / "panel.py")
+    assert "ldam_widget.core.target.Target" in imports(PACKAGE / "kernels" / "algorithm1.py")
+    assert "ldam_widget.live.loop.Loop" in imports(PACKAGE / "widget" / "panel.py")
     assert "threading" in outside(imports(PACKAGE / "loop.py"))
     assert "arviz_stats" in outside(imports(PACKAGE / "diagnostics" / "mixing.py"))  # within a function
-    assert "ldam_widget.target.Target" in imports(PACKAGE / "types.py")
-    assert "ldam_widget.target.Target" not in imports(PACKAGE / "types.py", types_too=False)
+    assert "ldam_widget.core.target.Target" in imports(PACKAGE / "types.py")
+    assert "ldam_widget.core.target.Target" not in imports(PACKAGE / "types.py", types_too=False)
 
 
 WITHOUT = """
@@ -135,7 +135,7 @@ class Blocker:
             raise ImportError(f"{{name}} is not installed")
 
 sys.meta_path.insert(0, Blocker())
-import ldam_widget.sampler
+import ldam_widget.sampling.sampler
 import torch
 import ldam_widget as ldam
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget import kernels
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.noise import ChainNoise
-from ldam_widget.regularizers import L2
-from ldam_widget.target import NEURON, Target
+from ldam_widget.objectives import L2
+from ldam_widget.parametrizations import Pixels
 
 from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
 from .law.harness import direction, gaussian
@@ -218,7 +219,9 @@ def test_one_gradient_a_step(kernel: Any) -> None:
             return x.sum(1), torch.ones_like(x)
 
     term = Counting()
-    target = Target({NEURON: term, "l2": L2()}, {NEURON: 1.0, "l2": 0.5}, energy_needed=kernel.needs_energy)
+    target = Target(
+        {NEURON: term, "l2": L2()}, {NEURON: 1.0, "l2": 0.5}, 1.0, Pixels(None), energy_needed=kernel.needs_energy
+    )
     noise = ChainNoise(0, 1, 3, (4,), torch.device("cpu"))
     state = kernel.init(noise.start(), target)
     for _ in range(10):
@@ -255,7 +258,7 @@ def test_a_proposal_that_is_not_a_number_is_refused(kernel: Any) -> None:
                 grad = torch.where(outside[:, None], torch.full_like(x, self.beyond), torch.ones_like(x))
                 return torch.where(outside, torch.full_like(x[:, 0], self.beyond), x.sum(1)), grad
 
-        target = Target({NEURON: Edge(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5})
+        target = Target({NEURON: Edge(), "l2": L2()}, {NEURON: 1.0, "l2": 0.5}, 1.0, Pixels(None))
         noise = ChainNoise(0, 1, 50, (2,), torch.device("cpu"))
         state = kernel.init(torch.zeros(50, 2), target)
         refused = 0

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.exact import LinearNeuron
+from ldam_widget.core.exact import LinearNeuron
+from ldam_widget.core.target import NEURON, Evaluation, State, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.ladder import Climb, coldest, exchange
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Evaluation, State
+from ldam_widget.sampling.ladder import Climb, coldest, exchange
 
 from .conftest import SIGMAS, run_seed, with_fixed_weights
 from .law.harness import CURVATURE, Departure, DoubleWell, direction, gaussian, normal_score, within_bounds

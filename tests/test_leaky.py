@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import ldam_widget as ldam
-from ldam_widget.leaky import Leaky
-from ldam_widget.models import Notes, private_view
-from ldam_widget.neurons import Neurons
+from ldam_widget.core.notes import Notes
+from ldam_widget.network.leaky import Leaky
+from ldam_widget.network.view import private_view
+from ldam_widget.objectives.neuron import Neurons
 
 SLOPE = 0.25
 POINTS = (-7.0, -0.5, -0.0, 0.0, 0.5, 6.0, 7.0)

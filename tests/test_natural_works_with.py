@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.target import Kernel
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.types import Kernel
 
 from .conftest import with_fixed_weights
 

@@ -14,8 +14,9 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 import ldam_widget as ldam
-from ldam_widget.models import Notes, private_view
-from ldam_widget.neurons import Neurons
+from ldam_widget.core.notes import Notes
+from ldam_widget.network.view import private_view
+from ldam_widget.objectives.neuron import Neurons
 
 from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldam_widget.noise import ChainNoise
+from ldam_widget.core.noise import ChainNoise
 
 from .conftest import SIGMAS, run_seed
 

@@ -11,9 +11,9 @@ from scipy.stats import norm, t, truncnorm
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.core.exact import LinearNeuron, TwoTemplates
 from ldam_widget.diagnostics import Thermometer, virial
 from ldam_widget.diagnostics.thermometer import LEARN
-from ldam_widget.exact import LinearNeuron, TwoTemplates
 from ldam_widget.kernels import GHMC, MALA, ULA
 
 from .conftest import SIGMAS, run_seed

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ldam_widget import LDAMWarning, Sampler, SamplingError
 from ldam_widget.kernels import BAOAB, MALA
-from ldam_widget.models import weights_of
-from ldam_widget.training import Checkpoint, Cost, Follower, History, taken
+from ldam_widget.network.view import weights_of
+from ldam_widget.sampling.follower import Checkpoint, Cost, Follower, History, taken
 
 from .conftest import with_fixed_weights
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.exact import LinearNeuron
+from ldam_widget.core.exact import LinearNeuron
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.noise import ChainNoise
-from ldam_widget.regularizers import L2
-from ldam_widget.target import NEURON, Target
+from ldam_widget.objectives import L2
+from ldam_widget.parametrizations import Pixels
 
 from .conftest import TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
 from .law.harness import Departure, direction
@@ -90,6 +91,7 @@ def test_after_the_warm_up_the_chain_is_that_of_a_target_divided_by_hand() -> No
             {name: Divided(term, s._scales[name]) for name, term in s._target.terms.items()},
             {NEURON: 1.0, "l2": 0.5},
             0.1,
+            Pixels(None),
         )
         noise = ChainNoise(3, 2, 2, TINY_SHAPE, torch.device("cpu"))
         noise.start()

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.target import Info, Noise, State
 from ldam_widget.execution import Plan
 from ldam_widget.execution.operations import Operations
-from ldam_widget.heat import HeatPulse
-from ldam_widget.images import on_host
+from ldam_widget.execution.whole_steps import WholeSteps
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.types import Info, Noise, State
-from ldam_widget.whole_steps import WholeSteps
+from ldam_widget.pictures.images import on_host
+from ldam_widget.sampling.heat import HeatPulse
 
 from .conftest import with_fixed_weights
 

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.models import Notes, private_view
-from ldam_widget.neurons import Neurons
+from ldam_widget.core.notes import Notes
+from ldam_widget.network.view import private_view
+from ldam_widget.objectives.neuron import Neurons
 
 from .conftest import with_fixed_weights
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_swa_avg_fn, update_bn
 
-from ..models import LDAMWarning, choose_device, unwrap
+from ..core.notes import LDAMWarning
+from ..network.view import choose_device, unwrap
 from .copying import check_has_memory, copied, own_model
 from .fitting import shape_text
 from .loading import load_checkpoint

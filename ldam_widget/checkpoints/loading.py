@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..models import LDAMWarning, choose_device, unwrap
+from ..core.notes import LDAMWarning
+from ..network.view import choose_device, unwrap
 from .copying import check_has_memory, own_model
 from .fitting import CheckpointError, compare, complaint
 from .matching import best_reading

@@ -11,11 +11,12 @@ from typing import Any, Generic, TypeVar
 from safetensors.torch import load
 from torch import nn
 
+from ldam_widget.data.cifar import CLASSES
 from ldam_widget.demo import lenet, vgg
 from ldam_widget.demo.lenet import LeNet5
 from ldam_widget.demo.vgg import VGG
-from ldam_widget.discriminator.build import DiscriminatorNet
-from ldam_widget.discriminator.files import load_discriminator
+from ldam_widget.objectives.discriminator_file import load_discriminator
+from ldam_widget.objectives.discriminator_net import DiscriminatorNet
 from ldam_widget.parametrizations import Natural
 
 __all__ = ["VGG", "Demo", "LeNet5", "cifar", "mnist"]
@@ -99,7 +100,7 @@ def cifar(which: str = "final") -> Demo[VGG]:
             "input_shape": (3, 32, 32),
             "preprocess": vgg.preprocess,
             "pixel_range": (0.0, 1.0),
-            "class_names": vgg.CLASSES,
+            "class_names": CLASSES,
         },
         card=json.loads((WEIGHTS / "cifar.json").read_text(encoding="utf-8")),
         prior_file="cifar_prior.safetensors",

@@ -13,7 +13,7 @@ import torch
 from PIL import features
 from torch import Tensor
 
-from ldam_widget.demo.cifar_data import LOSSLESS_FILE, Cifar, Split, checksum, load_cifar
+from ldam_widget.data.cifar import LOSSLESS_FILE, Cifar, Split, checksum, load_cifar
 from ldam_widget.demo.cifar_fit import CifarRecipe, fit_cifar, network_input
 from ldam_widget.demo.fit import Weights
 from ldam_widget.demo.train import TrainingResult, command, count_hits, staging, write_card, write_weights

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ldam_widget.adversary.recipe import Recipe
+from ldam_widget.adversary.train import train_discriminator
+from ldam_widget.data.mnist import load_mnist
 from ldam_widget.demo.fit import one_thread
 from ldam_widget.demo.lenet import preprocess
-from ldam_widget.demo.mnist_data import load_mnist
-from ldam_widget.discriminator.build import DiscriminatorNet, build_discriminator
-from ldam_widget.discriminator.recipe import Recipe
-from ldam_widget.discriminator.train import train_discriminator
+from ldam_widget.objectives.discriminator_net import DiscriminatorNet, build_discriminator
 
 if TYPE_CHECKING:
     from torch import nn

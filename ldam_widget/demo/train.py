@@ -19,9 +19,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from ldam_widget.data.mnist import checksums, load_mnist, published_checksums
 from ldam_widget.demo.fit import Recipe, Weights, fit, network_input
 from ldam_widget.demo.lenet import MEAN, STD, LeNet5, with_weights
-from ldam_widget.demo.mnist_data import checksums, load_mnist, published_checksums
 
 CARD_FILE = "lenet5.json"
 

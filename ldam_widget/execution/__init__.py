@@ -9,8 +9,8 @@ it is measured. No process-wide switch of torch is touched, and nothing of the u
 
 from __future__ import annotations
 
+from ..network.memory import give_back
 from .cuda_graph import CudaGraph
-from .memory import give_back
 from .plans import PLANS, Plan
 from .runner import Execution, check_execution
 from .threads import cpu_threads

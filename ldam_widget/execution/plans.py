@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from ..models import QuietNotes, private_view
+from ..core.notes import QuietNotes
+from ..network.view import private_view
 from .banded import Band, BandedConv2d
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
 from .hooks import hooked

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .memory import is_out_of_memory
+from ..network.memory import is_out_of_memory
 
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]

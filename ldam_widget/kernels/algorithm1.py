@@ -8,10 +8,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..parameters import TEMPERATURE, Parameter
-from ..schedules import PolynomialDecay
-from ..target import NEURON, Target, is_zero, per_image
-from ..types import Evaluation, Info, Noise, State
+from ..core.parameters import TEMPERATURE, Parameter
+from ..core.schedules import PolynomialDecay
+from ..core.target import NEURON, Evaluation, Info, Noise, State, Target, is_zero, per_image
 from .moves import add, add_quotient, root
 
 _RMS_DECAY, _RMS_EPSILON = 0.9, 1e-8  # Synthesis.scala, lines 296 to 299

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..parameters import TEMPERATURE, Parameter
-from ..target import Target, is_zero
-from ..types import Info, Noise, State
+from ..core.parameters import TEMPERATURE, Parameter
+from ..core.target import Info, Noise, State, Target, is_zero
 from .moves import FRICTION, coast, exp, plus, refitted, refresh
 
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..parameters import TEMPERATURE, Parameter
-from ..target import Target
-from ..types import Info, Noise, State
+from ..core.parameters import TEMPERATURE, Parameter
+from ..core.target import Info, Noise, State, Target
 from .mala import kinetic
 from .metropolis import accepted, adapted, choose, choose_evaluation
 from .moves import FRICTION, coast, exp, plus, refitted, refresh

@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..parameters import TEMPERATURE, Parameter
-from ..target import Target
-from ..types import Info, Noise, State
+from ..core.parameters import TEMPERATURE, Parameter
+from ..core.target import Info, Noise, State, Target
 from .moves import coast, plus, root, thermal
 
 _STEP_SIZE = Parameter("step_size", 1e-6, 1e3, 0.1, "h: pixels move h times the gradient, plus noise √(2hT).", log=True)

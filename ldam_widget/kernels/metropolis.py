@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..target import per_image
-from ..types import Evaluation, Noise
+from ..core.target import Evaluation, Noise, per_image
 
 # Robbins and Monro: the gain is 4/(8 + n)^0.6; with an exponent above 1/2 it settles, below 1 it can get anywhere; the
 # first steps, on the way from the start images, may not weigh more than 1, the last ones must still be felt

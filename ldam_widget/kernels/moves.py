@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter
-from ..target import per_image
+from ..core.parameters import Parameter
+from ..core.target import per_image
 
 FRICTION = Parameter(
     "friction", 1e-3, 1e2, 0.1, "How fast a chain forgets its velocity: low coasts far, high walks at random.",

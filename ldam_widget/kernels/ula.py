@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..parameters import TEMPERATURE, Parameter
-from ..target import Target
-from ..types import Info, Noise, State
+from ..core.parameters import TEMPERATURE, Parameter
+from ..core.target import Info, Noise, State, Target
 from .moves import coast, plus, root
 
 _STEP_SIZE = Parameter(

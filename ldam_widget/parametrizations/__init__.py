@@ -1,7 +1,8 @@
 """Between chain coordinates z and pictures x: where kernels move, and what the network sees."""
 
-from .coordinates import Coordinates, Pixels
+from ..core.target import Coordinates, Transforms
 from .natural import Natural
-from .transforms import Jitter, Robust, Transforms
+from .pixels import Pixels
+from .transforms import Jitter, Robust
 
 __all__ = ["Coordinates", "Jitter", "Natural", "Pixels", "Robust", "Transforms"]

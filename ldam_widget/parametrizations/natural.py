@@ -14,10 +14,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ..core.parameters import Parameter
+from ..core.target import Range
 from ..data import RealImages
-from ..parameters import Parameter
 from . import measure
-from .coordinates import Range
 from .maps import Dense, Flat, Leading, LinearMap
 
 NATURAL = Parameter(

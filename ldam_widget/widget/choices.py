@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..defaults import looks_like_photographs
 from ..parametrizations import Natural
-from ..sampler import Sampler
+from ..sampling.defaults import looks_like_photographs
+from ..sampling.sampler import Sampler
 
 
 def wiring(sampler: Sampler) -> dict[str, Any] | None:

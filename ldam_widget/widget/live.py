@@ -9,16 +9,16 @@ from typing import Any, Literal
 from matplotlib.figure import Figure
 from torch import nn
 
-from .. import figures
-from ..discriminator.build import DiscriminatorNet, build_discriminator
-from ..discriminator.recipe import Recipe
-from ..discriminator.train import Trainer
-from ..parameters import Parameter
+from ..adversary.recipe import Recipe
+from ..adversary.train import Trainer
+from ..core.parameters import Parameter
+from ..core.target import Kernel, Regularizer
+from ..objectives import Discriminator
+from ..objectives.discriminator_net import DiscriminatorNet, build_discriminator
 from ..parametrizations import Natural
-from ..priors import suited
-from ..regularizers import Discriminator
-from ..sampler import Sampler
-from ..types import Kernel, Regularizer
+from ..pictures import figures
+from ..sampling.priors import suited
+from ..sampling.sampler import Sampler
 from . import wire
 from .player import Player
 from .training import LiveTraining
@@ -154,7 +154,9 @@ class LDAM(Player):
             trainer = last.trainer  # as it was left, its pool included
         else:
             net = None if sampler.discriminator is None else sampler.discriminator.net
-            trainer = sampler.trainer(data, recipe, copy.deepcopy(net) if isinstance(net, DiscriminatorNet) else None)
+            trainer = Trainer.for_sampler(
+                sampler, data, recipe, copy.deepcopy(net) if isinstance(net, DiscriminatorNet) else None
+            )
         self._dataset = data
         self._training = LiveTraining(trainer, sampler, self._on_training_ended)
         self._declare()

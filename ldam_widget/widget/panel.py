@@ -20,14 +20,14 @@ from typing import Any
 import anywidget
 from PIL import Image
 
-from .. import images
-from ..comparison import Comparison
-from ..defaults import KERNELS, kernel_called
-from ..loop import Loop
-from ..parameters import Parameter
-from ..sampler import Sampler
-from ..schedules import PolynomialDecay
-from ..types import Kernel
+from ..core.parameters import Parameter
+from ..core.schedules import PolynomialDecay
+from ..core.target import Kernel
+from ..live.loop import Loop
+from ..pictures import images
+from ..sampling.comparison import Comparison
+from ..sampling.defaults import KERNELS, kernel_called
+from ..sampling.sampler import Sampler
 from . import choices, recording, wire
 from .diagnosing import Diagnosis
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from .. import checks, images
-from ..comparison import Comparison
-from ..defaults import scale_for
-from ..execution import give_back
-from ..heat import HeatPulse
-from ..parametrizations import Natural, Transforms
-from ..sampler import Sampler
-from ..types import Kernel
+from ..core.target import Kernel, Transforms
+from ..network.memory import give_back
+from ..parametrizations import Natural
+from ..pictures import images
+from ..sampling import checks
+from ..sampling.comparison import Comparison
+from ..sampling.defaults import scale_for
+from ..sampling.heat import HeatPulse
+from ..sampling.sampler import Sampler
 from . import recording
 from .panel import Panel
 from .recording import Recorder

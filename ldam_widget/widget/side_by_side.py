@@ -13,16 +13,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
 
-from .. import figures, images
-from ..agreement import Agreement
+from ..analysis.ranking import Ranking, by_difference
 from ..checkpoints import load_checkpoint
-from ..comparison import Comparison
-from ..parameters import Parameter
+from ..core.parameters import Parameter
+from ..core.target import Kernel
+from ..diagnostics.agreement import Agreement
 from ..parametrizations import Natural
-from ..priors import suited
-from ..ranking import Ranking, by_difference
-from ..sampler import Sampler
-from ..types import Kernel
+from ..pictures import figures, images
+from ..sampling.comparison import Comparison
+from ..sampling.priors import suited
+from ..sampling.sampler import Sampler
 from . import wire
 from .player import Player
 

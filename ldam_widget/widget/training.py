@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..discriminator.train import Trainer, TrainingError, mean_of
-from ..regularizers import Discriminator
-from ..sampler import Sampler
+from ..adversary.train import Trainer, TrainingError, mean_of
+from ..objectives import Discriminator
+from ..sampling.sampler import Sampler
 
 TRACE_POINTS = 300
 _ENOUGH = 50  # rounds before which a discriminator that tells nothing apart is merely young

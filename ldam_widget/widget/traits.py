@@ -6,8 +6,8 @@ from typing import Any
 
 import traitlets
 
-from ..parameters import GOAL, Parameter
-from ..schedules import PolynomialDecay
+from ..core.parameters import GOAL, Parameter
+from ..core.schedules import PolynomialDecay
 
 
 class UnknownParameterError(AttributeError, ValueError):

@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from .. import checks
-from ..models import LDAMWarning, QuietNotes, detached_copy, unwrap, weights_of
-from ..training import Checkpoint, Cost, Follower, History, taken
+from ..core.notes import LDAMWarning, QuietNotes
+from ..network.view import detached_copy, unwrap, weights_of
+from ..sampling import checks
+from ..sampling.follower import Checkpoint, Cost, Follower, History, taken
 from . import wire
 from .live import LDAM
 

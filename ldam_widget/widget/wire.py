@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import images
-from ..agreement import Agreement
-from ..comparison import Comparison
-from ..parameters import Parameter
-from ..ranking import Ranking, by_difference
-from ..sampler import Sampler
-from ..standing import in_short
-from ..types import Frame
+from ..analysis.ranking import Ranking, by_difference
+from ..core.parameters import Parameter
+from ..diagnostics.agreement import Agreement
+from ..pictures import images
+from ..sampling.comparison import Comparison
+from ..sampling.frame import Frame
+from ..sampling.sampler import Sampler
+from ..sampling.standing import in_short
 
 RAW_LIMIT = 100_000  # bytes a pane; larger ones are compressed where that is quicker, see `link`
 MOST_RAW = 1_000_000  # bytes a pane; larger ones always are

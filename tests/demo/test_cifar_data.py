@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ldam_widget.demo import cifar_data
-from ldam_widget.demo.cifar_data import checksum, download_cifar, load_cifar
+from ldam_widget.data import cifar as cifar_data
+from ldam_widget.data.cifar import checksum, download_cifar, load_cifar
 
 from .server import Server
 from .toy_cifar import CLASSES, TRAIN, binary_files, picture_files, toy_photos, write_archive, write_files

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ldam_widget.data.mnist import load_mnist
 from ldam_widget.demo import train
 from ldam_widget.demo.fit import Recipe, fit
 from ldam_widget.demo.lenet import LeNet5
-from ldam_widget.demo.mnist_data import load_mnist
 from ldam_widget.demo.train import train_lenet5
 
 FILES = {"lenet5_epoch1.safetensors", "lenet5_final.safetensors", "lenet5_averaged.safetensors", "lenet5.json"}

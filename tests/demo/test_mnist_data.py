@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ldam_widget.demo import mnist_data
-from ldam_widget.demo.mnist_data import checksums, load_mnist, published_checksums
+from ldam_widget.data import mnist as mnist_data
+from ldam_widget.data.mnist import checksums, load_mnist, published_checksums
 
 from .toy_mnist import idx_images, idx_labels, toy_digits, write_split
 

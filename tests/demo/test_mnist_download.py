@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ldam_widget.demo import mnist_data
-from ldam_widget.demo.mnist_data import checksums, download_mnist, load_mnist
+from ldam_widget.data import mnist as mnist_data
+from ldam_widget.data.mnist import checksums, download_mnist, load_mnist
 
 from .server import Server
 from .toy_mnist import toy_digits, write_split

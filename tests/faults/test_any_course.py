@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
-from ldam_widget.loop import Loop
+from ldam_widget.live.loop import Loop
 
 from .harness import Bench
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ldam_widget import L2, LDAM, SamplingError
+from ldam_widget.core.parameters import Parameter
 from ldam_widget.kernels import BAOAB, Algorithm1
-from ldam_widget.parameters import Parameter
 
 from ..conftest import with_fixed_weights
 from ..test_untouched import look

@@ -11,7 +11,7 @@ import ipywidgets
 import pytest
 from torch import nn
 
-from ldam_widget import loop
+from ldam_widget.live import loop
 
 from ..conftest import with_fixed_weights
 from ..widget.conftest import wait_until

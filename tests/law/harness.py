@@ -24,13 +24,12 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from ldam_widget.exact import TwoTemplates, truncated_normal
+from ldam_widget.core.exact import TwoTemplates, truncated_normal
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Kernel, Noise, State, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.noise import ChainNoise
+from ldam_widget.objectives import L2
 from ldam_widget.parametrizations import Pixels
-from ldam_widget.regularizers import L2
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Kernel, Noise, State
 
 from ..conftest import SIGMAS
 
@@ -200,7 +199,7 @@ class DoubleWell:
     def target(self, temperature: float | Tensor = 1.0) -> Target:
         """For a kernel without a sampler."""
         return Target(
-            {NEURON: Module(self.model), "l2": L2()}, {NEURON: 1.0, "l2": self.curvature}, temperature
+            {NEURON: Module(self.model), "l2": L2()}, {NEURON: 1.0, "l2": self.curvature}, temperature, Pixels(None)
         )  # fmt: skip
 
     def moments(self, temperature: float = 1.0) -> tuple[float, float, float, float]:

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Kernel, Target
 from ldam_widget.kernels import BAOAB
-from ldam_widget.noise import ChainNoise
 from ldam_widget.parametrizations.natural import NaturalCoordinates
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Kernel
 
 from ..conftest import run_seed
 from .harness import Departure, last_states

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ldam_widget as ldam
-from ldam_widget.demo.mnist_data import load_mnist
+from ldam_widget.data.mnist import load_mnist
 from ldam_widget.kernels import Algorithm1
 
 from ..conftest import run_seed

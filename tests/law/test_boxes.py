@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import ldam_widget as ldam
-from ldam_widget.exact import LinearNeuron, truncated_normal
+from ldam_widget.core.exact import LinearNeuron, truncated_normal
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews
 from ldam_widget.kernels.moves import coast
 

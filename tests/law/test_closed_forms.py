@@ -12,8 +12,8 @@ from torch import nn
 
 import ldam_widget as ldam
 from ldam_widget import kernels
+from ldam_widget.core.noise import ChainNoise
 from ldam_widget.kernels import Algorithm1
-from ldam_widget.noise import ChainNoise
 
 from ..conftest import run_seed, with_fixed_weights
 from .harness import CHAINS, CURVATURE, DIMENSIONS, LAWS, Departure, Law, direction, gaussian, last_states, numbers

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import truncnorm
 from torch import Tensor
 
-from ldam_widget.exact import LinearNeuron, TwoTemplates, truncated_normal
+from ldam_widget.core.exact import LinearNeuron, TwoTemplates, truncated_normal
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews
 
 from ..conftest import SIGMAS, run_seed

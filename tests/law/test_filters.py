@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.core.noise import ChainNoise
 from ldam_widget.kernels import Algorithm1
-from ldam_widget.noise import ChainNoise
 
 from ..conftest import run_seed
 from .harness import CHAINS, CURVATURE, DIMENSIONS, Departure, algorithm1, direction, gaussian, last_states

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.defaults import GOAL_WARM_UP, NATURAL_SCALE
+from ldam_widget.core.target import Kernel
 from ldam_widget.kernels import BAOAB, GHMC, MALA
-from ldam_widget.types import Kernel
+from ldam_widget.sampling.defaults import GOAL_WARM_UP, NATURAL_SCALE
 
 from ..conftest import run_seed, with_fixed_weights
 from .harness import Departure

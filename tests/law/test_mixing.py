@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 import ldam_widget as ldam
-from ldam_widget import defaults
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Kernel, Target
 from ldam_widget.diagnostics.mixing import mixing
 from ldam_widget.kernels import BAOAB
-from ldam_widget.noise import ChainNoise
 from ldam_widget.parametrizations import Pixels
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Kernel
+from ldam_widget.sampling import defaults
 
 from ..conftest import run_seed
 

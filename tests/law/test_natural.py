@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.defaults import NATURAL_SCALE
+from ldam_widget.core.target import Evaluation, Kernel, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, LeimkuhlerMatthews
 from ldam_widget.parametrizations import maps
 from ldam_widget.parametrizations.natural import NaturalCoordinates
-from ldam_widget.target import Target
-from ldam_widget.types import Evaluation, Kernel
+from ldam_widget.sampling.defaults import NATURAL_SCALE
 
 from ..conftest import run_seed
 from . import natural as laws

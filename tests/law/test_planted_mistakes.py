@@ -16,10 +16,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import NEURON, Kernel, State, Target
 from ldam_widget.kernels import Algorithm1
-from ldam_widget.noise import ChainNoise
-from ldam_widget.target import NEURON, Target
-from ldam_widget.types import Kernel, State
 
 from ..conftest import run_seed
 from .harness import CHAINS, CURVATURE, DIMENSIONS, LAWS, Departure, Law, direction, gaussian, last_states

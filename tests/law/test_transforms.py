@@ -15,9 +15,9 @@ from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.defaults import NATURAL_SCALE
+from ldam_widget.core.target import Kernel
 from ldam_widget.kernels import BAOAB, GHMC, MALA
-from ldam_widget.types import Kernel
+from ldam_widget.sampling.defaults import NATURAL_SCALE
 
 from ..conftest import run_seed
 from . import natural as laws

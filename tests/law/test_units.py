@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ldam_widget.core.noise import ChainNoise
+from ldam_widget.core.target import Kernel
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.noise import ChainNoise
 from ldam_widget.parametrizations import Pixels
-from ldam_widget.types import Kernel
 
 from .harness import DoubleWell, numbers
 
@@ -99,7 +99,7 @@ def test_algorithm_1_with_normalised_gradients_has_no_units_to_change() -> None:
 
 def test_units_of_pixels() -> None:
     """x → ax with E(x/a): h → a²h, a time step a·h, friction as it is per time. Here a = 2 and w → w/2, λ → λ/4."""
-    from ldam_widget.exact import TwoTemplates
+    from ldam_widget.core.exact import TwoTemplates
 
     well = DoubleWell(3.0, dimensions=6)
     wide = TwoTemplates(well.model.weights / 2, well.model.biases)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ldam_widget import loop
+from ldam_widget.live import loop
 
 
 def loop_threads() -> list[threading.Thread]:

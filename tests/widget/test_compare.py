@@ -21,9 +21,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget import Compare, images
+from ldam_widget import Compare
+from ldam_widget.analysis.ranking import Ranking
 from ldam_widget.kernels import BAOAB, Algorithm1
-from ldam_widget.ranking import Ranking
+from ldam_widget.pictures import images
 from ldam_widget.widget import side_by_side
 
 from ..conftest import with_fixed_weights

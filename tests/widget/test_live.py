@@ -166,7 +166,7 @@ def test_sliders_and_attributes_at_once(page: Page, w: LDAM, monkeypatch: pytest
         time.sleep(0.001)
         return replace(kernel, **changes)
 
-    monkeypatch.setattr("ldam_widget.sampler.replace", slow_replace)
+    monkeypatch.setattr("ldam_widget.sampling.sampler.replace", slow_replace)
     values = [0.01 * (i % 7 + 1) for i in range(60)]
 
     def slide() -> None:
@@ -420,7 +420,7 @@ def test_record_a_playing_widget(bounded: LDAM, tmp_path: Path) -> None:
 def test_record_wakes_a_resting_widget(bounded: LDAM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bounded.play()
     wait_until(lambda: not loop_threads())
-    monkeypatch.setattr("ldam_widget.loop.LINGER", 60)
+    monkeypatch.setattr("ldam_widget.live.loop.LINGER", 60)
     bounded.record(0.5, tmp_path / "x.gif")
     assert Image.open(tmp_path / "x.gif").n_frames == 6
 

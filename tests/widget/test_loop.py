@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from ldam_widget import loop as module
-from ldam_widget.loop import Loop
+from ldam_widget.live import loop as module
+from ldam_widget.live.loop import Loop
 
 from .conftest import loop_threads, wait_until
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ldam_widget import LDAM, Jitter, Natural, compare, watch
-from ldam_widget.defaults import KERNELS, NATURAL_FRICTION, kernel_called, natural_kernel, natural_temperature
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.standing import in_short
+from ldam_widget.sampling.defaults import KERNELS, NATURAL_FRICTION, kernel_called, natural_kernel, natural_temperature
+from ldam_widget.sampling.standing import in_short
 from ldam_widget.widget.side_by_side import Compare
 
 from ..conftest import with_fixed_weights
@@ -388,7 +388,7 @@ def test_every_model_has_its_own_standing(both: Callable[..., Page]) -> None:
 
 
 def test_many_images_are_looked_at_a_few_at_a_time(show: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ldam_widget.standing._BATCH_PIXELS", 3 * 256 * 10)  # four batches
+    monkeypatch.setattr("ldam_widget.sampling.standing._BATCH_PIXELS", 3 * 256 * 10)  # four batches
     sampler = show(dataset=images()).widget.sampler
     assert [sampler.standing(0.0) is None for _ in range(5)] == [True, True, True, False, False]
     sampler.weights_changed()  # what was found was of others

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ldam_widget.turns import SECONDS, short_turns
+from ldam_widget.live.turns import SECONDS, short_turns
 
 from .conftest import wait_until
 from .test_loop import Run

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget import LDAM, LDAMWarning, Watch
 from ldam_widget.kernels import Algorithm1
-from ldam_widget.loop import Loop
-from ldam_widget.models import weights_of
+from ldam_widget.live.loop import Loop
+from ldam_widget.network.view import weights_of
 from ldam_widget.widget import watching
 
 from ..conftest import with_fixed_weights

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from ldam_widget import L2, Sampler
-from ldam_widget.types import Frame
+from ldam_widget.sampling.frame import Frame
 from ldam_widget.widget import wire
 
 PARAMS = {"average": 100.0, "display_scale": 1.0, "display_base": 127.5}

@@ -1,0 +1,1 @@
+"""The mathematics: the density, its terms and protocols, parameters, noise, schedules."""

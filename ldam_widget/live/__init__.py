@@ -1,0 +1,1 @@
+"""The thread that samples, its pace, and how widgets take turns."""

@@ -1,0 +1,548 @@
+"""One thread that runs a sampler for a front end: newest parameters in, frames out.
+
+Developer notes. The thread owns the sampler's position: whatever moves the chains (stepping, restarting, choosing
+other neurons) runs on it, handed over by `submit`. Parameters need no hand-over, `Sampler.set` replaces them in one
+assignment. The thread knows nothing of Jupyter: it calls `publish`, which sends, and never touches a widget's traits.
+It lives only while there is work; a paused or resting loop has no thread at all, and the next `submit` starts one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
+
+import torch
+
+from ..execution import cpu_threads
+from .turns import short_turns
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+FRAME_PERIOD = 1 / 60  # seconds; no display shows more
+CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
+EARLIER = 6  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
+PIECE = 0.02  # seconds of sampling between two looks at whether something has changed
+GRACE = 0.05  # seconds that a change may take which was announced
+LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
+
+
+class Pacer:
+    """When may a frame be sent, and is anybody looking? Pure bookkeeping over a clock that the caller reads.
+
+    A frame is sent while fewer than `WINDOW` are unacknowledged; while the reader changes things, one of these places
+    is kept for the answer to the next change. If acknowledgements stay out for `KEEP_ALIVE`, one more is sent all the
+    same: the kernel may be busy and unable to take acknowledgements while the page is fine. If nobody has been seen
+    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame every `KEEP_ALIVE` goes
+    on, which leaves the processor to the cell.
+    """
+
+    WINDOW = 2
+    KEEP_ALIVE = 0.25
+    SOON = 0.3
+    OLD_NEWS = 0.1
+    EAGER = 1.0
+    REST = 5.0
+
+    def __init__(self, now: float) -> None:
+        self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
+        self.round_trip = float("nan")  # seconds, smoothed
+        self.answered = 0, float("nan")  # the last frame that was, and its round trip
+        self._sent_at: dict[int, float] = {}
+        self._changed = -float("inf")
+        self._answer_due = False
+        self.wake(now)
+
+    def wake(self, now: float) -> None:
+        """Assume from now on that somebody is looking: on play, and when a view appears."""
+        self._last_sent = now - self.KEEP_ALIVE
+        self._seen = self._heard = now
+
+    def leave(self) -> None:
+        """Nobody is looking any more."""
+        self._seen = -float("inf")
+        self._heard = float("inf")
+
+    def on_send(self, now: float, *, answers: bool = True) -> int:
+        """Count a frame; returns its sequence number. `answers`: it shows what was changed last."""
+        self.sent += 1
+        self._last_sent = now
+        if answers:
+            self._answer_due = False
+        self._sent_at[self.sent] = now
+        return self.sent
+
+    def on_change(self, now: float) -> None:
+        """The reader has changed something: the next frame is an answer."""
+        self._changed = now
+        self._answer_due = True
+
+    def eager(self, now: float) -> bool:
+        """Is the reader changing things? Then the newest picture counts, and how soon it comes."""
+        return now - self._changed < self.EAGER
+
+    def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:
+        """A front end has painted frame `seq`, which settles all frames before it. Tolerates any nonsense."""
+        self._heard = now
+        if visible:
+            self._seen = now
+        if not self.acknowledged < seq <= self.sent:
+            return  # once more, or never sent
+        self.acknowledged = seq
+        since = self._sent_at.get(seq)
+        for settled in list(self._sent_at):  # a copy: the loop sends meanwhile
+            if settled <= seq:
+                self._sent_at.pop(settled, None)
+        if since is not None:
+            trip = now - since
+            self.answered = seq, trip
+            self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
+
+    def may_send(self, now: float) -> bool:
+        """Is a frame wanted now?"""
+        if self._heard > self._seen + 1:
+            return False  # front ends answer, but all of them are hidden
+        window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
+        return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
+
+    def may_send_old(self, now: float) -> bool:
+        """May a picture of before a change be sent: is there a place left for the answer, or is it time for any?"""
+        place = self.sent - self.acknowledged < self.WINDOW - 1
+        return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
+
+    def long_silent(self, now: float) -> bool:
+        """Was the last frame sent so long ago that one of a moment before is better than none?"""
+        return now - self._last_sent >= self.OLD_NEWS
+
+    @property
+    def full(self) -> bool:
+        """Are as many frames out as may be?"""
+        return self.sent - self.acknowledged >= self.WINDOW
+
+    def has_room(self, now: float) -> bool:
+        """Do answers come soon, from a page that is seen?"""
+        return self.round_trip <= self.SOON and self._heard <= self._seen + 1 and not self.eager(now)
+
+    def resting(self, now: float, cell_running: bool) -> bool:
+        """Should sampling stop until something is heard?"""
+        if now - self._seen < self.REST:
+            return False
+        return self._heard > self._seen + 1 or not cell_running
+
+    def slow(self, now: float) -> bool:
+        """Nothing has been heard for long: sample no more than is sent."""
+        return now - self._heard >= self.REST
+
+
+class Runs(Protocol):
+    """What the loop can run: a `Sampler`, or several in step."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def params(self) -> dict[str, float]:
+        """With "steps_per_frame" among them."""
+        ...
+
+    def step(self, n: int) -> object: ...
+
+
+class Loop:
+    """Runs `sampler` on a daemon thread.
+
+    Args:
+        sampler: what to run.
+        publish: called on the thread with this loop after every frame that is to be sent; encodes and sends it, and
+            returns the number of bytes.
+        on_fault: called on the thread with an exception that stopped the run.
+        cell_running: whether the kernel is executing a cell.
+        clock: seconds, monotonic.
+        keep: called on the thread for a picture that was not sent, since the window was full, when the next one is
+            about to be made; what it returns waits in `earlier` to go with the next frame. None: nothing is kept.
+    """
+
+    def __init__(
+        self,
+        sampler: Runs,
+        publish: Callable[[int], int],
+        on_fault: Callable[[BaseException], None],
+        cell_running: Callable[[], bool] = lambda: False,
+        clock: Clock = time.monotonic,
+        keep: Callable[[], Any] | None = None,
+    ) -> None:
+        self.sampler = sampler
+        self.playing = False
+        self.closed = False
+        self.pacer = Pacer(clock())
+        self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
+        self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
+        self.earlier: deque[Any] = deque(maxlen=EARLIER)  # pictures that go with the next frame, for `publish` to take
+        self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
+        self._keep = keep
+        self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
+        self._thread: threading.Thread | None = None
+        self._process = 0  # that the thread belongs to; `is_alive`, if interrupted, takes a thread for dead for ever
+        self._next_frame = clock()
+        self._held_until = -math.inf
+        self._unsent = False  # the present picture was held back, since the window was full
+        self._waiting: set[Callable[[], Any]] = set()  # in the queue, and need be there but once
+        self._overtaken = False  # something has changed since the picture in the making began
+        self._hasty = False  # the next picture need not be as many steps away as others
+        self._rest = 0, 0, 0  # where it stands, where the picture that it left unfinished would be, steps a picture
+        self._step_time = 0.0  # seconds, smoothed
+        self._serving: Future[Any] | None = None  # of the command in progress
+        self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
+        self._meter = _Meter(clock())
+
+    # ---- from any thread -------------------------------------------------------------------------------------------
+
+    def submit(self, command: Callable[[], T]) -> Future[T]:
+        """Run `command` between two frames; returns at once. Its exception goes into the future alone."""
+        future: Future[T] = Future()
+        with self._lock:
+            if self.closed:
+                future.set_exception(_closed())
+                return future
+            self._commands.put((command, future))
+            if self._thread is None or self._process != os.getpid():  # a fork has no threads
+                self._spawn()
+        return future
+
+    def _submit_once(self, command: Callable[[], Any]) -> None:
+        """`submit`, unless it waits in the queue already."""
+        if command in self._waiting:
+            return
+        try:
+            self._waiting.add(command)
+            self.submit(command)
+        except BaseException:  # interrupted, perhaps before it was put into the queue
+            self._waiting.discard(command)
+            raise
+
+    def call(self, command: Callable[[], T]) -> T:
+        """`submit` and wait for the result; directly if already on the thread."""
+        if threading.current_thread() is self._thread:
+            return command()
+        future = self.submit(command)
+        try:
+            return future.result()
+        except BaseException:
+            if not future.done() and not future.cancel():  # we who wait were interrupted
+                self._given_up = future
+            raise
+
+    def play(self) -> None:
+        """Go on sampling; also out of a rest."""
+        self.pacer.wake(self._clock())
+        self.playing = not self.closed
+        self.submit(_nothing)
+
+    def pause(self) -> None:
+        """Stop after the frame in progress; returns when it has stopped."""
+        self.playing = False
+        if self._thread is not None and not self.closed:
+            self.call(_nothing)
+
+    def hold(self, seconds: float) -> None:
+        """Stand still, although it plays, until released, or for so long."""
+        self._held_until = self._clock() + seconds
+
+    def release(self) -> None:
+        """Go on after having been held."""
+        self._held_until = -math.inf
+        if self.playing and not self.closed:
+            self.submit(_nothing)
+
+    def acknowledge(self, seq: int, visible: bool) -> None:
+        """A front end has painted a frame, or lives."""
+        now = self._clock()
+        asleep = self._thread is None or self.pacer.resting(now, self._cell_running())
+        self.pacer.on_acknowledge(seq, visible, now)
+        if self.playing and visible and not self.closed:
+            if asleep:
+                self.submit(_nothing)
+            elif self._unsent:  # a picture was held back: it need not wait for the next one to be made
+                self._submit_once(self._send_late)
+
+    def leave(self) -> None:
+        """The last view has gone: rest at once, unless somebody plays again or another view appears."""
+        self.pacer.leave()
+        if self.playing and self._thread is not None:
+            self.submit(_nothing)
+
+    def send_now(self) -> None:
+        """Send the present picture whatever the window says: after a step, a pause or a change of contrast."""
+        self._send(self._clock())
+
+    def show(self) -> None:
+        """`send_now` on the thread, soon; once, however often it is asked for until then."""
+        self._submit_once(self.send_now)
+
+    def overtake(self) -> None:
+        """What is sampled is about to change: the picture in the making is given up, and the change comes first."""
+        self._overtaken = True
+
+    def hurry(self) -> None:
+        """The reader has changed something: make the next picture at once, and leave those of before unsent."""
+        self.pacer.on_change(self._clock())
+        self._overtaken = True
+        self._unsent = False
+        if threading.current_thread() is self._thread:
+            self._make_haste()
+        elif self.playing and not self.closed and self._thread is not None:
+            self._submit_once(self._make_haste)
+
+    def close(self) -> None:
+        """End the thread and let go of the sampler; waits up to a second for the step in progress."""
+        with self._lock:
+            self.closed = True
+            self.playing = False
+            self.chore = None
+            thread = self._thread
+            self._commands.put((_nothing, Future()))
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout=1.0)
+
+    @property
+    def held(self) -> bool:
+        """Does it stand still, although it plays?"""
+        return self._clock() < self._held_until
+
+    @property
+    def alive(self) -> bool:
+        """Is there a thread?"""
+        return self._thread is not None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """steps/s, frames/s (pictures sent), bytes/frame and round trip in ms, smoothed over about a second."""
+        return self._meter.read(self._clock()) | {"round_trip_ms": self.pacer.round_trip * 1e3}
+
+    # ---- on the thread ---------------------------------------------------------------------------------------------
+
+    def _spawn(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
+        self._process = os.getpid()
+        try:
+            self._thread.start()
+        except BaseException:  # interrupted: if it has started all the same, it sees that it is not wanted
+            self._thread = None
+            raise
+
+    def _run(self) -> None:
+        with self._lock:
+            if self._thread is not threading.current_thread():
+                return
+        # half the processors: the browser, the kernel and the user's own cell need the others
+        with short_turns(), cpu_threads(max(1, torch.get_num_threads() // 2)):
+            while self._turn():
+                pass
+
+    def _turn(self) -> bool:
+        """Do what is due, then wait for the next due time or command. False: the thread ends."""
+        now = self._clock()
+        if self._active(now) and now >= self._next_frame:
+            self._frame(now)
+        self._do_chore()
+        now = self._clock()
+        active = self._active(now)
+        # a paused loop is likely to be used again soon; one that nobody looks at is not
+        wait = self._next_frame - now if active else self._held_until - now if self.playing else LINGER
+        wait = 0.0 if self.chore is not None else max(0.0, wait)
+        try:
+            command, future = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
+        except queue.Empty:
+            return active or self._stay()
+        if self.closed:
+            _refuse(future)
+            self._end()
+            return False
+        self._waiting.discard(command)  # first: what is asked for from here on needs another
+        if command != self._send_late:
+            self.earlier.clear()  # something is asked for: pictures of before would delay the answer
+        if future.set_running_or_notify_cancel():
+            self._serving = future
+            try:
+                future.set_result(command())
+            except BaseException as error:
+                future.set_exception(_closed() if self.closed else error)  # closed meanwhile: the sampler is gone
+            finally:
+                self._serving = None
+        return True
+
+    def _do_chore(self) -> None:
+        until = self._clock() + CHORE_TIME
+        while self.chore is not None and not self.closed and self._commands.empty():
+            try:
+                self.chore()
+            except BaseException as error:
+                self.chore = None
+                self._stop_for(error)
+            if self._clock() >= until:
+                return
+
+    def _stay(self) -> bool:
+        with self._lock:
+            held = self.playing and self.held
+            if not self._commands.empty() or held or self._active(self._clock()) or self.chore is not None:
+                return True
+            self._thread = None
+            return False
+
+    def _end(self) -> None:
+        with self._lock:
+            self._thread = None
+            while not self._commands.empty():  # nobody may wait for ever
+                _refuse(self._commands.get()[1])
+
+    def _active(self, now: float) -> bool:
+        return self.playing and not self.held and not self.closed and not self.pacer.resting(now, self._cell_running())
+
+    def _frame(self, now: float) -> None:
+        slow = self.pacer.slow(now)
+        period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
+        # a late frame shifts the later ones; it does not make them hurry
+        self._next_frame = max(self._next_frame + period, now)
+        self._overtaken = False
+        try:
+            # along a link that is full already, more pictures only come later
+            if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):
+                kept = self._keep()
+                if kept is not None:
+                    self.earlier.append(kept)
+            hasty = self._make(now)
+            now = self._clock()
+            if hasty:
+                self._next_frame = now  # the steps that it was short of
+            if self._overtaken and not slow:
+                self._next_frame = now + GRACE  # at the latest: `hurry` is near
+                if not self.pacer.long_silent(now) or not self.pacer.may_send_old(now):
+                    return
+            self._unsent = not (slow or self.pacer.may_send(now))
+            if not self.closed and not self._unsent:
+                self._send(now)
+        except BaseException as error:  # also a model that calls sys.exit(), which would end the thread unheard
+            self._stop_for(error)
+
+    def _make(self, now: float) -> bool:
+        """Advance to the next picture, in pieces so short that a change need not wait long for the present one.
+
+        Returns:
+            Whether it was made in haste, after one step.
+        """
+        sampler, steps = self.sampler, int(self.sampler.params["steps_per_frame"])
+        hasty, self._hasty = self._hasty and self.pacer.eager(now), False
+        at, goal, every = self._rest
+        if (sampler.steps, steps) != (at, every) or goal <= at:  # no picture was left unfinished, or all has begun anew
+            goal = sampler.steps + steps
+        while sampler.steps < goal and not self.closed and not self._overtaken:
+            piece = 1 if hasty else max(1, int(PIECE / self._step_time)) if self._step_time else steps
+            before, began = sampler.steps, self._clock()
+            self._step(min(piece, goal - before))
+            done = sampler.steps - before
+            took = (self._clock() - began) / max(1, done)
+            self._step_time = 0.8 * self._step_time + 0.2 * took if self._step_time else took
+            if hasty or not done:
+                break
+        self._rest = sampler.steps, goal, steps
+        self._tell_observers()
+        return hasty
+
+    def _stop_for(self, error: BaseException) -> None:
+        """A fault of the model's or of ours: stop, say so, keep what was averaged."""
+        if self.closed:
+            return  # in the middle of a long step: the sampler is gone, and nobody is there to be told
+        self.playing = False
+        with contextlib.suppress(Exception):  # where sending is what failed, the page cannot be told
+            self._on_fault(error)
+
+    def advance(self, steps: int) -> None:
+        """Step the sampler and tell the observers; on the thread only. Stops early if nobody wants it any more."""
+        self._step(steps)
+        self._tell_observers()
+
+    def _step(self, steps: int) -> None:
+        sampler = self.sampler
+        before = sampler.steps
+        goal = before + steps
+        while sampler.steps < goal and not self.closed and not self._abandoned():
+            sampler.step(min(goal - sampler.steps, int(sampler.params["steps_per_frame"])))
+        self._meter.steps += sampler.steps - before
+
+    def _tell_observers(self) -> None:
+        for observer in tuple(self.observers):
+            observer()
+
+    def _abandoned(self) -> bool:
+        return self._serving is not None and self._serving is self._given_up
+
+    def _make_haste(self) -> None:
+        now = self._clock()
+        if not self.pacer.slow(now):
+            self._next_frame = min(self._next_frame, now)
+            self._hasty = True
+
+    def _send_late(self) -> None:
+        now = self._clock()
+        if self._unsent and self.playing and self.pacer.may_send(now):
+            self._unsent = False
+            self._send(now)
+
+    def _send(self, now: float) -> None:
+        self._unsent = False
+        if self.pacer.full:  # a keep-alive: it need not bring more to a page that has not answered
+            self.earlier.clear()
+        pictures = 1 + len(self.earlier)
+        seq = self.pacer.on_send(now, answers=not self._overtaken)
+        size = self._publish(seq)  # reads the meter, so it is counted afterwards
+        self.earlier.clear()
+        self._meter.bytes += size
+        self._meter.frames += pictures
+
+
+class _Meter:
+    """Rates since about a second ago."""
+
+    def __init__(self, now: float) -> None:
+        self.steps = self.frames = self.bytes = 0
+        self._since = now
+        self._last = {"steps_per_second": 0.0, "frames_per_second": 0.0, "bytes_per_frame": 0.0}
+
+    def read(self, now: float) -> dict[str, float]:
+        elapsed = now - self._since
+        if elapsed >= 1.0:
+            self._last = {
+                "steps_per_second": self.steps / elapsed,
+                "frames_per_second": self.frames / elapsed,
+                "bytes_per_frame": self.bytes / self.frames if self.frames else 0.0,
+            }
+            self.steps = self.frames = self.bytes = 0
+            self._since = now
+        return self._last
+
+
+def _closed() -> RuntimeError:
+    return RuntimeError("the widget is closed; make a new one")
+
+
+def _refuse(future: Future[Any]) -> None:
+    """It will not run; one that was given up, as its waiter was interrupted, needs no answer."""
+    if future.set_running_or_notify_cancel():
+        future.set_exception(_closed())
+
+
+def _nothing() -> None:
+    """A command that only wakes the thread."""

@@ -1,0 +1,221 @@
+"""What a forward pass runs: the table of layers, and a forward pass that stops at one of them."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from .addresses import Address, Maker, maker, parse, tensors, unit_axis
+from .memory import is_out_of_memory
+from .view import dtype_of, private_view
+
+Preprocess = Callable[[Tensor], Tensor]
+
+
+class Layer(NamedTuple):
+    """One output of a forward pass."""
+
+    name: str  # dotted, as in `model.named_modules()`; "name#2" is a second call, "name[0]" a part of a tuple
+    type: str  # class name
+    shape: tuple[int, ...]  # for one image
+    units: int  # neurons, or channels or features where the output has positions
+    leaf: bool = True  # has no modules inside
+
+
+class LayerTable(list[Layer]):
+    """The layers of a model in the order they run; prints as a table."""
+
+    def __repr__(self) -> str:
+        head = ("name", "type", "output shape", "units")
+        rows = [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
+        return in_columns([head, *rows])
+
+
+def in_columns(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of text under their head, the last column flush right."""
+    width = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    ruled = [rows[0], tuple("-" * w for w in width), *rows[1:]]
+    return "\n".join(
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], width, strict=False)), row[-1].rjust(width[-1])])
+        for row in ruled
+    )
+
+
+class Made(NamedTuple):
+    """One tensor that a forward pass made."""
+
+    address: Address
+    layer: Layer
+    module: nn.Module
+    axis: int  # of the units, in (batch, …)
+    listed: bool  # in the table
+
+
+class Trace(NamedTuple):
+    """One forward pass."""
+
+    made: list[Made]  # in order
+    names: dict[str, str]  # every name of every module -> the one it is listed under
+    calls: Counter[str]  # by listed name
+    coupled: dict[str, int]  # batch norm that mixes the images of a batch -> how many tensors were made before it
+    writes_input: bool  # the model changes its input in place
+
+    @property
+    def table(self) -> LayerTable:
+        return LayerTable(made.layer for made in self.made if made.listed)
+
+    def find(self, address: Address) -> Made | None:
+        return next((made for made in self.made if made.address == address), None)
+
+
+class _Reached(BaseException):
+    """No error: it carries the output out of the forward pass, past any `except Exception` of the model's."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+class NotRunError(Exception):
+    """The forward pass ended without the call that was waited for."""
+
+
+def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess | None = None) -> LayerTable:
+    """List the layers that a forward pass runs, in order.
+
+    A module that runs several times has a row for every call ("name", "name#2", …); one that returns a tuple or dict
+    has a row for every tensor in it ("name[0]", "name[key]"). `units` counts the axis that `outputs.unit_axis` finds:
+    channels of a map, features of a token.
+
+    Args:
+        model: any `nn.Module`; comes back untouched.
+        input_shape: of one image, without the batch axis, e.g. (1, 28, 28).
+        preprocess: x in pixel range -> model input.
+
+    Raises:
+        ValueError: the model does not accept `input_shape`; its own error is shown.
+    """
+    return trace(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes()).table
+
+
+def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
+    """Raises ValueError unless `input_shape` is a non-empty sequence of positive integers."""
+    try:
+        shape = tuple(operator.index(size) for size in input_shape)
+    except TypeError:
+        shape = ()
+    if not shape or any(size < 1 for size in shape):
+        raise ValueError(
+            f"input_shape must hold positive integers, without the batch axis, e.g. (1, 28, 28); got {input_shape!r}"
+        )
+    return shape
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def trace(
+    view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, wanted: str | None, notes: Notes
+) -> Trace:
+    """Run one image through a model that is already private and write down what is made.
+
+    A failure beyond the layer `wanted` is worth a remark only. Gradients are on, as in sampling: without them
+    transformers take a fast path that does not run the modules inside.
+    """
+    listed: dict[nn.Module, str] = {module: name for name, module in view.named_modules()}
+    names = {name: listed[module] for name, module in view.named_modules(remove_duplicate=False)}
+    made: list[Made] = []
+    calls: Counter[str] = Counter()
+    coupled: dict[str, int] = {}
+    last: Maker | None = None
+
+    def record(module: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal last
+        name, leaf = listed[module], not any(module.children())
+        calls[name] += 1
+        last = maker(module, output) or last
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            coupled.setdefault(name, len(made))
+        for keys, tensor in tensors(output):
+            if tensor.ndim < 2 or 1 not in tensor.shape:
+                continue
+            address = Address(name, calls[name], keys)
+            batch_first = tensor.movedim(tensor.shape.index(1), 0)
+            axis = unit_axis(batch_first, last)
+            sizes = tuple(batch_first.shape)
+            row = Layer(str(address), type(module).__name__, sizes[1:], sizes[axis], leaf)
+            usable = not keys or tensor.is_floating_point()
+            made.append(Made(address, row, module, axis, usable and (name != "" or leaf)))
+
+    handles = [module.register_forward_hook(record) for module in listed]
+    x = torch.zeros(1, *shape, dtype=torch.float32, device=device_of(view)).requires_grad_(True).clone()
+    try:
+        run(view, x, preprocess, shape)
+    except ValueError as error:
+        address = parse(wanted, names) if isinstance(wanted, str) else None
+        if address is None or address not in [row.address for row in made]:
+            raise
+        notes.tell(f"the forward pass is listed up to {made[-1].layer.name!r} only: {error}")
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Trace(made, names, calls, coupled, x._version > 0)
+
+
+def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
+    """Forward pass whose failure says that `input_shape` or `preprocess` does not fit, in the model's own words."""
+    try:
+        inputs = preprocess(x) if preprocess is not None else x
+    except Exception as error:
+        raise ValueError(
+            f"preprocess failed on a batch of shape {tuple(x.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(inputs, Tensor):
+        raise ValueError(f"preprocess must return the model's input as a tensor; it returned {type(inputs).__name__}")
+    try:
+        return view(inputs.to(dtype_of(view)))
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(
+                f"one image of shape {shape} through the model does not fit into the memory of {device_of(view)}; free "
+                f"some, or choose another device. ({error})"
+            ) from error
+        made = "" if inputs.shape == x.shape else f" (preprocess made it {tuple(inputs.shape[1:])})"
+        raise ValueError(
+            f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "
+            "Give the shape of one image without the batch axis, as the model was trained on it."
+        ) from error
+
+
+def output_of(module: nn.Module, call: int, forward: Callable[[], Any]) -> Any:
+    """What a module returns in its `call`th call within `forward`, which goes no further than that.
+
+    Raises:
+        NotRunError: `forward` ended before.
+    """
+    left = call
+
+    def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise _Reached(output)
+
+    handle = module.register_forward_hook(stop)
+    try:
+        forward()
+    except _Reached as reached:
+        return reached.output
+    finally:
+        handle.remove()
+    raise NotRunError
+
+
+def device_of(view: nn.Module) -> torch.device:
+    """Where the weights are."""
+    first = next(view.parameters(), None)
+    return first.device if first is not None else torch.device("cpu")

@@ -1,0 +1,1 @@
+"""From tensors to pictures: tiles, files, figures."""

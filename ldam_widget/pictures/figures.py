@@ -1,0 +1,238 @@
+"""Figures for a paper, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from torch import Tensor
+
+from ..sampling.comparison import Comparison
+from ..sampling.frame import Frame
+from ..sampling.sampler import Sampler
+from . import images
+
+
+class PaperFigure(Figure):
+    """A figure that notebooks show without pyplot, and that no window or global list holds on to."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=110)
+        return buffer.getvalue()
+
+
+def samples(
+    frame: Frame,
+    labels: Sequence[str],
+    *,
+    pixel_range: images.Range | None = None,
+    title: str = "",
+    chains: int | None = None,
+) -> PaperFigure:
+    """Samples and averages of every neuron, with activations and all parameters in the caption.
+
+    Args:
+        frame: what to draw; N neurons.
+        labels: a name a neuron, N.
+        pixel_range: as the sampler's; None scales to the samples.
+        title: heading.
+        chains: rows of samples; None is all of them.
+
+    Returns:
+        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+    """
+    shown_chains = frame.images.shape[1] if chains is None else chains
+    tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains)
+    rows = np.concatenate([tiles.sample, tiles.average])
+    names = [f"sample, chain {i + 1}" for i in range(shown_chains)] + ["average"]
+    count, columns = rows.shape[:2]
+    figure = PaperFigure(figsize=(0.9 + 0.85 * columns, 0.9 * count + 1.1), layout="constrained")
+    axes = figure.subplots(count, columns, squeeze=False)
+    activation = frame.activation[:, :shown_chains].mean(1).tolist()
+    for column in range(columns):
+        axes[0, column].set_title(f"{labels[column]}\n{activation[column]:.3g}", fontsize=8)
+        for row in range(count):
+            _show(axes[row, column], rows[row, column])
+    for row, name in enumerate(names):
+        axes[row, 0].set_ylabel(name, fontsize=8)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.supxlabel(caption(frame.steps, frame.params), fontsize=7)
+    return figure
+
+
+def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
+    """Averages of every model and their signed differences, with activations, correlations and all parameters.
+
+    Args:
+        comparison: has run; M models, N neurons.
+        title: heading.
+
+    Returns:
+        M rows of averages and M − 1 of differences from the first model, whose colours have a scale of their own.
+    """
+    lead = comparison.lead
+    axes_of_image = len(lead.input_shape)
+    averages = images.as_pictures(comparison.average_images, axes_of_image)
+    levels = images.to_levels(averages, images.value_range(averages, lead.pixel_range))
+    signed, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes_of_image))
+    found = comparison.agreement()
+    names = comparison.names
+    rows = len(names) * 2 - 1
+    figure = PaperFigure(figsize=(1.3 + 0.85 * len(found), 0.95 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, len(found), squeeze=False)
+    drawn: Any = None
+    for column, (neuron, row) in enumerate(zip(comparison.neurons, found, strict=True)):
+        axes[0, column].set_title(neuron.label, fontsize=8)
+        for k in range(len(names)):
+            _show(axes[k, column], levels[k, column])
+            axes[k, column].set_xlabel(f"{row.activation[k]:.3g}", fontsize=6, labelpad=1.5)
+        for k in range(len(names) - 1):
+            axis = axes[len(names) + k, column]
+            values = (signed[k, column, ..., 0].astype(np.float32) - 128) / 127 * end
+            drawn = axis.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        axes[-1, column].set_xlabel(f"r = {row.correlation:.2f}", fontsize=6, labelpad=1.5)
+    for k, name in enumerate(names):
+        axes[k, 0].set_ylabel(name, fontsize=8)
+    for k, name in enumerate(names[1:]):
+        axes[len(names) + k, 0].set_ylabel(f"{name}\nminus {names[0]}", fontsize=7)
+    bar = figure.colorbar(drawn, ax=axes[len(names) :].ravel().tolist(), fraction=0.02, pad=0.01)
+    bar.ax.tick_params(labelsize=6)
+    bar.set_label("difference of averages", fontsize=6)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.supxlabel(caption(comparison.steps, comparison.params), fontsize=7)
+    return figure
+
+
+def grid(
+    pictures: Tensor,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    captions: Sequence[Sequence[float | str]] | npt.NDArray[Any] | Tensor | None = None,
+    *,
+    title: str | None = None,
+    pixel_range: images.Range | None = None,
+    tile: float = 0.62,
+) -> PaperFigure:
+    """Pictures in R rows and C columns with names on the left and on top: what two settings do to a sample.
+
+    Args:
+        pictures: (R, C, channels, H, W), or any other image after R and C that `images.as_pictures` knows.
+        rows: a name a row, R; runs upwards, a line break is "\\n".
+        columns: a name a column, C.
+        captions: (R, C) numbers or texts, small below each picture; numbers with three digits. None is none.
+        title: heading.
+        pixel_range: what is black and white; None scales all pictures alike, to ± the 99.5th percentile of |x|.
+        tile: width of a picture in inches; ten of 0.62 and their names fill the 7 inches of a page.
+
+    Returns:
+        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+
+    Raises:
+        ValueError: no pictures, or names or captions that are not as many as the rows and columns.
+    """
+    if pictures.ndim < 3 or not pictures.numel():
+        raise ValueError(f"pictures must be (rows, columns, *image), none of them 0, not {tuple(pictures.shape)}")
+    count, across = pictures.shape[:2]
+    if len(rows) != count or len(columns) != across:
+        raise ValueError(f"{count} rows and {across} columns of pictures, {len(rows)} and {len(columns)} names")
+    if captions is not None and (len(captions) != count or any(len(line) != across for line in captions)):
+        raise ValueError(f"captions must be {count} rows of {across}")
+    values = images.as_pictures(pictures, pictures.ndim - 2)
+    levels = images.to_levels(values, images.value_range(values, pixel_range))
+    height = tile * levels.shape[2] / levels.shape[3]
+    size = (0.25 + (tile + 0.05) * across, (height + (0.05 if captions is None else 0.16)) * count)
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    figure = PaperFigure(figsize=(size[0], size[1] + 0.2 + (0.25 if title else 0)), layout=tight)
+    axes = figure.subplots(count, across, squeeze=False)
+    for row in range(count):
+        axes[row, 0].set_ylabel(rows[row], fontsize=8)
+        for column in range(across):
+            _show(axes[row, column], levels[row, column])
+            if captions is not None:
+                axes[row, column].set_xlabel(_short(captions[row][column]), fontsize=6, labelpad=1.5)
+    for column, name in enumerate(columns):
+        axes[0, column].set_title(name, fontsize=8, pad=3)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _show(axis: Any, picture: images.Levels) -> None:
+    """One picture (H, W, 1 or 3), without ticks."""
+    if picture.shape[-1] == 1:
+        axis.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    else:
+        axis.imshow(picture, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else f"{float(value):.3g}"
+
+
+def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
+    """Trace, autocorrelation and ranks of the activation of every neuron, and what follows from them.
+
+    Args:
+        sampler: has run; the pictures since burn-in are looked at, or all if it has not burned in.
+        title: heading.
+
+    Returns:
+        A row a neuron: activation of every chain against steps; its autocorrelation against steps, with the time that
+        ESS implies; ranks of the draws of every chain, which are level if the chains agree (Vehtari et al. 2021).
+    """
+    samples, found = sampler.recorded(), sampler.diagnostics()
+    draws = samples.activation  # (draws, N, C)
+    count, neurons, chains = draws.shape
+    figure = PaperFigure(figsize=(9, 0.7 + 1.35 * neurons), layout="constrained")
+    axes = figure.subplots(neurons, 3, squeeze=False, width_ratios=[2, 1, 1])
+    spacing = (samples.steps[-1] - samples.steps[0]) / max(1, count - 1) if count else 1
+    longest = min(count - 1, max(20, count // 5))
+    colours = [f"C{i}" for i in range(10)]
+    for n, neuron in enumerate(sampler.neurons):
+        trace, lags, ranks = axes[n]
+        values = draws[:, n].astype(np.float64)
+        order = np.argsort(np.argsort(values.ravel())).reshape(values.shape)
+        for c in range(chains):
+            trace.plot(samples.steps, values[:, c], lw=0.5, color=colours[c % 10])
+            if count > 8 and np.ptp(values[:, c]) > 0:
+                lags.plot(np.arange(longest) * spacing, _autocorrelation(values[:, c])[:longest], lw=0.6,
+                          color=colours[c % 10])  # fmt: skip
+            bins = np.histogram(order[:, c], bins=20, range=(0, values.size))[0]
+            ranks.step(np.linspace(0, 1, 20), bins * 20 / max(1, count), lw=0.7, color=colours[c % 10])
+        lags.axhline(0, lw=0.5, color="0.5")
+        ranks.axhline(1, lw=0.5, color="0.5")
+        ranks.set_ylim(bottom=0)
+        ratio = found["temperature"]["ratio"][n]
+        trace.set_ylabel(neuron.label, fontsize=8)
+        trace.set_title(f"T {ratio:.2f} of asked; {found['verdicts'][n]}", fontsize=7, loc="left")
+        lags.set_title(f"autocorrelation time {found['autocorrelation_time'][n]:.3g} steps", fontsize=7, loc="left")
+        worst = np.nanmax([found["r_hat"][n], *found["projections"]["r_hat"][n], -np.inf])
+        ranks.set_title(f"ranks; R-hat {worst:.3g}", fontsize=7, loc="left")
+        for axis in axes[n]:
+            axis.tick_params(labelsize=6)
+    for axis, name in zip(axes[-1], ("step", "lag, steps", "rank of the draw"), strict=True):
+        axis.set_xlabel(name, fontsize=7)
+    figure.suptitle(f"{title}{': ' if title else ''}{found['verdict']['text']}", fontsize=9)
+    figure.supxlabel(f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", fontsize=6)
+    return figure
+
+
+def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    from arviz_stats.base import array_stats  # takes two seconds to import
+
+    return np.asarray(array_stats.autocorr(values))
+
+
+def caption(steps: int, params: Mapping[str, float]) -> str:
+    """What it takes to do it again: steps and parameters in one line."""
+    return f"step {steps}; " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in params.items())

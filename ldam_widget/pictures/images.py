@@ -1,0 +1,253 @@
+"""Tensors ⇄ pictures: grey levels, grids of tiles, PNG and GIF."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..sampling.frame import Frame
+
+Levels = npt.NDArray[np.uint8]
+Range = tuple[float, float]
+
+
+def on_host(*tensors: Tensor) -> list[Tensor]:
+    """On the CPU; what is on a GPU comes through pinned memory, all of it under way before any of it is waited for."""
+    copies = [tensor.detach().to("cpu", non_blocking=tensor.is_cuda) for tensor in tensors]
+    for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
+        torch.cuda.current_stream(device).synchronize()
+    return copies
+
+
+def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
+    """Samples (…, *image) -> arrays (…, height, width, channels) with 1 (grey) or 3 (RGB) channels.
+
+    An image of 1 or 3 channels is itself; other channels are stacked on top of each other; (H, W) is grey; a vector of
+    square length is folded to a square, any other is one row.
+    """
+    array = on_host(images)[0].float().numpy()
+    lead, shape = array.shape[: array.ndim - image_ndim], array.shape[array.ndim - image_ndim :]
+    if len(shape) == 1:
+        side = int(shape[0] ** 0.5)
+        folded = (side, side) if side * side == shape[0] else (1, shape[0])
+        return array.reshape(*lead, *folded, 1)
+    if len(shape) == 2:
+        return array[..., None]
+    if shape[0] == 3 and len(shape) == 3:
+        return np.moveaxis(array, -3, -1)
+    return array.reshape(*lead, -1, shape[-1], 1)
+
+
+def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) -> Range:
+    """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded."""
+    if pixel_range is not None:
+        return pixel_range
+    values = np.abs(pictures.ravel()[:: max(1, pictures.size // 50_000)])
+    top = max(float(np.quantile(values, 0.995)), 1e-6)
+    return -top, top
+
+
+def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.0, base: float = 127.5) -> Levels:
+    """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255.
+
+    `scale` and `base` are the display gain and offset of the original program (Synthesis.scala, line 234), in grey
+    levels about the middle of the range.
+    """
+    low, high = shown
+    gain = np.float32(scale * 255 / (high - low))
+    offset = np.float32(base + 0.5 - (low + high) / 2 * float(gain))
+    levels: Levels = np.clip(pictures * gain + offset, 0, 255).astype(np.uint8)
+    return levels
+
+
+def level_range(shown: Range, scale: float, base: float) -> Range:
+    """Pixel values that become level 0 and level 255; the shown range itself if the scale is 0."""
+    if scale == 0:
+        return shown
+    low, high = shown
+    per_level = (high - low) / (255 * scale)
+    middle = (low + high) / 2
+    return middle - base * per_level, middle + (255 - base) * per_level
+
+
+def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
+    """Differences (…, H, W, ch) -> levels (…, H, W, 1) and the value of level 255.
+
+    Level 128 is exactly 0, 1 is −end and 255 is +end, linearly; `end` is a round number (1, 2 or 5 times a power of
+    ten) that all but the largest 0.5 % stay below, so that colours do not flicker. Colours are averaged.
+    """
+    grey = pictures.mean(axis=-1, keepdims=True)
+    high = float(np.quantile(np.abs(grey), 0.995)) if grey.size else 0.0
+    high = high if np.isfinite(high) and high > 1e-6 else 1e-6
+    power = 10.0 ** np.floor(np.log10(high))
+    end = float(next(f"{step * power:.0e}" for step in (1, 2, 5, 10) if step * power >= high * (1 - 1e-9)))
+    scaled = np.nan_to_num(grey / end, nan=0.0, posinf=1.0, neginf=-1.0)
+    levels: Levels = (128 + np.rint(np.clip(scaled, -1, 1) * 127)).astype(np.uint8)
+    return levels, end
+
+
+def signed_colours(levels: Levels) -> Levels:
+    """`signed_levels` (…, 1) as RGB (…, 3): blue below 0, white at 0, red above (ColorBrewer's RdBu, as a gradient)."""
+    stops = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], np.float32)
+    at = np.array([1, 64.5, 128, 191.5, 255])
+    table = np.stack([np.interp(np.arange(256), at, stops[:, channel]) for channel in range(3)], 1)
+    colours: Levels = np.rint(table).astype(np.uint8)[levels[..., 0]]
+    return colours
+
+
+class Panes(NamedTuple):
+    """The tiles on show, and the pixel values of level 0 and 255."""
+
+    sample: Levels  # (rows, columns, H, W, ch): chains × neurons
+    average: Levels  # (1, columns, H, W, ch): over time and chains
+    shown: Range
+
+
+def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown: int) -> Panes:
+    """Turn a picture into tiles with the contrast of its display parameters.
+
+    Args:
+        image_ndim: axes of one image, 3 for (C, H, W).
+        pixel_range: of the sampler; see `value_range`.
+        chains_shown: rows of the sample.
+    """
+    tensors = on_host(frame.images[:, :chains_shown].transpose(0, 1), frame.average_images.mean(1)[None])
+    sample, average = (as_pictures(tensor, image_ndim) for tensor in tensors)
+    shown = value_range(sample, pixel_range)
+    scale, base = frame.params["display_scale"], frame.params["display_base"]
+    return Panes(
+        to_levels(sample, shown, scale, base), to_levels(average, shown, scale, base), level_range(shown, scale, base)
+    )
+
+
+def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
+    """`panes` of several models, first chains, with one contrast: what is darker in one picture is darker."""
+    first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
+    shown = value_range(first, pixel_range)
+    return [panes(frame, image_ndim, shown, 1) for frame in frames]
+
+
+def page(
+    frame: Frame,
+    labels: Sequence[str],
+    image_ndim: int,
+    pixel_range: Range | None,
+    chains: int,
+    tile: int = 84,
+) -> Image.Image:
+    """A labelled picture: one column a neuron with its activation; rows are chain 1, the average, further chains.
+
+    Arguments as of `panes` and `grid`; `labels` names the neurons.
+    """
+    tiles = panes(frame, image_ndim, pixel_range, chains)
+    rows = np.concatenate([tiles.sample[:1], tiles.average, tiles.sample[1:]])
+    names = ["sample", "average", *(f"chain {i + 2}" for i in range(chains - 1))]
+    heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, frame.activation[:, 0].tolist(), strict=True)]
+    return grid(rows, heads, names, tile)
+
+
+def mosaic(tiles: Levels) -> Levels:
+    """Tiles (rows, columns, H, W, ch) -> one picture (rows·H, columns·W, ch) without gaps."""
+    rows, columns, height, width, channels = tiles.shape
+    picture: Levels = tiles.swapaxes(1, 2).reshape(rows * height, columns * width, channels)
+    return picture
+
+
+def to_image(picture: Levels) -> Image.Image:
+    """(H, W, 1 or 3) uint8 -> PIL image."""
+    return Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
+
+
+def encode(picture: Levels, kind: str, quality: int = 85) -> bytes:
+    """Compress a picture (H, W, ch) as "jpeg" or "png"."""
+    return encode_page(to_image(picture), kind, quality)
+
+
+def encode_page(page: Image.Image, kind: str, quality: int = 85) -> bytes:
+    """As `encode`, of a PIL image."""
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"quality": quality} if kind == "jpeg" else {"compress_level": 1}
+    page.save(buffer, kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), tile: int = 84) -> Image.Image:
+    """A labelled picture of tiles, to save or to paste.
+
+    Args:
+        tiles: (rows, columns, H, W, ch) uint8.
+        columns: a heading a column, "\\n" separates lines; rows: a label a row.
+        tile: small tiles are enlarged by a whole factor to about this many pixels.
+    """
+    n_rows, n_columns, height, width, _ = tiles.shape
+    factor = max(1, round(tile / max(height, width)))
+    height, width, gap = height * factor, width * factor, 4
+    font = ImageFont.load_default()
+    lines = max((text.count("\n") + 1 for text in columns), default=0)
+    top = lines * 14 + (4 if lines else 0)
+    left = max((int(font.getlength(line)) for text in rows for line in text.split("\n")), default=-10) + 10
+    size = (left + n_columns * (width + gap) + gap, top + n_rows * (height + gap) + gap)
+    page = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(page)
+    for column in range(n_columns):
+        x = left + gap + column * (width + gap)
+        if column < len(columns):
+            text = "\n".join(_fit(line, font, width) for line in columns[column].split("\n"))
+            draw.multiline_text((x + width // 2, 2), text, "black", font, anchor="ma", align="center", spacing=2)
+        for row in range(n_rows):
+            big = tiles[row, column].repeat(factor, 0).repeat(factor, 1)
+            page.paste(to_image(big), (x, top + gap + row * (height + gap)))
+    for row, text in enumerate(rows[:n_rows]):
+        draw.multiline_text((4, top + gap + row * (height + gap) + height // 2), text, "black", font, anchor="lm")
+    return page
+
+
+def save_gif(pages: Iterable[Image.Image], path: str | Path, frames_per_second: float) -> None:
+    """Write pictures as an endlessly looping GIF.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    buffer = gif_bytes(pages, frames_per_second)
+    Path(path).write_bytes(buffer)
+
+
+def gif_bytes(pages: Iterable[Image.Image], frames_per_second: float) -> bytes:
+    """Pictures as the bytes of a GIF; see `save_gif`."""
+    all_pages = list(pages)
+    if not all_pages:
+        raise ValueError("a GIF needs at least one picture")
+    if all(map(_grey, all_pages)):
+        # 32 greys: noise does not compress, and the eye sees no more of them in a moving picture
+        first, *others = [
+            page.convert("L").point(lambda level: round(level / 255 * 31) * 255 // 31) for page in all_pages
+        ]
+    else:
+        first, *others = [page.convert("RGB") for page in all_pages]
+    buffer = io.BytesIO()
+    duration = max(20, round(1000 / frames_per_second))
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0, optimize=False)
+    return buffer.getvalue()
+
+
+def _grey(page: Image.Image) -> bool:
+    array = np.asarray(page)
+    return array.ndim == 2 or bool((array[..., 0] == array[..., 1]).all() and (array[..., 1] == array[..., 2]).all())
+
+
+def _fit(text: str, font: Any, width: int) -> str:
+    """Shorten a line to the width of its column."""
+    if font.getlength(text) <= width:
+        return text
+    text = text[: max(0, width)]  # hardly a character is narrower than a pixel; a name may be endless
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

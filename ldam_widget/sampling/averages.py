@@ -1,0 +1,121 @@
+"""Averages of the chains over time: what all the images a neuron likes have in common.
+
+Time counts pictures (one every `steps_per_frame` steps), as the original program's averaging time does. Both averages
+are unbiased from the first picture on: each is a weighted mean of pictures whose weights sum to one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from ..core.parameters import AVERAGE, Parameter
+
+_DECAY = Parameter("decay", 0, 1 - 1 / AVERAGE.high, 0.99, "Share of the average that is kept at every picture.")
+_LENGTH = Parameter("length", AVERAGE.low, AVERAGE.high, 200, "Pictures in the mean.", integer=True)
+
+
+class Average(Protocol):
+    """Settings (frozen) that start an accumulator."""
+
+    @property
+    def time(self) -> float:
+        """Averaging time in pictures, the live parameter `average`."""
+        ...
+
+    def start(self) -> Accumulator: ...
+
+
+class Accumulator(Protocol):
+    """The running average. `mean` is replaced and never changed in place: it may be read from another thread."""
+
+    mean: Tensor | None  # None before the first picture
+
+    def add(self, x: Tensor) -> None: ...
+
+    def set_time(self, time: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class EMA:
+    """Exponential moving average, weight `decay`^k for the picture k frames ago.
+
+    Args:
+        decay: in [0, 1 − 1/518]; the averaging time is 1/(1 − decay) pictures (Synthesis.scala, lines 342 to 344,
+            where it is a slider from 1 to 518). 0 is no averaging.
+
+    Raises:
+        TypeError, ValueError: decay is no number or out of range.
+    """
+
+    decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        _DECAY.check(self.decay)
+
+    @property
+    def time(self) -> float:
+        return min(round(1 / (1 - self.decay), 9), AVERAGE.high)  # 100, not 99.99999999999991
+
+    def start(self) -> _Exponential:
+        return _Exponential(self.time)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Plain mean of the last `length` pictures (the paper averages 200). Keeps them all in memory.
+
+    Args:
+        length: 1 to 518 pictures.
+
+    Raises:
+        TypeError, ValueError: length is no integer or out of range.
+    """
+
+    length: int = 200
+
+    def __post_init__(self) -> None:
+        _LENGTH.check(self.length)
+
+    @property
+    def time(self) -> float:
+        return float(self.length)
+
+    def start(self) -> _Window:
+        return _Window(self.length)
+
+
+class _Exponential:
+    def __init__(self, time: float) -> None:
+        self.mean: Tensor | None = None
+        self._weight = 0.0  # Σ decay^k: dividing by it removes the bias towards the start
+        self.set_time(time)
+
+    def set_time(self, time: float) -> None:
+        self._decay = 1 - 1 / time
+
+    def add(self, x: Tensor) -> None:
+        self._weight = self._decay * self._weight + 1
+        self.mean = x if self.mean is None else self.mean.lerp(x, 1 / self._weight)
+
+
+class _Window:
+    def __init__(self, length: float) -> None:
+        self.mean: Tensor | None = None
+        self._kept: deque[Tensor] = deque()
+        self._sum: Tensor | None = None  # float64: adding and taking away for hours must not drift
+        self.set_time(length)
+
+    def set_time(self, time: float) -> None:
+        self._length = math.ceil(time)
+
+    def add(self, x: Tensor) -> None:
+        self._kept.append(x)
+        self._sum = x.double() if self._sum is None else self._sum + x
+        while len(self._kept) > self._length:
+            self._sum = self._sum - self._kept.popleft()
+        self.mean = (self._sum / len(self._kept)).to(x.dtype)

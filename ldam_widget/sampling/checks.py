@@ -1,0 +1,124 @@
+"""Is an argument of the sampler what it should be? Each check returns it, or says what would work.
+
+Every function raises TypeError for a thing of another kind and ValueError for a value out of range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from ..core.target import Kernel, Regularizer
+from ..objectives import L2
+from .averages import Average
+from .burn_in import BurnIn
+from .ladder import Ladder
+
+
+def pixel_range(pixel_range: Any) -> tuple[float, float] | None:
+    if pixel_range is None:
+        return None
+    try:
+        low, high = (float(end) for end in pixel_range)
+    except (TypeError, ValueError):
+        low, high = 1.0, 0.0
+    if not (-float("inf") < low < high < float("inf")):
+        raise ValueError(f"pixel_range must be (lo, hi) with lo < hi, both finite, or None; got {pixel_range!r}")
+    return low, high
+
+
+def count(name: str, value: Any) -> int:
+    try:
+        count = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer ≥ 1; got {value!r}") from None
+    if isinstance(value, bool) or count < 1:
+        raise ValueError(f"{name} must be an integer ≥ 1; got {value!r}")
+    return count
+
+
+def seed(seed: Any) -> int:
+    try:
+        number = int(seed.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"seed must be an integer ≥ 0; got {seed!r}") from None
+    if number < 0:
+        raise ValueError(f"seed must be an integer ≥ 0; got {number}")
+    return number
+
+
+def class_names(names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"class_names must be a list of names, one a unit of the layer, or None; got {names!r}")
+    return tuple(str(name) for name in names)
+
+
+def burn_in(burn_in: Any) -> BurnIn:
+    if not isinstance(burn_in, BurnIn):
+        raise TypeError(f"burn_in must be BurnIn(window, threshold, tolerance); got {burn_in!r}")
+    return burn_in
+
+
+def average(average: Any) -> Average:
+    if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
+        raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
+    return average  # type: ignore[no-any-return]  # told by its methods
+
+
+def kernel(kernel: Any) -> Kernel:
+    if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
+        raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
+    return kernel  # type: ignore[no-any-return]  # told by its methods
+
+
+def normalizes(kernel: Kernel) -> bool:
+    """Does the kernel normalise gradients by itself?"""
+    return getattr(kernel, "normalize", "none") != "none"
+
+
+def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
+    if scale not in ("none", "frozen"):
+        raise ValueError(f"scale must be 'none' or 'frozen'; got {scale!r}")
+    if scale == "frozen" and normalizes(kernel):
+        raise ValueError(
+            f"scale='frozen' does not go with {kernel.name}(normalize={kernel.normalize!r}), which normalises every "  # type: ignore[attr-defined]
+            "gradient by itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
+        )
+    return scale  # type: ignore[no-any-return]  # one of two literals, as checked
+
+
+def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:
+    if ladder is None:
+        return None
+    if not kernel.calibrated:
+        raise ValueError(
+            f"ladder needs a kernel that samples at a stated temperature, such as kernels.BAOAB(); {kernel.name} does "
+            "not"
+        )
+    return ladder if isinstance(ladder, Ladder) else Ladder(ladder)
+
+
+def leaky(slope: Any) -> float:
+    try:
+        number = float(slope)
+    except (TypeError, ValueError):
+        raise TypeError(f"leaky must be a slope in [0, 1); got {slope!r}") from None
+    if not 0 <= number < 1:
+        raise ValueError(f"leaky must be a slope in [0, 1), 0 is off; got {number:g}")
+    return number
+
+
+def regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
+    try:
+        terms = tuple(regularizers)
+    except TypeError:
+        raise TypeError(f"regularizers must be a list, e.g. [L2(0.1)]; got {regularizers!r}") from None
+    for term in terms:
+        if isinstance(term, type) or not (hasattr(term, "evaluate") and hasattr(term, "parameter")):
+            raise TypeError(f"regularizers must hold terms such as L2(0.1); got {term!r}")
+    names = [term.name for term in terms]
+    if len(set(names)) < len(names):
+        raise ValueError(f"regularizers must be of different kinds, one of each; got {', '.join(names)}")
+    return terms if "l2" in names else (*terms, L2(0.0))

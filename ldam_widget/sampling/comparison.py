@@ -1,0 +1,449 @@
+"""`Comparison`: the same neurons of several models, sampled with the same noise, in step."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.parameters import Parameter, check_all
+from ..core.schedules import PolynomialDecay
+from ..core.target import Kernel
+from ..data import RealImages
+from ..diagnostics.agreement import Agreement, correlation, nan_last
+from ..network.trace import check_shape
+from ..network.units import as_list, layer_of_strings
+from ..objectives.neuron import Neuron
+from ..parametrizations import Natural
+from . import checks
+from .heat import HeatPulse
+from .priors import resolved
+from .sampler import Sampler
+
+MOST = 6  # models
+_TOGETHER = frozenset({"steps_per_frame"})  # what must be the same, or the models are no longer in step
+
+
+class Comparison:
+    """Samples the same neurons of two to six models with common random numbers.
+
+    All have the same start images and the same noise, so that what differs is the weights. Two equal models give
+    equal chains, to the last bit on one device.
+
+    Args:
+        models: name -> model; the first is the one that others are held against. Weights are shared, not copied.
+        layer: of all models; or name -> layer, where architectures differ.
+        neurons: as of `Sampler`, of the first model. The others' are those of the same class name, if both have
+            names, else of the same number.
+        preprocess, class_names: of all; or name -> its own.
+        **settings: as of `Sampler`, for all.
+
+    Raises:
+        ValueError, TypeError: as `Sampler`, with the model named; fewer than two models or more than six; models that
+            lack a layer or a class.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, nn.Module],
+        *,
+        layer: str | Mapping[str, str] | None = None,
+        neurons: Iterable[Any] | None = None,
+        preprocess: Any = None,
+        class_names: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.names = _names(models)
+        self._models = {name: models[name] for name in self.names}
+        class_names = class_names if isinstance(class_names, Mapping) else checks.class_names(class_names)
+        self._each = [
+            {"preprocess": p, "class_names": c}
+            for p, c in zip(
+                self._per_model("preprocess", preprocess), self._per_model("class_names", class_names), strict=True
+            )
+        ]
+        self._settings = settings
+        if "regularizers" in settings:  # an iterator would give the first model all of them
+            self._settings = settings | {"regularizers": checks.regularizers(settings["regularizers"])}
+        if "input_shape" in settings:  # else the first sampler asks for it
+            self._settings = self._settings | _measured(settings)
+        layers = self._per_model("layer", layer)
+        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        layers = [first if own is None else own for own in layers]
+        self.samplers: list[Sampler] = []
+        for index, name in enumerate(self.names):
+            with _told(name):
+                chosen = wanted if index == 0 else self._paired(index, wanted)
+                self.samplers.append(self._sampler(index, layers[index], chosen))
+        self._freed: set[str] = set()
+
+    def _sampler(self, index: int, layer: str | None, neurons: list[Any] | None, **settings: Any) -> Sampler:
+        settings = self._settings | self._each[index] | settings
+        if index and settings.get("device") is None:
+            settings["device"] = self.samplers[0].device  # random numbers depend on the kind of device
+        return Sampler(self._models[self.names[index]], layer=layer, neurons=neurons, **settings)
+
+    def _per_model(self, argument: str, value: Any) -> list[Any]:
+        if not isinstance(value, Mapping):
+            return [value] * len(self.names)
+        if set(value) - set(self.names):
+            unknown = ", ".join(sorted(map(repr, set(value) - set(self.names))))
+            raise ValueError(f"{argument} names {unknown}; the models are {', '.join(map(repr, self.names))}")
+        return [value.get(name) for name in self.names]
+
+    # ---- what is sampled -------------------------------------------------------------------------------------------
+
+    @property
+    def lead(self) -> Sampler:
+        """The first model's sampler, which the others are held against."""
+        return self.samplers[0]
+
+    @property
+    def layers(self) -> dict[str, str]:
+        """The layer that is sampled of every model."""
+        return {name: sampler.layer for name, sampler in zip(self.names, self.samplers, strict=True)}
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """The neurons, as they are called in the first model."""
+        return self.lead.neurons
+
+    def _paired(self, index: int, wanted: list[Any] | None) -> list[Any]:
+        """The neurons of another model that go with those of the first."""
+        found: list[Any] = []
+        own = self._each[index]["class_names"]
+        names = None if own is None else [str(name) for name in own]
+        for position, neuron in enumerate(self.lead.neurons):
+            if neuron.unit is None:
+                if wanted is None:
+                    raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
+                found.append(wanted[position])  # a direction has no number; it must fit as it is
+            elif neuron.name and names is not None and self.lead.unit_names:
+                same = [unit for unit, name in enumerate(names) if name == neuron.name]
+                # ImageNet has two classes "crane": the second of them goes with the second
+                nth = list(self.lead.unit_names[: neuron.unit]).count(neuron.name)
+                if nth >= len(same):
+                    raise ValueError(f"there is no class {neuron.name!r} among its class_names")
+                place = neuron.key.partition("@")[2]
+                unit = same[nth]
+                found.append(f"{unit}@{place}" if place else str(unit))
+            else:
+                found.append(neuron.key)
+        return found
+
+    def select(
+        self,
+        layer: str | Mapping[str, str] | None = None,
+        neurons: Iterable[Any] | None = None,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        """Aim all models at other neurons and start afresh; arguments as of the constructor and `Sampler.select`.
+
+        Raises:
+            ValueError, SamplingError: as the constructor; all models then go on with what they had.
+        """
+        layers = self._per_model("layer", layer)
+        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        if not isinstance(layer, Mapping):
+            layers = [first] * len(self.names)
+        present = self.layers.values()
+        if wanted is None and all(new in (None, old) for new, old in zip(layers, present, strict=True)):
+            return
+        with self._all_or_none():
+            for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
+                with _told(name):
+                    if index == 0 and wanted is None and first in (None, sampler.layer):
+                        sampler.restart()  # another model has another layer: all start afresh
+                    elif index == 0:
+                        sampler.select(first, wanted, names)
+                    else:
+                        sampler.select(layers[index], self._paired(index, wanted), names)
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    @property
+    def freed(self) -> frozenset[str]:
+        """Parameters of which every model has a value of its own."""
+        return frozenset(self._freed)
+
+    @property
+    def locks(self) -> dict[str, bool]:
+        """Parameter -> has it one value for all models? Those that must have are left out."""
+        return {p.name: p.name not in self._freed for p in self.lead.parameters if p.name not in _TOGETHER}
+
+    def free(self, name: str) -> None:
+        """Give every model its own value of a parameter, by the names ``step_size@0``, ``step_size@1``, ….
+
+        Raises:
+            ValueError: there is no such parameter, or it must be the same for all.
+        """
+        if name not in self.locks:
+            raise ValueError(f"{name!r} cannot be freed; known are: {', '.join(self.locks)}")
+        self._freed.add(name)
+
+    def lock(self, name: str) -> None:
+        """One value for all models again: that of the first. Raises ValueError as `free`."""
+        if name not in self.locks:
+            raise ValueError(f"{name!r} cannot be locked; known are: {', '.join(self.locks)}")
+        self._freed.discard(name)
+        self.set(**{name: self.lead.params[name]})
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Declarations of all live parameters; of a freed one, one a model."""
+        found: list[Parameter] = []
+        for parameter in self.lead.parameters:
+            if parameter.name not in self._freed:
+                found.append(parameter)
+                continue
+            words = parameter.describe()["label"]
+            for index, name in enumerate(self.names):
+                found.append(parameter._replace(name=f"{parameter.name}@{index}", label=f"{words}, {name}"))
+        return tuple(found)
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Every live parameter by name."""
+        of = [sampler.params for sampler in self.samplers]
+        found = {}
+        for parameter in self.parameters:
+            name, _, index = parameter.name.partition("@")
+            found[parameter.name] = of[int(index or 0)][name]
+        return found
+
+    def set(self, **params: Any) -> None:
+        """Change live parameters, all or none of them. A plain name changes all models, freed or not.
+
+        Raises:
+            ValueError, TypeError: as `Sampler.set`.
+        """
+        changes: list[dict[str, Any]] = [{} for _ in self.samplers]
+        known = {parameter.name for parameter in self.parameters} | self._freed
+        for name, value in params.items():
+            plain, at, index = name.partition("@")
+            if name not in known:
+                check_all(self.parameters, {name: value})  # says what is known
+            for change in [changes[int(index)]] if at else changes:
+                change[plain] = value
+        for sampler, change in zip(self.samplers, changes, strict=True):
+            _check(sampler, change)
+        for sampler, change in zip(self.samplers, changes, strict=True):
+            if change:
+                sampler.set(**change)
+
+    def set_for(self, model: str, **params: Any) -> None:
+        """Change live parameters of one model alone, which frees them. Raises as `free` and `set`."""
+        if model not in self.names:
+            raise ValueError(f"there is no model {model!r}; there are {', '.join(map(repr, self.names))}")
+        checked = check_all(self.lead.parameters, params)
+        before = set(self._freed)
+        try:
+            for name in checked:
+                self.free(name)
+            self.set(**{f"{name}@{self.names.index(model)}": value for name, value in checked.items()})
+        except Exception:
+            self._freed = before
+            raise
+
+    def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
+        """Go on with another kernel, which has the same parameters for all models; as `Sampler.use_kernel`."""
+        with self._all_or_none():
+            for sampler in self.samplers:
+                sampler.use_kernel(kernel, scale)
+        self._freed.intersection_update(self.locks)
+
+    @property
+    def prior(self) -> Natural | None:
+        """The natural prior in use, the same for all; None: plain pixels."""
+        return self.lead.prior
+
+    @property
+    def goal(self) -> float | str | None:
+        """As `Sampler.goal`, of the first model."""
+        return self.lead.goal
+
+    def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
+        """Go on with another prior, the same for all models; as `Sampler.use_prior`."""
+        lead = self.lead
+        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
+        with self._all_or_none():
+            for name, sampler in zip(self.names, self.samplers, strict=True):
+                with _told(name):
+                    sampler.use_prior(found)
+        self._settings = self._settings | {"prior": found}
+        self._freed.intersection_update(self.locks)
+
+    def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
+        """As `Sampler.heat_pulse`, of all."""
+        for sampler in self.samplers:
+            sampler.heat_pulse(pulse)
+
+    def measure_scales(self) -> None:
+        """As `Sampler.measure_scales`, of all: every model is divided by its own gradients."""
+        for sampler in self.samplers:
+            sampler.measure_scales()
+
+    @contextlib.contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """What cannot be done for one model is done for none.
+
+        A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
+        attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
+        """
+        before = [dict(vars(sampler)) for sampler in self.samplers]
+        try:
+            yield
+        except BaseException:
+            for sampler, old in zip(self.samplers, before, strict=True):
+                vars(sampler).update(old)  # at once: another thread may be reading
+            raise
+
+    # ---- running ---------------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Steps since the last restart that all models have done."""
+        return min(sampler.steps for sampler in self.samplers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.lead.device
+
+    def step(self, n: int = 1) -> None:
+        """Advance all models n ≥ 1 steps.
+
+        Raises:
+            SamplingError: one of them failed, and stands where it was; the next call brings it level with the others.
+            ValueError, TypeError: n is no positive integer.
+        """
+        goal = self.steps + checks.count("n", n)
+        while (now := self.steps) < goal:
+            self._level(min(goal, now + int(self.lead.params["steps_per_frame"])))
+
+    def _level(self, goal: int) -> None:
+        """Advance all models to a step, none of them far ahead of the others."""
+        for name, sampler in zip(self.names, self.samplers, strict=True):
+            if goal > sampler.steps:
+                with _told(name):
+                    sampler.step(goal - sampler.steps)
+
+    def restart(self, seed: int | None = None) -> None:
+        """New start images, the same for all; as `Sampler.restart`."""
+        with self._all_or_none():
+            for name, sampler in zip(self.names, self.samplers, strict=True):
+                with _told(name):
+                    sampler.restart(seed)
+
+    def reset_average(self) -> None:
+        """Forget the averages; the chains go on."""
+        for sampler in self.samplers:
+            sampler.reset_average()
+
+    # ---- what came out ---------------------------------------------------------------------------------------------
+
+    @property
+    def average_images(self) -> Tensor:
+        """Averages over time and chains, (models, N, *input_shape) on the CPU."""
+        return torch.stack([sampler.average_images.mean(1).cpu() for sampler in self.samplers])
+
+    @property
+    def difference_images(self) -> Tensor:
+        """Averages of the other models minus those of the first, (models − 1, N, *input_shape)."""
+        averages = self.average_images
+        return averages[1:] - averages[:1]
+
+    @property
+    def difference(self) -> Tensor:
+        """Mean absolute difference of the averages over pixels, (N,); with more than two models, the mean over them."""
+        return self.difference_images.abs().flatten(2).mean(2).mean(0)
+
+    @property
+    def activation(self) -> Tensor:
+        """Activations of the current samples, (models, N, chains) on the CPU."""
+        return torch.stack([sampler.activation.cpu() for sampler in self.samplers])
+
+    def agreement(self) -> list[Agreement]:
+        """How far the models agree, neuron by neuron."""
+        averages, differences = self.average_images, self.difference
+        activations = self.activation.mean(2)
+        found = []
+        for n, neuron in enumerate(self.neurons):
+            activation = tuple(activations[:, n].tolist())
+            gaps = [value - activation[0] for value in activation[1:]]
+            found.append(
+                Agreement(
+                    neuron.key, neuron.name, activation, max(gaps, key=abs),
+                    min((correlation(averages[0, n], other[n]) for other in averages[1:]), key=nan_last),
+                    float(differences[n]),
+                )
+            )  # fmt: skip
+        return found
+
+    def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:
+        """The same models, layers and parameters from the start again, for other neurons and with other settings.
+
+        Of a heat pulse, nothing is left.
+        """
+        other = object.__new__(Comparison)
+        other.names, other._models, other._each = self.names, self._models, self._each
+        other._settings = self._settings | {"seed": self.lead.seed} | settings
+        other.samplers, other._freed = [], set(self._freed)
+        wanted = list(neurons)
+        for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
+            with _told(name):
+                chosen = wanted if index == 0 else other._paired(index, wanted)
+                new = other._sampler(
+                    index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale, goal=sampler.goal
+                )
+                own = {field.name for field in fields(sampler.kernel)} | set(settings)  # type: ignore[arg-type]  # dataclasses
+                own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found anew for a goal
+                if sampler.heating:
+                    own.add("heat")
+                new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
+            other.samplers.append(new)
+        return other
+
+
+def _names(models: Any) -> list[str]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f'models must be a dict such as {{"epoch 1": a, "epoch 10": b}}; got {models!r:.80}')
+    if not 2 <= len(models) <= MOST:
+        raise ValueError(f"models must be two to {MOST}; got {len(models)}")
+    for name in models:
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError(f"models must have names that are not empty; got {name!r}")
+    return list(models)
+
+
+@contextlib.contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Say of which model an error speaks."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if error.args and isinstance(error.args[0], str) and not error.args[0].startswith("model '"):
+            error.args = (f"model {name!r}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+def _check(sampler: Sampler, params: dict[str, Any]) -> None:
+    """Raise what `Sampler.set` would."""
+    schedule = params.get("step_size")
+    if isinstance(schedule, PolynomialDecay):
+        replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
+        params = {name: value for name, value in params.items() if name != "step_size"}
+    if "goal" in params:
+        sampler.checked_goal(params["goal"])
+        params = params | {"goal": 0.0}  # which shows whether there is such a parameter
+    check_all(sampler.parameters, params)
+
+
+def _measured(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set checked and the prior measured, once for all models."""
+    shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
+    real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
+    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}

@@ -1,0 +1,127 @@
+"""Which coordinates a sampler uses, and with what it begins in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from ..core.notes import Notes
+from ..core.target import Coordinates, Kernel, Transforms
+from ..data import RealImages
+from ..network.trace import check_shape
+from ..parametrizations import Natural, Pixels, Robust
+from . import checks, defaults
+
+PriorChoice = Natural | Literal["auto", "pixels"] | None
+_LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels a side
+
+
+def resolved(
+    prior: Any, input_shape: tuple[int, ...], pixel_range: tuple[float, float] | None, real: RealImages | None
+) -> Natural | None:
+    """The natural prior that is meant; None: pixels.
+
+    Args:
+        prior: a `Natural`; "auto": that of the images if there are any, else of photographs where images are RGB, else
+            pixels; "natural": the same, but never pixels; None or "pixels".
+        input_shape, pixel_range: of the sampler.
+        real: the user's own images.
+
+    Raises:
+        TypeError, ValueError: anything else; "natural" where there are neither images nor RGB pictures.
+    """
+    if prior is None or prior == "pixels":
+        return None
+    if isinstance(prior, Natural):
+        return prior
+    if prior not in ("auto", "natural"):
+        raise TypeError(
+            'prior must be "auto", None (plain pixels), Natural("photos"), Natural.of(images) or Natural.load(path); '
+            f"got {prior!r}"
+        )
+    if real is not None:
+        if len(real) < 2:
+            raise ValueError("dataset holds one image; a natural prior needs at least two: give more, or prior=None")
+        return Natural.of_real(real, pixel_range)
+    if defaults.looks_like_photographs(input_shape):
+        return Natural("photos")
+    if prior == "natural":
+        raise ValueError(
+            f"there is no natural prior for images of shape {input_shape} unless it is measured: "
+            "Natural.of(images), or dataset=images"
+        )
+    return None
+
+
+def suited(
+    input_shape: Sequence[int],
+    pixel_range: tuple[float, float] | None,
+    prior: Any,
+    dataset: Any,
+    kernel: Kernel | None,
+    scale: Literal["none", "frozen"] | None,
+    temperature: float | None,
+) -> dict[str, Any]:
+    """Arguments of a sampler for what a widget was given, with the prior and the data set found once for all.
+
+    Raises:
+        ValueError, TypeError: as `Sampler`.
+    """
+    shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
+    real = RealImages.checked(dataset, shape, pixels)
+    found = resolved(prior, shape, pixels, real)
+    settings = defaults.settings_for(kernel, scale, temperature, shape, pixels, natural=found is not None)
+    return settings | {"prior": found, "dataset": real}
+
+
+def coordinates_of(
+    prior: Natural | None,
+    input_shape: tuple[int, ...],
+    pixel_range: tuple[float, float] | None,
+    device: torch.device,
+    has_preprocess: bool,
+    notes: Notes,
+) -> Coordinates:
+    """The coordinates of a prior for a sampler; what has to be guessed is told."""
+    if prior is None:
+        return Pixels(pixel_range)
+    guessed = pixel_range is None and not prior.from_user_images
+    found = tuple(prior.card.get("range_found", ()))
+    if pixel_range is not None and found and found != tuple(pixel_range):
+        notes.tell(
+            f"the natural prior was measured on pixels from {found[0]:g} to {found[1]:g}, which are stretched to "
+            f"pixel_range={pixel_range}: give Natural.of(images, pixel_range=…) the range that they come from"
+        )
+    if guessed:
+        notes.tell(
+            "without a pixel_range, the natural prior takes the model's pixels to be "
+            + ("about 0…1, unbounded" if has_preprocess else "standardised: mean 0, variance 1 in every channel")
+            + "; give pixel_range=(0, 1) and preprocess= if they are not"
+        )
+    return prior.coordinates(input_shape, pixel_range, device, standardised=guessed and not has_preprocess)
+
+
+def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transforms | None:
+    """What makes pictures easier to read (benchmarks/RESULTS.md, "The natural prior's defaults").
+
+    A prior that was measured on images of this size knows where in the picture things are; small ones need no more.
+    """
+    least = _LEAST_CHANGED if prior.shape is None else _LEAST_CHANGED_OF_MEASURED
+    changed = defaults.looks_like_photographs(input_shape) and min(input_shape[1:]) >= least
+    return Robust() if changed else None
+
+
+def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transforms | Literal["auto"] | None:
+    """`Jitter`, `Robust`, "auto" or None.
+
+    Raises TypeError for anything else, ValueError if images cannot be changed so.
+    """
+    if transforms is None or transforms == "auto":
+        return transforms  # type: ignore[no-any-return]  # one of two
+    if isinstance(transforms, type) or not hasattr(transforms, "apply"):
+        raise TypeError(f'transforms must be "auto", None, Jitter(pixels) or Robust(); got {transforms!r}')
+    transforms.check(input_shape)
+    checked: Transforms = transforms
+    return checked

@@ -1,0 +1,184 @@
+"""The first steps of a run: step sizes, gradient scales and temperatures are found, and then frozen.
+
+A density may not change while it is sampled, nor a step size that Metropolis' rule relies on. All are therefore
+settled in a warm-up whose pictures count for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.target import NEURON, Evaluation, Info, State, Target
+
+_SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
+_GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
+_GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T moves less in the time in which chains respond
+_MOST_WAITED = 50  # steps before chains without a Metropolis test begin to adapt their step sizes
+_NEAR = 0.25  # of the goal: a mean activation farther from it is told
+_COLDEST, _HOTTEST = 1e-7, 1e7
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A warm-up in progress; every step gives the next one.
+
+    Attributes:
+        length: steps in all.
+        per_neuron: chains (and replicas) of a neuron in the batch.
+        adapts: whether the kernel finds its step size.
+        measures: whether gradient scales are measured.
+        follows: whether the scales are used while they are measured. Without, those of the start serve until the end.
+        goal: the mean activation that every neuron shall have, (N,); None: temperatures stay.
+        pull: log of 1/(T s), (N,): of the coldest chain's temperature and the neuron's scale, as it is being found.
+        rungs: temperatures of a chain; the goal is for the first.
+    """
+
+    length: int
+    per_neuron: int
+    adapts: bool
+    measures: bool
+    follows: bool = False
+    goal: Tensor | None = None
+    pull: Tensor | None = None
+    rungs: int = 1
+    count: int = 0
+    norms: Mapping[str, tuple[Tensor, int]] = field(
+        default_factory=dict
+    )  # term -> sum (N,) over the second half, count
+    recent: Mapping[str, Tensor] = field(default_factory=dict)  # term -> running mean (N,)
+    pulls: tuple[Tensor | None, int] = (None, 0)  # sum over the second half, count
+    missing: Tensor | None = None  # from the activation to the goal (N,), as a share of the way, summed with `pulls`
+    reached: Tensor | None = None  # mean activation (N,), summed with `pulls`
+    start: Tensor | None = None  # activation (N,) before the first step
+
+    @property
+    def left(self) -> int:
+        """Steps to go."""
+        return self.length - self.count
+
+    def aiming_at(self, goal: Tensor | None) -> WarmUp:
+        """The same with another goal, of which nothing is known yet."""
+        return replace(self, goal=goal, pull=None, pulls=(None, 0), missing=None, reached=None, start=None)
+
+    def aimed(self, target: Target, heat: float) -> Target:
+        """The target of the next step: with the scales and temperatures found so far, and these times `heat`."""
+        if self.follows and self.recent:
+            target = replace(target, scales={**target.scales, **as_scales(self.recent, self.per_neuron)})
+        if self.pull is not None:
+            target = replace(target, temperature=self._temperature(target, self.pull) * heat)
+        return target
+
+    def after(self, kernel: Any, target: Target, state: State, info: Info, heat: float) -> tuple[WarmUp, State]:
+        """The warm-up and the state after one more step, which was of `target`."""
+        count = self.count + 1
+        late = 2 * count > self.length
+        # without a test, chains must have arrived first; a goal needs most of the warm-up at the final step sizes
+        arrived = late or count > _MOST_WAITED
+        if self.adapts and (info.acceptance is not None or arrived):
+            state = kernel.adapt(state, info, count, target)
+        norms, recent = self.norms, self.recent
+        if self.measures and (late or self.follows):
+            # each with its own count: a slider may bring a term in, or take one out, on the way
+            for name, norm in first_norms(target, state.evaluation, self.per_neuron).items():
+                before = recent.get(name, norm)
+                recent = {**recent, name: before.lerp(norm, 1 / min(_SCALE_MEMORY, count + 1))}
+                if late:
+                    total, seen = norms.get(name, (torch.zeros_like(norm), 0))
+                    norms = {**norms, name: (total + norm, seen + 1)}
+        step = replace(self, count=count, norms=norms, recent=recent)
+        # the goal is for the temperature without heat
+        return (step if heat != 1 else step._nearer_to_the_goal(target, state, late)), state
+
+    def scales(self, target: Target, state: State) -> dict[str, Tensor]:
+        """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
+        norms = {name: total / seen for name, (total, seen) in self.norms.items()}
+        return as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
+
+    def temperatures(self, scales: Mapping[str, Tensor]) -> Tensor | None:
+        """The temperature (N,) of each neuron that meets its goal, with these scales; None without a goal."""
+        total, seen = self.pulls
+        if self.pull is None:
+            return None
+        if total is None:
+            return self._over_scale(self.pull, scales)
+        assert self.missing is not None
+        # chains that came late still pull the average: one step of Newton's, as if f rose with the pull from the start
+        return self._over_scale(total / seen + (self.missing / seen).clamp(-0.3, 0.3), scales)
+
+    def missed(self) -> list[tuple[int, float]]:
+        """Which neurons did not come near their goal, and the mean activation that they had."""
+        if self.goal is None or self.reached is None:
+            return []
+        means = self.reached / self.pulls[1]
+        far = (means - self.goal).abs() > _NEAR * self.goal.abs()
+        return [(int(i), float(means[i])) for i in far.nonzero().flatten()]
+
+    def _over_scale(self, pull: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
+        scale = scales[NEURON][:: self.per_neuron] if NEURON in scales else torch.ones_like(pull)
+        return ((-pull).exp() / scale).clamp(_COLDEST, _HOTTEST)
+
+    def _temperature(self, target: Target, pull: Tensor) -> Tensor:
+        """(chain,), every rung as much hotter than the first as it is in the target."""
+        own = self._over_scale(pull, target.scales).double().repeat_interleave(self.per_neuron)
+        if isinstance(target.temperature, Tensor):
+            coldest = target.temperature[:: self.rungs].repeat_interleave(self.rungs)
+            own = own * target.temperature / coldest
+        return own
+
+    def _nearer_to_the_goal(self, target: Target, state: State, late: bool) -> WarmUp:
+        """Robbins & Monro (1951) on log T: the pull grows as long as the mean activation is below the goal.
+
+        What is averaged in the end is the second half (Polyak & Juditsky, SIAM J. Control Optim. 30 (1992), 838).
+        """
+        if self.goal is None:
+            return self
+        value = state.evaluation.values[NEURON].view(len(self.goal), -1, self.rungs)[..., 0].mean(1)
+        pull = self.pull
+        if pull is None:
+            cold = target.temperature
+            cold = cold[:: self.per_neuron] if isinstance(cold, Tensor) else torch.full_like(value, cold)
+            scale = target.scales[NEURON][:: self.per_neuron] if NEURON in target.scales else torch.ones_like(value)
+            pull = -(cold.to(value.dtype).clamp_min(_COLDEST) * scale).log()
+        start = value if self.start is None else self.start
+        # as a share of the way, but of a tenth of the goal at least: where chains stand on it, there is no way
+        way = (self.goal - start).abs().maximum(0.1 * self.goal.abs()).clamp_min(1e-6)
+        gain = _GOAL_GAIN / (1 + self.count / _GOAL_SLOWS) ** _GOAL_POWER
+        share = ((self.goal - value) / way).nan_to_num(0.0).clamp(-1, 1)
+        pull = pull + gain * share
+        total, seen = self.pulls
+        missing, reached = self.missing, self.reached
+        if late:
+            reached = value if reached is None else reached + value
+            total, seen = pull if total is None else total + pull, seen + 1
+            missing = share if missing is None else missing + share
+        return replace(self, pull=pull, pulls=(total, seen), missing=missing, reached=reached, start=start)
+
+
+def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:
+    """Gradient norms (N,) of all terms where the chains stand, of those with weight 0, too."""
+    everything = replace(target, weights=dict.fromkeys(target.weights, 1.0), scales={})
+    return first_norms(target, everything.complete(state.evaluation, state.x), per_neuron)
+
+
+def first_norms(target: Target, evaluation: Evaluation, per_neuron: int) -> dict[str, Tensor]:
+    """Norm of each term's gradient, (N,), of the first chain of every neuron; by its own normalisation, if it has one.
+
+    Of the first alone, so that a chain's law does not depend on how many others there are.
+    """
+    norms = {}
+    for name, grad in evaluation.grads.items():
+        norm = torch.linalg.vector_norm(grad[::per_neuron].flatten(1), dim=1)
+        length = target.own_length(name, evaluation)
+        norms[name] = norm if length is None else norm / length[::per_neuron].clamp_min(1e-6)
+    return norms
+
+
+def as_scales(norms: Mapping[str, Tensor], per_neuron: int) -> dict[str, Tensor]:
+    """Norms (N,) as divisors (chain,); a gradient that vanishes or is not finite is left as it is."""
+    usable = {name: torch.where((norm > 1e-12) & norm.isfinite(), norm, 1.0) for name, norm in norms.items()}
+    return {name: norm.repeat_interleave(per_neuron) for name, norm in usable.items()}
