@@ -1,4 +1,4 @@
-"""The arrows of design.md, section 1, over the syntax trees; and a sampler where Jupyter and matplotlib are absent."""
+"""Imports point down, read from the syntax trees; and a sampler where Jupyter and matplotlib are absent."""
 
 from __future__ import annotations
 
@@ -15,65 +15,41 @@ PACKAGE = Path(ldam_widget.__file__).parent
 JUPYTER = {"ipywidgets", "anywidget", "IPython", "traitlets", "ipykernel", "comm", "jupyterlab", "notebook"}
 THREADS = {"threading", "queue", "concurrent", "multiprocessing", "_thread"}
 
-# who may import what of this package; from the bottom to the top
-LEVELS = [
-    {"parameters", "_version"},
-    {
-        "schedules",
-        "types",
-        "models",
-        "noise",
-        "burn_in",
-        "averages",
-        "diagnostics",
-        "heat",
-        "leaky",
-        "outputs",
-        "execution",
-        "data",
-        "parametrizations",
-    },
-    {"neurons", "target", "tracing", "readouts", "wiring"},
-    {
-        "kernels",
-        "discriminator",
-        "regularizers",
-        "exact",
-        "checks",
-        "ladder",
-        "warm_up",
-        "quench",
-        "defaults",
-        "priors",
-        "standing",
-        "whole_steps",
-    },
-    {"sampler", "images", "checkpoints"},
-    {"agreement", "comparison", "training"},
-    {"figures", "loop", "turns", "demo", "exploration", "ranking"},
+# Folders from the bottom to the top: each imports from floors below its own, never from its own or from above.
+FLOORS = [
+    {"core"},
+    {"data", "diagnostics", "network"},
+    {"checkpoints", "execution", "kernels", "parametrizations"},
+    {"objectives"},
+    {"sampling"},
+    {"adversary", "analysis", "live", "pictures"},
+    {"demo"},
     {"widget"},
     {"cli", "__init__", "__main__"},
 ]
-RANK = {room: rank for rank, rooms in enumerate(LEVELS) for room in rooms}
+FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}
+AT_THE_TOP = {"__init__", "__main__", "_version", "cli"}  # files beside the folders
 
 
 def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if "notebooks" not in path.parts)
 
 
-def room(path: Path) -> str:
-    """The file or folder directly below the package."""
+def folder(path: Path) -> str:
+    """The folder of a file, directly below the package; of a file at the top, its name."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path, *, types_too: bool = True) -> set[str]:
-    """Absolute names of all that a file imports, wherever in the file."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    if not types_too:
-        tree = WithoutTypeChecking().visit(tree)
+def name_of(path: Path) -> str:
+    """Dotted name of a file's module, without the package's."""
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute names of all that a file imports, wherever in the file; for type checkers alone, too."""
     names = set()
     here = ["ldam_widget", *path.relative_to(PACKAGE).with_suffix("").parts]
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -83,47 +59,57 @@ def imports(path: Path, *, types_too: bool = True) -> set[str]:
     return names
 
 
-class WithoutTypeChecking(ast.NodeTransformer):
-    def visit_If(self, node: ast.If) -> ast.AST:
-        return ast.Pass() if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
-
-
-def rooms_of(names: set[str]) -> set[str]:
-    inside = [name.split(".")[1] for name in names if name.startswith("ldam_widget.")]
-    return {name for name in inside if name in RANK}
+def folders_of(names: set[str]) -> set[str]:
+    inside = {name.split(".")[1] for name in names if name.startswith("ldam_widget.")}
+    return {name for name in inside if name in FLOOR}
 
 
 def outside(names: set[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
-def test_every_room_has_its_place() -> None:
-    assert {room(path) for path in modules()} <= set(RANK)
+def files_of(names: set[str]) -> set[str]:
+    """Modules of this package, as `name_of` tells them, that the names are or are taken from."""
+    known = {name_of(path) for path in modules()}
+    inside = [name.split(".")[1:] for name in names if name.startswith("ldam_widget.")]
+    return {next(m for k in range(len(n), -1, -1) if (m := ".".join(n[:k]) or "__init__") in known) for n in inside}
+
+
+def test_four_files_at_the_top_and_a_floor_for_every_folder() -> None:
+    assert {path.stem for path in PACKAGE.glob("*.py")} <= AT_THE_TOP
+    assert {folder(path) for path in modules()} <= {*FLOOR, *AT_THE_TOP}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_point_one_way(path: Path) -> None:
-    names, own = imports(path, types_too=False), room(path)
-    above = {other for other in rooms_of(names) if RANK[other] > RANK[own]}
-    assert not above, f"{own} imports {above}, which stand above it"
+def test_imports_point_down(path: Path) -> None:
+    names, own = imports(path), folder(path)
+    if own in FLOOR:
+        wrong = {other for other in folders_of(names) - {own} if FLOOR[other] >= FLOOR[own]}
+        assert not wrong or own in AT_THE_TOP, f"{own} imports {wrong}, not below it"
     if own not in ("widget", "cli"):
         assert not outside(names) & JUPYTER
-    if RANK[own] < RANK["loop"]:
+    if own not in AT_THE_TOP and FLOOR[own] < FLOOR["live"]:
         assert not outside(names) & THREADS
-    if own not in ("figures", "widget", "cli"):
+    if path.stem not in ("figures", "cli") and own != "widget":
         assert "matplotlib" not in outside(names)
-    if own in ("kernels", "regularizers", "target", "neurons"):
-        assert "ldam_widget.sampling.sampler" not in {".".join(name.split(".")[:2]) for name in names}
 
 
-def test_the_walk_sees_relative_imports_and_imports_in_functions(tmp_path: Path) -> None:
-    """The control: what the rule forbids would be found."""
+def test_no_files_import_each_other_in_a_circle() -> None:
+    ahead = {name_of(path): files_of(imports(path)) - {name_of(path)} for path in modules()}
+    ahead = {name: others for name, others in ahead.items() if name not in AT_THE_TOP}
+    while free := {name for name, others in ahead.items() if not others & ahead.keys()}:
+        ahead = {name: others for name, others in ahead.items() if name not in free}
+    assert not ahead, f"in circles, or importing from one: {sorted(ahead)}"
+
+
+def test_the_walk_sees_relative_imports_and_imports_in_functions() -> None:
+    """The control: what the rules forbid would be found."""
     assert "ldam_widget.core.target.Target" in imports(PACKAGE / "kernels" / "algorithm1.py")
     assert "ldam_widget.live.loop.Loop" in imports(PACKAGE / "widget" / "panel.py")
-    assert "threading" in outside(imports(PACKAGE / "loop.py"))
+    assert "threading" in outside(imports(PACKAGE / "live" / "loop.py"))
     assert "arviz_stats" in outside(imports(PACKAGE / "diagnostics" / "mixing.py"))  # within a function
-    assert "ldam_widget.core.target.Target" in imports(PACKAGE / "types.py")
-    assert "ldam_widget.core.target.Target" not in imports(PACKAGE / "types.py", types_too=False)
+    assert "ldam_widget.widget.LDAM" in imports(PACKAGE / "__init__.py")  # for type checkers
+    assert "core.target" in files_of(imports(PACKAGE / "kernels" / "algorithm1.py"))
 
 
 WITHOUT = """
