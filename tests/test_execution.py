@@ -6,6 +6,7 @@ import copy
 import gc
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -16,11 +17,13 @@ from torch.nn.utils import parametrizations, prune
 
 import ldam_widget as ldam
 from ldam_widget.core.notes import QuietNotes
+from ldam_widget.core.target import NEURON
 from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
 from ldam_widget.execution.banded import bands
 from ldam_widget.execution.plans import Prepared, foldable
 from ldam_widget.network import memory
 from ldam_widget.network.view import private_view
+from ldam_widget.sampling.quench import quench
 
 FOLDED = "batch norms folded"
 
@@ -395,8 +398,7 @@ def test_changed_weights_are_seen_by_whatever_comes_next(then: str) -> None:
 def fresh_quenched(model: nn.Module, s: ldam.Sampler) -> Tensor:
     """By a sampler that knows nothing but the present weights, from where `s` stands."""
     other = sampler(model, "plain", temperature=0.0)
-    other._state = other.kernel.init(s._state.x, other._target)
-    return other.quenched(5)
+    return quench(s.state.x, replace(other.target, energy_needed=True), 5).view_as(s.images)
 
 
 def test_the_model_and_every_switch_of_torch_stay_as_they_were() -> None:
@@ -551,8 +553,8 @@ def test_a_batch_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         with monkeypatch.context() as patch:
             patch.setattr(memory, "budget", lambda device: 1.0)
             parts = chains(layer)
-        assert (whole._neurons.at_once, parts._neurons.at_once) == (14, 1)
-        parts._neurons.at_once = 4  # the last part is smaller
+        assert (whole.target.terms[NEURON].at_once, parts.target.terms[NEURON].at_once) == (14, 1)
+        parts.target.terms[NEURON].at_once = 4  # the last part is smaller
         parts.step(4)
         torch.testing.assert_close(parts.images, whole.images, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(parts.activation, whole.activation, rtol=1e-5, atol=1e-5)

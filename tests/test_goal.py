@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import ldam_widget as ldam
+from ldam_widget.core.target import NEURON
 from ldam_widget.kernels import BAOAB, GHMC
 
 from .test_natural_works_with import sampler
@@ -132,7 +133,7 @@ def test_a_percentile_of_real_images_is_a_goal() -> None:
 
 
 def real_activations(s: ldam.Sampler) -> torch.Tensor:
-    return s._neurons.activations(REAL).double()
+    return s.target.terms[NEURON].activations(REAL).double()
 
 
 def test_percentiles_follow_to_other_neurons() -> None:
@@ -186,6 +187,6 @@ def test_goals_are_for_pixels_too(kernel: Any) -> None:
 def test_a_ladder_s_goal_is_that_of_its_coldest_rung() -> None:
     s = sampler(goal=0.5, ladder=ldam.Ladder((1, 2, 4)), warm_up=40)
     s.step(40)
-    temperatures = s._target.temperature.view(2, 2, 3)  # type: ignore[union-attr]
+    temperatures = s.target.temperature.view(2, 2, 3)  # type: ignore[union-attr]
     torch.testing.assert_close(temperatures / temperatures[..., :1], torch.tensor([1, 2, 4]).double().expand(2, 2, 3))
     assert temperatures[:, 0, 0].tolist() == pytest.approx(s.temperatures)

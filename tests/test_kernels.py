@@ -59,8 +59,8 @@ def sampler(name: str, model: nn.Module | None = None, **arguments: Any) -> ldam
 
 def everything(s: ldam.Sampler) -> list[Tensor]:
     """All that the future of the chains depends on, hot rungs included."""
-    kept = [part for part in s._state.memory if isinstance(part, Tensor)]
-    return [s._state.x, *kept, *s._scales.values(), s.images, s.activation]
+    kept = [part for part in s.state.memory if isinstance(part, Tensor)]
+    return [s.state.x, *kept, *s.target.scales.values(), s.images, s.activation]
 
 
 def run(name: str, how: str, steps_per_frame: int) -> list[Tensor]:

@@ -40,7 +40,7 @@ def climbing(model: nn.Module, dimensions: int, kernel: Any, **arguments: Any) -
 
 def rungs(s: ldam.Sampler, count: int) -> Tensor:
     """(rung, neuron · chain, *image): a chain's copies lie side by side in the batch."""
-    x = s._state.x
+    x = s.state.x
     return x.view(-1, count, *x.shape[1:]).transpose(0, 1)
 
 
@@ -201,7 +201,7 @@ def test_planted_mistakes_in_swaps_are_caught(mistake: str) -> None:
     state, target = drawn()
     noise: Any = Uniform()
     if mistake == "inverted sign":
-        target = Inverted(target.terms, target.weights, target.temperature)
+        target = Inverted(target.terms, target.weights, target.temperature, target.coordinates)
     else:
         noise = Yes()
     moved, _ = rounds(target, state, noise, 2)
@@ -305,8 +305,8 @@ def test_what_is_shown_is_the_cold_rung(kernel: Any) -> None:
     with torch.no_grad():
         expected = torch.einsum("nci,ni->nc", frame.images, model.weight) + model.bias[:, None]
     torch.testing.assert_close(frame.activation, expected)
-    assert s.kernel.temperature(s._plain_target()) == 1.0
-    assert NEURON in s._state.evaluation.values
+    assert s.effective_temperature == 1.0
+    assert NEURON in s.state.evaluation.values
     found = s.diagnostics()
     assert found["ladder"]["rounds"] == 20 // 3
     assert len(found["ladder"]["arrivals"]) == 6

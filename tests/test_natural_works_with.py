@@ -137,9 +137,9 @@ def test_a_picture_goes_on_exactly_in_pixels_and_comes_back(kernel: Kernel) -> N
 def test_live_settings_may_change_at_any_step() -> None:
     s = sampler()
     s.step(15)
-    z = s._state.x.clone()
+    z = s.state.x.clone()
     s.set(natural=0.3)
-    assert torch.equal(s._state.x, z), "z stays where it is"
+    assert torch.equal(s.state.x, z), "z stays where it is"
     for change in ({"natural": 0.0}, {"prior_scale": 1.0}, {"temperature": 1.0}, {"natural": 1.0, "prior_scale": 0.1}):
         s.set(**change)
         s.step(6)

@@ -20,6 +20,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.target import NEURON
 from ldam_widget.execution import Execution
 from ldam_widget.execution.operations import NotRepeatableError, Operations
 from ldam_widget.execution.recordings import NotNowError, Recordings, Tensors, _recorded
@@ -513,16 +514,16 @@ def test_two_threads_do_not_write_into_each_other(execution: str) -> None:
     demo = ldam.demo.mnist("final")
     s = ldam.Sampler(demo.model, neurons=range(4), execution=execution, **demo.settings)
     s.step(2)
-    recordings = s._neurons._recordings
+    recordings = s.target.terms[NEURON]._recordings
     assert recordings is not None
     pictures = torch.rand(2, 4, 1, 28, 28)
-    expected = [s._neurons.evaluate(x) for x in pictures]
+    expected = [s.target.terms[NEURON].evaluate(x) for x in pictures]
     assert recordings._kept
     wrong: list[int] = []
 
     def evaluate(which: int) -> None:
         for _ in range(150):
-            for mine, its in zip(s._neurons.evaluate(pictures[which]), expected[which], strict=True):
+            for mine, its in zip(s.target.terms[NEURON].evaluate(pictures[which]), expected[which], strict=True):
                 if not torch.allclose(mine, its, rtol=1e-4, atol=1e-5):
                     wrong.append(which)
 
@@ -541,9 +542,9 @@ def test_a_batch_in_parts() -> None:
         ldam.Sampler(demo.model, neurons=range(7), temperature=0.0, execution=e, **demo.settings)
         for e in ("plain", "recorded")
     )
-    s._neurons.at_once = 3
+    s.target.terms[NEURON].at_once = 3
     torch.testing.assert_close(s.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
-    recordings = s._neurons._recordings
+    recordings = s.target.terms[NEURON]._recordings
     assert recordings is not None
     assert not recordings.failed
     assert {key[0][0][0] for key in recordings._kept} >= {1, 3}

@@ -182,7 +182,7 @@ def test_two_models_with_one_seed_see_the_same_noise() -> None:
     )
     before = one.images
     assert torch.equal(before, other.images)
-    pulls = [s._view.weight[:, None] * 0.1 for s in (one, other)]
+    pulls = [s.view.weight[:, None] * 0.1 for s in (one, other)]
     noises = [s.step(1).images - before - pull for s, pull in zip((one, other), pulls, strict=True)]
     torch.testing.assert_close(noises[0], noises[1], rtol=0, atol=1e-6)
     assert float(noises[0].std()) > 0.05

@@ -206,7 +206,7 @@ def test_training_mode_that_makes_no_difference_is_not_told(recwarn: pytest.Warn
 def test_weights_are_shared_and_not_copied(linear: nn.Module) -> None:
     s = ldam.Sampler(linear, input_shape=(6,))
     own = {p.data_ptr() for p in linear.parameters()}
-    shared = {p.data_ptr() for p in s._view.parameters()}
+    shared = {p.data_ptr() for p in s.view.parameters()}
     assert shared == own
 
 

@@ -86,9 +86,9 @@ def test_after_the_warm_up_the_chain_is_that_of_a_target_divided_by_hand() -> No
     for kernel in KERNELS:
         s = sampler(kernel, scale="frozen", temperature=0.1)
         s.step(40)
-        state = s._state
+        state = s.state
         by_hand = Target(
-            {name: Divided(term, s._scales[name]) for name, term in s._target.terms.items()},
+            {name: Divided(term, s.target.scales[name]) for name, term in s.target.terms.items()},
             {NEURON: 1.0, "l2": 0.5},
             0.1,
             Pixels(None),
@@ -104,7 +104,7 @@ def test_after_the_warm_up_the_chain_is_that_of_a_target_divided_by_hand() -> No
         for _ in range(30):
             mine, _ = kernel.step(mine, by_hand, noise)
         s.step(30)
-        torch.testing.assert_close(s._state.x, mine.x, rtol=1e-4, atol=1e-4, msg=kernel.name)
+        torch.testing.assert_close(s.state.x, mine.x, rtol=1e-4, atol=1e-4, msg=kernel.name)
 
 
 @pytest.mark.statistical
@@ -187,10 +187,10 @@ def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(
         seed=run_seed(), warm_up=300, steps_per_frame=50,
     )  # fmt: skip
     s.step(300)
-    found = s.kernel.step_size_of(s._state).clone()
+    found = s.kernel.step_size_of(s.state).clone()
     assert s.params["step_size"] == pytest.approx(float(found.mean()))
     s.step(300)
-    assert torch.equal(s.kernel.step_size_of(s._state), found)
+    assert torch.equal(s.kernel.step_size_of(s.state), found)
     accepted, scattered = float(s.acceptance.mean()), float(found.log().std())
     print(f"seed {run_seed()}: accepted {accepted:.4f}, log h scatters by {scattered:.4f}")
     assert accepted == pytest.approx(wanted, abs=0.04)
@@ -202,13 +202,13 @@ def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(
 def test_a_step_size_that_is_given_is_never_adapted(kernel: Any) -> None:
     s = sampler(kernel)
     assert not s.warming_up
-    own = s.kernel.step_size_of(s._state)
+    own = s.kernel.step_size_of(s.state)
     s.step(60)
     assert s.params["step_size"] == kernel.step_size
-    assert torch.equal(s.kernel.step_size_of(s._state), own)
+    assert torch.equal(s.kernel.step_size_of(s.state), own)
     with_scales = sampler(kernel, scale="frozen")
     with_scales.step(60)
-    assert torch.equal(with_scales.kernel.step_size_of(with_scales._state), own)
+    assert torch.equal(with_scales.kernel.step_size_of(with_scales.state), own)
 
 
 def test_a_slider_takes_over_from_what_was_found() -> None:

@@ -6,6 +6,7 @@ one seed see the same noise (common random numbers): what differs between their 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -37,7 +38,10 @@ class ChainNoise:
     def __init__(self, seed: int, neurons: int, chains: int, shape: Sequence[int], device: torch.device) -> None:
         self.shape = tuple(shape)
         self.device = device
-        self._seeds = [(seed, neuron, chain) for neuron in range(neurons) for chain in range(chains)]
+        self._seed, self._chains = seed, chains
+        self._numbers = list(range(neurons))  # of the neurons' streams
+        self._next_number = neurons
+        self._seeds = [(seed, neuron, chain) for neuron in self._numbers for chain in range(chains)]
         self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
         self._uniform: _Stream | None = None  # made on first use: not every kernel asks for one
         self._changes: _Stream | None = None
@@ -66,6 +70,26 @@ class ChainNoise:
             self._changes = _Stream(self._seeds, _CHANGES, (count,), self.device)
         return self._changes.next()
 
+    def of_neurons(self, places: Sequence[int | None]) -> ChainNoise:
+        """Streams for other neurons, at the same step; these ones stay as they are.
+
+        Args:
+            places: for each neuron wanted, which of the present ones it is; None: it is new, and gets streams that no
+                neuron has had before.
+        """
+        other = copy.copy(self)
+        other._numbers = []
+        for place in places:
+            other._numbers.append(other._next_number if place is None else self._numbers[place])
+            other._next_number += place is None
+        other._seeds = [(self._seed, number, chain) for number in other._numbers for chain in range(self._chains)]
+        rows = [None if p is None else p * self._chains + c for p in places for c in range(self._chains)]
+        other._normal = self._normal.of_rows(rows, other._seeds)
+        for name in ("_uniform", "_changes"):
+            stream = getattr(self, name)
+            setattr(other, name, None if stream is None else stream.of_rows(rows, other._seeds))
+        return other
+
     def mark(self) -> Mark:
         """The present place, for `rewind`."""
         uniform, changes = (None if stream is None else stream.mark() for stream in (self._uniform, self._changes))
@@ -86,11 +110,30 @@ class _Stream:
         self, seeds: Sequence[tuple[int, int, int]], kind: int, shape: tuple[int, ...], device: torch.device
     ) -> None:
         self.kind, self.shape, self.device = kind, shape, device
-        self._generators = [torch.Generator(device).manual_seed(_mixed(seed, kind)) for seed in seeds]
+        self._generators = [self._generator(seed) for seed in seeds]
         self._block = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // max(1, math.prod(shape))))
         self._before: list[Tensor] = []  # states of the generators before they drew the block in use
         self._buffer = torch.empty(0)
         self._next = self._block
+
+    def _generator(self, seed: tuple[int, int, int]) -> torch.Generator:
+        return torch.Generator(self.device).manual_seed(_mixed(seed, self.kind))
+
+    def of_rows(self, rows: Sequence[int | None], seeds: Sequence[tuple[int, int, int]]) -> _Stream:
+        """A copy for other chains; None: a new one, of this seed."""
+        other = copy.copy(self)
+        other._generators = [self._generator(seed) for seed in seeds]
+        if self._next == self._block:  # the next block is drawn when it is asked for
+            for row, generator in zip(rows, other._generators, strict=True):
+                if row is not None:
+                    generator.set_state(self._generators[row].get_state())
+            return other
+        for row, generator in zip(rows, other._generators, strict=True):
+            if row is not None:
+                generator.set_state(self._before[row])
+        other._fill()
+        other._next = self._next
+        return other
 
     def next(self) -> Tensor:
         if self._next == self._block:

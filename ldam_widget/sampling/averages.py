@@ -6,14 +6,17 @@ are unbiased from the first picture on: each is a weighted mean of pictures whos
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from ..core.parameters import AVERAGE, Parameter
+from ..core.target import per_image
 
 _DECAY = Parameter("decay", 0, 1 - 1 / AVERAGE.high, 0.99, "Share of the average that is kept at every picture.")
 _LENGTH = Parameter("length", AVERAGE.low, AVERAGE.high, 200, "Pictures in the mean.", integer=True)
@@ -38,6 +41,15 @@ class Accumulator(Protocol):
     def add(self, x: Tensor) -> None: ...
 
     def set_time(self, time: float) -> None: ...
+
+    def regrouped(self, rows: Tensor, pictures: Tensor) -> Accumulator:
+        """The averages of some of these chains and of new ones; this one stays as it is.
+
+        Args:
+            rows: (chain,), which of these chains each is; −1: it is new, and its average begins.
+            pictures: (chain, *image), shown of new chains until their first picture is added.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -92,7 +104,7 @@ class Window:
 class _Exponential:
     def __init__(self, time: float) -> None:
         self.mean: Tensor | None = None
-        self._weight = 0.0  # Σ decay^k: dividing by it removes the bias towards the start
+        self._weight: float | Tensor = 0.0  # Σ decay^k: dividing by it removes the bias towards the start
         self.set_time(time)
 
     def set_time(self, time: float) -> None:
@@ -100,7 +112,24 @@ class _Exponential:
 
     def add(self, x: Tensor) -> None:
         self._weight = self._decay * self._weight + 1
-        self.mean = x if self.mean is None else self.mean.lerp(x, 1 / self._weight)
+        if self.mean is None:
+            self.mean = x
+        elif isinstance(self._weight, Tensor):
+            self.mean = torch.lerp(self.mean, x, per_image(1 / self._weight, x))
+        else:
+            self.mean = self.mean.lerp(x, 1 / self._weight)
+
+    def regrouped(self, rows: Tensor, pictures: Tensor) -> _Exponential:
+        other = copy.copy(self)
+        if self.mean is not None:
+            other.mean = _taken(self.mean, rows, pictures)
+            weight = (
+                self._weight
+                if isinstance(self._weight, Tensor)
+                else self.mean.new_full((len(self.mean),), self._weight)
+            )
+            other._weight = _taken(weight, rows, torch.zeros_like(rows, dtype=weight.dtype))
+        return other
 
 
 class _Window:
@@ -108,6 +137,7 @@ class _Window:
         self.mean: Tensor | None = None
         self._kept: deque[Tensor] = deque()
         self._sum: Tensor | None = None  # float64: adding and taking away for hours must not drift
+        self._missing: float | Tensor = 0  # pictures of before a chain was there, all 0
         self.set_time(length)
 
     def set_time(self, time: float) -> None:
@@ -118,4 +148,23 @@ class _Window:
         self._sum = x.double() if self._sum is None else self._sum + x
         while len(self._kept) > self._length:
             self._sum = self._sum - self._kept.popleft()
-        self.mean = (self._sum / len(self._kept)).to(x.dtype)
+            self._missing = self._missing - 1 * (self._missing > 0)
+        counted: float | Tensor = len(self._kept) - self._missing
+        self.mean = (self._sum / per_image(counted, self._sum)).to(x.dtype)
+
+    def regrouped(self, rows: Tensor, pictures: Tensor) -> _Window:
+        other = copy.copy(self)
+        if self.mean is None or self._sum is None:
+            return other
+        nothing = torch.zeros_like(pictures)
+        other.mean = _taken(self.mean, rows, pictures)
+        other._sum = _taken(self._sum, rows, nothing.double())
+        other._kept = deque(_taken(kept, rows, nothing) for kept in self._kept)
+        missing = torch.zeros(len(self.mean), device=rows.device) + self._missing
+        other._missing = _taken(missing, rows, torch.full_like(rows, len(self._kept), dtype=missing.dtype))
+        return other
+
+
+def _taken(values: Tensor, rows: Tensor, new: Tensor) -> Tensor:
+    """Rows of values, and those of new where there is none (−1)."""
+    return torch.where(per_image(rows >= 0, new), values[rows.clamp_min(0)], new)

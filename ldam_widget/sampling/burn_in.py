@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import NoneType
 
@@ -57,11 +59,30 @@ class BurnInMeter:
         self._threshold = -math.inf if rule.threshold is None else rule.threshold
         self._recent = activation.new_zeros((2 * rule.window, *activation.shape))
         self._seen = 0
+        self._begun = torch.zeros(len(activation), dtype=torch.long, device=activation.device)  # (N,), in `_seen`
 
-    def add(self, activation: Tensor, step: int) -> None:
-        """Activation (N, C) of the next picture, taken at `step`."""
+    def regrouped(self, places: Sequence[int | None]) -> BurnInMeter:
+        """Watch some of these neurons and new ones; this meter stays as it is.
+
+        Args:
+            places: for each neuron, which of these it is; None: it is new.
+        """
+        other = copy.copy(self)
+        rows = torch.tensor([-1 if place is None else place for place in places], device=self.done.device)
+        new, rows = rows < 0, rows.clamp_min(0)
+        other.done = self.done[rows] & ~new[:, None]
+        other._recent = self._recent[:, rows]
+        other._begun = torch.where(new, self._seen, self._begun[rows])
+        if bool(new.any()):
+            other.step = None
+        return other
+
+    def add(self, activation: Tensor, step: int, waiting: Tensor | None = None) -> None:
+        """Activation (N, C) of the next picture, taken at `step`; neurons `waiting` (N,) begin after it."""
         if self.step is not None:
             return
+        if waiting is not None:
+            self._begun = torch.where(waiting, self._seen + 1, self._begun)
         window = self.rule.window
         self._recent[self._seen % (2 * window)] = activation
         self._seen += 1
@@ -72,6 +93,7 @@ class BurnInMeter:
         before, after = self._recent[order[:window]], self._recent[order[window:]]
         spread = ((before.var(0) + after.var(0)) / 2).sqrt()
         stable = (after.mean(0) - before.mean(0)).abs() <= self.rule.tolerance * spread
-        self.done = self.done | (stable & (after.mean(0) >= self._threshold))
+        ready = (self._seen - self._begun >= 2 * window)[:, None]
+        self.done = self.done | (ready & stable & (after.mean(0) >= self._threshold))
         if bool(self.done.all()):
             self.step = step

@@ -100,7 +100,7 @@ def scale_for(kernel: Kernel, asked: Literal["none", "frozen"] | None) -> Litera
 PULL = 1.5
 NATURAL_SCALE = 0.4  # τ: the prior's own noise at less than its natural contrast, over which the neuron stands out
 NATURAL_FRICTION = 1.0  # the noise of jittered gradients heats by their variance over the friction
-NATURAL_WARM_UP = 100
+WARM_UP, NATURAL_WARM_UP = 200, 100  # steps
 GOAL_WARM_UP = 600
 _LEAST_SIDE = 16  # pixels: a smaller picture with three channels is no photograph
 
@@ -108,6 +108,11 @@ _LEAST_SIDE = 16  # pixels: a smaller picture with three channels is no photogra
 def natural_temperature(pixels: int) -> float:
     """T for frozen scales: the pull of a gradient of norm 1, τ²/T, moves a chain by `PULL` · τ√D at most."""
     return _rounded(NATURAL_SCALE / (PULL * math.sqrt(pixels)))
+
+
+def kernel_of(prior: object | None) -> Kernel:
+    """What a sampler uses if nothing is said; None: without a natural prior."""
+    return Algorithm1() if prior is None else natural_kernel()
 
 
 def natural_kernel() -> Kernel:

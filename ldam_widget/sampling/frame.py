@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ..network.units import Neuron
+
 
 class Frame(NamedTuple):
     """One picture of the run, safe to keep. N neurons, C chains a neuron."""
@@ -16,3 +18,4 @@ class Frame(NamedTuple):
     burned_in: Tensor  # (N, C) bool
     steps: int
     params: dict[str, float]  # every live parameter, JSON-safe
+    neurons: tuple[Neuron, ...] = ()  # the N neurons, as they were when the picture was made

@@ -65,6 +65,13 @@ class Climb(NamedTuple):
         own = torch.arange(rungs, device=device).expand(chains, rungs)
         return cls(own, none, none, torch.zeros(chains, dtype=torch.long, device=device))
 
+    def regrouped(self, rows: Tensor, kept: Tensor) -> Climb:
+        """Of other chains: those kept (chains,) are the ones in these rows of the present ones."""
+        own = torch.arange(self.replica.shape[1], device=rows.device)
+        return self._replace(
+            replica=torch.where(kept[:, None], self.replica[rows], own), arrivals=self.arrivals[rows] * kept
+        )
+
     def report(self) -> dict[str, Any]:
         """Acceptance of swaps between neighbouring rungs, NaN where none was tried; arrivals per chain."""
         return {

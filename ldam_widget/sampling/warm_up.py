@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.target import NEURON, Evaluation, Info, State, Target
+from ..core.target import NEURON, Evaluation, Info, State, Target, per_image
 
 _SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
 _GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
@@ -36,6 +36,7 @@ class WarmUp:
         goal: the mean activation that every neuron shall have, (N,); None: temperatures stay.
         pull: log of 1/(T s), (N,): of the coldest chain's temperature and the neuron's scale, as it is being found.
         rungs: temperatures of a chain; the goal is for the first.
+        new: (N,) bool, the neurons that it is for, beside others whose law is settled; None: all.
     """
 
     length: int
@@ -46,6 +47,7 @@ class WarmUp:
     goal: Tensor | None = None
     pull: Tensor | None = None
     rungs: int = 1
+    new: Tensor | None = None
     count: int = 0
     norms: Mapping[str, tuple[Tensor, int]] = field(
         default_factory=dict
@@ -68,7 +70,8 @@ class WarmUp:
     def aimed(self, target: Target, heat: float) -> Target:
         """The target of the next step: with the scales and temperatures found so far, and these times `heat`."""
         if self.follows and self.recent:
-            target = replace(target, scales={**target.scales, **as_scales(self.recent, self.per_neuron)})
+            found = as_scales(self.recent, self.per_neuron)
+            target = replace(target, scales={**target.scales, **self._for_new(found, target.scales)})
         if self.pull is not None:
             target = replace(target, temperature=self._temperature(target, self.pull) * heat)
         return target
@@ -80,7 +83,9 @@ class WarmUp:
         # without a test, chains must have arrived first; a goal needs most of the warm-up at the final step sizes
         arrived = late or count > _MOST_WAITED
         if self.adapts and (info.acceptance is not None or arrived):
-            state = kernel.adapt(state, info, count, target)
+            adapted = kernel.adapt(state, info, count, target)
+            kept = None if self.new is None else ~self.new.repeat_interleave(self.per_neuron)
+            state = adapted if kept is None else adapted._replace(memory=merged(kept, state.memory, adapted.memory))
         norms, recent = self.norms, self.recent
         if self.measures and (late or self.follows):
             # each with its own count: a slider may bring a term in, or take one out, on the way
@@ -97,7 +102,8 @@ class WarmUp:
     def scales(self, target: Target, state: State) -> dict[str, Tensor]:
         """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
         norms = {name: total / seen for name, (total, seen) in self.norms.items()}
-        return as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
+        found = as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
+        return self._for_new(found, target.scales)
 
     def temperatures(self, scales: Mapping[str, Tensor]) -> Tensor | None:
         """The temperature (N,) of each neuron that meets its goal, with these scales; None without a goal."""
@@ -116,7 +122,16 @@ class WarmUp:
             return []
         means = self.reached / self.pulls[1]
         far = (means - self.goal).abs() > _NEAR * self.goal.abs()
+        if self.new is not None:
+            far = far & self.new
         return [(int(i), float(means[i])) for i in far.nonzero().flatten()]
+
+    def _for_new(self, found: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What was found (chain,) for new neurons, and for the others what they have."""
+        if self.new is None:
+            return dict(found)
+        rows = self.new.repeat_interleave(self.per_neuron)
+        return {name: torch.where(rows, value, settled.get(name, value)) for name, value in found.items()}
 
     def _over_scale(self, pull: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
         scale = scales[NEURON][:: self.per_neuron] if NEURON in scales else torch.ones_like(pull)
@@ -149,6 +164,8 @@ class WarmUp:
         way = (self.goal - start).abs().maximum(0.1 * self.goal.abs()).clamp_min(1e-6)
         gain = _GOAL_GAIN / (1 + self.count / _GOAL_SLOWS) ** _GOAL_POWER
         share = ((self.goal - value) / way).nan_to_num(0.0).clamp(-1, 1)
+        if self.new is not None:
+            share = share * self.new
         pull = pull + gain * share
         total, seen = self.pulls
         missing, reached = self.missing, self.reached
@@ -157,6 +174,20 @@ class WarmUp:
             total, seen = pull if total is None else total + pull, seen + 1
             missing = share if missing is None else missing + share
         return replace(self, pull=pull, pulls=(total, seen), missing=missing, reached=reached, start=start)
+
+
+def merged(kept: Tensor, old: Any, new: Any) -> Any:
+    """Rows (chain,) of old tensors where kept, else of new ones; within tuples and dicts, too.
+
+    A running sum that new chains do not have yet is 0 for them.
+    """
+    if isinstance(new, Tensor):
+        return torch.where(per_image(kept, new), old, new)
+    if isinstance(new, dict):
+        return {name: merged(kept, value, new.get(name, torch.zeros_like(value))) for name, value in old.items()}
+    if isinstance(new, tuple):
+        return tuple(merged(kept, a, b) for a, b in zip(old, new, strict=True))
+    return new
 
 
 def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:

@@ -96,13 +96,13 @@ def test_the_temperature_of_a_calibrated_kernel_is_the_one_asked_for(law: Law) -
 def test_the_sampler_reports_the_temperature_it_has_now() -> None:
     model, kernel = with_fixed_weights(lambda: nn.Linear(4, 1)), Algorithm1(0.2, 0.5, 0.75, normalize="none")
     s = ldam.Sampler(model, input_shape=(4,), kernel=kernel, temperature=3.0)
-    assert s.temperature_in_truth == pytest.approx(3 * 0.2 * 0.25 / (2 * 0.25))
+    assert s.effective_temperature == pytest.approx(3 * 0.2 * 0.25 / (2 * 0.25))
     found = s.diagnostics()["temperature"]
-    assert (found["asked"], found["closed_form"]) == (3.0, s.temperature_in_truth)
+    assert (found["asked"], found["closed_form"]) == (3.0, s.effective_temperature)
     assert "T = 0.3" in s.kernel_note
     s.set(step_size=ldam.PolynomialDecay(a=1.0, b=1.0, mu=1.0))
     s.step(9)  # β = 1/(1 + 9)
-    assert s.temperature_in_truth == pytest.approx(3 * 0.1 * 0.25 / (2 * 0.25))
+    assert s.effective_temperature == pytest.approx(3 * 0.1 * 0.25 / (2 * 0.25))
     assert "T = 0.15" in s.kernel_note
 
 

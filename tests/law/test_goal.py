@@ -32,7 +32,7 @@ def linear(neurons: int) -> nn.Module:
 def tilts(s: ldam.Sampler) -> Tensor:
     """Mᵀw of every neuron, (N, *image)."""
     weights = s.view[1].weight.view(-1, *SHAPE)  # type: ignore[index]
-    pulled: Tensor = s._coordinates.pulled_back(weights, weights)
+    pulled: Tensor = s.coordinates.pulled_back(weights, weights)
     return pulled
 
 
@@ -47,7 +47,7 @@ def test_a_linear_neuron_meets_its_goal_at_the_temperature_of_the_closed_form() 
     s = ldam.Sampler(linear(20), neurons=range(20), chains=8, goal=0.5, seed=run_seed(), **settings)
     s.step(GOAL_WARM_UP)
     assert not s.warming_up
-    middle = s.view(s._coordinates.picture(torch.zeros(1, *SHAPE)) - mean)[0]
+    middle = s.view(s.coordinates.picture(torch.zeros(1, *SHAPE)) - mean)[0]
     squares = tilts(s).flatten(1).square().sum(1)
     scales = torch.tensor(s.scales["neuron"])  # type: ignore[index]
     found = middle + TAU**2 * squares / (scales * torch.tensor(s.temperatures))
@@ -65,7 +65,7 @@ def test_the_law_is_that_of_the_temperature_that_was_found(kernel: Kernel) -> No
     s.step(300 if isinstance(kernel, MALA) else 150)
     assert s.temperatures == frozen
     assert frozen[0] != frozen[1]
-    states = s._state.x.view(2, 100, -1)
+    states = s.state.x.view(2, 100, -1)
     for z, tilt, scale, temperature in zip(states, tilts(s), s.scales["neuron"], frozen, strict=True):  # type: ignore[index]
         Departure.of(z, tilt.flatten() * TAU**2 / (scale * temperature), TAU**2).require_small()
 

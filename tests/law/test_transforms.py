@@ -54,7 +54,7 @@ def filters_of(transforms: ldam.Jitter | ldam.Robust, numbers: Tensor) -> Tensor
 def pulls(s: ldam.Sampler, filters: Tensor) -> Tensor:
     """τ²/T Mᵀw, like the filters."""
     assert s.prior is not None
-    pulled: Tensor = s._coordinates.pulled_back(filters, filters)
+    pulled: Tensor = s.coordinates.pulled_back(filters, filters)
     return pulled * TAU**2 / s.params["temperature"]
 
 
@@ -65,12 +65,12 @@ def test_exact_kernels_have_the_law_of_four_fixed_changes(
 ) -> None:
     """False alarm: 8e-8."""
     s = sampler(kernel, transforms)
-    assert s._target.draws is not None
-    numbers = s._target.draws[:, 0]
+    assert s.target.draws is not None
+    numbers = s.target.draws[:, 0]
     assert numbers.shape == (4, transforms.numbers)
     s.step(steps)
     mean = pulls(s, filters_of(transforms, numbers)).mean(0).flatten()
-    Departure.of(s._state.x.flatten(1), mean, TAU**2).require_small()
+    Departure.of(s.state.x.flatten(1), mean, TAU**2).require_small()
 
 
 def test_baoab_has_the_law_of_the_mean_filter_and_a_known_warmth() -> None:
@@ -81,7 +81,7 @@ def test_baoab_has_the_law_of_the_mean_filter_and_a_known_warmth() -> None:
     numbers = torch.cartesian_prod(torch.arange(5), torch.arange(5)).double().add(0.5) / 5
     each = pulls(s, filters_of(transforms, numbers)).flatten(1)
     rotated, spread = rotate(each)
-    z = s._state.x.flatten(1) @ rotated
+    z = s.state.x.flatten(1) @ rotated
     variances = TAU**2 + torch.tensor([warmth(float(v), h, friction) for v in spread])
     white = (z - each.mean(0) @ rotated) / variances.sqrt()
     assert float((variances / TAU**2).max()) > 1.05, "the changes are felt"

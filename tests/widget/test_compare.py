@@ -911,7 +911,7 @@ def test_close_frees_everything(open_page: Callable[..., Page], ranked: bool | N
         page.receive(kind="do", what="scan")
         wait_until(lambda: c.ranking and (ranked is None or not c.is_ranking))
     wait_until(lambda: len(page.of("frame")) >= 2)
-    gone = [weakref.ref(thing) for s in c.samplers.values() for thing in (s, s._view)]
+    gone = [weakref.ref(thing) for s in c.samplers.values() for thing in (s, s.view)]
     gone += [weakref.ref(c.comparison)] + [weakref.ref(model) for model in page.models.values()]
     if c._ranking is not None:
         gone += [weakref.ref(c._ranking), weakref.ref(c._ranking._running)]

@@ -439,7 +439,7 @@ def test_close_ends_the_thread_and_frees_the_model(page: Page, w: LDAM) -> None:
     wait_until(lambda: len(page.of("frame")) >= 2)
     page.receive(kind="do", what="record")
     w.step(2)
-    view = weakref.ref(w.sampler._view)
+    view = weakref.ref(w.sampler.view)
     chains = weakref.ref(w.sampler)
     w.close()
     assert not loop_threads()

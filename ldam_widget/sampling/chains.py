@@ -1,0 +1,463 @@
+"""`Chains`: where the chains of a run stand, and how they go on."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.noise import ChainNoise
+from ..core.target import NEURON, Coordinates, Evaluation, Info, Kernel, Noise, State, Target, per_image, weight_of
+from ..network.units import Neuron
+from ..network.view import check_weights
+from ..objectives.neuron import Neurons
+from . import defaults
+from .ladder import Climb, coldest, exchange
+from .settings import Fixed, Settings
+from .warm_up import WarmUp, as_scales, merged, present_norms
+
+Step = Callable[[State, Target, Noise], tuple[State, Info]]
+Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
+
+_START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
+
+
+class SamplingError(RuntimeError):
+    """The run cannot go on from here; the sampler stands at its last good picture and keeps its averages."""
+
+
+@dataclass(frozen=True)
+class Chains:
+    """All chains of a run, between two steps. Never changed in place, but for the noise's own position.
+
+    Attributes:
+        settings: the snapshot that the state belongs to; there may be a newer one, which the next step takes.
+        neurons: what is sampled.
+        state: of the batch, (chain · rung, …), neuron first.
+        noise: the chains' streams.
+        target: the density of `settings`.
+        warm_up: in progress; None: it is over, or there was none.
+        climb: of a ladder.
+        evaluated_in: the coordinates in which the state was evaluated.
+        softness: T/τ² that the time steps fit to.
+        found: softness of the warm-up, and the step sizes that it found, (chain,).
+        goals_sought: which of the goals that were asked for is, or was, sought.
+        phase: steps since the last picture.
+    """
+
+    settings: Settings
+    neurons: Neurons
+    state: State
+    noise: ChainNoise
+    target: Target
+    warm_up: WarmUp | None
+    climb: Climb | None
+    evaluated_in: Coordinates
+    softness: float
+    found: tuple[float, Tensor] | None = None
+    goals_sought: int = 0
+    phase: int = 0
+
+    @classmethod
+    def begun(cls, settings: Settings, neurons: Neurons, state: State, noise: ChainNoise, goals: Goals) -> Chains:
+        """Chains that stand somewhere, with scales and a warm-up of their own."""
+        fixed = settings.fixed
+        settings = replace(settings, scales={}, factors=None)
+        if settings.scale == "frozen":
+            # a first guess where the chains start, so that step sizes mean the same in the warm-up
+            norms = present_norms(settings.target(neurons), state, fixed.per_neuron)
+            settings = replace(settings, scales=as_scales(norms, fixed.per_neuron))
+        count = len(neurons.neurons) * fixed.chains
+        climb = None if fixed.ladder is None else Climb.start(count, fixed.rungs, state.x.device)
+        goal = goals(settings, neurons)
+        return cls(
+            settings, neurons, state, noise, settings.target(neurons), _warm_up(settings, goal),
+            climb, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
+        )  # fmt: skip
+
+    def regrouped(self, settings: Settings, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
+        """Chains of other neurons; those of neurons that were here go on as they are.
+
+        Args:
+            settings: the newest.
+            neurons: what is sampled from now on.
+            places: for each of them, which of the present neurons it is; None: it is new.
+            goals: see `Goals`.
+
+        Raises:
+            SamplingError: an activation is not finite.
+        """
+        fixed, state = settings.fixed, self.state
+        noise = self.noise.of_neurons(places)
+        rows = rows_of(places, fixed.per_neuron, state.x.device)
+        kept, rows = rows >= 0, rows.clamp_min(0)
+        begun = first_state(settings, neurons, noise, kept, state.x[rows])
+        evaluation = Evaluation(
+            *(
+                {name: merged(kept, old[name][rows], value) if name in old else value for name, value in new.items()}
+                for old, new in zip(state.evaluation, begun.evaluation, strict=True)
+            )
+        )
+        memory = merged(kept, _rows(state.memory, rows), begun.memory)
+        state = State(begun.x, evaluation, state.step, memory)
+        new = ~kept[:: fixed.per_neuron]
+        factors = None
+        if settings.factors is not None:
+            own = settings.factors[rows[:: fixed.per_neuron] // fixed.per_neuron]
+            factors = torch.where(new.to(own.device), 1.0, own)
+        scales: dict[str, Tensor] = {}
+        if settings.scale == "frozen":
+            norms = present_norms(replace(settings, scales={}, factors=None).target(neurons), state, fixed.per_neuron)
+            guessed = as_scales(norms, fixed.per_neuron)
+            of_old = {name: scale[rows] for name, scale in settings.scales.items()}
+            scales = {name: merged(kept, of_old[name], g) if name in of_old else g for name, g in guessed.items()}
+        settings = replace(settings, scales=scales, factors=factors)
+        warm_up = None
+        if bool(new.any()) or self.warm_up is not None:
+            warm_up = _warm_up(settings, goals(settings, neurons))
+        if warm_up is not None and self.warm_up is None:
+            warm_up = replace(warm_up, new=new)
+        found = None if self.found is None else (settings.softness, settings.kernel.step_size_of(state))  # type: ignore[attr-defined]
+        climb = None
+        if self.climb is not None:
+            shown = rows[:: fixed.rungs] // fixed.rungs
+            climb = self.climb.regrouped(shown, kept[:: fixed.rungs])
+        return replace(
+            self, settings=settings, neurons=neurons, state=state, noise=noise, target=settings.target(neurons),
+            warm_up=warm_up, climb=climb, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
+            goals_sought=settings.goals_asked,
+        )  # fmt: skip
+
+    # ---- as others see them ----------------------------------------------------------------------------------------
+
+    def cold(self, tensor: Tensor) -> Tensor:
+        """Of a ladder, the rung that is shown: (chain · rung, …) -> (chain, …)."""
+        return coldest(tensor, self.settings.fixed.rungs)
+
+    def fold(self, tensor: Tensor) -> Tensor:
+        """(chain · rung, …) -> (N, C, …) of the rung that is shown."""
+        return self.cold(tensor).view(len(self.neurons.neurons), self.settings.fixed.chains, *tensor.shape[1:])
+
+    @functools.cached_property
+    def picture(self) -> Tensor:
+        """(chain · rung, *image) where the chains stand."""
+        return self.settings.coordinates.picture(self.state.x)
+
+    @property
+    def activation(self) -> Tensor:
+        """(N, C) of the rung that is shown."""
+        return self.fold(self.state.evaluation.values[NEURON])
+
+    @property
+    def heat(self) -> float:
+        """What T is multiplied by at present."""
+        return self.settings.heat(self.state.step)
+
+    @property
+    def shown_target(self) -> Target:
+        """The density at the temperature of the samples that are shown."""
+        temperature = self.settings.temperatures(len(self.neurons.neurons), self.heat, of_rungs=False)
+        return replace(self.target, temperature=temperature)
+
+    @property
+    def present_temperature(self) -> float:
+        """T without heat, as far as it has been found for a goal; the geometric mean over neurons."""
+        if self.settings.goal is not None and self.warm_up is not None and self.warm_up.pull is not None:
+            found = self.warm_up.temperatures(self.settings.scales)
+            assert found is not None
+            return float(found.log().mean().exp())
+        return self.settings.temperature
+
+    @property
+    def step_size(self) -> float | None:
+        """That the chains have found, the mean over them; None where it is given."""
+        if not self.settings.finds_step_size:
+            return None
+        return float(self.settings.kernel.step_size_of(self.state).mean())  # type: ignore[attr-defined]  # it finds one
+
+    # ---- going on --------------------------------------------------------------------------------------------------
+
+    def under(self, settings: Settings) -> Chains:
+        """The same chains under newer settings; costs nothing."""
+        if settings is self.settings:
+            return self
+        return replace(self, settings=settings, target=settings.target(self.neurons))
+
+    def caught_up(self, goals: Goals) -> Chains:
+        """Ready for the next step: what newer settings have changed is evaluated, and their goal sought."""
+        chains, settings = self, self.settings
+        if chains.goals_sought != settings.goals_asked:
+            chains = chains._seeking(goals(settings, chains.neurons))
+        if chains.evaluated_in is not settings.coordinates:
+            state = chains.state._replace(evaluation=chains.target.evaluate(chains.state.x))
+            chains = replace(chains, state=state, evaluated_in=settings.coordinates)
+        if chains.softness != settings.softness:
+            state = chains._fitted_to(settings.softness)
+            chains = replace(chains, state=state, softness=settings.softness)
+        return chains
+
+    def advanced(self, n: int, step: Step) -> tuple[Chains, Tensor | None]:
+        """n steps on; and the sum of acceptances (chain · rung,), None where the kernel accepts everything.
+
+        Raises:
+            SamplingError: an activation or gradient is no longer finite; the noise then stands where it was.
+        """
+        settings, noise, ladder = self.settings, self.noise, self.settings.fixed.ladder
+        state, warm_up, climb = self.state, self.warm_up, self.climb
+        accepted: Tensor | None = None
+        mark, target = noise.mark(), self.target
+        try:
+            for _ in range(n):
+                target, heat = self.target, settings.heat(state.step)
+                if settings.pulse is not None:
+                    target = replace(target, temperature=settings.temperatures(len(self.neurons.neurons), heat))
+                if warm_up is not None:
+                    target = warm_up.aimed(target, heat)
+                if target.transforms is not None and not target.energy_needed:
+                    target = replace(target, draws=noise.changes(target.transforms.numbers)[None])
+                state, info = step(state, target, noise)
+                if info.acceptance is not None:
+                    accepted = info.acceptance if accepted is None else accepted + info.acceptance
+                if warm_up is not None:
+                    warm_up, state = warm_up.after(settings.kernel, target, state, info, heat)
+                if climb is not None and ladder is not None and state.step % ladder.every == 0:
+                    state, climb = exchange(state, climb, target, noise)
+            require_finite(state, self.neurons, target, settings)
+        except BaseException:
+            noise.rewind(mark)
+            raise
+        phase = self.phase + n
+        if phase >= settings.params["steps_per_frame"]:
+            phase = 0
+        return replace(self, state=state, warm_up=warm_up, climb=climb, phase=phase), accepted
+
+    def settled(self, settings: Settings) -> tuple[Settings, Chains]:
+        """The warm-up is over: the settings with what it found, frozen, and the chains under them.
+
+        Args:
+            settings: the newest; what was asked for meanwhile counts for more than what was found.
+        """
+        warm_up = self.warm_up
+        assert warm_up is not None
+        if warm_up.measures:
+            settings = replace(settings, scales=warm_up.scales(self.shown_target, self.state))
+        found = warm_up.temperatures(settings.scales)
+        softness = self.softness
+        if found is not None and self.goals_sought == settings.goals_asked:
+            if warm_up.new is not None and settings.factors is not None:
+                kept = (settings.temperature * settings.factors).to(found)
+                found = torch.where(warm_up.new, found, kept)
+            temperature = float(found.log().mean().exp())
+            settings = replace(
+                settings,
+                params={**settings.params, "temperature": temperature},
+                sought_from=settings.temperature if settings.sought_from is None else settings.sought_from,
+                factors=(found / temperature).double(),
+            )
+            softness = settings.softness  # found with the temperature
+            self._tell_missed_goals(warm_up)
+        elif warm_up.goal is not None and self.goals_sought == settings.goals_asked:
+            settings.fixed.notes.tell(
+                "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
+            )
+        steps = settings.kernel.step_size_of(self.state) if settings.finds_step_size else None  # type: ignore[attr-defined]
+        found_steps = self.found if steps is None else (softness, steps)
+        chains = replace(self, warm_up=None, softness=softness, found=found_steps).under(settings)
+        return settings, chains
+
+    def measuring(self, goals: Goals) -> Chains:
+        """With a warm-up from where the chains are."""
+        return replace(self, warm_up=_warm_up(self.settings, goals(self.settings, self.neurons)), found=None)
+
+    def asked_anew(self, name: str) -> Chains:
+        """A term has changed: what it said of the present images is forgotten, and asked again if it is shown."""
+        values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self.state.evaluation)
+        evaluation = Evaluation(values, grads)
+        if name == NEURON:  # its activation is always known
+            evaluation = self.shown_target.complete(evaluation, self.state.x)
+        return replace(self, state=self.state._replace(evaluation=evaluation))
+
+    def norms(self) -> Mapping[str, Tensor]:
+        """Gradient norms of all terms where the chains stand, (N,)."""
+        return present_norms(self.shown_target, self.state, self.settings.fixed.per_neuron)
+
+    def _seeking(self, goal: Tensor | None) -> Chains:
+        """T is sought for a goal that was asked for; scales stay as they are."""
+        settings, warm_up = self.settings, self.warm_up
+        length = settings.fixed.warm_up or defaults.GOAL_WARM_UP
+        found = self.found
+        if goal is None:
+            if warm_up is not None and warm_up.goal is not None:
+                warm_up = warm_up.aiming_at(None)
+                if not (warm_up.measures or warm_up.adapts):
+                    warm_up = None
+        elif warm_up is not None and warm_up.measures:  # it goes on for the new goal
+            warm_up, found = warm_up.aiming_at(goal), None
+        else:
+            per_neuron, rungs = settings.fixed.per_neuron, settings.fixed.rungs
+            warm_up = WarmUp(length, per_neuron, settings.finds_step_size, False, goal=goal, rungs=rungs)
+            found = None
+        return replace(self, warm_up=warm_up, found=found, goals_sought=settings.goals_asked)
+
+    def _fitted_to(self, softness: float) -> State:
+        """The neuron's part of the curvature goes with τ²/T, and a step that was found has to fit to it."""
+        settings, state = self.settings, self.state
+        if settings.coordinates.white and settings.finds_step_size:
+            kernel = settings.kernel
+            at, own = self.found or (self.softness, kernel.step_size_of(state))  # type: ignore[attr-defined]
+            if at > 0 and softness > 0:
+                fitted: State = kernel.rescaled(state, own, math.sqrt(softness / at))  # type: ignore[attr-defined]
+                return fitted
+        return state
+
+    def _tell_missed_goals(self, warm_up: WarmUp) -> None:
+        assert warm_up.goal is not None
+        notes = self.settings.fixed.notes
+        forget_missed_goals(self.settings.fixed)
+        for i, reached in warm_up.missed():
+            goal = float(warm_up.goal[i])
+            why = (
+                "ask for more, or give a longer warm_up (without any pull, too, images may excite it more)"
+                if reached > goal
+                else "ask for less, or give a longer warm_up"
+            )
+            notes.tell(
+                f"the goal {goal:.4g} was not met by neuron {self.neurons.neurons[i].label}, whose mean activation "
+                f"was {reached:.4g} in the second half of the warm-up: {why}"
+            )
+
+
+def first_state(
+    settings: Settings,
+    neurons: Neurons,
+    noise: ChainNoise,
+    kept: Tensor | None = None,
+    z: Tensor | None = None,
+) -> State:
+    """Where chains begin; those whose gradient is zero are tried again.
+
+    Args:
+        settings, neurons, noise: of the chains.
+        kept: (chain · rung,) bool, those that begin where z (chain · rung, *image) says; None: none.
+        z: with `kept`.
+
+    Raises:
+        SamplingError: an activation is not finite.
+    """
+    kernel: Kernel = settings.kernel
+    target = replace(settings, scales={}, factors=None).target(neurons)
+    tau = settings.params.get("prior_scale", 1.0)
+    attempt = 0 if kept is None else 1  # of which every stream has numbers of its own
+    start = settings.coordinates.start(noise.start(attempt), tau)
+    state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
+    dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
+    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is shut everywhere may open elsewhere
+        attempt += 1
+        other = settings.coordinates.start(noise.start(attempt), tau)
+        state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
+        dead = dead & _no_gradient(state)
+    require_finite(state, neurons, target, settings)
+    if bool(dead.any()):
+        _tell_dead(dead, neurons, settings)
+    return state
+
+
+def require_finite(state: State, neurons: Neurons, target: Target, settings: Settings) -> None:
+    """Raise SamplingError, which says where, if an activation or gradient that is used is NaN or infinite."""
+    activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
+    # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
+    used = {name: grad for name, grad in grads.items() if weight_of(settings.kernel, name, target) != 0}
+    if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
+        return  # of one that is NaN or infinite, the sum is too
+    named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}
+    for what, numbers in [("activation of", activation), *((named[name], grad) for name, grad in used.items())]:
+        bad = ~numbers.flatten(1).isfinite() if numbers.ndim > 1 else ~numbers.isfinite()[:, None]
+        if not bool(bad.any()):
+            continue
+        try:
+            check_weights(settings.fixed.view)
+        except ValueError as error:  # the user's own, or those of a training that diverged
+            raise SamplingError(str(error)) from None
+        chain, place = (int(i) for i in bad.nonzero()[0])
+        n, c = divmod(chain, settings.fixed.per_neuron)
+        raise SamplingError(
+            f"the {what} neuron {neurons.neurons[n].label} (chain {c // settings.fixed.rungs + 1}) became "
+            f"{float(numbers[chain].flatten()[place])} at step {state.step}. Lower step_size, raise l2, or give a "
+            "pixel_range; restart begins anew."
+        )
+
+
+def forget_missed_goals(fixed: Fixed) -> None:
+    """Remarks on goals are of neurons and goals that were."""
+    for old in [note for note in fixed.notes if note.startswith("the goal ")]:
+        fixed.notes.remove(old)
+
+
+def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
+    """Which of the neurons of before each of those of after is; None: none of them."""
+    if before.layer != after.layer:
+        return [None] * len(after.neurons)
+    left = list(range(len(before.neurons)))
+    places: list[int | None] = []
+    for neuron in after.neurons:
+        found = next((place for place in left if _same(before.neurons[place], neuron)), None)
+        places.append(found)
+        if found is not None:
+            left.remove(found)
+    return places
+
+
+def _same(one: Neuron, other: Neuron) -> bool:
+    a, b = one.readout, other.readout
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
+    return one.key == other.key and type(a) is type(b) and bool(a == b)
+
+
+def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:
+    """Rows (chain · rung,) of the batch that neurons had, for the places that they had; −1 for new ones."""
+    first = torch.tensor([-1 if place is None else place * per_neuron for place in places], device=device)
+    each = torch.arange(per_neuron, device=device)
+    return torch.where(first[:, None] < 0, -1, first[:, None] + each).flatten()
+
+
+def _rows(values: Any, rows: Tensor) -> Any:
+    """Rows of all tensors in tuples and dicts."""
+    if isinstance(values, Tensor):
+        return values[rows]
+    if isinstance(values, dict):
+        return {name: _rows(value, rows) for name, value in values.items()}
+    return tuple(_rows(value, rows) for value in values) if isinstance(values, tuple) else values
+
+
+def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
+    measures, adapts = settings.scale == "frozen", settings.finds_step_size
+    if not (measures or adapts or goal is not None):
+        return None
+    natural = settings.prior is not None
+    usual = defaults.GOAL_WARM_UP if goal is not None else defaults.NATURAL_WARM_UP if natural else defaults.WARM_UP
+    return WarmUp(
+        settings.fixed.warm_up or usual, settings.fixed.per_neuron, adapts, measures, follows=measures and natural,
+        goal=goal, rungs=settings.fixed.rungs,
+    )  # fmt: skip
+
+
+def _tell_dead(dead: Tensor, neurons: Neurons, settings: Settings) -> None:
+    chains = dead.view(len(neurons.neurons), -1)
+    labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
+    listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+    settings.fixed.notes.tell(
+        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
+        f"also after {_START_AGAIN} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
+        "them. leaky=0.1 lets a gradient through"
+    )
+
+
+def _no_gradient(state: State) -> Tensor:
+    """Chains (chain,) whose neuron has a gradient of exactly zero."""
+    return ~state.evaluation.grads[NEURON].flatten(1).any(1)

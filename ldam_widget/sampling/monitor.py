@@ -1,0 +1,218 @@
+"""`Monitor`: everything that counts pictures of a run."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import math
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..diagnostics import History, Samples, Thermometer, thumbnails
+from .averages import Accumulator, Average
+from .burn_in import BurnIn, BurnInMeter
+from .chains import Chains, rows_of
+from .settings import PICTURE_ONLY, Settings
+
+_ACCEPTANCE_MEMORY = 100  # pictures
+_KEPT_EVERY = 4  # steps: pictures nearer to each other say the same
+_MEASURED_EVERY = 4, 16  # steps: temperature is read often at first, then less: it costs as much as a picture
+_READINGS_TO_BE_SURE = 100
+_HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
+
+
+class Change(enum.Enum):
+    """What has happened to a run, and what of the past it makes worthless."""
+
+    AVERAGE = "a new average is asked for: the average"
+    LAW = "a parameter moved: what was measured of the law, acceptance and temperature"
+    LEFT_OUT = "neurons were left out, or taken in: as LAW, and the average"
+    CHAINS = "from here on the chains follow another law, or their own for the first time: all but the record"
+    START = "other chains: all"
+
+
+def change_between(before: Settings, after: Settings) -> Change | None:
+    """What a step from one snapshot to the next means; None if the law stays."""
+    if before.neurons_left_out != after.neurons_left_out:
+        return Change.LEFT_OUT
+    names = {name for name in after.params if after.params[name] != before.params.get(name)} - PICTURE_ONLY - {"goal"}
+    same = before.kernel == after.kernel and before.pulse == after.pulse and before.goals_asked == after.goals_asked
+    return None if same and not names else Change.LAW
+
+
+class Monitor:
+    """Averages, burn-in, temperature, acceptance and the record of activations, of one run.
+
+    Args:
+        average: started anew when asked.
+        rule: of burn-in.
+        chains: watched from here on.
+    """
+
+    acceptance: Tensor | None  # (chain · rung,), mean over the last pictures
+    seconds: float  # spent on all steps so far
+    history: History  # of activations
+    _thumbnails: History
+    _accumulator: Accumulator
+    _thermometer: Thermometer
+    _burn_in: BurnInMeter
+    _keep_at: int  # the step from which a picture is kept
+    _measure_at: int  # the step from which the temperature is read
+    _law_since: int  # step
+    _accepted_pictures: int
+
+    def __init__(self, average: Average, rule: BurnIn, chains: Chains) -> None:
+        self._average, self._rule = average, rule
+        self._start(chains)
+
+    def after(self, change: Change, chains: Chains) -> Monitor:
+        """The monitor that goes on: what a change makes worthless begins anew, and everything else is kept.
+
+        Args:
+            change: see `Change`.
+            chains: as they are after it.
+        """
+        other = copy.copy(self)
+        if change is Change.START:
+            other._start(chains)
+            return other
+        if change is not Change.LAW:
+            other._begin_average(chains)
+        if change is Change.CHAINS:
+            other._begin_measuring(chains)
+        if change is not Change.AVERAGE:
+            other._measure_law(chains)
+        return other
+
+    def regrouped(self, chains: Chains, places: Sequence[int | None]) -> Monitor:
+        """The monitor of other neurons: averages and burn-in of those that stay go on.
+
+        Args:
+            chains: of the other neurons.
+            places: for each of them, which of the present ones it is; None: it is new, and all of it begins.
+        """
+        other = copy.copy(self)
+        other._begin_record(chains)
+        other._begin_measuring(chains)
+        rows = rows_of(places, chains.settings.fixed.per_neuron, chains.state.x.device)
+        other._accumulator = self._accumulator.regrouped(rows, chains.picture)
+        other._burn_in = self._burn_in.regrouped(places)
+        other._measure_law(chains)
+        return other
+
+    def set_time(self, pictures: float) -> None:
+        """The averaging time."""
+        self._accumulator.set_time(pictures)
+
+    def add(self, chains: Chains) -> None:
+        """The next picture."""
+        step, activation = chains.state.step, chains.activation
+        self._accumulator.add(chains.picture)
+        warm_up = chains.warm_up
+        if warm_up is None or warm_up.new is not None:
+            before = self._burn_in.step
+            self._burn_in.add(activation, step, None if warm_up is None else warm_up.new)
+            if before != self._burn_in.step:  # from here on the readings count
+                self._thermometer = _thermometer(chains)
+        self.history.add(activation.cpu().numpy(), step)
+        if step >= self._keep_at:
+            self._keep_at = step + _KEPT_EVERY
+            axes = len(chains.settings.fixed.input_shape)
+            self._thumbnails.add(lambda: thumbnails(chains.fold(chains.picture), axes).cpu().numpy(), step)
+        if step >= self._measure_at:
+            often, seldom = _MEASURED_EVERY
+            sure = (step - self._law_since) // _READINGS_TO_BE_SURE
+            self._measure_at = step + min(max(often, sure), seldom)
+            target, state = chains.target, chains.state
+            drift = target.drift(target.complete(state.evaluation, state.x), state.x)
+            self._thermometer.add(chains.cold(state.x), chains.cold(drift))
+
+    def accept(self, mean: Tensor) -> None:
+        """Mean acceptance (chain · rung,) since the last time."""
+        self._accepted_pictures = min(self._accepted_pictures + 1, _ACCEPTANCE_MEMORY)
+        old = mean if self.acceptance is None else self.acceptance
+        self.acceptance = old.lerp(mean, 1 / self._accepted_pictures)
+
+    # ---- what it says ----------------------------------------------------------------------------------------------
+
+    @property
+    def mean(self) -> Tensor | None:
+        """The average (chain · rung, *image); None before the first picture."""
+        return self._accumulator.mean
+
+    @property
+    def burned_in(self) -> Tensor:
+        """(N, C) bool."""
+        return self._burn_in.done
+
+    @property
+    def burn_in_step(self) -> int | None:
+        """Step at which the last chain burned in; None while any has not."""
+        return self._burn_in.step
+
+    def temperature(self, chains: Chains) -> list[float]:
+        """That the samples have, by the virial, N numbers; NaN where it cannot be told yet."""
+        read, settings = self._thermometer.read(), chains.settings
+        if not settings.coordinates.white:
+            return read
+        unit, heat = settings.params["prior_scale"] ** 2, chains.heat  # the thermometer reads that of z, which is τ²
+        return [value / unit * asked * heat for value, asked in zip(read, temperatures(chains), strict=True)]
+
+    def recorded(self, chains: Chains) -> Samples:
+        """Activations and thumbnails of one law: since burn-in and the last change, or all while burn-in lasts."""
+        draws, steps = self.history.draws(), self.history.steps()
+        small, start = self._thumbnails.draws(), self.burn_in_step
+        if start is not None:
+            start = max(start, self._law_since + 1)  # the picture at which it changed is of the law before
+            small = small[self._thumbnails.steps() >= start]
+            draws, steps = draws[steps >= start], steps[steps >= start]
+        ratios = self.ratios(chains) if chains.settings.has_law(chains.heat) else []
+        return Samples(draws, small, steps, self.seconds / max(1, chains.state.step), start is not None, ratios)
+
+    def ratios(self, chains: Chains) -> list[float]:
+        """Temperature measured over temperature asked for, N numbers; NaN at T = 0."""
+        asked = [each * chains.heat for each in temperatures(chains)]
+        return [value / t if t else math.nan for value, t in zip(self.temperature(chains), asked, strict=True)]
+
+    # ---- beginning -------------------------------------------------------------------------------------------------
+
+    def _start(self, chains: Chains) -> None:
+        self.seconds = 0.0
+        self._begin_record(chains)
+        self._begin_average(chains)
+        self._begin_measuring(chains)
+        self._measure_law(chains)
+
+    def _begin_record(self, chains: Chains) -> None:
+        numbers = 64 * len(chains.neurons.neurons) * chains.settings.fixed.chains
+        kept = int(min(2000, max(100, _HISTORY_NUMBERS // numbers)))
+        self.history, self._thumbnails = History(kept), History(kept)
+
+    def _begin_average(self, chains: Chains) -> None:
+        self._accumulator = self._average.start()
+        self._accumulator.set_time(chains.settings.params["average"])
+
+    def _begin_measuring(self, chains: Chains) -> None:
+        self._keep_at = 0
+        self._thermometer = _thermometer(chains)
+        self._burn_in = self._rule.start(chains.activation)
+
+    def _measure_law(self, chains: Chains) -> None:
+        """Temperature and acceptance of before are of another law."""
+        self._law_since = self._measure_at = chains.state.step
+        self.acceptance = None
+        self._accepted_pictures = 0
+        self._thermometer.reset()
+
+
+def temperatures(chains: Chains) -> list[float]:
+    """T of each neuron, N numbers: all the same unless a goal found them."""
+    settings = chains.settings
+    if settings.factors is None:
+        return [settings.temperature] * len(chains.neurons.neurons)
+    return [settings.temperature * float(factor) for factor in settings.factors]
+
+
+def _thermometer(chains: Chains) -> Thermometer:
+    return Thermometer(chains.settings.coordinates.bounds, len(chains.neurons.neurons))

@@ -1,0 +1,357 @@
+"""`Readings`: all that can be read of a run, from any thread, while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.parameters import Parameter
+from ..core.schedules import PolynomialDecay
+from ..core.target import Coordinates, Kernel, State, Target, Transforms
+from ..data import RealImages
+from ..diagnostics import History, Samples, report, spread
+from ..network.trace import LayerTable, Preprocess
+from ..network.units import Neuron
+from ..objectives import Discriminator
+from ..parametrizations import Natural
+from .chains import Chains
+from .frame import Frame
+from .monitor import Monitor, temperatures
+from .settings import Settings
+
+
+class Readings:
+    """What chains and monitor say; `Sampler` moves them.
+
+    Chains and what is known of them are replaced as wholes, so that what one property gives belongs together.
+    """
+
+    _settings: Settings  # the newest, which the next step takes
+    _now: tuple[Chains, Monitor]
+
+    @property
+    def _chains(self) -> Chains:
+        return self._now[0]
+
+    @property
+    def _monitor(self) -> Monitor:
+        return self._now[1]
+
+    # ---- what is sampled -------------------------------------------------------------------------------------------
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one image."""
+        return self._settings.fixed.input_shape
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """(lo, hi); None: unbounded."""
+        return self._settings.fixed.pixel_range
+
+    @property
+    def chains(self) -> int:
+        """Chains a neuron."""
+        return self._settings.fixed.chains
+
+    @property
+    def layer(self) -> str:
+        """Dotted name of the layer that is sampled."""
+        return self._chains.neurons.layer
+
+    @property
+    def layers(self) -> LayerTable:
+        """All layers that the forward pass runs."""
+        return self._chains.neurons.layers
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """The N neurons, resolved, with their names."""
+        return self._chains.neurons.neurons
+
+    @property
+    def units(self) -> int:
+        """How many neurons (or channels) the layer has."""
+        return self._chains.neurons.units
+
+    @property
+    def unit_names(self) -> Sequence[str]:
+        """Class names of the layer's units; empty if it has none."""
+        return self._chains.neurons.unit_names
+
+    def unit(self, key: str) -> Neuron:
+        """Resolve a neuron of the present layer, e.g. "5@3,4". Raises ValueError if there is none."""
+        return self._chains.neurons.unit(key)
+
+    @property
+    def view(self) -> nn.Module:
+        """What is sampled: a private view of the model, which shares its weights where the device allows."""
+        return self._settings.fixed.view
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """As given: x in `pixel_range` -> model input."""
+        return self._settings.fixed.preprocess
+
+    @property
+    def device(self) -> torch.device:
+        """Where the chains live."""
+        return self._chains.state.x.device
+
+    @property
+    def dataset(self) -> RealImages | None:
+        """The real images that were given."""
+        return self._settings.fixed.dataset
+
+    # ---- settings --------------------------------------------------------------------------------------------------
+
+    @property
+    def kernel(self) -> Kernel:
+        """How the chains move."""
+        return self._settings.kernel
+
+    @property
+    def prior(self) -> Natural | None:
+        """The natural prior in use; None: plain pixels."""
+        return self._settings.prior
+
+    @property
+    def transforms(self) -> Transforms | None:
+        """What the picture goes through before the neuron sees it."""
+        return self._settings.transforms
+
+    @property
+    def goal(self) -> float | str | None:
+        """As given or set last: a number, a percentile of real images, or None."""
+        return self._settings.goal
+
+    def checked_goal(self, goal: Any) -> float | str | None:
+        """A goal that can be followed here; 0 is none. Raises ValueError or TypeError for any other."""
+        return self._settings.checked_goal(goal)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
+        return self._settings.parameters
+
+    @property
+    def params(self) -> dict[str, float]:
+        """Every live parameter by name, JSON-safe; what moves by itself shows its present value.
+
+        That is a decaying step size, one that the chains find themselves (the mean over chains), heat in a pulse, and
+        T while it is sought for a goal.
+        """
+        settings, chains = self._settings, self._chains
+        now = dict(settings.params)
+        schedule = getattr(settings.kernel, "step_size", None)
+        if isinstance(schedule, PolynomialDecay):
+            now["step_size"] = schedule.at(chains.state.step)
+        elif settings.kernel is chains.settings.kernel and chains.step_size is not None:
+            now["step_size"] = chains.step_size
+        if settings.pulse is not None:
+            now["heat"] = settings.heat(chains.state.step)
+        if settings.goals_asked == chains.goals_sought and settings.goal is not None:
+            now["temperature"] = chains.present_temperature
+        return now
+
+    @property
+    def temperatures(self) -> list[float]:
+        """T of each neuron, N numbers: all the same unless a goal found them."""
+        return temperatures(self._chains)
+
+    @property
+    def heat(self) -> float:
+        """What the temperature is multiplied by at present."""
+        return self._settings.heat(self.steps)
+
+    @property
+    def heating(self) -> bool:
+        """Is a heat pulse under way?"""
+        return self._settings.pulse is not None
+
+    @property
+    def warming_up(self) -> bool:
+        """Are step sizes or scales still being found?"""
+        return self._chains.warm_up is not None
+
+    @property
+    def scale(self) -> Literal["none", "frozen"]:
+        """As given to the constructor or to `use_kernel`."""
+        return self._settings.scale
+
+    @property
+    def scales(self) -> dict[str, list[float]] | None:
+        """Frozen gradient scale of every term, N numbers each; None without ``scale="frozen"``."""
+        settings = self._chains.settings
+        if settings.scale == "none":
+            return None
+        return {name: scale[:: settings.fixed.per_neuron].tolist() for name, scale in settings.scales.items()}
+
+    @property
+    def discriminator(self) -> Discriminator | None:
+        """The discriminator among the regularisers, as it is used here."""
+        return self._settings.discriminator
+
+    # ---- what came out ---------------------------------------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Steps since the last restart."""
+        return self._chains.state.step
+
+    @property
+    def state(self) -> State:
+        """Where the chains stand: z (chain · rung, *input_shape), neuron first, and what was found there."""
+        return self._chains.state
+
+    @property
+    def target(self) -> Target:
+        """The density that the chains follow, at the heat of the slider."""
+        return self._chains.target
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """From z to the picture."""
+        return self._chains.settings.coordinates
+
+    def frame(self) -> Frame:
+        """The picture as it stands."""
+        chains, monitor = self._now
+        picture = chains.fold(chains.picture)
+        average = picture if monitor.mean is None else chains.fold(monitor.mean)
+        return Frame(
+            picture,
+            average,
+            chains.activation,
+            monitor.burned_in,
+            chains.state.step,
+            self.params,
+            tuple(chains.neurons.neurons),
+        )
+
+    @property
+    def images(self) -> Tensor:
+        """Current samples (N, C, *input_shape) float32."""
+        chains = self._chains
+        return chains.fold(chains.picture)
+
+    @property
+    def average_images(self) -> Tensor:
+        """Averages like `images`; before the first picture, the current samples."""
+        chains, monitor = self._now
+        return chains.fold(chains.picture if monitor.mean is None else monitor.mean)
+
+    @property
+    def activation(self) -> Tensor:
+        """f_α of the current samples (N, C), before any scaling; with `transforms`, of the samples as last changed."""
+        return self._chains.activation
+
+    @property
+    def discriminator_score(self) -> Tensor | None:
+        """How real the current samples look to the discriminator, D(x) in 0…1, (N, C); None without one."""
+        chains = self._chains
+        term = chains.settings.discriminator
+        if term is None:
+            return None
+        value = chains.state.evaluation.values.get(term.name)
+        if value is not None:
+            return chains.fold(term.score_of(value))
+        return term.score(chains.cold(chains.picture)).view(chains.activation.shape)  # its weight is 0
+
+    @property
+    def burned_in(self) -> Tensor:
+        """(N, C) bool, by the rule `burn_in`."""
+        return self._monitor.burned_in
+
+    @property
+    def burn_in_step(self) -> int | None:
+        """Step at which the last chain burned in; None while any has not."""
+        return self._monitor.burn_in_step
+
+    @property
+    def history(self) -> History:
+        """Activation (draws, N, C) since the last restart, thinned to bounded memory."""
+        return self._monitor.history
+
+    @property
+    def acceptance(self) -> Tensor | None:
+        """Share of proposals accepted lately, (N, C); None for kernels that accept everything."""
+        chains, monitor = self._now
+        return None if monitor.acceptance is None else chains.fold(monitor.acceptance)
+
+    @property
+    def temperature_asked(self) -> float:
+        """T times heat: what the samples shown should have; the geometric mean over neurons where a goal found T."""
+        return self._settings.temperature * self.heat
+
+    @property
+    def measured_temperature(self) -> list[float]:
+        """The temperature that the samples have, by the virial (see `diagnostics.thermometer`), N numbers.
+
+        Over the pictures since the last change of a parameter; NaN where they do not tell it yet.
+        """
+        chains, monitor = self._now
+        return monitor.temperature(chains)
+
+    @property
+    def effective_temperature(self) -> float | None:
+        """The temperature the chains have by the kernel's closed form; None where none is known."""
+        chains = self._chains
+        value = chains.settings.kernel.temperature(chains.shown_target, chains.state.step)
+        return float(value.log().mean().exp()) if isinstance(value, Tensor) else None if value is None else float(value)
+
+    @property
+    def kernel_note(self) -> str:
+        """One line on what is known of the law of the samples."""
+        chains = self._chains
+        return chains.settings.note(chains.shown_target, chains.state.step)
+
+    @property
+    def has_law(self) -> bool:
+        """Is there a density that the kernel promises to sample?"""
+        chains = self._chains
+        return chains.settings.has_law(chains.heat)
+
+    def recorded(self) -> Samples:
+        """Activations and thumbnails that are of one law, thinned to bounded memory.
+
+        That is, since burn-in and the last change of a parameter; all of them while burn-in lasts.
+        """
+        chains, monitor = self._now
+        return monitor.recorded(chains)
+
+    def diagnostics(self) -> dict[str, Any]:
+        """How far the chains can be believed, from the pictures that `recorded` gives.
+
+        Returns:
+            `temperature`: `asked`, of `each` neuron and `measured` by the virial (N numbers), `ratio` of the two, and
+            `closed_form`, what the kernel runs at by its formula, or None. `acceptance` (N, C), None for kernels that
+            accept everything. `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`,
+            `ess_per_gradient`,
+            `mode_switches` (a thousand steps and chain), N numbers each. `projections`: `ess` and `r_hat` of the
+            pictures along their three directions of largest variance, N × 3. `gradient_norm`: term -> N numbers, of
+            the present samples, unweighted. `spread`: mean distance between chains, N numbers. `scales`, and `ladder`
+            (acceptance of swaps), None without. `verdict`: `level` and `text`; `verdicts`: a text a neuron.
+            NaN where too few pictures are there.
+        """
+        chains, monitor = self._now
+        norms = {name: chains.cold(g).flatten(1).norm(dim=1) for name, g in chains.state.evaluation.grads.items()}
+        acceptance = monitor.acceptance
+        return {
+            "temperature": {
+                "asked": self.temperature_asked,
+                "measured": monitor.temperature(chains),
+                "ratio": monitor.ratios(chains),
+                "each": temperatures(chains),
+                "closed_form": self.effective_temperature,
+            },
+            "acceptance": None if acceptance is None else chains.fold(acceptance).tolist(),
+            "gradient_norm": {name: v.view(len(self.neurons), -1).mean(1).tolist() for name, v in norms.items()},
+            "spread": spread(chains.fold(chains.picture)).tolist(),
+            "scales": self.scales,
+            "ladder": None if chains.climb is None else chains.climb.report(),
+            **report(monitor.recorded(chains)),
+        }

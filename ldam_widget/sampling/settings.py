@@ -1,0 +1,394 @@
+"""`Settings`: all that the law of the samples depends on, in one snapshot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from ..core.parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, GOAL, STEPS_PER_FRAME, Parameter, check_all
+from ..core.schedules import PolynomialDecay
+from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Transforms
+from ..data import RealImages
+from ..kernels import BAOAB
+from ..network.trace import Preprocess
+from ..objectives import Discriminator
+from ..objectives.neuron import Neurons
+from ..parametrizations import Natural
+from ..parametrizations.natural import NATURAL, PRIOR_SCALE, NaturalCoordinates
+from . import checks, defaults, priors
+from .heat import HEAT, HeatPulse
+from .ladder import Ladder
+from .standing import check_goal
+
+PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
+FIXED_CHANGES = 4  # of the picture, over which kernels with an energy average
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a sampler is made with for good.
+
+    Attributes:
+        input_shape, pixel_range, chains, ladder, transforms, leaky, dataset, preprocess: as of `Sampler`, checked.
+        warm_up: steps; None: what suits.
+        view: the private view of the model.
+        device: where the chains live.
+        notes: remarks for the user.
+    """
+
+    input_shape: tuple[int, ...]
+    pixel_range: tuple[float, float] | None
+    chains: int
+    ladder: Ladder | None
+    transforms: Transforms | Literal["auto"] | None
+    leaky: float
+    dataset: RealImages | None
+    warm_up: int | None
+    preprocess: Preprocess | None
+    view: nn.Module
+    device: torch.device
+    notes: Notes
+
+    @property
+    def rungs(self) -> int:
+        """Temperatures of a chain."""
+        return 1 if self.ladder is None else len(self.ladder.factors)
+
+    @property
+    def per_neuron(self) -> int:
+        """Chains and their replicas, of one neuron."""
+        return self.chains * self.rungs
+
+    def coordinates_of(self, prior: Natural | None) -> Coordinates:
+        return priors.coordinates_of(
+            prior, self.input_shape, self.pixel_range, self.device, self.preprocess is not None, self.notes
+        )
+
+    def suited(self, kernel: Kernel, prior: Natural | None) -> Kernel:
+        """Where no step size can be found, the kernel with one that suits the picture."""
+        if isinstance(kernel, BAOAB) and kernel.step_size is None and prior is None:
+            found = defaults.default_kernel(*defaults.size_of(self.input_shape, self.pixel_range))
+            return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
+        return kernel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A snapshot of the law. Whoever changes something replaces the whole; whoever steps reads it once a step.
+
+    Attributes:
+        fixed: what never changes.
+        kernel, regularizers, scale, prior: as of `Sampler`.
+        coordinates: of the prior.
+        params: every live parameter but those that move by themselves, by name.
+        goal: the mean activation that was asked for; None: T is as given.
+        goals_asked: counts goals that were set or taken back: one that is set again is sought again.
+        sought_from: T before one was found for a goal.
+        neurons_left_out: p ∝ exp(Σ λ_i R_i/T).
+        pulse: a heat pulse, and the step that it began at.
+        scales: frozen gradient scales, term -> (chain,).
+        factors: what T is multiplied by for each neuron, (N,), geometric mean 1; None: all have the same.
+    """
+
+    fixed: Fixed
+    kernel: Kernel
+    regularizers: tuple[Regularizer, ...]
+    scale: Literal["none", "frozen"]
+    prior: Natural | None
+    coordinates: Coordinates
+    params: Mapping[str, float] = field(default_factory=dict)
+    goal: float | str | None = None
+    goals_asked: int = 0
+    sought_from: float | None = None
+    neurons_left_out: bool = False
+    pulse: tuple[HeatPulse, int] | None = None
+    scales: Mapping[str, Tensor] = field(default_factory=dict)
+    factors: Tensor | None = None
+
+    @classmethod
+    def begun(
+        cls,
+        fixed: Fixed,
+        kernel: Kernel | None,
+        regularizers: tuple[Regularizer, ...],
+        scale: Literal["none", "frozen"] | None,
+        prior: Natural | None,
+        *,
+        temperature: float | None,
+        goal: Any,
+        given: Mapping[str, float],
+    ) -> Settings:
+        """The first ones, with what suits where nothing is given. Raises ValueError or TypeError as `Sampler`."""
+        if kernel is None:
+            kernel = defaults.kernel_of(prior)
+        kernel = fixed.suited(checks.kernel(kernel), prior)
+        if scale is None:
+            scale = "frozen" if prior is not None and not checks.normalizes(kernel) else "none"
+        checks.scale(scale, kernel)
+        checks.ladder(fixed.ladder, kernel)
+        begun = cls(fixed, kernel, regularizers, scale, prior, fixed.coordinates_of(prior))
+        goal = begun.checked_goal(goal)
+        values: dict[str, Any] = {r.name: r.weight for r in regularizers} | dict(given)
+        if begun.has_temperature:
+            usual = begun._usual_temperature() if prior is not None else 1.0
+            values["temperature"] = usual if temperature is None else temperature
+        elif temperature not in (None, 1.0):
+            raise ValueError(f"temperature={temperature}: {kernel.name} has no temperature")
+        if prior is not None:
+            values["prior_scale"] = defaults.NATURAL_SCALE
+        if isinstance(goal, float):
+            values["goal"] = goal
+        checked = check_all(begun.parameters, values | own_values(kernel))
+        return replace(begun, params={p.name: p.default for p in begun.parameters} | checked, goal=goal)
+
+    # ---- what there is ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_temperature(self) -> bool:
+        return any(p.name == "temperature" for p in self.kernel.parameters)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
+        aims = self.has_temperature and (self.kernel.calibrated or self.prior is not None)
+        return (
+            *self.kernel.parameters,
+            *((GOAL,) if aims else ()),
+            HEAT,
+            STEPS_PER_FRAME,
+            *((NATURAL, PRIOR_SCALE) if self.prior is not None else ()),
+            *(r.parameter for r in self.regularizers),
+            AVERAGE,
+            DISPLAY_SCALE,
+            DISPLAY_BASE,
+        )
+
+    @property
+    def discriminator(self) -> Discriminator | None:
+        return next((r for r in self.regularizers if isinstance(r, Discriminator)), None)
+
+    @property
+    def finds_step_size(self) -> bool:
+        """Does every chain find its own in the warm-up?"""
+        return hasattr(self.kernel, "adapt") and getattr(self.kernel, "step_size", 0.0) is None
+
+    @property
+    def temperature(self) -> float:
+        """T without heat; with a goal, the geometric mean over neurons."""
+        return self.params.get("temperature", 1.0)
+
+    @property
+    def softness(self) -> float:
+        """T/τ², with which the neuron's part of the curvature goes down."""
+        return self.temperature / self.params.get("prior_scale", 1.0) ** 2
+
+    @property
+    def transforms(self) -> Transforms | None:
+        return self.transforms_with(self.kernel)
+
+    def transforms_with(self, kernel: Kernel) -> Transforms | None:
+        """What the picture goes through before the neuron sees it."""
+        own = self.fixed.transforms
+        if own != "auto":
+            return own
+        # for a fixed set, every step would cost as much as four
+        if self.prior is None or kernel.needs_energy or self.fixed.ladder is not None:
+            return None
+        return priors.default_transforms(self.fixed.input_shape, self.prior)
+
+    def heat(self, step: int) -> float:
+        """What T is multiplied by at a step."""
+        if self.pulse is None:
+            return self.params["heat"]
+        pulse, began = self.pulse
+        return pulse.at(step - began)
+
+    def temperatures(self, neurons: int, heat: float = 1.0, *, of_rungs: bool = True) -> float | Tensor:
+        """T of every image of the batch, (chain,); one number where all have the same.
+
+        Args:
+            neurons: N.
+            heat: what they are multiplied by.
+            of_rungs: with a ladder's factors; else that of the coldest rung, which is shown.
+        """
+        each: float | Tensor = self.temperature * heat
+        if self.factors is not None:
+            each = each * self.factors.repeat_interleave(self.fixed.per_neuron).to(self.fixed.device)
+        if self.fixed.ladder is None or not of_rungs:
+            return each
+        return self.fixed.ladder.temperatures(1.0, neurons * self.fixed.chains, self.fixed.device) * each
+
+    def target(self, neurons: Neurons) -> Target:
+        """The density, at the heat of the slider."""
+        energy_needed = self.kernel.needs_energy or self.fixed.ladder is not None
+        transforms, changes = self.transforms, None
+        count = len(neurons.neurons)
+        if transforms is not None and energy_needed:
+            own = torch.Generator().manual_seed(0)
+            numbers = torch.rand(FIXED_CHANGES, 1, transforms.numbers, generator=own, dtype=torch.float64)
+            changes = numbers.expand(-1, count * self.fixed.per_neuron, -1).to(self.fixed.device)
+        return Target(
+            {NEURON: neurons, **{r.name: r for r in self.regularizers}},
+            {NEURON: 0.0 if self.neurons_left_out else 1.0, **{r.name: self.params[r.name] for r in self.regularizers}},
+            self.temperatures(count, self.params["heat"]),
+            self.coordinates,
+            self.params.get("prior_scale", 1.0),
+            frozenset({NEURON, *(r.name for r in self.regularizers if r.learned)}),
+            energy_needed,
+            self.scales,
+            transforms,
+            changes,
+        )
+
+    # ---- what is known of the law ----------------------------------------------------------------------------------
+
+    @property
+    def confined(self) -> bool:
+        """Can exp(E/T) be normalised, as far as can be told without knowing the network?"""
+        held = any(self.params[r.name] > 0 for r in self.regularizers if not r.learned)
+        return self.coordinates.white or self.coordinates.bounds is not None or held
+
+    def has_law(self, heat: float) -> bool:
+        """Is there a density that the kernel promises to sample?"""
+        return self.kernel.calibrated and not self.fixed.leaky and self.temperature * heat > 0 and self.confined
+
+    def note(self, target: Target, step: int) -> str:
+        """One line on what is known of the law of the samples.
+
+        Args:
+            target: at the temperature of the samples that are shown.
+            step: of the chains.
+        """
+        if self.fixed.leaky:
+            return f"the backward pass leaks (slope {self.fixed.leaky:g}): no known law"
+        if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
+            return "no law at T = 0: the chains climb to a maximum"
+        if self.kernel.calibrated and not self.confined:
+            return "no law: nothing holds unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
+        note = self.kernel.note(target, step)
+        if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
+            note += "; the picture is z, squashed into its range"
+        if self.transforms is not None:
+            how = "over changes drawn anew each step"
+            if self.kernel.needs_energy or self.fixed.ladder is not None:
+                how = f"over {FIXED_CHANGES} fixed changes"
+            note += f"; f is averaged {how}: {self.transforms}"
+        return "neurons are left out: " + note if self.neurons_left_out else note
+
+    # ---- others in their place -------------------------------------------------------------------------------------
+
+    def checked_goal(self, goal: Any) -> float | str | None:
+        """A goal that can be followed here; 0 is none. Raises ValueError or TypeError for any other."""
+        goal = check_goal(goal)
+        if isinstance(goal, float):
+            GOAL.check(goal)
+        if goal is not None and not any(p.name == "goal" for p in self.parameters):
+            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature that could be found for it")
+        if isinstance(goal, str) and self.fixed.dataset is None:
+            raise ValueError(f"goal={goal!r} is a percentile of real images, of which there are none: give dataset=")
+        return None if goal == 0 else goal
+
+    def changed(self, present_temperature: float, **params: Any) -> Settings:
+        """With other values of live parameters.
+
+        Args:
+            present_temperature: T as found so far, which stays where a goal is taken back.
+            params: as of `Sampler.set`.
+
+        Raises:
+            ValueError, TypeError: as `Sampler.set`.
+        """
+        asked = self.goal
+        if "goal" in params:
+            asked = self.checked_goal(params["goal"])
+            params = params | {"goal": asked if isinstance(asked, float) else 0.0}
+        elif "temperature" in params and self.goal is not None:
+            asked, params = None, params | {"goal": 0.0}  # both say what T is: the last one counts
+        own: dict[str, Any] = {}
+        schedule = params.get("step_size")
+        if isinstance(schedule, PolynomialDecay) and any(p.name == "step_size" for p in self.kernel.parameters):
+            own = {"step_size": schedule}
+            params = {name: value for name, value in params.items() if name != "step_size"}
+        values = check_all(self.parameters, params)
+        own |= {name: value for name, value in values.items() if name in kernel_fields(self.kernel)}
+        kernel: Kernel = replace(self.kernel, **own) if own else self.kernel  # type: ignore[type-var]  # a dataclass
+        goals: dict[str, Any] = {}
+        if "goal" in values:
+            if asked is None and self.goal is not None:
+                values = {"temperature": present_temperature} | values
+            moved = asked is not None or self.goal is not None
+            goals = {"goal": asked, "goals_asked": self.goals_asked + moved}
+            goals |= {"sought_from": None, "factors": None} if asked is None else {}
+        coordinates = self.coordinates
+        if "natural" in values and isinstance(coordinates, NaturalCoordinates):
+            coordinates = coordinates.at(values["natural"])
+        pulse = None if "heat" in values else self.pulse
+        return replace(
+            self, kernel=kernel, coordinates=coordinates, pulse=pulse, params={**self.params, **values}, **goals
+        )
+
+    def begun_anew(self) -> Settings:
+        """For chains that start: T is sought from where it was sought first, so that a restart repeats."""
+        if self.sought_from is None:
+            return self
+        return replace(self, params={**self.params, "temperature": self.sought_from}, sought_from=None)
+
+    def without_pulse(self) -> Settings:
+        """As `begun_anew`, and no heat pulse."""
+        return replace(self.begun_anew(), pulse=None)
+
+    def with_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"]) -> Settings:
+        """With another kernel, whose own parameters are its own; temperature and all else stay."""
+        changed = replace(self, kernel=kernel, scale=scale)
+        kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
+        params = {p.name: kept.get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
+        return replace(changed, params=params)._without_goal_where_none_can_be()
+
+    def with_prior(self, prior: Natural | None, coordinates: Coordinates) -> Settings:
+        """With another prior, and what suits it: kernel, scale, T and τ."""
+        side, width = defaults.size_of(self.fixed.input_shape, self.fixed.pixel_range)
+        kernel = self.kernel
+        if isinstance(kernel, BAOAB):
+            kernel = defaults.default_kernel(side, width) if prior is None else defaults.natural_kernel()
+        kernel = self.fixed.suited(kernel, prior)
+        scale: Literal["none", "frozen"] = "none" if checks.normalizes(kernel) else "frozen"
+        changed = replace(
+            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
+        )
+        kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
+        cool = defaults.default_temperature(side, width) if prior is None else changed._usual_temperature()
+        begun = {"temperature": cool, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
+        params = {p.name: (kept | begun).get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
+        return replace(changed, params=params)._without_goal_where_none_can_be()
+
+    def with_discriminator(self, discriminator: Discriminator) -> Settings:
+        """With another discriminator, or with one where there was none; its weight is taken over."""
+        others = [r for r in self.regularizers if not isinstance(r, Discriminator)]
+        changed = replace(self, regularizers=(discriminator, *others))
+        values = {**self.params, discriminator.name: discriminator.weight}
+        return replace(changed, params={p.name: values[p.name] for p in changed.parameters})
+
+    def _without_goal_where_none_can_be(self) -> Settings:
+        return self if "goal" in self.params else replace(self, goal=None)
+
+    def _usual_temperature(self) -> float:
+        """T for a natural prior."""
+        normal = self.scale == "frozen" or checks.normalizes(self.kernel)
+        return defaults.natural_temperature(math.prod(self.fixed.input_shape)) if normal else 1.0
+
+
+def kernel_fields(kernel: Any) -> set[str]:
+    """Names of all that a kernel was made with."""
+    return {each.name for each in fields(kernel)}
+
+
+def own_values(kernel: Any) -> dict[str, float]:
+    """The kernel's own values of its live parameters, as far as they are plain numbers."""
+    values = {p.name: getattr(kernel, p.name) for p in kernel.parameters if p.name in kernel_fields(kernel)}
+    return {name: v for name, v in values.items() if v is not None and not isinstance(v, PolynomialDecay)}

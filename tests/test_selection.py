@@ -1,0 +1,144 @@
+"""Choosing other neurons: those that stay go on, and the others begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ldam_widget as ldam
+from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
+
+KERNELS = {
+    "Algorithm1": {"kernel": Algorithm1()},
+    "Algorithm1 rms": {"kernel": Algorithm1(normalize="rms")},
+    "BAOAB": {"kernel": BAOAB(step_size=0.05), "scale": "frozen", "warm_up": 10},
+    "GHMC": {"kernel": GHMC(), "warm_up": 12},
+    "MALA": {"kernel": MALA(), "scale": "frozen", "warm_up": 12},
+    "ULA": {"kernel": ULA()},
+    "ladder": {"kernel": BAOAB(step_size=0.05), "ladder": (1, 2, 4), "scale": "frozen", "warm_up": 10},
+}
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(25, 12), nn.Tanh(), nn.Linear(12, 8)).eval()
+
+
+def made(neurons: list[int], **more: Any) -> ldam.Sampler:
+    settings = {"pixel_range": (0, 1), "chains": 2, "execution": "plain", "temperature": 0.1} | more
+    return ldam.Sampler(network(), input_shape=(1, 5, 5), neurons=neurons, seed=3, **settings)
+
+
+def row(s: ldam.Sampler, unit: int) -> int:
+    return [neuron.unit for neuron in s.neurons].index(unit)
+
+
+def of(s: ldam.Sampler, unit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    at = row(s, unit)
+    return s.images[at], s.average_images[at], s.activation[at], s.burned_in[at]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_what_stays_goes_on_as_if_nothing_had_happened(name: str) -> None:
+    """To rounding: other chains in the batch change no chain's law, noise, average or burn-in."""
+    undisturbed, s = made([1, 2, 5], **KERNELS[name]), made([1, 2, 5], **KERNELS[name])
+    for each in (undisturbed, s):
+        each.step(300)
+    s.select(neurons=[5, 7, 1])
+    assert s.steps == 300
+    for unit in (5, 1):
+        for mine, its in zip(of(s, unit), of(undisturbed, unit), strict=True):
+            torch.testing.assert_close(mine, its, rtol=1e-4, atol=1e-5)
+    for each in (undisturbed, s):
+        each.step(20)
+    for unit in (5, 1):
+        for mine, its in zip(of(s, unit), of(undisturbed, unit), strict=True):
+            torch.testing.assert_close(mine, its, rtol=2e-3, atol=2e-3)
+    scales, before = s.scales, undisturbed.scales
+    if scales is not None and before is not None:
+        assert scales["neuron"][row(s, 1)] == pytest.approx(before["neuron"][0], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_new_neuron_begins(name: str) -> None:
+    s = made([1, 2], **KERNELS[name])
+    s.step(300)
+    s.select(neurons=[1, 7])
+    assert not s.burned_in[row(s, 7)].any()
+    torch.testing.assert_close(s.average_images[row(s, 7)], s.images[row(s, 7)])
+    expected = network()(s.images[row(s, 7)])[:, 7].detach()
+    torch.testing.assert_close(s.activation[row(s, 7)], expected, rtol=1e-4, atol=1e-5)
+    s.step(2)
+    expected = network()(s.images[row(s, 7)])[:, 7].detach()
+    torch.testing.assert_close(s.activation[row(s, 7)], expected, rtol=1e-4, atol=1e-5)
+    s.step(40)
+    scales = s.scales
+    if scales is not None:  # found in a warm-up of its own
+        assert not s.warming_up
+        fresh = made([7], **KERNELS[name])
+        fresh.step(60)
+        assert fresh.scales is not None
+        assert scales["neuron"][row(s, 7)] == pytest.approx(fresh.scales["neuron"][0], rel=0.5)
+
+
+@pytest.mark.parametrize("average", [ldam.EMA(0.9), ldam.Window(12)])
+def test_an_average_counts_pictures_of_its_own_chain_alone(average: Any) -> None:
+    s = made([1, 2], kernel=ULA(), average=average, steps_per_frame=1)
+    s.step(30)
+    s.select(neurons=[2, 4])
+    seen = []
+    for _ in range(20):
+        seen.append(s.step(1).images[1])
+        weights = torch.ones(len(seen))
+        if isinstance(average, ldam.EMA):
+            weights = 0.9 ** torch.arange(len(seen) - 1, -1, -1.0)
+        else:
+            weights[:-12] = 0
+        expected = (torch.stack(seen) * (weights / weights.sum()).view(-1, 1, 1, 1, 1)).sum(0)
+        torch.testing.assert_close(s.average_images[1], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_chain_that_comes_back_has_other_noise() -> None:
+    s = made([1, 2], kernel=ULA())
+    first = s.images[1].clone()
+    s.step(10)
+    s.select(neurons=[1])
+    s.select(neurons=[1, 2])
+    assert not torch.equal(s.images[1], first)
+    s.restart()
+    torch.testing.assert_close(s.images[1], first)
+
+
+def mean_in_a_box(weights: Tensor, temperature: float) -> float:
+    """⟨w·x⟩ of p ∝ exp(w·x/T) on the unit box: each pixel has the mean 1/(1 − e^(−w/T)) − T/w."""
+    w = weights.double()
+    return float((w * (1 / (1 - (-w / temperature).exp()) - temperature / w)).sum())
+
+
+def test_new_neurons_find_the_temperature_of_a_goal_and_others_keep_theirs() -> None:
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(25, 8, bias=False)).eval()
+    goal = 0.7
+    s = ldam.Sampler(
+        model, input_shape=(1, 5, 5), pixel_range=(0, 1), neurons=[1, 2], chains=8, kernel=BAOAB(step_size=0.2),
+        scale="frozen", goal=goal, warm_up=600, execution="plain",
+    )  # fmt: skip
+    s.step(620)
+    kept = s.temperatures[1]
+    s.select(neurons=[2, 6])
+    assert s.temperatures[0] == pytest.approx(kept)
+    s.step(620)
+    assert s.temperatures[0] == pytest.approx(kept)
+    assert s.scales is not None
+    for unit, temperature, scale in zip((2, 6), s.temperatures, s.scales["neuron"], strict=True):
+        assert mean_in_a_box(model[1].weight[unit].detach(), temperature * scale) == pytest.approx(goal, rel=0.15)
+
+
+def test_another_layer_begins_anew() -> None:
+    s = made([1, 2], kernel=ULA())
+    s.step(10)
+    s.select("1", [1, 2])
+    assert s.steps == 0
