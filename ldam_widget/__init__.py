@@ -79,7 +79,7 @@ __all__ = [
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:
