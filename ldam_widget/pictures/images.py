@@ -47,16 +47,20 @@ def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
 
 
 def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) -> Range:
-    """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded."""
+    """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded.
+
+    Pixels that are not finite do not count.
+    """
     if pixel_range is not None:
         return pixel_range
     values = np.abs(pictures.ravel()[:: max(1, pictures.size // 50_000)])
-    top = max(float(np.quantile(values, 0.995)), 1e-6)
+    values = values[np.isfinite(values)]
+    top = max(float(np.quantile(values, 0.995)), 1e-6) if values.size else 1.0
     return -top, top
 
 
 def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.0, base: float = 127.5) -> Levels:
-    """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255.
+    """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255; NaN is black.
 
     `scale` and `base` are the display gain and offset of the original program (Synthesis.scala, line 234), in grey
     levels about the middle of the range.
@@ -64,7 +68,7 @@ def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.
     low, high = shown
     gain = np.float32(scale * 255 / (high - low))
     offset = np.float32(base + 0.5 - (low + high) / 2 * float(gain))
-    levels: Levels = np.clip(pictures * gain + offset, 0, 255).astype(np.uint8)
+    levels: Levels = np.minimum(np.fmax(pictures * gain + offset, 0), 255).astype(np.uint8)
     return levels
 
 

@@ -115,8 +115,8 @@ class WarmUp:
         if self.goal is None or self.reached is None:
             return []
         means = self.reached / self.pulls[1]
-        far = (means - self.goal).abs() > _NEAR * self.goal.abs()
-        return [(int(i), float(means[i])) for i in far.nonzero().flatten()]
+        near = (means - self.goal).abs() <= _NEAR * self.goal.abs()  # not where a mean is NaN
+        return [(int(i), float(means[i])) for i in (~near).nonzero().flatten()]
 
     def _over_scale(self, pull: Tensor, scales: Mapping[str, Tensor]) -> Tensor:
         scale = scales[NEURON][:: self.per_neuron] if NEURON in scales else torch.ones_like(pull)
