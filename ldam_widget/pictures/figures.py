@@ -98,7 +98,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
             values = (signed[k, column, ..., 0].astype(np.float32) - 128) / 127 * end
             drawn = axis.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-        axes[-1, column].set_xlabel(f"r = {row.correlation:.2f}", fontsize=6, labelpad=1.5)
+        axes[-1, column].set_xlabel(_correlation(row.correlation), fontsize=6, labelpad=1.5)
     for k, name in enumerate(names):
         axes[k, 0].set_ylabel(name, fontsize=8)
     for k, name in enumerate(names[1:]):
@@ -228,6 +228,10 @@ def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
     figure.suptitle(f"{title}{': ' if title else ''}{found['verdict']['text']}", fontsize=9)
     figure.supxlabel(f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", fontsize=6)
     return figure
+
+
+def _correlation(value: float) -> str:
+    return "no r: one is flat" if np.isnan(value) else f"r = {value:.2f}"
 
 
 def _known(value: float, unit: str = "") -> str:
