@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
@@ -88,6 +89,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
     figure = PaperFigure(figsize=(1.3 + 0.85 * len(found), 0.95 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, len(found), squeeze=False)
     drawn: Any = None
+    colours = ListedColormap(images.signed_table()[1:] / 255)  # of levels 1 … 255
     for column, (neuron, row) in enumerate(zip(comparison.neurons, found, strict=True)):
         axes[0, column].set_title(neuron.label, fontsize=8)
         for k in range(len(names)):
@@ -96,7 +98,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
         for k in range(len(names) - 1):
             axis = axes[len(names) + k, column]
             values = (signed[k, column, ..., 0].astype(np.float32) - 128) / 127 * end
-            drawn = axis.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest")
+            drawn = axis.imshow(values, cmap=colours, vmin=-end, vmax=end, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         axes[-1, column].set_xlabel(_correlation(row.correlation), fontsize=6, labelpad=1.5)
     for k, name in enumerate(names):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,12 +100,20 @@ def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
     return levels, end
 
 
+@functools.cache
+def signed_table() -> Levels:
+    """The colour of every level of `signed_levels` on a light page, RGB (256, 3): blue below 0, white at 0, red above.
+
+    Read from the file that the front end is built with, too: signed_colours.json, whose ends have one lightness and one
+    chroma in OKLab.
+    """
+    colours = json.loads((Path(__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    return np.array([list(bytes.fromhex(colour)) for colour in colours], np.uint8)
+
+
 def signed_colours(levels: Levels) -> Levels:
-    """`signed_levels` (…, 1) as RGB (…, 3): blue below 0, white at 0, red above (ColorBrewer's RdBu, as a gradient)."""
-    stops = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], np.float32)
-    at = np.array([1, 64.5, 128, 191.5, 255])
-    table = np.stack([np.interp(np.arange(256), at, stops[:, channel]) for channel in range(3)], 1)
-    colours: Levels = np.rint(table).astype(np.uint8)[levels[..., 0]]
+    """`signed_levels` (…, 1) as RGB (…, 3), by `signed_table`."""
+    colours: Levels = signed_table()[levels[..., 0]]
     return colours
 
 
