@@ -11,14 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
-from PIL import Image
 from torch import nn
-from tqdm import tqdm
+from typer.core import TyperGroup
 
 from . import demo as demos
 from . import kernels
@@ -31,6 +29,8 @@ from .data.mnist import download_mnist
 from .demo import prior
 from .demo.cifar_fit import CifarRecipe
 from .demo.cifar_train import train_cifar as fit_cifar
+from .demo.fit import LeNetRecipe, one_thread
+from .demo.judge import JudgeRecipe
 from .demo.judge import train_judge as fit_judge
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
@@ -38,12 +38,25 @@ from .objectives import Discriminator
 from .objectives.neuron import Preprocess
 from .objectives.neuron import layers as list_layers
 from .parametrizations import Natural
-from .pictures import images
+from .pictures.export import KINDS, save_run
 from .sampling.sampler import Sampler, SamplingError
 
+
+class _ReadableErrors(TyperGroup):
+    """Our own errors are written for the user: they are shown without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, TypeError, OSError, SamplingError, TrainingError, ImportError) as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from error
+
+
 app = typer.Typer(
-    help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
-)
+    cls=_ReadableErrors, help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False,
+    rich_markup_mode=None,
+)  # fmt: skip
 train_app = typer.Typer(help="Train a network that comes with the package from scratch.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 
@@ -81,7 +94,7 @@ def demo(
 ) -> None:
     """Open JupyterLab on the quick-start notebook; prints the address."""
     if importlib.util.find_spec("jupyterlab") is None:
-        _fail('JupyterLab is not installed: pip install "ldam-widget[lab]"')
+        raise ImportError('JupyterLab is not installed: pip install "ldam-widget[lab]"')
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in _notebooks():
         if not (folder / notebook.name).exists():  # the user's own changes stay
@@ -108,8 +121,7 @@ def layers(
     network, settings = _load(model, weights, input_shape)
     if preprocess is not None:
         settings["preprocess"] = _preprocess(preprocess)
-    with _readable_errors():
-        typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
+    typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
 
 @app.command()
@@ -119,7 +131,9 @@ def sample(
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
     layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
-    neurons: Annotated[str, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'.")] = "0-9",
+    neurons: Annotated[
+        str | None, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'; default: the first ten, or all if fewer.")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains a neuron.")] = 1,
@@ -157,12 +171,20 @@ def sample(
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if there.")] = None,
+    execution: Annotated[
+        str,
+        typer.Option(
+            help="How the network is run. plain: the same seed gives the same file. auto: as a short trial finds the "
+            "fastest; that may differ from run to run, in rounding and hence in the file. Or a name that auto gave, "
+            "which stands in samples.npz."
+        ),
+    ] = "plain",
 ) -> None:
-    """Sample without a browser. The same seed gives the same file on the same machine."""
-    if output.suffix not in {".png", ".gif", ".npz"}:
-        _fail(f"-o {output}: the name must end in .png, .gif or .npz")
+    """Sample without a browser. The same seed gives the same file on the same machine, unless --execution auto."""
+    if output.suffix not in KINDS:
+        raise ValueError(f"-o {output}: the name must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if not output.parent.is_dir():
-        _fail(f"-o {output}: there is no folder {output.parent}")
+        raise ValueError(f"-o {output}: there is no folder {output.parent}")
     network, settings = _load(model, weights, input_shape)
     if pixel_range is not None:
         settings["pixel_range"] = _numbers("--pixel-range", pixel_range, float)
@@ -170,28 +192,25 @@ def sample(
         settings["layer"] = layer
     if preprocess is not None:
         settings["preprocess"] = _preprocess(preprocess)
-    # One thread: sums then come in the same order on every run, and small networks are faster for it.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with _readable_errors():
-            if discriminator is not None:
-                settings["regularizers"] = [Discriminator(discriminator, 0.0)]
-            rungs = None if ladder is None else _numbers("--ladder", ladder, float)
-            sampler = Sampler(
-                network, neurons=_neurons(neurons), kernel=_kernel(kernel, normalize, mix), chains=chains, seed=seed,
-                device=device, scale=scale, ladder=rungs, goal=goal, prior=_prior(prior, model),  # type: ignore[arg-type]  # checked there
-                **settings,
-            )  # fmt: skip
-            sampler.set(**_assignments(parameter or []))
-            _write(sampler, steps, output)
-    finally:
-        torch.set_num_threads(threads)
+    if discriminator is not None:
+        settings["regularizers"] = [Discriminator(discriminator, 0.0)]
+    with one_thread():
+        sampler = Sampler(
+            network, neurons=None if neurons is None else _neurons(neurons), kernel=_kernel(kernel, normalize, mix),
+            chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=_prior(prior, model),  # type: ignore[arg-type]  # checked there
+            ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
+        )  # fmt: skip
+        sampler.set(**_assignments(parameter or []))
+        save_run(sampler, steps, output, progress=sys.stderr.isatty())
+    typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
+    typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
 
 
 DataOption = Annotated[Path, typer.Option(help="Folder of the four MNIST idx .gz files.")]
 DownloadOption = Annotated[bool, typer.Option(help="Fetch MNIST into the folder if it is not there.")]
 OutOption = Annotated[Path, typer.Option(help="Folder for the weights.")]
+EpochsOption = Annotated[int, typer.Option(min=1)]
+SeedOption = Annotated[int, typer.Option(min=0)]
 
 
 @train_app.command("lenet5")
@@ -199,15 +218,13 @@ def train_lenet5(
     data: DataOption,
     download: DownloadOption = False,
     out: OutOption = Path(),
-    epochs: Annotated[int, typer.Option(min=1)] = 10,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    epochs: EpochsOption = LeNetRecipe.epochs,
+    seed: SeedOption = LeNetRecipe.seed,
 ) -> None:
     """LeNet-5 on MNIST as in the paper: weights of epoch 1, of the last epoch, and their running average."""
-    with _readable_errors():
-        if download:
-            download_mnist(data)
-        result = fit_lenet5(data, epochs=epochs, seed=seed, out=out)
-    _tell_accuracy(result)
+    if download:
+        download_mnist(data)
+    _tell_accuracy(fit_lenet5(data, epochs=epochs, seed=seed, out=out))
 
 
 @train_app.command("cifar")
@@ -215,15 +232,13 @@ def train_cifar(
     data: Annotated[Path, typer.Option(help="Folder of the binary version, or of pictures in class folders.")],
     download: Annotated[bool, typer.Option(help="Fetch the binary version if it is not there, 170 MB.")] = False,
     out: OutOption = Path(),
-    epochs: Annotated[int, typer.Option(min=1)] = CifarRecipe.epochs,
-    seed: Annotated[int, typer.Option(min=0)] = CifarRecipe.seed,
+    epochs: EpochsOption = CifarRecipe.epochs,
+    seed: SeedOption = CifarRecipe.seed,
 ) -> None:
     """A small VGG on CIFAR-10: weights of the last epoch and their running average; an hour on one core."""
-    with _readable_errors():
-        if download:
-            download_cifar(data)
-        result = fit_cifar(data, epochs=epochs, seed=seed, out=out)
-    _tell_accuracy(result)
+    if download:
+        download_cifar(data)
+    _tell_accuracy(fit_cifar(data, epochs=epochs, seed=seed, out=out))
 
 
 @train_app.command("judge")
@@ -231,15 +246,13 @@ def train_judge(
     data: DataOption,
     download: DownloadOption = False,
     out: OutOption = Path(),
-    epochs: Annotated[int, typer.Option(min=1)] = 4,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    epochs: EpochsOption = JudgeRecipe.epochs,
+    seed: SeedOption = JudgeRecipe.seed,
 ) -> None:
     """The judge of MNIST samples: another architecture, another seed, trained to bear shifts and pixel noise."""
-    with _readable_errors():
-        if download:
-            download_mnist(data)
-        result = fit_judge(data, epochs=epochs, seed=seed, out=out)
-    _tell_accuracy(result)
+    if download:
+        download_mnist(data)
+    _tell_accuracy(fit_judge(data, epochs=epochs, seed=seed, out=out))
 
 
 @train_app.command("discriminator")
@@ -248,14 +261,13 @@ def train_discriminator(
     download: DownloadOption = False,
     out: OutOption = Path(),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of Algorithm 2.")] = prior.ROUNDS,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: SeedOption = prior.RECIPE.seed,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
 ) -> None:
     """The discriminator of MNIST: trained against the sampler on the shipped LeNet-5 (Algorithm 2)."""
-    with _readable_errors():
-        if download:
-            download_mnist(data)
-        prior.train_prior(data, rounds=rounds, seed=seed, out=out, resume=resume)
+    if download:
+        download_mnist(data)
+    prior.train_prior(data, rounds=rounds, seed=seed, out=out, resume=resume)
     typer.echo(f"wrote {out / prior.FILE}")
 
 
@@ -270,11 +282,11 @@ _IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
 def _preprocess(text: str) -> Preprocess:
     """x -> (x − mean)/std, of all channels or channel by channel."""
     numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
-    half = len(numbers) // 2
+    half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many deviations"
     if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
-        _fail(f"--preprocess {text}: imagenet, or means and as many deviations, finite numbers, e.g. 0.5,0.25")
+        raise ValueError(f"{wanted}, finite numbers, e.g. 0.5,0.25")
     if not all(std > 0 for std in numbers[half:]):
-        _fail(f"--preprocess {text}: imagenet, or means and as many deviations above 0, e.g. 0.5,0.25")
+        raise ValueError(f"{wanted} above 0, e.g. 0.5,0.25")
     mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
     return lambda x: (x - mean.to(x)) / std.to(x)
 
@@ -303,73 +315,35 @@ def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel 
     return kernel
 
 
-def _write(sampler: Sampler, steps: int, output: Path) -> None:
-    labels, ndim = [n.label for n in sampler.neurons], len(sampler.input_shape)
-
-    def page() -> Image.Image:
-        return images.page(sampler.frame(), labels, ndim, sampler.pixel_range, sampler.chains)
-
-    pages: list[Image.Image] = []
-    wanted = 100  # pictures in a GIF at most
-    with tqdm(total=steps, unit="step", disable=not sys.stderr.isatty()) as bar:
-        for frame in sampler.frames(steps):
-            if output.suffix == ".gif" and frame.steps * wanted >= steps * (len(pages) + 1):
-                pages.append(page())
-            bar.update(frame.steps - bar.n)
-    if output.suffix == ".gif":
-        images.save_gif(pages, output, 12)
-    elif output.suffix == ".png":
-        page().save(output)
-    else:
-        frame = sampler.frame()
-        arrays: dict[str, Any] = {
-            "images": frame.images.cpu().numpy(),
-            "average_images": frame.average_images.cpu().numpy(),
-            "activation": frame.activation.cpu().numpy(),
-            "neurons": np.array(labels),
-            "layer": np.array(sampler.layer),
-            "steps": np.array(frame.steps),
-            **{f"param_{name}": np.array(value) for name, value in frame.params.items()},
-        }
-        np.savez(output, **arrays)
-    typer.echo(f"{output}: {len(labels)} neurons of {sampler.layer}, {sampler.steps} steps")
-    typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
-
-
 def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:
     """The model and the settings that are known with it."""
     shipped, _, state = name.partition(":")
     network: nn.Module
     if shipped == "mnist":
-        with _readable_errors():
-            digits = demos.mnist(state or "final")
+        digits = demos.mnist(state or "final")
         network = digits.model
         settings = dict(digits.settings) | {"regularizers": [Discriminator(digits.discriminator, 0.0)]}
     elif shipped == "cifar":
-        with _readable_errors():
-            photographs = demos.cifar(state or "final")
+        photographs = demos.cifar(state or "final")
         network, settings = photographs.model, dict(photographs.settings)
     else:
         network, settings = _import(name), {}
         if input_shape is None:
-            _fail("--input-shape is needed, e.g. --input-shape 3,224,224")
+            raise ValueError("--input-shape is needed, e.g. --input-shape 3,224,224")
     if input_shape is not None:
         settings["input_shape"] = _numbers("--input-shape", input_shape, int)
-    if weights is not None:
-        with _readable_errors():
-            network = load_checkpoint(network, weights)
-    return network, settings
+    return network if weights is None else load_checkpoint(network, weights), settings
 
 
 def _import(name: str) -> nn.Module:
     where, _, attribute = name.partition(":")
     if not attribute:
-        _fail(f"--model {name}: give 'mnist', 'cifar', 'package.module:name' or 'file.py:name'")
+        raise ValueError(f"--model {name}: give 'mnist', 'cifar', 'package.module:name' or 'file.py:name'")
     try:
         if where.endswith(".py"):
             spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            if spec is None or spec.loader is None:
-                _fail(f"--model {name}: {where} cannot be imported")
+            assert spec is not None, "every .py file has one"
+            assert spec.loader is not None
             module = importlib.util.module_from_spec(spec)
             sys.modules[spec.name] = module
             spec.loader.exec_module(module)
@@ -380,9 +354,11 @@ def _import(name: str) -> nn.Module:
         if not isinstance(found, nn.Module):
             found = found()
     except Exception as error:
-        _fail(f"--model {name}: {type(error).__name__}: {error}")
+        raise ValueError(f"--model {name}: {type(error).__name__}: {error}") from error
     if not isinstance(found, nn.Module):
-        _fail(f"--model {name}: expected an nn.Module or a function that makes one, got {type(found).__name__}")
+        raise TypeError(
+            f"--model {name}: expected an nn.Module or a function that makes one, got {type(found).__name__}"
+        )
     return found
 
 
@@ -409,7 +385,7 @@ def _assignments(texts: list[str]) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals:
-            _fail(f"-p {text}: write name=number, e.g. -p step_size=0.05")
+            raise ValueError(f"-p {text}: write name=number, e.g. -p step_size=0.05")
     return values
 
 
@@ -417,7 +393,7 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        _fail(f"{option} {text}: numbers separated by commas are wanted")
+        raise ValueError(f"{option} {text}: numbers separated by commas are wanted") from None
 
 
 def _notebooks() -> Iterator[Path]:
@@ -427,20 +403,4 @@ def _notebooks() -> Iterator[Path]:
         if (folder / "quickstart.ipynb").exists():
             yield from sorted(folder.glob("*.ipynb"))
             return
-    _fail("the notebooks are missing from this installation; reinstall ldam-widget")
-
-
-class _readable_errors:  # noqa: N801  (used as a statement)
-    """Our own errors are written for the user: show them without a traceback."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (ValueError, TypeError, OSError, SamplingError, TrainingError, ImportError)):
-            _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
-    raise typer.Exit(2)
+    raise OSError("the notebooks are missing from this installation; reinstall ldam-widget")

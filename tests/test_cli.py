@@ -139,6 +139,97 @@ def test_mistakes_are_told_without_a_traceback(
     assert not list(tmp_path.glob("x.*"))
 
 
+SMALL = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 2, 3), torch.nn.Flatten(), torch.nn.Linear(8, 4))
+"""
+
+
+def in_process(*arguments: str) -> str:
+    """Run `ldam sample …` in this process, which is quick, and returns what it printed."""
+    result = CliRunner().invoke(app, ["sample", *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "neurons"),
+    [
+        (("--model", "mine.py:make", "--input-shape", "3,4,4"), 4),
+        (("--model", "mine.py:make", "--input-shape", "3,4,4", "--layer", "0"), 2),
+        (("--model", "mnist", "--layer", "conv1"), 6),
+        (("--model", "mnist", "--layer", "fc1"), 10),
+    ],
+)
+def test_all_defaults_suit_every_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], neurons: int
+) -> None:
+    (tmp_path / "mine.py").write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    for name, steps in (("x.npz", "4"), ("x.gif", "1"), ("x.png", "1")):  # from the shortest run on
+        in_process("-o", name, "--steps", steps, *arguments)
+        assert (tmp_path / name).stat().st_size > 0
+    with np.load("x.npz") as samples:
+        assert samples["images"].shape[0] == neurons
+        assert [name.split("@")[0].split()[0] for name in samples["neurons"]] == [str(i) for i in range(neurons)]
+
+
+def test_the_network_is_run_as_written_unless_it_is_asked_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that is large enough for a trial: the file is that of `execution="plain"`, to the last bit."""
+    (tmp_path / "mine.py").write_text(BATCH_NORMS)
+    monkeypatch.chdir(tmp_path)
+    ask = (
+        "--model",
+        "mine.py:make",
+        "--input-shape",
+        "3,32,32",
+        "--steps",
+        "6",
+        "--neurons",
+        "1,2",
+        "--pixel-range",
+        "0,1",
+    )
+    in_process(*ask, "-o", "a.npz")
+    in_process(*ask, "--execution", "batch norms folded, channels last", "-o", "b.npz")
+    scope: dict[str, Any] = {}
+    exec(BATCH_NORMS, scope)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        by_hand = ldam_widget.Sampler(
+            scope["make"](), input_shape=(3, 32, 32), neurons=[1, 2], pixel_range=(0, 1), execution="plain"
+        )
+        by_hand.step(6)
+    finally:
+        torch.set_num_threads(threads)
+    with np.load("a.npz") as plain, np.load("b.npz") as folded:
+        assert (plain["execution"], folded["execution"]) == ("plain", "batch norms folded, channels last")
+        np.testing.assert_array_equal(plain["images"], by_hand.images.numpy())
+        assert not np.array_equal(plain["images"], folded["images"]), "the control: ways differ in bits"
+    assert "execution must be one of 'auto', 'plain'" in ldam(
+        "sample", *ask, "--execution", "fast", "-o", "c.npz", folder=tmp_path, ok=False
+    )
+
+
+BATCH_NORMS = """
+import torch
+from torch import nn
+def make():
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1),
+        nn.BatchNorm2d(32), nn.ReLU(), nn.Flatten(), nn.Linear(32 * 32 * 32, 5),
+    )
+    net(torch.randn(64, 3, 32, 32))
+    return net.eval()
+"""
+
+
 def test_weights_that_hold_code_are_not_loaded(tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple[object, tuple[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -627,19 +628,17 @@ def test_correlation_of_flat_pictures() -> None:
     assert correlation(random, -random) == pytest.approx(-1)
 
 
-def test_a_model_with_a_flat_picture_has_no_correlation() -> None:
-    """Of several, the least that there is; NaN only if there is none."""
+@pytest.mark.parametrize("flat", [(1,), (2,), (1, 2)])
+def test_a_model_with_a_flat_picture_has_no_correlation(flat: tuple[int, ...]) -> None:
+    """Whatever the others have: the least of those alone would hide it."""
     model = nn.Linear(6, 2)
     c = Comparison({"a": model, "b": model, "c": model}, input_shape=(6,), kernel=ULA(0.01))
     c.step(2)
-    other = torch.rand(2, 6, generator=torch.Generator().manual_seed(0))
-    averages = torch.stack([c.average_images[0], torch.full((2, 6), 0.1), torch.full((2, 6), 0.1)])
+    assert c.agreement()[0].correlation == 1
+    averages = c.average_images
+    averages[list(flat)] = 0.1
     with mock.patch.object(Comparison, "average_images", averages):
         assert np.isnan(c.agreement()[0].correlation)
-    averages[2] = other
-    with mock.patch.object(Comparison, "average_images", averages):
-        expected = np.corrcoef(averages[0, 0], other[0])[0, 1]
-        assert c.agreement()[0].correlation == pytest.approx(expected, abs=1e-5)
 
 
 # ---- the ranking -----------------------------------------------------------------------------------------------------
@@ -790,15 +789,62 @@ def test_signed_levels_of_colours_and_of_no_numbers() -> None:
     assert images.signed_levels(wild)[0].ravel().tolist() == [128, 255, 1, 128]
 
 
-def test_signed_colours() -> None:
-    levels = np.arange(256, dtype=np.uint8)[:, None]
-    colours = images.signed_colours(levels).astype(int)
+def oklab(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lightness, chroma and hue in degrees of sRGB bytes (…, 3). Source: Björn Ottosson, A perceptual color space for
+    image processing, 2020, from sRGB to OKLab."""
+    srgb = colours / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    lms = np.cbrt(linear @ np.array([
+        [0.4122214708, 0.5363325363, 0.0514459929], [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]).T)  # fmt: skip
+    lab = lms @ np.array([
+        [0.2104542553, 0.7936177850, -0.0040720468], [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]).T  # fmt: skip
+    return lab[..., 0], np.hypot(lab[..., 1], lab[..., 2]), np.degrees(np.arctan2(lab[..., 2], lab[..., 1])) % 360
+
+
+@pytest.mark.parametrize(
+    ("page", "zero", "lightness", "chroma", "hues"),
+    [("light", 1, 0.5, 0.15, (255, 30)), ("dark", 0.2, 0.74, 0.13, (245, 55))],
+)
+def test_signed_colours_are_balanced(
+    page: str, zero: float, lightness: float, chroma: float, hues: tuple[float, float]
+) -> None:
+    """Both ends look equally strong, 0 is the page, and every step away from it is a step towards an end.
+
+    A byte is coarse: it moves a lightness by .004, a chroma by .006 and a hue of that chroma by 3°.
+    """
+    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))[page]
+    colours = np.array([list(bytes.fromhex(colour)) for colour in table])
     assert colours.shape == (256, 3)
-    assert colours[128].tolist() == [247, 247, 247]
-    assert colours[1].tolist() == [33, 102, 172]  # ColorBrewer's RdBu
-    assert colours[255].tolist() == [178, 24, 43]
-    assert (np.diff(colours[1:129, 0]) >= 0).all()  # ever less blue
-    assert (np.diff(colours[128:, 2]) <= 0).all()  # ever more red
+    assert (colours[0] == colours[1]).all()  # there is no level 0
+    light, strength, hue = oklab(colours)
+    assert strength[128] < 0.001
+    for share in (0.25, 0.5, 1.0):
+        offset = round(127 * share)
+        for end, wanted in zip((128 - offset, 128 + offset), hues, strict=True):
+            assert light[end] == pytest.approx(zero + offset / 127 * (lightness - zero), abs=0.005)
+            assert strength[end] == pytest.approx(chroma * (offset / 127) ** 0.8, abs=0.006)
+            assert hue[end] == pytest.approx(wanted, abs=4)
+    for half in (light[128:0:-1], light[128:]):
+        assert (np.diff(half) * np.sign(lightness - zero) >= -0.002).all()
+
+
+def test_snapshot_and_figure_have_the_colours_of_a_light_page() -> None:
+    """The page's own are those of the file; see compare.test.ts."""
+    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    assert [bytes(colour).hex() for colour in images.signed_colours(levels)] == table
+    c = compared(mlp(3, 1), mlp(3, 2))
+    c.step(6)
+    figure = ldam.figures.comparison(c)
+    signed, _ = images.signed_levels(images.as_pictures(c.difference_images, 3))
+    for column in range(3):
+        drawn = figure.axes[2 * 3 + column].images[0]
+        shown = drawn.cmap(drawn.norm(drawn.get_array()), bytes=True)[..., :3]
+        np.testing.assert_array_equal(shown, images.signed_colours(signed[0, column]))
 
 
 def test_pictures_of_several_models_have_one_contrast() -> None:

@@ -77,8 +77,9 @@ def test_no_numbers_where_there_is_nothing_to_go_by() -> None:
 # ---- history ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("capacity", [4, 7, 10])
-def test_history_is_thinned_to_equal_spacing_over_the_whole_run(capacity: int) -> None:
+@pytest.mark.parametrize(("capacity", "spacing"), [(4, 128), (7, 64), (10, 32)])
+def test_history_is_thinned_to_equal_spacing_over_the_whole_run(capacity: int, spacing: int) -> None:
+    """In the end by the least power of two with which 200 pictures are fewer than the capacity."""
     history = History(capacity)
     for picture in range(200):
         history.add(np.full((2, 3), picture, np.float32), step=5 * picture)
@@ -89,7 +90,7 @@ def test_history_is_thinned_to_equal_spacing_over_the_whole_run(capacity: int) -
         assert steps[-1] > 5 * (picture - history.spacing)  # up to the present
     assert history.draws().shape == (len(steps), 2, 3)
     np.testing.assert_array_equal(history.draws()[:, 0, 0] * 5, steps)
-    assert history.spacing in (32, 64, 128)
+    assert history.spacing == spacing
 
 
 def test_history_keeps_all_until_it_is_full() -> None:

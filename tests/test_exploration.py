@@ -127,6 +127,60 @@ def test_heat_makes_chains_move() -> None:
     assert found[0].moves > 0
 
 
+class Wells(nn.Module):
+    """f(x) = −4 Π (x − m)² over the maxima m, of an image of one pixel."""
+
+    def __init__(self, *maxima: float) -> None:
+        super().__init__()
+        self.maxima = maxima
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.flatten(1)
+        return -4 * torch.stack([(x - m) ** 2 for m in self.maxima]).prod(0)
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("maxima", "pixel_range"),
+    [((1.0, 3.0), None), ((1.0, 3.0), (0.0, 4.0)), ((-1.0, 1.0), None), ((0.0,), None), ((2.0,), (0.0, 4.0))],
+)
+def test_one_pixel_has_modes_too(
+    shape: tuple[int, ...], maxima: tuple[float, ...], pixel_range: tuple[float, float] | None
+) -> None:
+    """At T = .3 the barrier between two is 4 = 13 T. That 40 chains, which choose one of two at random, all choose the
+    same has a probability of 2e-12."""
+    s = ldam.Sampler(
+        nn.Sequential(Wells(*maxima)), layer="0", input_shape=shape, pixel_range=pixel_range, chains=40,
+        kernel=ldam.kernels.BAOAB(0.02, 1.0), temperature=0.3, seed=run_seed(),
+    )  # fmt: skip
+    s.step(100)
+    assert torch.isin(s.quenched().round(decimals=2), torch.tensor(maxima)).all()
+    (found,) = ldam.explore(s, looks=3, every=30)
+    assert found.modes == len(maxima)
+    assert sorted(found.pictures.flatten().tolist()) == pytest.approx(sorted(maxima), abs=0.01)
+
+
+@pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
+def test_a_picture_of_one_colour_is_quenched_too(bounds: tuple[float, float] | None) -> None:
+    """E = −‖x − m‖²/2 ends in m from everywhere. Single precision knows the maximum to √ε."""
+    m = torch.linspace(0.1, 0.9, SIZE)
+
+    class Neuron:
+        def evaluate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return -0.5 * (x - m).square().sum(1), m - x
+
+    target = Target({NEURON: Neuron()}, {NEURON: 1.0}, 1.0, Pixels(bounds))
+    for level in (0.0, 0.1, 0.5):  # the mean of many 0.1 is not 0.1: their deviation is not exactly 0
+        torch.testing.assert_close(quench(torch.full((2, SIZE), level), target, 60), m.expand(2, -1), atol=2e-3, rtol=0)
+
+
+def test_blank_pictures_are_one_mode() -> None:
+    a = np.eye(5)[0]
+    assert modes([0 * a, a, 0 * a, 1e-9 * a, 2 * a]).tolist() == [0, 1, 0, 0, 1]
+    assert modes(np.zeros((3, 5))).tolist() == [0, 0, 0]
+    assert modes([[1.0], [1.05], [3.0], [0.99]], spread=1.0).tolist() == [0, 0, 1, 0]
+
+
 def test_bad_arguments() -> None:
     s = sampler()
     with pytest.raises(ValueError, match=r"alike must be a cosine in \(0, 1\); got 1"):

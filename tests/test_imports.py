@@ -102,6 +102,16 @@ def test_no_files_import_each_other_in_a_circle() -> None:
     assert not ahead, f"in circles, or importing from one: {sorted(ahead)}"
 
 
+def test_a_public_class_name_means_one_thing() -> None:
+    where: dict[str, list[str]] = {}
+    for path in modules():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name_of(path))
+    assert {"Sampler", "Recipe"} <= where.keys()  # the control
+    assert {name: files for name, files in where.items() if len(files) > 1} == {}
+
+
 def test_the_walk_sees_relative_imports_and_imports_in_functions() -> None:
     """The control: what the rules forbid would be found."""
     assert "ldam_widget.core.target.Target" in imports(PACKAGE / "kernels" / "algorithm1.py")

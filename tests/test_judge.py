@@ -324,15 +324,6 @@ def test_command_line(toy_folder: Path, tmp_path: Path) -> None:
     assert "--download" in failed.output
 
 
-def test_command_line_has_the_defaults_of_the_recipe() -> None:
-    import inspect
-
-    from ldam_widget.cli import train_judge as command
-
-    defaults = {name: p.default for name, p in inspect.signature(command).parameters.items()}
-    assert (defaults["epochs"], defaults["seed"]) == (JudgeRecipe.epochs, JudgeRecipe.seed)
-
-
 def test_the_judge_is_not_lenet() -> None:
     assert not any(isinstance(part, nn.MaxPool2d) for part in Judge().modules())
     assert sum(isinstance(part, nn.BatchNorm2d) for part in Judge().modules()) == 4

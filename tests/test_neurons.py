@@ -367,17 +367,62 @@ def under_no_grad(x: Tensor) -> Tensor:
         return x * 2
 
 
-REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
-    "never run": (Unused, "spare", "'spare' is not run by the model's forward pass"),
-    "no_grad inside": (lambda: with_head(under_no_grad), "head", "no gradient reaches the input from layer 'head'"),
-    "detach inside": (lambda: with_head(Tensor.detach), "head", "no gradient reaches the input from layer 'head'"),
-    "path cut before": (lambda: with_head(Tensor.detach), "last", "no gradient reaches the input from layer 'last'"),
-    "integers": (lambda: with_head(lambda x: x.argmax(1, keepdim=True)), "head", "gives integers.*int64"),
-    "tuple": (lambda: with_head(lambda x: (x, x)), "head", "'head' returns a tuple of 2, not one tensor"),
-    "list": (lambda: with_head(lambda x: [x]), "head", "'head' returns a list of 1, not one tensor"),
-    "dict": (lambda: with_head(lambda x: {"a": x, "b": x}), "head", "'head' returns a dict with keys .*'a', 'b'"),
-    "no batch axis": (lambda: with_head(lambda x: x.sum()), "head", r"'head' gives \(\) for a batch of one image"),
-    "something else": (lambda: with_head(lambda x: "text"), "head", "'head' gives str for a batch of one image"),
+REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str, str]] = {
+    "never run": (Unused, "spare", "'spare' is not run by the model's forward pass", "choose one of layers(model)"),
+    "no_grad inside": (
+        lambda: with_head(under_no_grad),
+        "head",
+        "no gradient reaches the input from layer 'head'",
+        "Choose another layer, or mend the path",
+    ),
+    "detach inside": (
+        lambda: with_head(Tensor.detach),
+        "head",
+        "no gradient reaches the input from layer 'head'",
+        "Choose another layer, or mend the path",
+    ),
+    "path cut before": (
+        lambda: with_head(Tensor.detach),
+        "last",
+        "no gradient reaches the input from layer 'last'",
+        "Choose another layer, or mend the path",
+    ),
+    "integers": (
+        lambda: with_head(lambda x: x.argmax(1, keepdim=True)),
+        "head",
+        "gives integers.*int64",
+        "choose a layer before it",
+    ),
+    "tuple": (
+        lambda: with_head(lambda x: (x, x)),
+        "head",
+        "'head' returns a tuple of 2, not one tensor",
+        "choose layer='head[0]' or layer='head[1]'",
+    ),
+    "list": (
+        lambda: with_head(lambda x: [x]),
+        "head",
+        "'head' returns a list of 1, not one tensor",
+        "choose layer='head[0]'",
+    ),
+    "dict": (
+        lambda: with_head(lambda x: {"a": x, "b": x}),
+        "head",
+        "'head' returns a dict with keys .*'a', 'b'",
+        "choose layer='head[a]' or layer='head[b]'",
+    ),
+    "no batch axis": (
+        lambda: with_head(lambda x: x.sum()),
+        "head",
+        r"'head' gives \(\) for a batch of one image",
+        "an output (batch, units, …)",
+    ),
+    "something else": (
+        lambda: with_head(lambda x: "text"),
+        "head",
+        "'head' gives str for a batch of one image",
+        "an output (batch, units, …)",
+    ),
 }
 
 
@@ -394,11 +439,11 @@ def with_head(do: Callable[[Tensor], Any]) -> nn.Module:
     return Headed()
 
 
-@pytest.mark.parametrize(("build", "layer", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_layer_that_cannot_be_sampled(build: Callable[[], nn.Module], layer: str, message: str) -> None:
+@pytest.mark.parametrize(("build", "layer", "message", "advice"), REFUSED.values(), ids=REFUSED.keys())
+def test_layer_that_cannot_be_sampled(build: Callable[[], nn.Module], layer: str, message: str, advice: str) -> None:
     with pytest.raises(ValueError, match=message) as raised:
         read_out(build(), layer, [0], TINY_SHAPE)
-    assert "hoose" in str(raised.value) or "neurons need an output" in str(raised.value)  # what would work
+    assert advice in str(raised.value)  # what would work
 
 
 def test_a_head_of_tuples_does_not_hide_the_layers_before_it() -> None:

@@ -3,7 +3,7 @@
 export const MOST = 600; // points kept a line, unless told otherwise; every second one is dropped when there are more
 
 /** Points in order of steps, thinned evenly so that a long run costs no more than a short one. */
-export class History {
+export class TraceHistory {
   steps: number[] = [];
   values: number[][] = []; // [point][neuron]
   #stride = 1; // of all points the multiples of this one are kept

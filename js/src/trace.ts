@@ -1,19 +1,19 @@
 // Activation of each neuron, mean over chains, against steps: is the burn-in over, does anything drift?
 import { h, replace, setText, throttle } from "./dom";
 import { mean } from "./gauges";
-import { History } from "./history";
+import { TraceHistory } from "./history";
 import { unitText, type ComparedModel, type Setup, type Unit } from "./messages";
 import { formatCount, formatShort } from "./scale";
 import { lineStyle } from "./theme";
 import type { FilledFrame } from "./wire";
 
-export { History, MOST } from "./history";
+export { TraceHistory, MOST } from "./history";
 
 const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
 
 export class Trace {
   readonly element: HTMLElement;
-  #histories = [new History()]; // one a model, so that switching shows the past
+  #histories = [new TraceHistory()]; // one a model, so that switching shows the past
   #shown = h("select.ldam-choice", { "aria-label": "trace of", hidden: true }); // whose activations
   #models: string[] = [];
   #canvas = h("canvas", { "aria-hidden": "true" });
@@ -53,7 +53,7 @@ export class Trace {
       // The kernel tells the past of the first model only. That of the others stays as far as it is of the same run:
       // other rows of the same neurons are a new generation as well.
       const run = JSON.stringify([setup.layer, setup.neurons.map(({ key }) => key), setup.kernel.name]);
-      const [first, ...others] = this.#histories as [History, ...History[]];
+      const [first, ...others] = this.#histories as [TraceHistory, ...TraceHistory[]];
       first.clear();
       for (const history of others) history.cut(run === this.#run ? (setup.trace.steps.at(-1) ?? -Infinity) : -Infinity);
       this.#run = run;
@@ -75,7 +75,7 @@ export class Trace {
     this.#retell();
   }
 
-  get history(): History {
+  get history(): TraceHistory {
     return this.#histories[Number(this.#shown.value)] ?? this.#histories[0]!;
   }
 
@@ -105,7 +105,7 @@ export class Trace {
     this.#shown.hidden = !names.length;
     if (JSON.stringify(names) === JSON.stringify(this.#models)) return;
     this.#models = names;
-    this.#histories = [this.#histories[0]!, ...names.slice(1).map(() => new History())];
+    this.#histories = [this.#histories[0]!, ...names.slice(1).map(() => new TraceHistory())];
     replace(this.#shown, ...names.map((name, i) => h("option", { value: i }, name)));
   }
 

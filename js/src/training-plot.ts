@@ -1,7 +1,7 @@
 // Two curves over the rounds of training: accuracy from 0 to 1 with a line at one half, and the gap of logits.
 import { h, setText } from "./dom";
 import { formatCoarse } from "./scale";
-import { History } from "./trace";
+import { TraceHistory } from "./trace";
 
 export const MOST = 300; // points kept
 const LEFT = 30; // CSS pixels for the word at the line
@@ -10,7 +10,7 @@ export class TrainingPlot {
   readonly element: HTMLElement;
   /** What to watch for changes of size. */
   readonly place: HTMLElement;
-  readonly history = new History(MOST); // values: accuracy, gap
+  readonly history = new TraceHistory(MOST); // values: accuracy, gap
   #canvas = h("canvas", { role: "img" });
   #context = this.#canvas.getContext("2d")!;
   #keys = [h("span.ldam-key.ldam-accuracy"), h("span.ldam-key.ldam-gap")] as const; // their style is that of the curves

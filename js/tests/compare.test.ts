@@ -3,6 +3,7 @@ import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { parse, type Change, type Frame, type Setup } from "../src/messages";
+import colours from "../../ldam_widget/pictures/signed_colours.json";
 import { formatSigned, signedColors, signedValue } from "../src/signed";
 import widget from "../src/widget";
 import { FakeModel, NAMES, parameter, setupMessage } from "./kernel";
@@ -127,6 +128,8 @@ const luminance = (color: number) => {
 for (const dark of [false, true]) {
   test(`signed colours, ${dark ? "dark" : "light"}: neutral at 128, blue below, red above, equally strong`, () => {
     const colors = signedColors(dark);
+    // those of the file, of which Python makes snapshots and figures
+    assert.deepEqual([...colors].map((color) => Buffer.from(rgb(color)).toString("hex")), dark ? colours.dark : colours.light);
     const [r, g, b] = rgb(colors[128]!);
     assert.ok(r === g && g === b && (dark ? r! < 40 : r === 255), String([r, g, b]));
     const [less, more] = [rgb(colors[1]!), rgb(colors[255]!)];
@@ -171,7 +174,7 @@ test("the legend stands in the difference's gutter, and follows its range", () =
   page.pass(500);
   assert.deepEqual(ends(), ["−2.0", "0", "+2.0"]);
   const gradient = side.querySelector<HTMLElement>(".ldam-signed-bar")!.style.getPropertyValue("--ldam-signed");
-  assert.ok(gradient.includes(`rgb(${rgb(signedColors(false)[1]!).join(" ")})`) && gradient.includes("rgb(255 255 255)"));
+  assert.ok(gradient.includes(`#${colours.light[1]}`) && gradient.includes("#ffffff"), gradient);
 });
 
 test("a range that ran off is no number", () => {

@@ -1,15 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { History, MOST } from "../src/trace";
+import { TraceHistory, MOST } from "../src/trace";
 
 test("short histories are kept whole", () => {
-  const history = new History();
+  const history = new TraceHistory();
   for (let step = 1; step <= MOST; step++) history.push(step, [step]);
   assert.deepEqual(history.steps, Array.from({ length: MOST }, (_, i) => i + 1));
 });
 
 test("long histories stay bounded, even, in order, and end now", () => {
-  const history = new History();
+  const history = new TraceHistory();
   for (let step = 1; step <= 20_000; step++) {
     history.push(step, [2 * step]);
     assert.ok(history.steps.length <= MOST);
@@ -22,7 +22,7 @@ test("long histories stay bounded, even, in order, and end now", () => {
 });
 
 test("a history may be told to keep fewer points", () => {
-  const history = new History(300);
+  const history = new TraceHistory(300);
   for (let step = 1; step <= 300; step++) history.push(step, [step]);
   assert.equal(history.steps.length, 300);
   history.push(301, [301]);
@@ -31,7 +31,7 @@ test("a history may be told to keep fewer points", () => {
 });
 
 test("the same step again replaces, an earlier one cuts back, a restart begins anew", () => {
-  const history = new History();
+  const history = new TraceHistory();
   for (const step of [1, 2, 3, 3, 4]) history.push(step, [step]);
   history.push(4, [40]);
   assert.deepEqual([history.steps, history.values.at(-1)], [[1, 2, 3, 4], [40]]);

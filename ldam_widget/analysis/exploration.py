@@ -64,7 +64,7 @@ def explore(
         every: steps between looks, ≥ 1.
         pulse: heat before every look, as long as `every` at most.
         quench: gradients of the way uphill, ≥ 1.
-        alike: cosine in (0, 1) from which two maxima are the same mode.
+        alike: cosine in (0, 1) from which two maxima are the same mode; for images of one pixel see `modes`.
 
     Raises:
         ValueError, TypeError: an argument of another kind or out of range.
@@ -76,18 +76,20 @@ def explore(
     if pulse is not None and pulse.length > every:
         raise ValueError(f"pulse takes {pulse.length} steps, more than the {every} between looks; raise every=")
     middle = 0.0 if sampler.pixel_range is None else sum(sampler.pixel_range) / 2
-    seen = []
+    seen, samples = [], []
     for _ in range(looks):
         if pulse is not None:
             sampler.heat_pulse(pulse)
         sampler.step(every)
+        samples.append(sampler.images.cpu())
         seen.append(sampler.quenched(quench).cpu())
     pictures = torch.stack(seen)  # (looks, N, C, *image)
     steps = max(1, looks - 1) * every * sampler.chains
     found = Exploration()
     for n, neuron in enumerate(sampler.neurons):
         own = pictures[:, n].flatten(0, 1)  # (looks · C, *image)
-        labels = modes((own - middle).flatten(1).numpy(), alike)
+        spread = float(torch.stack(samples)[:, n].std(correction=0))
+        labels = modes((own - middle).flatten(1).numpy(), alike, spread)
         count = np.bincount(labels)
         order = np.argsort(-count, kind="stable")
         visits = np.argsort(order)[labels].reshape(looks, sampler.chains)

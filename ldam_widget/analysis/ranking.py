@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..diagnostics.agreement import Agreement
 from ..sampling import checks
 from ..sampling.averages import EMA
@@ -78,5 +80,5 @@ def rank(comparison: Comparison, steps: int = 100) -> list[Agreement]:
 
 
 def by_difference(rows: list[Agreement]) -> list[Agreement]:
-    """Largest difference of the averages first."""
-    return sorted(rows, key=lambda row: row.difference, reverse=True)
+    """Largest difference of the averages first; where it is NaN, last."""
+    return sorted(rows, key=lambda row: (math.isnan(row.difference), -row.difference))

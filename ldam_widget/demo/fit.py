@@ -25,7 +25,7 @@ Net = TypeVar("Net", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LeNetRecipe:
     """Everything that decides the weights, apart from the data. The learning rate stays constant to the end.
 
     Chosen on the last 5,000 training images, training on the other 55,000 (18 runs: learning rates 1e-4 to 1e-3,
@@ -68,7 +68,7 @@ class Recipe:
 def fit(
     images: Tensor,
     labels: Tensor,
-    recipe: Recipe,
+    recipe: LeNetRecipe,
     *,
     progress: bool = True,
     on_step: Callable[[LeNet5, int], None] | None = None,

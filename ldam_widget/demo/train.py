@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ldam_widget.data.mnist import checksums, load_mnist, published_checksums
-from ldam_widget.demo.fit import Recipe, Weights, fit, network_input
+from ldam_widget.demo.fit import LeNetRecipe, Weights, fit, network_input
 from ldam_widget.demo.lenet import MEAN, STD, LeNet5, with_weights
 
 CARD_FILE = "lenet5.json"
@@ -38,9 +38,9 @@ class TrainingResult(NamedTuple):
 def train_lenet5(
     data: str | os.PathLike[str],
     *,
-    epochs: int = Recipe.epochs,
-    seed: int = Recipe.seed,
-    batch_size: int = Recipe.batch_size,
+    epochs: int = LeNetRecipe.epochs,
+    seed: int = LeNetRecipe.seed,
+    batch_size: int = LeNetRecipe.batch_size,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
     on_step: Callable[[LeNet5, int], None] | None = None,
@@ -56,7 +56,7 @@ def train_lenet5(
 
     Raises what `load_mnist` raises for bad data, ValueError for epochs or batch_size below 1.
     """
-    recipe = Recipe(epochs=epochs, seed=seed, batch_size=batch_size)
+    recipe = LeNetRecipe(epochs=epochs, seed=seed, batch_size=batch_size)
     digits = load_digits(data)
 
     with staging(out) as write:
@@ -80,7 +80,7 @@ def count_correct(weights: Weights, images: Tensor, labels: Tensor) -> int:
     return count_hits(lambda some: model(network_input(some)), images, labels)
 
 
-def _card(recipe: Recipe, correct: dict[str, int], digits: Digits) -> dict[str, Any]:
+def _card(recipe: LeNetRecipe, correct: dict[str, int], digits: Digits) -> dict[str, Any]:
     return {
         "model": "LeNet-5 (conv1, conv2, fc1, fc2, fc3; ReLU, max pooling, logits)",
         "input": f"(N, 1, 28, 28), pixels in [0, 1], then (x - {MEAN}) / {STD}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,8 @@ class Agreement(NamedTuple):
     key: str  # of the neuron in the first model
     name: str  # class name or ""
     activation: tuple[float, ...]  # a model, mean over chains
-    gap: float  # activation of the other model minus that of the first; of several, the largest
-    correlation: float  # of the averages over pixels: 1 is the same picture; of several, the least. NaN: one is flat
+    gap: float  # activation of the other model minus that of the first; of several, the largest; NaN: one is not known
+    correlation: float  # of the averages over pixels: 1 is the same picture; of several, the least; NaN: one is flat
     difference: float  # mean |difference of the averages|, in units of the pixels; of several, the mean
 
     @property
@@ -34,5 +35,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(a @ b) / norm if norm else math.nan
 
 
-def nan_last(value: float) -> float:
-    return math.inf if math.isnan(value) else value
+def or_nan(choose: Callable[[list[float]], float], values: Iterable[float]) -> float:
+    """`choose(values)`, such as the least; NaN if one of them is, which `min` and `max` would pass over."""
+    found = list(values)
+    return math.nan if any(map(math.isnan, found)) else choose(found)

@@ -81,7 +81,8 @@ def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
 
     Returns:
         `ess` (bulk), `r_hat` (rank-normalised, split; Vehtari et al. 2021), `autocorrelation_time` in draws, each (N,).
-        R-hat of a single chain compares its parts. NaN where there are fewer than 8 draws or nothing varies.
+        R-hat of a single chain compares its parts. NaN where there are fewer than 8 draws, where every chain stays at
+        one value, and where a draw is not finite.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains = values.shape
@@ -93,8 +94,8 @@ def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
     with np.errstate(all="ignore"):
         ess = np.atleast_1d(array_stats.ess(values, chain_axis=2, draw_axis=0))
         r_hat = np.atleast_1d(array_stats.rhat(_two_or_more(values), chain_axis=2, draw_axis=0))
-    still = np.ptp(values, axis=(0, 2)) == 0
-    ess, r_hat = np.where(still, np.nan, ess), np.where(still, np.nan, r_hat)
+    known = np.isfinite(values).all((0, 2)) & (values != values[0]).any((0, 2))
+    ess, r_hat = np.where(known, ess, np.nan), np.where(known, r_hat, np.nan)
     return {"ess": ess, "r_hat": r_hat, "autocorrelation_time": count * chains / ess}
 
 

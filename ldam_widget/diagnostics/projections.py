@@ -48,20 +48,23 @@ def principal(draws: npt.ArrayLike) -> Array:
         draws: (draws, N, C, P) thumbnails.
 
     Returns:
-        (draws, N, C, k), k = min(3, P), of pictures centred on their mean.
+        (draws, N, C, k), k = min(3, P), of pictures centred on their mean. NaN for a neuron with a pixel that is not
+        finite.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains, pixels = values.shape
     flat = values.transpose(1, 0, 2, 3).reshape(neurons, count * chains, pixels)
+    finite = np.isfinite(flat).all((1, 2))[:, None, None]
+    flat = np.where(finite, flat, 0)
     flat = flat - flat.mean(1, keepdims=True)
     _, axes = np.linalg.eigh(flat.transpose(0, 2, 1) @ flat)  # ascending
-    found: Array = flat @ axes[:, :, ::-1][:, :, : min(PROJECTIONS, pixels)]
+    found: Array = np.where(finite, flat @ axes[:, :, ::-1][:, :, : min(PROJECTIONS, pixels)], np.nan)
     by_draw: Array = found.reshape(neurons, count, chains, -1).transpose(1, 0, 2, 3)
     return by_draw
 
 
 def switches(projection: npt.ArrayLike) -> Array:
-    """How often chains cross from one side to the other, in all chains together, (N,).
+    """How often chains cross from one side to the other, in all chains together, (N,); NaN if a draw is not finite.
 
     A chain has changed side once it is half a standard deviation (of all draws) beyond the middle of the range:
     noise about the middle does not count.
@@ -78,7 +81,7 @@ def switches(projection: npt.ArrayLike) -> Array:
         now = np.where(draw > (middle + margin)[:, None], 1, np.where(draw < (middle - margin)[:, None], -1, 0))
         count += ((now != 0) & (side != 0) & (now != side)).sum(1)
         side = np.where(now != 0, now, side)
-    return count
+    return np.where(np.isfinite(margin), count, np.nan)
 
 
 def spread(images: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from .projections import principal, switches
 R_HAT_LIMIT = 1.05  # above it the chains have not all seen the same
 TOO_WARM = 0.1  # departure of the temperature measured from the one asked for, as a share of it
 ESS_WANTED = 100  # effective samples below which neither R-hat nor the averages say much
+STILL = 50  # draws at one and the same value, from which on an activation is said never to change
 
 
 class Verdict(NamedTuple):
@@ -56,10 +58,12 @@ def report(samples: Samples) -> dict[str, Any]:
         found = {"ess": np.full((neurons, 3), np.nan), "r_hat": np.full((neurons, 3), np.nan)}
         crossed = np.full(neurons, np.nan)
     ratios = samples.ratios if len(samples.ratios) == neurons else [np.nan] * neurons
+    pictures = samples.thumbnails if len(samples.thumbnails) else np.empty((0, neurons, chains, 0))
+    faults = [fault(samples.activation[:, n], pictures[:, n]) for n in range(neurons)]
     verdicts = [
-        verdict(ess, r_hat, projected, chains, samples.burned_in, ratio)
-        for ess, r_hat, projected, ratio in zip(
-            activation["ess"], activation["r_hat"], found["r_hat"], ratios, strict=True
+        Verdict("warn", broken) if broken else verdict(ess, r_hat, projected, chains, samples.burned_in, ratio)
+        for broken, ess, r_hat, projected, ratio in zip(
+            faults, activation["ess"], activation["r_hat"], found["r_hat"], ratios, strict=True
         )
     ]
     spent = steps * chains
@@ -74,9 +78,36 @@ def report(samples: Samples) -> dict[str, Any]:
         "ess_per_gradient": per_gradient.tolist(),
         "mode_switches": crossed.tolist(),
         "projections": {"ess": found["ess"].tolist(), "r_hat": found["r_hat"].tolist()},
-        "verdict": overall(verdicts, activation["r_hat"], found["r_hat"], chains, ratios)._asdict(),
+        "verdict": overall(verdicts, faults, activation["r_hat"], found["r_hat"], chains, ratios)._asdict(),
         "verdicts": [one.text for one in verdicts],
     }
+
+
+def fault(activation: npt.NDArray[Any], thumbnails: npt.NDArray[Any]) -> str | None:
+    """What makes the figures of one neuron meaningless, in words; None: nothing.
+
+    Args:
+        activation: (draws, C).
+        thumbnails: (looks, C, P).
+    """
+    if not np.isfinite(activation).all():
+        return "the activation is NaN or infinite"
+    if not np.isfinite(thumbnails).all():
+        return "the pictures have pixels that are NaN or infinite"
+    if len(activation) < STILL:
+        return None
+    chains = activation.shape[1]
+    stuck = int((thumbnails == thumbnails[:1]).all((0, 2)).sum()) if len(thumbnails) >= 8 else 0
+    if stuck:
+        return f"the pictures never change{_in_some(stuck, chains)}: the chains stand still; try another step size"
+    still = int((activation == activation[0]).all(0).sum())
+    if still:
+        return f"the activation never changes{_in_some(still, chains)}: the neuron is dead or saturated"
+    return None
+
+
+def _in_some(count: int, chains: int) -> str:
+    return "" if count == chains else f" in {count} of {chains} chains"
 
 
 def verdict(
@@ -95,16 +126,16 @@ def verdict(
         return Verdict("wait", "burning in")
     if _departs(ratio):
         return Verdict("warn", f"runs at {ratio:.2f} of the temperature asked for; {_remedy(ratio)}")
-    if not np.isfinite(r_hat) and not np.isfinite(projections).any():
+    if not (np.isfinite(ess) and np.isfinite(r_hat) and np.isfinite(projections).any()):
         return Verdict("wait", "too few pictures to tell")
-    pictures = float(np.nanmax(projections)) if np.isfinite(projections).any() else np.nan
+    pictures = float(np.nanmax(projections))  # a direction in which pictures do not differ has no R-hat
+    worst = max(r_hat, pictures)
     if chains == 1:
-        if max(r_hat, pictures) > R_HAT_LIMIT:
-            return Verdict("warn", f"the chain still drifts: R-hat {max(r_hat, pictures):.2f} between its halves")
+        if worst > R_HAT_LIMIT:
+            return Verdict("warn", f"the chain still drifts: R-hat {worst:.2f} between its halves")
         return Verdict("good", f"steady: {ess:.0f} effective samples; only several chains can show several modes")
-    if pictures > R_HAT_LIMIT and not r_hat > R_HAT_LIMIT:
+    if pictures > R_HAT_LIMIT and r_hat <= R_HAT_LIMIT:
         return Verdict("warn", f"several modes: same activation, other pictures (R-hat {pictures:.2f})")
-    worst = float(np.nanmax([r_hat, pictures]))
     if worst > R_HAT_LIMIT:
         return Verdict("warn", f"chains disagree: R-hat {worst:.2f}, several modes or not yet mixed")
     if ess < ESS_WANTED:
@@ -113,7 +144,7 @@ def verdict(
 
 
 def _departs(ratio: float) -> bool:
-    return bool(np.isfinite(ratio)) and abs(ratio - 1) > TOO_WARM
+    return abs(ratio - 1) > TOO_WARM  # not NaN, which is unknown
 
 
 def _remedy(ratio: float) -> str:
@@ -121,10 +152,19 @@ def _remedy(ratio: float) -> str:
 
 
 def overall(
-    verdicts: list[Verdict], r_hat: Array, projections: Array, chains: int, ratios: Sequence[float] = ()
+    verdicts: list[Verdict],
+    faults: list[str | None],
+    r_hat: Array,
+    projections: Array,
+    chains: int,
+    ratios: Sequence[float] = (),
 ) -> Verdict:
     """On all neurons, in one line."""
     count = len(verdicts)
+    broken = Counter(text for text in faults if text)
+    if broken:
+        text, those = broken.most_common(1)[0]
+        return Verdict("warn", text if those == count else f"{those} of {count} neurons: {text}")
     if not count or all(one.level == "wait" for one in verdicts):
         return verdicts[0] if count else Verdict("wait", "too few pictures to tell")
     off = [ratio for ratio in ratios if _departs(ratio)]

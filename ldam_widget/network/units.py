@@ -30,7 +30,7 @@ class Neuron(NamedTuple):
         return self.unit if self.unit is not None and self.key == str(self.unit) else self.key
 
 
-class Units(NamedTuple):
+class LayerUnits(NamedTuple):
     """The units of one layer; turns what a user writes into neurons."""
 
     layer: str

@@ -31,7 +31,7 @@ from ..network.trace import (
     run,
     trace,
 )
-from ..network.units import Neuron, Units, as_list, layer_of_strings
+from ..network.units import LayerUnits, Neuron, as_list, layer_of_strings
 from ..network.view import dtype_of, weights_of
 
 __all__ = ["Layer", "LayerTable", "Neuron", "Neurons", "Preprocess", "check_shape", "layers"]
@@ -102,7 +102,7 @@ class Neurons:
             wanted = list(range(min(10, self.units)))
         if not wanted:
             raise ValueError("neurons must name at least one neuron; got an empty list")
-        self._units = Units(self.layer, self.output_shape, self._unit_axis, self.unit_names)
+        self._units = LayerUnits(self.layer, self.output_shape, self._unit_axis, self.unit_names)
         self.neurons = [self._units.resolve(neuron, at, i) for i, neuron in enumerate(wanted)]
         keys = [neuron.key for neuron in self.neurons]
         if len(set(keys)) < len(keys):

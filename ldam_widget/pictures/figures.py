@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
@@ -88,6 +89,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
     figure = PaperFigure(figsize=(1.3 + 0.85 * len(found), 0.95 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, len(found), squeeze=False)
     drawn: Any = None
+    colours = ListedColormap(images.signed_table()[1:] / 255)  # of levels 1 … 255
     for column, (neuron, row) in enumerate(zip(comparison.neurons, found, strict=True)):
         axes[0, column].set_title(neuron.label, fontsize=8)
         for k in range(len(names)):
@@ -96,9 +98,9 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
         for k in range(len(names) - 1):
             axis = axes[len(names) + k, column]
             values = (signed[k, column, ..., 0].astype(np.float32) - 128) / 127 * end
-            drawn = axis.imshow(values, cmap="RdBu_r", vmin=-end, vmax=end, interpolation="nearest")
+            drawn = axis.imshow(values, cmap=colours, vmin=-end, vmax=end, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-        axes[-1, column].set_xlabel(f"r = {row.correlation:.2f}", fontsize=6, labelpad=1.5)
+        axes[-1, column].set_xlabel(_correlation(row.correlation), fontsize=6, labelpad=1.5)
     for k, name in enumerate(names):
         axes[k, 0].set_ylabel(name, fontsize=8)
     for k, name in enumerate(names[1:]):
@@ -207,17 +209,20 @@ def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
             if count > 8 and np.ptp(values[:, c]) > 0:
                 lags.plot(np.arange(longest) * spacing, _autocorrelation(values[:, c])[:longest], lw=0.6,
                           color=colours[c % 10])  # fmt: skip
-            bins = np.histogram(order[:, c], bins=20, range=(0, values.size))[0]
-            ranks.step(np.linspace(0, 1, 20), bins * 20 / max(1, count), lw=0.7, color=colours[c % 10])
+            if (values != values[:1]).any():  # equal values have no ranks, and those of their places are level
+                bins = np.histogram(order[:, c], bins=20, range=(0, values.size))[0]
+                ranks.step(np.linspace(0, 1, 20), bins * 20 / max(1, count), lw=0.7, color=colours[c % 10])
         lags.axhline(0, lw=0.5, color="0.5")
         ranks.axhline(1, lw=0.5, color="0.5")
         ranks.set_ylim(bottom=0)
         ratio = found["temperature"]["ratio"][n]
         trace.set_ylabel(neuron.label, fontsize=8)
-        trace.set_title(f"T {ratio:.2f} of asked; {found['verdicts'][n]}", fontsize=7, loc="left")
-        lags.set_title(f"autocorrelation time {found['autocorrelation_time'][n]:.3g} steps", fontsize=7, loc="left")
-        worst = np.nanmax([found["r_hat"][n], *found["projections"]["r_hat"][n], -np.inf])
-        ranks.set_title(f"ranks; R-hat {worst:.3g}", fontsize=7, loc="left")
+        known = "T unknown" if np.isnan(ratio) else f"T {ratio:.2f} of asked"
+        trace.set_title(f"{known}; {found['verdicts'][n]}", fontsize=7, loc="left")
+        time = found["autocorrelation_time"][n]
+        lags.set_title(f"autocorrelation time {_known(time, ' steps')}", fontsize=7, loc="left")
+        r_hats = [r for r in (found["r_hat"][n], *found["projections"]["r_hat"][n]) if not np.isnan(r)]
+        ranks.set_title(f"ranks; R-hat {_known(max(r_hats, default=np.nan))}", fontsize=7, loc="left")
         for axis in axes[n]:
             axis.tick_params(labelsize=6)
     for axis, name in zip(axes[-1], ("step", "lag, steps", "rank of the draw"), strict=True):
@@ -225,6 +230,14 @@ def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
     figure.suptitle(f"{title}{': ' if title else ''}{found['verdict']['text']}", fontsize=9)
     figure.supxlabel(f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", fontsize=6)
     return figure
+
+
+def _correlation(value: float) -> str:
+    return "no r: one is flat" if np.isnan(value) else f"r = {value:.2f}"
+
+
+def _known(value: float, unit: str = "") -> str:
+    return "unknown" if np.isnan(value) else f"{value:.3g}{unit}"
 
 
 def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,16 +49,20 @@ def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
 
 
 def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) -> Range:
-    """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded."""
+    """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded.
+
+    Pixels that are not finite do not count.
+    """
     if pixel_range is not None:
         return pixel_range
     values = np.abs(pictures.ravel()[:: max(1, pictures.size // 50_000)])
-    top = max(float(np.quantile(values, 0.995)), 1e-6)
+    values = values[np.isfinite(values)]
+    top = max(float(np.quantile(values, 0.995)), 1e-6) if values.size else 1.0
     return -top, top
 
 
 def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.0, base: float = 127.5) -> Levels:
-    """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255.
+    """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255; NaN is black.
 
     `scale` and `base` are the display gain and offset of the original program (Synthesis.scala, line 234), in grey
     levels about the middle of the range.
@@ -64,7 +70,7 @@ def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.
     low, high = shown
     gain = np.float32(scale * 255 / (high - low))
     offset = np.float32(base + 0.5 - (low + high) / 2 * float(gain))
-    levels: Levels = np.clip(pictures * gain + offset, 0, 255).astype(np.uint8)
+    levels: Levels = np.minimum(np.fmax(pictures * gain + offset, 0), 255).astype(np.uint8)
     return levels
 
 
@@ -94,12 +100,20 @@ def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
     return levels, end
 
 
+@functools.cache
+def signed_table() -> Levels:
+    """The colour of every level of `signed_levels` on a light page, RGB (256, 3): blue below 0, white at 0, red above.
+
+    Read from the file that the front end is built with, too: signed_colours.json, whose ends have one lightness and one
+    chroma in OKLab.
+    """
+    colours = json.loads((Path(__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    return np.array([list(bytes.fromhex(colour)) for colour in colours], np.uint8)
+
+
 def signed_colours(levels: Levels) -> Levels:
-    """`signed_levels` (…, 1) as RGB (…, 3): blue below 0, white at 0, red above (ColorBrewer's RdBu, as a gradient)."""
-    stops = np.array([[33, 102, 172], [146, 197, 222], [247, 247, 247], [244, 165, 130], [178, 24, 43]], np.float32)
-    at = np.array([1, 64.5, 128, 191.5, 255])
-    table = np.stack([np.interp(np.arange(256), at, stops[:, channel]) for channel in range(3)], 1)
-    colours: Levels = np.rint(table).astype(np.uint8)[levels[..., 0]]
+    """`signed_levels` (…, 1) as RGB (…, 3), by `signed_table`."""
+    colours: Levels = signed_table()[levels[..., 0]]
     return colours
 
 

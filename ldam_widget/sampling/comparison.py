@@ -14,7 +14,7 @@ from ..core.parameters import Parameter, check_all
 from ..core.schedules import PolynomialDecay
 from ..core.target import Kernel
 from ..data import RealImages
-from ..diagnostics.agreement import Agreement, correlation, nan_last
+from ..diagnostics.agreement import Agreement, correlation, or_nan
 from ..network.trace import check_shape
 from ..network.units import as_list, layer_of_strings
 from ..objectives.neuron import Neuron
@@ -376,8 +376,8 @@ class Comparison:
             gaps = [value - activation[0] for value in activation[1:]]
             found.append(
                 Agreement(
-                    neuron.key, neuron.name, activation, max(gaps, key=abs),
-                    min((correlation(averages[0, n], other[n]) for other in averages[1:]), key=nan_last),
+                    neuron.key, neuron.name, activation, or_nan(lambda values: max(values, key=abs), gaps),
+                    or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
                     float(differences[n]),
                 )
             )  # fmt: skip

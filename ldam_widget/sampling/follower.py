@@ -32,7 +32,7 @@ class Checkpoint(NamedTuple):
     average: list[Tensor] | None  # the running average, if there is one
 
 
-class History:
+class CheckpointHistory:
     """Kept checkpoints, bounded: when there are too many, that one goes whose neighbours are nearest to each other.
 
     What is kept is therefore spread over the whole training, however long it lasts.

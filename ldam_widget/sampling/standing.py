@@ -15,6 +15,7 @@ from ..objectives.neuron import Neurons
 
 MOST_IMAGES = 1000  # that are looked at
 _BATCH_PIXELS = 2**20  # numbers of pictures that go through the network at once
+_NOT_FINITE, _DEAD = "not known: NaN or infinite", "as on every real image: dead or saturated"
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
 
 
@@ -77,7 +78,12 @@ class Standing:
 
     @staticmethod
     def _words(column: Tensor, value: float) -> str:
+        column = column[column.isfinite()]
+        if not math.isfinite(value) or not len(column):
+            return _NOT_FINITE
         strongest = float(column[-1])
+        if len(column) > 1 and value == strongest == float(column[0]):
+            return _DEAD
         if value > strongest:
             if strongest > 0:
                 return f"{value / strongest:.1f} × the strongest real image"
@@ -87,7 +93,9 @@ class Standing:
 
 
 def in_short(words: str) -> str:
-    """What `Standing.say` said, for a place as narrow as a tile: "p99.1", "2.3 × max", "> max"."""
+    """What `Standing.say` said, for a place as narrow as a tile: "p99.1", "2.3 × max", "> max", "dead?", "NaN"."""
+    if words in (_NOT_FINITE, _DEAD):
+        return "NaN" if words == _NOT_FINITE else "dead?"
     number = words.removeprefix("as strong as ").partition(" ")[0]
     if words.endswith("% of real images"):
         return f"p{number}"

@@ -121,7 +121,7 @@ class WarmUp:
         if self.goal is None or self.reached is None:
             return []
         means = self.reached / self.pulls[1]
-        far = (means - self.goal).abs() > _NEAR * self.goal.abs()
+        far = ~((means - self.goal).abs() <= _NEAR * self.goal.abs())  # also where a mean is NaN
         if self.new is not None:
             far = far & self.new
         return [(int(i), float(means[i])) for i in far.nonzero().flatten()]

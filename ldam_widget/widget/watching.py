@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.notes import LDAMWarning, QuietNotes
 from ..network.view import detached_copy, unwrap, weights_of
 from ..sampling import checks
-from ..sampling.follower import Checkpoint, Cost, Follower, History, taken
+from ..sampling.follower import Checkpoint, CheckpointHistory, Cost, Follower, taken
 from . import wire
 from .live import LDAM
 
@@ -84,7 +84,7 @@ class Watch(LDAM):
         self._held = False  # has the picture stood still?
         self._following = True
         self._choosing = threading.Lock()  # what is shown is chosen on the loop and by the training
-        self._history = History(keep, bool(half))
+        self._history = CheckpointHistory(keep, bool(half))
         self._cost = Cost()
         self._snapshot_seconds = float("nan")
         self._broken = False
@@ -292,7 +292,7 @@ class Watch(LDAM):
             self._hook = None
         super().close()
         self._trained = self._optimizer = self._averaged = None
-        self._history = History(2)
+        self._history = CheckpointHistory(2)
 
 
 def watch(model: nn.Module, *, display: bool = True, **arguments: Any) -> Watch:

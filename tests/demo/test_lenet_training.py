@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from ldam_widget.data.mnist import load_mnist
 from ldam_widget.demo import train
-from ldam_widget.demo.fit import Recipe, fit
+from ldam_widget.demo.fit import LeNetRecipe, fit
 from ldam_widget.demo.lenet import LeNet5
 from ldam_widget.demo.train import train_lenet5
 
@@ -183,9 +183,9 @@ def test_impossible_recipes(toy_folder: Path, option: str) -> None:
 
 def test_progress_goes_to_stderr_only(toy_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images, labels = load_mnist(toy_folder)
-    fit(images, labels, Recipe(epochs=1))
+    fit(images, labels, LeNetRecipe(epochs=1))
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "epoch 1 of 1" in captured.err
-    fit(images, labels, Recipe(epochs=1), progress=False)
+    fit(images, labels, LeNetRecipe(epochs=1), progress=False)
     assert capsys.readouterr().err == ""

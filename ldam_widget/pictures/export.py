@@ -1,0 +1,66 @@
+"""A run in a file: the picture at its end, a film of it, or its numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from ..sampling.sampler import Sampler
+from . import images
+
+KINDS = (".png", ".gif", ".npz")
+_FILM = 100  # pictures in a GIF at most
+_FILM_RATE = 12  # pictures a second
+
+
+def save_run(sampler: Sampler, steps: int, path: Path, *, progress: bool = False) -> None:
+    """Advance the sampler and write what comes out.
+
+    Args:
+        sampler: is advanced by `steps`.
+        steps: ≥ 1.
+        path: its suffix says what is written. .png: samples and averages at the end; .gif: at most 100 pictures on the
+            way; .npz: images, averages, activations, the names of the neurons, how the network was run, and parameters.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: another suffix.
+        SamplingError: as `Sampler.step`.
+    """
+    if path.suffix not in KINDS:
+        raise ValueError(f"{path}: the name must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    film: list[Image.Image] = []
+    with tqdm(total=steps, unit="step", disable=not progress) as bar:
+        for frame in sampler.frames(steps):
+            if path.suffix == ".gif" and frame.steps * _FILM >= steps * (len(film) + 1):
+                film.append(_page(sampler))
+            bar.update(frame.steps - bar.n)
+    if path.suffix == ".gif":
+        images.save_gif(film, path, _FILM_RATE)
+    elif path.suffix == ".png":
+        _page(sampler).save(path)
+    else:
+        np.savez(path, **_arrays(sampler))
+
+
+def _page(sampler: Sampler) -> Image.Image:
+    labels = [neuron.label for neuron in sampler.neurons]
+    return images.page(sampler.frame(), labels, len(sampler.input_shape), sampler.pixel_range, sampler.chains)
+
+
+def _arrays(sampler: Sampler) -> dict[str, Any]:
+    frame = sampler.frame()
+    return {
+        "images": frame.images.cpu().numpy(),
+        "average_images": frame.average_images.cpu().numpy(),
+        "activation": frame.activation.cpu().numpy(),
+        "neurons": np.array([neuron.label for neuron in sampler.neurons]),
+        "layer": np.array(sampler.layer),
+        "execution": np.array(sampler.execution),
+        "steps": np.array(frame.steps),
+        **{f"param_{name}": np.array(value) for name, value in frame.params.items()},
+    }
