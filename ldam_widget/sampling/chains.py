@@ -12,23 +12,19 @@ import torch
 from torch import Tensor
 
 from ..core.noise import ChainNoise
-from ..core.target import NEURON, Coordinates, Evaluation, Info, Kernel, Noise, State, Target, per_image, weight_of
+from ..core.target import NEURON, Coordinates, Evaluation, Info, Kernel, Noise, State, Target, per_image
 from ..network.units import Neuron
-from ..network.view import check_weights
 from ..objectives.neuron import Neurons
 from . import defaults
+from .faults import require_finite, tell_dead, tell_missed_goals
 from .ladder import Climb, coldest, exchange
-from .settings import Fixed, Settings
+from .settings import Settings
 from .warm_up import WarmUp, as_scales, merged, present_norms
 
 Step = Callable[[State, Target, Noise], tuple[State, Info]]
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
 
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
-
-
-class SamplingError(RuntimeError):
-    """The run cannot go on from here; the sampler stands at its last good picture and keeps its averages."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +256,7 @@ class Chains:
                 factors=(found / temperature).double(),
             )
             softness = settings.softness  # found with the temperature
-            self._tell_missed_goals(warm_up)
+            tell_missed_goals(warm_up, self.neurons, settings)
         elif warm_up.goal is not None and self.goals_sought == settings.goals_asked:
             settings.fixed.notes.tell(
                 "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
@@ -315,22 +311,6 @@ class Chains:
                 return fitted
         return state
 
-    def _tell_missed_goals(self, warm_up: WarmUp) -> None:
-        assert warm_up.goal is not None
-        notes = self.settings.fixed.notes
-        forget_missed_goals(self.settings.fixed)
-        for i, reached in warm_up.missed():
-            goal = float(warm_up.goal[i])
-            why = (
-                "ask for more, or give a longer warm_up (without any pull, too, images may excite it more)"
-                if reached > goal
-                else "ask for less, or give a longer warm_up"
-            )
-            notes.tell(
-                f"the goal {goal:.4g} was not met by neuron {self.neurons.neurons[i].label}, whose mean activation "
-                f"was {reached:.4g} in the second half of the warm-up: {why}"
-            )
-
 
 def first_state(
     settings: Settings,
@@ -363,39 +343,8 @@ def first_state(
         dead = dead & _no_gradient(state)
     require_finite(state, neurons, target, settings)
     if bool(dead.any()):
-        _tell_dead(dead, neurons, settings)
+        tell_dead(dead, neurons, settings, _START_AGAIN)
     return state
-
-
-def require_finite(state: State, neurons: Neurons, target: Target, settings: Settings) -> None:
-    """Raise SamplingError, which says where, if an activation or gradient that is used is NaN or infinite."""
-    activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
-    # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
-    used = {name: grad for name, grad in grads.items() if weight_of(settings.kernel, name, target) != 0}
-    if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
-        return  # of one that is NaN or infinite, the sum is too
-    named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}
-    for what, numbers in [("activation of", activation), *((named[name], grad) for name, grad in used.items())]:
-        bad = ~numbers.flatten(1).isfinite() if numbers.ndim > 1 else ~numbers.isfinite()[:, None]
-        if not bool(bad.any()):
-            continue
-        try:
-            check_weights(settings.fixed.view)
-        except ValueError as error:  # the user's own, or those of a training that diverged
-            raise SamplingError(str(error)) from None
-        chain, place = (int(i) for i in bad.nonzero()[0])
-        n, c = divmod(chain, settings.fixed.per_neuron)
-        raise SamplingError(
-            f"the {what} neuron {neurons.neurons[n].label} (chain {c // settings.fixed.rungs + 1}) became "
-            f"{float(numbers[chain].flatten()[place])} at step {state.step}. Lower step_size, raise l2, or give a "
-            "pixel_range; restart begins anew."
-        )
-
-
-def forget_missed_goals(fixed: Fixed) -> None:
-    """Remarks on goals are of neurons and goals that were."""
-    for old in [note for note in fixed.notes if note.startswith("the goal ")]:
-        fixed.notes.remove(old)
 
 
 def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
@@ -445,17 +394,6 @@ def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
         settings.fixed.warm_up or usual, settings.fixed.per_neuron, adapts, measures, follows=measures and natural,
         goal=goal, rungs=settings.fixed.rungs,
     )  # fmt: skip
-
-
-def _tell_dead(dead: Tensor, neurons: Neurons, settings: Settings) -> None:
-    chains = dead.view(len(neurons.neurons), -1)
-    labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
-    listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
-    settings.fixed.notes.tell(
-        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
-        f"also after {_START_AGAIN} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
-        "them. leaky=0.1 lets a gradient through"
-    )
 
 
 def _no_gradient(state: State) -> Tensor:

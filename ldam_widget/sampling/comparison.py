@@ -249,7 +249,7 @@ class Comparison:
             self._freed = before
             raise
 
-    def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
+    def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
         """Go on with another kernel, which has the same parameters for all models; as `Sampler.use_kernel`."""
         with self._all_or_none():
             for sampler in self.samplers:

@@ -73,21 +73,24 @@ def settings_for(
 KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
 
 
-def kernel_called(name: str, *, natural: bool) -> Kernel:
+def kernel_called(name: str, size: tuple[float, float], *, natural: bool) -> Kernel:
     """The kernel of a name with what suits the prior. Raises ValueError if there is none of that name.
 
     Args:
         name: its `name`, such as "Leimkuhler–Matthews".
+        size: see `size_of`.
         natural: in white coordinates, where the prior has curvature 1 whatever the picture and the temperature are.
     """
     if name not in KERNELS:
         raise ValueError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
     make = KERNELS[name]
-    kernel: Kernel = _NATURAL_KERNELS[make]() if natural else make()
+    if natural:
+        return _NATURAL_KERNELS[make]()
+    kernel: Kernel = default_kernel(*size) if make is BAOAB else make()
     return kernel
 
 
-def scale_for(kernel: Kernel, asked: Literal["none", "frozen"] | None) -> Literal["none", "frozen"]:
+def scale_for(kernel: Kernel | type[Any], asked: Literal["none", "frozen"] | None) -> Literal["none", "frozen"]:
     """Frozen for calibrated kernels if nothing is said, so that one range of sliders serves every network."""
     return asked if asked is not None else "frozen" if kernel.calibrated else "none"
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..core.noise import ChainNoise
 from ..core.parameters import GOAL
-from ..core.target import NEURON, State
+from ..core.target import NEURON, Kernel, State, Target
 from ..execution import CudaGraph, Execution
 from ..execution.whole_steps import WholeSteps
 from ..network.memory import is_out_of_memory
@@ -23,14 +23,15 @@ from ..objectives.neuron import Neurons
 from . import checks
 from .averages import Average
 from .burn_in import BurnIn
-from .chains import Chains, SamplingError, first_state, forget_missed_goals, require_finite
+from .chains import Chains, first_state
+from .faults import SamplingError, forget_missed_goals, require_finite
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
-from .settings import Settings
+from .settings import Settings, Unit
 from .standing import Standing
 from .turn import Turn
-from .warm_up import as_scales
+from .warm_up import as_scales, present_norms
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,6 +77,8 @@ class Run(Readings):
         self._execution = Execution(settings.fixed.view, model, execution)
         self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)
         self._standing: tuple[Neurons, Standing] | None = None
+        self._kernels: dict[tuple[str, bool], Kernel] = {}  # used last, by name and whether there is a natural prior
+        self._temperatures: dict[Unit, float] = {}  # used last
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
@@ -186,8 +189,27 @@ class Run(Readings):
         target = replace(changed, scales={}, factors=None).target(chains.neurons)
         state = changed.kernel.init(z, target)
         require_finite(state, chains.neurons, target, changed)
+        before = chains.settings
+        norm = self._neuron_norm(target, state)
+        self._kernels[before.kernel.name, before.prior is not None] = before.kernel
+        self._temperatures[before.unit] = before.temperature
+        known = dict(self._temperatures)
+
+        def with_its_temperature(settings: Settings) -> Settings:
+            return change(settings).with_temperature_of(settings, norm, known)
+
         state, after = state._replace(step=chains.state.step), functools.partial(self._monitor.after, Change.CHAINS)
-        self._commit(change, chains.neurons, state, chains.noise, after)
+        kept = with_its_temperature if changed.prior is before.prior else change
+        self._commit(kept, chains.neurons, state, chains.noise, after)
+
+    def _neuron_norm(self, target: Target, state: State) -> float:
+        """The neuron's scale: frozen if it is, else by the present gradients; the geometric mean over neurons."""
+        settings = self._chains.settings
+        norms = settings.scales.get(NEURON)
+        if norms is None:
+            per_neuron = settings.fixed.per_neuron
+            norms = as_scales(present_norms(target, state, per_neuron), per_neuron)[NEURON]
+        return float(norms.double().log().mean().exp())
 
     def _commit(
         self,

@@ -21,10 +21,11 @@ from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
 from ..objectives.neuron import Neurons, Preprocess
 from ..parametrizations import Natural
-from . import checks, priors
+from . import checks, defaults, priors
 from .averages import EMA, Average
 from .burn_in import BurnIn
-from .chains import SamplingError, forget_missed_goals, same_neurons
+from .chains import same_neurons
+from .faults import SamplingError, forget_missed_goals
 from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
@@ -247,20 +248,24 @@ class Sampler(Run):
             self._put(self._chains, Change.AVERAGE)
 
     @torch.inference_mode(False)
-    def use_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"] | None = None) -> None:
+    def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
         """Go on from the present samples with another kernel; averages begin anew.
 
         Args:
-            kernel: its step size, friction and noise are its own; temperature and all else stay.
+            kernel: its step size, friction and noise are its own, all else stays; T is converted where its unit
+                changes. A name, such as "GHMC", is the kernel as it was used last, or with what suits the picture.
             scale: as of the constructor; None keeps what was.
 
         Raises:
             TypeError: no kernel.
-            ValueError: a kernel that does not go with the ladder or the scale.
+            ValueError: an unknown name; a kernel that does not go with the ladder or the scale.
         """
         with self._turn:
-            fixed = self._settings.fixed
-            kernel = fixed.suited(checks.kernel(kernel), self._settings.prior)
+            fixed, prior = self._settings.fixed, self._settings.prior
+            if isinstance(kernel, str):
+                known = self._kernels.get((kernel, prior is not None))
+                kernel = known or defaults.kernel_called(kernel, fixed.size, natural=prior is not None)
+            kernel = fixed.suited(checks.kernel(kernel), prior)
             chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
             checks.ladder(fixed.ladder, kernel)
             self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x)

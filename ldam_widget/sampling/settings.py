@@ -11,7 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
-from ..core.parameters import AVERAGE, DISPLAY_BASE, DISPLAY_SCALE, GOAL, STEPS_PER_FRAME, Parameter, check_all
+from ..core.parameters import (
+    AVERAGE,
+    DISPLAY_BASE,
+    DISPLAY_SCALE,
+    GOAL,
+    STEPS_PER_FRAME,
+    TEMPERATURE,
+    Parameter,
+    check_all,
+)
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Transforms
 from ..data import RealImages
@@ -26,6 +35,7 @@ from .heat import HEAT, HeatPulse
 from .ladder import Ladder
 from .standing import check_goal
 
+Unit = Literal["plain", "scaled", "normalized"]
 PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
 FIXED_CHANGES = 4  # of the picture, over which kernels with an energy average
 
@@ -65,6 +75,11 @@ class Fixed:
         """Chains and their replicas, of one neuron."""
         return self.chains * self.rungs
 
+    @property
+    def size(self) -> tuple[float, float]:
+        """√pixels, and the width of their range."""
+        return defaults.size_of(self.input_shape, self.pixel_range)
+
     def coordinates_of(self, prior: Natural | None) -> Coordinates:
         return priors.coordinates_of(
             prior, self.input_shape, self.pixel_range, self.device, self.preprocess is not None, self.notes
@@ -73,7 +88,7 @@ class Fixed:
     def suited(self, kernel: Kernel, prior: Natural | None) -> Kernel:
         """Where no step size can be found, the kernel with one that suits the picture."""
         if isinstance(kernel, BAOAB) and kernel.step_size is None and prior is None:
-            found = defaults.default_kernel(*defaults.size_of(self.input_shape, self.pixel_range))
+            found = defaults.default_kernel(*self.size)
             return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
         return kernel
 
@@ -136,7 +151,7 @@ class Settings:
         goal = begun.checked_goal(goal)
         values: dict[str, Any] = {r.name: r.weight for r in regularizers} | dict(given)
         if begun.has_temperature:
-            usual = begun._usual_temperature() if prior is not None else 1.0
+            usual = begun.usual_temperature if prior is not None else 1.0
             values["temperature"] = usual if temperature is None else temperature
         elif temperature not in (None, 1.0):
             raise ValueError(f"temperature={temperature}: {kernel.name} has no temperature")
@@ -182,6 +197,21 @@ class Settings:
     def temperature(self) -> float:
         """T without heat; with a goal, the geometric mean over neurons."""
         return self.params.get("temperature", 1.0)
+
+    @property
+    def unit(self) -> Unit:
+        """What T is a multiple of."""
+        if checks.normalizes(self.kernel):
+            return "normalized"
+        return "scaled" if self.scale == "frozen" else "plain"
+
+    @property
+    def usual_temperature(self) -> float:
+        """T where none is given."""
+        pixels = math.prod(self.fixed.input_shape)
+        if self.prior is not None:
+            return 1.0 if self.unit == "plain" else defaults.natural_temperature(pixels)
+        return defaults.default_temperature(*self.fixed.size) if self.unit == "scaled" else 1.0
 
     @property
     def softness(self) -> float:
@@ -343,6 +373,27 @@ class Settings:
         """As `begun_anew`, and no heat pulse."""
         return replace(self.begun_anew(), pulse=None)
 
+    def with_temperature_of(self, before: Settings, neuron_norm: float, known: Mapping[Unit, float]) -> Settings:
+        """T in the unit of these settings, for the law of those before.
+
+        Args:
+            before: with other units of T, perhaps.
+            neuron_norm: the scale of the neuron, by which "plain" and "scaled" differ.
+            known: T used last, by its unit: where nothing can be converted, as a kernel normalises gradients.
+        """
+        if not (self.has_temperature and before.has_temperature) or self.unit == before.unit:
+            return self
+        pair = {self.unit, before.unit}
+        if "normalized" in pair and self.prior is None:
+            temperature = known.get(self.unit, self.usual_temperature)
+        elif "plain" not in pair:  # in white coordinates, T means the same whoever normalises
+            return self
+        else:
+            factor = neuron_norm if self.unit == "plain" else 1 / neuron_norm
+            temperature = min(max(before.temperature * factor, TEMPERATURE.low), TEMPERATURE.high)
+            temperature = 0.0 if before.temperature == 0 else temperature
+        return replace(self, params={**self.params, "temperature": temperature})
+
     def with_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"]) -> Settings:
         """With another kernel, whose own parameters are its own; temperature and all else stay."""
         changed = replace(self, kernel=kernel, scale=scale)
@@ -352,18 +403,16 @@ class Settings:
 
     def with_prior(self, prior: Natural | None, coordinates: Coordinates) -> Settings:
         """With another prior, and what suits it: kernel, scale, T and τ."""
-        side, width = defaults.size_of(self.fixed.input_shape, self.fixed.pixel_range)
         kernel = self.kernel
         if isinstance(kernel, BAOAB):
-            kernel = defaults.default_kernel(side, width) if prior is None else defaults.natural_kernel()
+            kernel = defaults.default_kernel(*self.fixed.size) if prior is None else defaults.natural_kernel()
         kernel = self.fixed.suited(kernel, prior)
         scale: Literal["none", "frozen"] = "none" if checks.normalizes(kernel) else "frozen"
         changed = replace(
             self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
         )
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
-        cool = defaults.default_temperature(side, width) if prior is None else changed._usual_temperature()
-        begun = {"temperature": cool, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
+        begun = {"temperature": changed.usual_temperature, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
         params = {p.name: (kept | begun).get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
         return replace(changed, params=params)._without_goal_where_none_can_be()
 
@@ -376,11 +425,6 @@ class Settings:
 
     def _without_goal_where_none_can_be(self) -> Settings:
         return self if "goal" in self.params else replace(self, goal=None)
-
-    def _usual_temperature(self) -> float:
-        """T for a natural prior."""
-        normal = self.scale == "frozen" or checks.normalizes(self.kernel)
-        return defaults.natural_temperature(math.prod(self.fixed.input_shape)) if normal else 1.0
 
 
 def kernel_fields(kernel: Any) -> set[str]:

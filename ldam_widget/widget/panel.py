@@ -21,12 +21,11 @@ import anywidget
 from PIL import Image
 
 from ..core.parameters import Parameter
-from ..core.schedules import PolynomialDecay
 from ..core.target import Kernel
 from ..live.loop import Loop
 from ..pictures import images
 from ..sampling.comparison import Comparison
-from ..sampling.defaults import KERNELS, kernel_called
+from ..sampling.defaults import KERNELS
 from ..sampling.sampler import Sampler
 from . import choices, recording, wire
 from .diagnosing import Diagnosis
@@ -73,6 +72,7 @@ class Panel(anywidget.AnyWidget):
         self._average_due = self._gauges_due = self._setup_due = 0.0
         self._echo = {"view": "", "rev": 0}
         self._quiet = False
+        self._is_set = False
         self._context: contextvars.Context | None = None
         self._chosen: wire.Select | None = None  # the last choice of neurons that a page has sent
         self._views: dict[str, float] = {}  # view -> when it was last heard of
@@ -131,12 +131,16 @@ class Panel(anywidget.AnyWidget):
         for name, value in params.items():
             if name not in known:
                 raise self._unknown(name)
-            if name.partition("@")[0] == "goal":
-                self.sampler.checked_goal(value)
-            elif not isinstance(value, PolynomialDecay):
+            if not self._of_runner(name):
                 known[name].check(value)
-        for name, value in params.items():
-            setattr(self, name, value)
+        with self._changing:
+            self._runner.set(**{name: value for name, value in params.items() if self._of_runner(name)})
+            self._is_set = True  # the traits follow what has been set
+            try:
+                for name, value in params.items():
+                    setattr(self, name, value)
+            finally:
+                self._is_set = False
 
     def _declare(self, *, at_home: bool = True) -> None:
         """Make traits of the parameters there are now; those that a former kernel had are unknown from now on.
@@ -180,7 +184,8 @@ class Panel(anywidget.AnyWidget):
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and "_finalizer" in self.__dict__:
             retired = isinstance(self.traits().get(name), Live) and not any(p.name == name for p in self._parameters)
-            if retired or not hasattr(type(self), name):
+            users_own = type(self).__module__.partition(".")[0] != __name__.partition(".")[0]
+            if retired or not (hasattr(type(self), name) or users_own):
                 raise self._unknown(name)
         super().__setattr__(name, value)
 
@@ -208,7 +213,7 @@ class Panel(anywidget.AnyWidget):
             self._will_play = False
             self._loop.play()
 
-    def _use_kernel(self, kernel: Kernel) -> None:
+    def _use_kernel(self, kernel: Kernel | str) -> None:
         raise NotImplementedError
 
     def _use_prior(self, prior: Any) -> None:
@@ -407,7 +412,7 @@ class Panel(anywidget.AnyWidget):
             case wire.Select(wired_to=int(index)):
                 self._from_view(lambda: self._select_wired(index))
             case wire.Select(kernel=str(name)):
-                self._from_view(lambda: self._use_kernel(kernel_called(name, natural=self.sampler.prior is not None)))
+                self._from_view(lambda: self._use_kernel(name))
             case wire.Select(prior=str(name)):
                 self._from_view(lambda: self._use_prior(name))
             case wire.Select():

@@ -15,7 +15,7 @@ from ..parametrizations import Natural
 from ..pictures import images
 from ..sampling import checks
 from ..sampling.comparison import Comparison
-from ..sampling.defaults import scale_for
+from ..sampling.defaults import KERNELS, scale_for
 from ..sampling.heat import HeatPulse
 from ..sampling.sampler import Sampler
 from . import recording
@@ -62,8 +62,19 @@ class Player(Panel):
     def kernel(self, kernel: Kernel) -> None:
         self._loop.call(lambda: self._use_kernel(kernel))
 
-    def _use_kernel(self, kernel: Kernel) -> None:
-        self._runner.use_kernel(kernel, scale_for(checks.kernel(kernel), self._scale))
+    def use_kernel(self, kernel: Kernel | str) -> None:
+        """Go on from the present samples with another kernel; a name, such as "GHMC", as in the panel's box.
+
+        Each kernel's settings are remembered: by its name it comes back as it was used last.
+
+        Raises:
+            ValueError, TypeError: as `Sampler.use_kernel`.
+        """
+        self._loop.call(lambda: self._use_kernel(kernel))
+
+    def _use_kernel(self, kernel: Kernel | str) -> None:
+        kind = KERNELS.get(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
+        self._runner.use_kernel(kernel, self._scale if kind is None else scale_for(kind, self._scale))
         self._declare()
         self._anew()
 

@@ -31,14 +31,16 @@ class Live(traitlets.TraitType[Any, Any]):
     def validate(self, obj: Any, value: Any) -> float | str | None:
         with obj._changing:  # two threads that set different parameters must not lose either
             if self.name == "step_size" and isinstance(value, PolynomialDecay):
-                obj._runner.set(step_size=value)
+                if not obj._is_set:
+                    obj._runner.set(step_size=value)
                 return value.at(int(obj._runner.steps))
             if self.name is not None and self.name.partition("@")[0] == GOAL.name:
-                obj._runner.set(**{self.name: value})
+                if not obj._is_set:
+                    obj._runner.set(**{self.name: value})
                 goal: float | str | None = obj.sampler.checked_goal(value)
                 return goal
             number = self._parameter.check(value)
-            if self.name is not None and obj._of_runner(self.name):
+            if self.name is not None and obj._of_runner(self.name) and not obj._is_set:
                 # here and not in an observer: a number also replaces a schedule that happens to stand at this number
                 obj._runner.set(**{self.name: number})
             return number

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldam_widget.live.loop import Pacer
+from ldam_widget.live.pacer import Pacer
 
 NONSENSE = (-1, 0, 3, 10**6, 2**52)
 

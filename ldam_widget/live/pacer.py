@@ -1,0 +1,110 @@
+"""`Pacer`: when a frame may be sent, and whether anybody is looking."""
+
+from __future__ import annotations
+
+
+class Pacer:
+    """When may a frame be sent, and is anybody looking? Pure bookkeeping over a clock that the caller reads.
+
+    A frame is sent while fewer than `WINDOW` are unacknowledged; while the reader changes things, one of these places
+    is kept for the answer to the next change. If acknowledgements stay out for `KEEP_ALIVE`, one more is sent all the
+    same: the kernel may be busy and unable to take acknowledgements while the page is fine. If nobody has been seen
+    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame every `KEEP_ALIVE` goes
+    on, which leaves the processor to the cell.
+    """
+
+    WINDOW = 2
+    KEEP_ALIVE = 0.25
+    SOON = 0.3
+    OLD_NEWS = 0.1
+    EAGER = 1.0
+    REST = 5.0
+
+    def __init__(self, now: float) -> None:
+        self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
+        self.round_trip = float("nan")  # seconds, smoothed
+        self.answered = 0, float("nan")  # the last frame that was, and its round trip
+        self._sent_at: dict[int, float] = {}
+        self._changed = -float("inf")
+        self._answer_due = False
+        self.wake(now)
+
+    def wake(self, now: float) -> None:
+        """Assume from now on that somebody is looking: on play, and when a view appears."""
+        self._last_sent = now - self.KEEP_ALIVE
+        self._seen = self._heard = now
+
+    def leave(self) -> None:
+        """Nobody is looking any more."""
+        self._seen = -float("inf")
+        self._heard = float("inf")
+
+    def on_send(self, now: float, *, answers: bool = True) -> int:
+        """Count a frame; returns its sequence number. `answers`: it shows what was changed last."""
+        self.sent += 1
+        self._last_sent = now
+        if answers:
+            self._answer_due = False
+        self._sent_at[self.sent] = now
+        return self.sent
+
+    def on_change(self, now: float) -> None:
+        """The reader has changed something: the next frame is an answer."""
+        self._changed = now
+        self._answer_due = True
+
+    def eager(self, now: float) -> bool:
+        """Is the reader changing things? Then the newest picture counts, and how soon it comes."""
+        return now - self._changed < self.EAGER
+
+    def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:
+        """A front end has painted frame `seq`, which settles all frames before it. Tolerates any nonsense."""
+        self._heard = now
+        if visible:
+            self._seen = now
+        if not self.acknowledged < seq <= self.sent:
+            return  # once more, or never sent
+        self.acknowledged = seq
+        since = self._sent_at.get(seq)
+        for settled in list(self._sent_at):  # a copy: the loop sends meanwhile
+            if settled <= seq:
+                self._sent_at.pop(settled, None)
+        if since is not None:
+            trip = now - since
+            self.answered = seq, trip
+            self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
+
+    def may_send(self, now: float) -> bool:
+        """Is a frame wanted now?"""
+        if self._heard > self._seen + 1:
+            return False  # front ends answer, but all of them are hidden
+        window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
+        return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
+
+    def may_send_old(self, now: float) -> bool:
+        """May a picture of before a change be sent: is there a place left for the answer, or is it time for any?"""
+        place = self.sent - self.acknowledged < self.WINDOW - 1
+        return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
+
+    def long_silent(self, now: float) -> bool:
+        """Was the last frame sent so long ago that one of a moment before is better than none?"""
+        return now - self._last_sent >= self.OLD_NEWS
+
+    @property
+    def full(self) -> bool:
+        """Are as many frames out as may be?"""
+        return self.sent - self.acknowledged >= self.WINDOW
+
+    def has_room(self, now: float) -> bool:
+        """Do answers come soon, from a page that is seen?"""
+        return self.round_trip <= self.SOON and self._heard <= self._seen + 1 and not self.eager(now)
+
+    def resting(self, now: float, cell_running: bool) -> bool:
+        """Should sampling stop until something is heard?"""
+        if now - self._seen < self.REST:
+            return False
+        return self._heard > self._seen + 1 or not cell_running
+
+    def slow(self, now: float) -> bool:
+        """Nothing has been heard for long: sample no more than is sent."""
+        return now - self._heard >= self.REST
