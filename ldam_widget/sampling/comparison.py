@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ..core.parameters import Parameter, check_all
-from ..core.schedules import PolynomialDecay
 from ..core.target import Kernel
-from ..data import RealImages
 from ..diagnostics.agreement import Agreement, correlation, or_nan
-from ..network.trace import check_shape
 from ..network.units import as_list, layer_of_strings
 from ..objectives.neuron import Neuron
 from ..parametrizations import Natural
 from . import checks
 from .heat import HeatPulse
+from .in_step import InStep
+from .models import check_params, checked_names, measured, naming, paired
 from .priors import resolved
 from .sampler import Sampler
 
-MOST = 6  # models
 _TOGETHER = frozenset({"steps_per_frame"})  # what must be the same, or the models are no longer in step
 
 
@@ -57,7 +55,7 @@ class Comparison:
         class_names: Any = None,
         **settings: Any,
     ) -> None:
-        self.names = _names(models)
+        self.names = checked_names(models)
         self._models = {name: models[name] for name in self.names}
         class_names = class_names if isinstance(class_names, Mapping) else checks.class_names(class_names)
         self._each = [
@@ -70,16 +68,17 @@ class Comparison:
         if "regularizers" in settings:  # an iterator would give the first model all of them
             self._settings = settings | {"regularizers": checks.regularizers(settings["regularizers"])}
         if "input_shape" in settings:  # else the first sampler asks for it
-            self._settings = self._settings | _measured(settings)
+            self._settings = self._settings | measured(settings)
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
         layers = [first if own is None else own for own in layers]
         self.samplers: list[Sampler] = []
         for index, name in enumerate(self.names):
-            with _told(name):
+            with naming(name):
                 chosen = wanted if index == 0 else self._paired(index, wanted)
                 self.samplers.append(self._sampler(index, layers[index], chosen))
         self._freed: set[str] = set()
+        self._in_step = InStep(self.samplers)
 
     def _sampler(self, index: int, layer: str | None, neurons: list[Any] | None, **settings: Any) -> Sampler:
         settings = self._settings | self._each[index] | settings
@@ -114,26 +113,7 @@ class Comparison:
 
     def _paired(self, index: int, wanted: list[Any] | None) -> list[Any]:
         """The neurons of another model that go with those of the first."""
-        found: list[Any] = []
-        own = self._each[index]["class_names"]
-        names = None if own is None else [str(name) for name in own]
-        for position, neuron in enumerate(self.lead.neurons):
-            if neuron.unit is None:
-                if wanted is None:
-                    raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
-                found.append(wanted[position])  # a direction has no number; it must fit as it is
-            elif neuron.name and names is not None and self.lead.unit_names:
-                same = [unit for unit, name in enumerate(names) if name == neuron.name]
-                # ImageNet has two classes "crane": the second of them goes with the second
-                nth = list(self.lead.unit_names[: neuron.unit]).count(neuron.name)
-                if nth >= len(same):
-                    raise ValueError(f"there is no class {neuron.name!r} among its class_names")
-                place = neuron.key.partition("@")[2]
-                unit = same[nth]
-                found.append(f"{unit}@{place}" if place else str(unit))
-            else:
-                found.append(neuron.key)
-        return found
+        return paired(self.lead, wanted, self._each[index]["class_names"])
 
     def select(
         self,
@@ -155,7 +135,7 @@ class Comparison:
             return
         with self._all_or_none():
             for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
-                with _told(name):
+                with naming(name):
                     if index == 0 and wanted is None and first in (None, sampler.layer):
                         sampler.restart()  # another model has another layer: all start afresh
                     elif index == 0:
@@ -208,7 +188,7 @@ class Comparison:
     @property
     def params(self) -> dict[str, float]:
         """Every live parameter by name."""
-        of = [sampler.params for sampler in self.samplers]
+        of = self._in_step.params()
         found = {}
         for parameter in self.parameters:
             name, _, index = parameter.name.partition("@")
@@ -230,10 +210,8 @@ class Comparison:
             for change in [changes[int(index)]] if at else changes:
                 change[plain] = value
         for sampler, change in zip(self.samplers, changes, strict=True):
-            _check(sampler, change)
-        for sampler, change in zip(self.samplers, changes, strict=True):
-            if change:
-                sampler.set(**change)
+            check_params(sampler, change)
+        self._in_step.set(changes)
 
     def set_for(self, model: str, **params: Any) -> None:
         """Change live parameters of one model alone, which frees them. Raises as `free` and `set`."""
@@ -272,7 +250,7 @@ class Comparison:
         found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
         with self._all_or_none():
             for name, sampler in zip(self.names, self.samplers, strict=True):
-                with _told(name):
+                with naming(name):
                     sampler.use_prior(found)
         self._settings = self._settings | {"prior": found}
         self._freed.intersection_update(self.locks)
@@ -294,13 +272,15 @@ class Comparison:
         A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
         attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
         """
-        before = [dict(vars(sampler)) for sampler in self.samplers]
-        try:
-            yield
-        except BaseException:
-            for sampler, old in zip(self.samplers, before, strict=True):
-                vars(sampler).update(old)  # at once: another thread may be reading
-            raise
+        with self._in_step.turn:
+            self._in_step.apply()
+            before = [dict(vars(sampler)) for sampler in self.samplers]
+            try:
+                yield
+            except BaseException:
+                for sampler, old in zip(self.samplers, before, strict=True):
+                    vars(sampler).update(old)  # at once: another thread may be reading
+                raise
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -326,16 +306,18 @@ class Comparison:
 
     def _level(self, goal: int) -> None:
         """Advance all models to a step, none of them far ahead of the others."""
-        for name, sampler in zip(self.names, self.samplers, strict=True):
-            if goal > sampler.steps:
-                with _told(name):
-                    sampler.step(goal - sampler.steps)
+        with self._in_step.turn:
+            self._in_step.apply()
+            for name, sampler in zip(self.names, self.samplers, strict=True):
+                if goal > sampler.steps:
+                    with naming(name):
+                        sampler.step(goal - sampler.steps)
 
     def restart(self, seed: int | None = None) -> None:
         """New start images, the same for all; as `Sampler.restart`."""
         with self._all_or_none():
             for name, sampler in zip(self.names, self.samplers, strict=True):
-                with _told(name):
+                with naming(name):
                     sampler.restart(seed)
 
     def reset_average(self) -> None:
@@ -394,7 +376,7 @@ class Comparison:
         other.samplers, other._freed = [], set(self._freed)
         wanted = list(neurons)
         for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
-            with _told(name):
+            with naming(name):
                 chosen = wanted if index == 0 else other._paired(index, wanted)
                 new = other._sampler(
                     index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale, goal=sampler.goal
@@ -405,45 +387,5 @@ class Comparison:
                     own.add("heat")
                 new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
             other.samplers.append(new)
+        other._in_step = InStep(other.samplers)
         return other
-
-
-def _names(models: Any) -> list[str]:
-    if not isinstance(models, Mapping):
-        raise TypeError(f'models must be a dict such as {{"epoch 1": a, "epoch 10": b}}; got {models!r:.80}')
-    if not 2 <= len(models) <= MOST:
-        raise ValueError(f"models must be two to {MOST}; got {len(models)}")
-    for name in models:
-        if not isinstance(name, str) or not name.strip():
-            raise TypeError(f"models must have names that are not empty; got {name!r}")
-    return list(models)
-
-
-@contextlib.contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Say of which model an error speaks."""
-    try:
-        yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        if error.args and isinstance(error.args[0], str) and not error.args[0].startswith("model '"):
-            error.args = (f"model {name!r}: {error.args[0]}", *error.args[1:])
-        raise
-
-
-def _check(sampler: Sampler, params: dict[str, Any]) -> None:
-    """Raise what `Sampler.set` would."""
-    schedule = params.get("step_size")
-    if isinstance(schedule, PolynomialDecay):
-        replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
-        params = {name: value for name, value in params.items() if name != "step_size"}
-    if "goal" in params:
-        sampler.checked_goal(params["goal"])
-        params = params | {"goal": 0.0}  # which shows whether there is such a parameter
-    check_all(sampler.parameters, params)
-
-
-def _measured(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set checked and the prior measured, once for all models."""
-    shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
-    real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
-    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}

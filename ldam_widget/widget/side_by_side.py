@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,27 +25,6 @@ from . import wire
 from .player import Player
 
 ROWS = ("samples", "averages", "both")
-
-
-class _InStep(Comparison):
-    """Parameters that another thread sets change between two pictures, for all models: not between two models."""
-
-    def __init__(self, models: Mapping[str, nn.Module], **settings: Any) -> None:
-        self._between = threading.RLock()
-        super().__init__(models, **settings)
-
-    def _level(self, goal: int) -> None:
-        with self._between:
-            super()._level(goal)
-
-    def set(self, **params: Any) -> None:
-        with self._between:
-            super().set(**params)
-
-    @contextlib.contextmanager
-    def _all_or_none(self) -> Iterator[None]:
-        with self._between, super()._all_or_none():
-            yield
 
 
 class Compare(Player):
@@ -84,7 +61,7 @@ class Compare(Player):
         **settings: Any,
     ) -> None:
         settings |= suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
-        comparison = _InStep(models, **settings)
+        comparison = Comparison(models, **settings)
         self._show = _rows("both" if len(comparison.names) == 2 else "samples") if show is None else _rows(show)
         self._ranking: Ranking | None = None
         super().__init__(comparison, play, " and ".join(comparison.names) if title is None else str(title), scale)

@@ -1,0 +1,53 @@
+"""`InStep`: parameters of several samplers change between two pictures, for all of them at once."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from .sampler import Sampler
+from .turn import Turn
+
+
+class InStep:
+    """Holds changes back while samplers step one after another: none of them steps under newer ones than the others.
+
+    Args:
+        samplers: that go in step.
+    """
+
+    def __init__(self, samplers: Sequence[Sampler]) -> None:
+        self.turn = Turn()  # whoever moves the samplers has it
+        self._samplers = samplers
+        self._lock = threading.Lock()
+        self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict a sampler
+
+    def set(self, changes: list[dict[str, Any]]) -> None:
+        """Changes that have been checked, a dict a sampler: now, or before the next picture; never waits for a step."""
+        with self._lock:
+            self._waiting.append(changes)
+        if self.turn.take_if_free():
+            try:
+                self.apply()
+            finally:
+                self.turn.leave()
+
+    def apply(self) -> None:
+        """With the turn: what was held back."""
+        with self._lock:
+            for changes in self._waiting:
+                for sampler, change in zip(self._samplers, changes, strict=True):
+                    with contextlib.suppress(ValueError, TypeError):  # a kernel that came meanwhile may not know it
+                        sampler.set(**change)
+            self._waiting = []
+
+    def params(self) -> list[dict[str, float]]:
+        """Live parameters of every sampler, those that are held back among them."""
+        with self._lock:
+            found = [sampler.params for sampler in self._samplers]
+            for changes in self._waiting:
+                for params, change in zip(found, changes, strict=True):
+                    params |= {name: value for name, value in change.items() if isinstance(value, (int, float))}
+        return found

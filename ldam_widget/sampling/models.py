@@ -1,0 +1,91 @@
+"""Several models: their names, which neurons go together, and which of them an error is of."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core.parameters import check_all
+from ..core.schedules import PolynomialDecay
+from ..data import RealImages
+from ..network.trace import check_shape
+from . import checks
+from .priors import resolved
+from .sampler import Sampler
+
+MOST = 6
+
+
+def checked_names(models: Any) -> list[str]:
+    if not isinstance(models, Mapping):
+        raise TypeError(f'models must be a dict such as {{"epoch 1": a, "epoch 10": b}}; got {models!r:.80}')
+    if not 2 <= len(models) <= MOST:
+        raise ValueError(f"models must be two to {MOST}; got {len(models)}")
+    for name in models:
+        if not isinstance(name, str) or not name.strip():
+            raise TypeError(f"models must have names that are not empty; got {name!r}")
+    return list(models)
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Say of which model an error speaks."""
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as error:
+        if error.args and isinstance(error.args[0], str) and not error.args[0].startswith("model '"):
+            error.args = (f"model {name!r}: {error.args[0]}", *error.args[1:])
+        raise
+
+
+def check_params(sampler: Sampler, params: dict[str, Any]) -> None:
+    """Raise what `Sampler.set` would."""
+    schedule = params.get("step_size")
+    if isinstance(schedule, PolynomialDecay):
+        replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
+        params = {name: value for name, value in params.items() if name != "step_size"}
+    if "goal" in params:
+        sampler.checked_goal(params["goal"])
+        params = params | {"goal": 0.0}  # which shows whether there is such a parameter
+    check_all(sampler.parameters, params)
+
+
+def measured(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The data set checked and the prior measured, once for all models."""
+    shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
+    real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
+    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}
+
+
+def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[str] | None) -> list[Any]:
+    """The neurons of another model that go with those of the first.
+
+    Args:
+        lead: the first model's.
+        wanted: as they were asked for; None: those of `lead`.
+        class_names: of the other model.
+
+    Raises:
+        ValueError: the other model lacks a class, or a neuron is of a layer that was left.
+    """
+    found: list[Any] = []
+    names = None if class_names is None else [str(name) for name in class_names]
+    for position, neuron in enumerate(lead.neurons):
+        if neuron.unit is None:
+            if wanted is None:
+                raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
+            found.append(wanted[position])  # a direction has no number; it must fit as it is
+        elif neuron.name and names is not None and lead.unit_names:
+            same = [unit for unit, name in enumerate(names) if name == neuron.name]
+            # ImageNet has two classes "crane": the second of them goes with the second
+            nth = list(lead.unit_names[: neuron.unit]).count(neuron.name)
+            if nth >= len(same):
+                raise ValueError(f"there is no class {neuron.name!r} among its class_names")
+            place = neuron.key.partition("@")[2]
+            unit = same[nth]
+            found.append(f"{unit}@{place}" if place else str(unit))
+        else:
+            found.append(neuron.key)
+    return found
