@@ -470,21 +470,21 @@ def test_set_for_of_what_is_not_there(model: Any, params: dict[str, Any], says: 
 
 def test_another_kernel_keeps_what_both_have() -> None:
     c = compared(tiny(), tiny(), kernel=Algorithm1(), neurons=[1])
-    c.set_for("b", noise=0.7, step_size=0.3, temperature=2)
+    c.set_for("b", noise=0.7, step_size=0.3, temperature=2, l2=0.4)
     c.step(4)
     before = everything(c)
     c.use_kernel(GHMC(0.05), "frozen")
     assert torch.equal(everything(c)[0], before[0])
-    assert c.freed == {"step_size", "temperature"}
+    assert c.freed == {"step_size", "temperature", "l2"}
     assert [s.kernel for s in c.samplers] == [GHMC(0.05)] * 2
-    assert c.params["temperature@1"] == 2
+    assert c.params["l2@1"] == 0.4
     assert "noise@1" not in c.params
     c.step(3)
     with pytest.raises(ValueError, match="frozen"):
         c.use_kernel(Algorithm1(), "frozen")
     assert c.lead.kernel == GHMC(0.05)
-    c.lock("temperature")
-    assert c.params["temperature"] == 1
+    c.lock("l2")
+    assert c.params["l2"] == 0
 
 
 def test_scales_are_each_models_own_and_measured_again() -> None:
@@ -850,7 +850,7 @@ def test_snapshot_and_figure_have_the_colours_of_a_light_page() -> None:
 def test_pictures_of_several_models_have_one_contrast() -> None:
     c = compared(tiny(1), tiny(2))
     with torch.no_grad():
-        c.samplers[1]._state.x.mul_(4)
+        c.samplers[1].state.x.mul_(4)
     frames = [s.frame() for s in c.samplers]
     tiles = images.panes_alike(frames, 3, None)
     assert tiles[0].shown == tiles[1].shown

@@ -116,7 +116,7 @@ class Execution:
         return "; ".join(part for part in parts if part)
 
     def prepare(self, neurons: Runnable) -> bool:
-        """Choose how these neurons are run, and let them: True if they are run by another network from now on.
+        """Choose how these neurons are run, and let them: True if by another network, or on other threads, from now on.
 
         What fails in a trial is left to the sampling to tell.
 
@@ -146,7 +146,7 @@ class Execution:
             self._prepared.recordings.marks = self.marks
         neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.recordings)
         self._prepared_neurons = neurons
-        return self._prepared.plan != Plan()
+        return self._prepared.plan != Plan() or self.decision.threads > 0
 
     def follow(self, changed: bool = False) -> None:
         """Take over changes of the user's weights; `changed`: there are some, whether they are noticed or not."""

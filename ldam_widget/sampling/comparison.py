@@ -142,6 +142,9 @@ class Comparison:
                         sampler.select(first, wanted, names)
                     else:
                         sampler.select(layers[index], self._paired(index, wanted), names)
+            if len({sampler.steps for sampler in self.samplers}) > 1:  # chains stay in all models or in none
+                for sampler in self.samplers:
+                    sampler.restart()
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 

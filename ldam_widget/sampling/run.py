@@ -164,7 +164,8 @@ class Run(Readings):
         self._execution.follow()
         fixed = self._settings.fixed
         noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
-        state = first_state(self._settings, neurons, noise)
+        with self._execution.threads():
+            state = first_state(self._settings, neurons, noise)
         self._commit(change, neurons, state, noise, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
 

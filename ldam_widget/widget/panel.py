@@ -20,7 +20,7 @@ from typing import Any
 import anywidget
 from PIL import Image
 
-from ..core.parameters import Parameter
+from ..core.parameters import GOAL, Parameter
 from ..core.target import Kernel
 from ..live.loop import Loop
 from ..pictures import images
@@ -131,7 +131,7 @@ class Panel(anywidget.AnyWidget):
         for name, value in params.items():
             if name not in known:
                 raise self._unknown(name)
-            if not self._of_runner(name):
+            if name.partition("@")[0] != GOAL.name and not isinstance(value, PolynomialDecay):
                 known[name].check(value)
         with self._changing:
             self._runner.set(**{name: value for name, value in params.items() if self._of_runner(name)})

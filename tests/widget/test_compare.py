@@ -528,7 +528,7 @@ def test_hostile_messages_change_nothing(page: Page, c: Compare) -> None:
 def test_other_neurons_and_layers(page: Page, c: Compare) -> None:
     c.step(2)
     c.neurons = [3, "1"]
-    assert (c.neurons, c.sampler.steps) == ([3, 1], 0)
+    assert (c.neurons, c.sampler.steps) == ([3, 1], 2)
     assert page.of("frame")[-1]["panes"][0]["shape"] == [1, 2, 8, 8, 1]
     page.receive(kind="select", neurons=["4", "3"])
     page.settle()
