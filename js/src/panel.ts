@@ -1,20 +1,20 @@
 // One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
-import { Picture } from "./canvas";
-import { Compare } from "./compare";
-import { Controls } from "./controls";
-import { DiagnosisLine } from "./diagnosis";
-import { h, setText, throttle } from "./dom";
-import { keepKeys } from "./keys";
-import { NeuronPicker } from "./neuron-picker";
-import { Notices } from "./notices";
-import { formatCount } from "./scale";
-import { watchTheme } from "./theme";
-import { TileCursor } from "./tile-cursor";
-import { TopBar } from "./top-bar";
-import { Trace } from "./trace";
-import { WatchBar } from "./watch-bar";
-import { Wire, type Model } from "./wire";
-import type { Download, Setup } from "./messages";
+import { Connection, type Model } from "./connection";
+import { Compare } from "./parts/compare/compare";
+import { Controls } from "./parts/controls/controls";
+import { DiagnosisLine } from "./parts/diagnosis";
+import { Notices } from "./parts/notices";
+import { NeuronPicker } from "./parts/picker/neuron-picker";
+import { Picture } from "./parts/picture/picture";
+import { TileCursor } from "./parts/picture/tile-cursor";
+import { TopBar } from "./parts/top-bar";
+import { Trace } from "./parts/trace";
+import { WatchBar } from "./parts/watch-bar";
+import type { Download, Setup } from "./protocol";
+import { h, setText, throttle } from "./ui/dom";
+import { formatCount } from "./ui/format";
+import { keepKeys } from "./ui/keys";
+import { watchTheme } from "./ui/theme";
 
 const REDUCED_MOTION = "paused, since your system asks for reduced motion; press play to start";
 const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
@@ -25,8 +25,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   let playing = false;
   let steps = 0;
 
-  // The parts speak through the wire, and it through them: made first, started last.
-  const wire = new Wire(model, {
+  // The parts speak through the connection, and it through them: made first, started last.
+  const connection = new Connection(model, {
     setup: (message) => {
       const first = setup === null;
       setup = message;
@@ -34,7 +34,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       picture.setup(message);
       picker.setup(message);
       controls.setup(message);
-      controls.update(message.params, (name) => wire.isStale(name));
+      controls.update(message.params, (name) => connection.isStale(name));
       trace.setup(message);
       diagnosis.setup(message.gen);
       compare.setup(message);
@@ -45,7 +45,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       main.hidden = side.hidden = false;
       showState(message.playing, message.recording);
       if (first && message.playing && window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) {
-        wire.do("pause");
+        connection.do("pause");
         notices.add(REDUCED_MOTION);
       }
     },
@@ -55,13 +55,13 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       picture.state(message);
       compare.state(message);
       watch.tell(message.watch);
-      controls.update(message.params, (name) => wire.isStale(name, message));
+      controls.update(message.params, (name) => connection.isStale(name, message));
       showState(message.playing, message.recording);
     },
     frame: (frame) => {
       steps = frame.steps;
       trace.push(frame);
-      controls.frame(frame, (name) => wire.isStale(name));
+      controls.frame(frame, (name) => connection.isStale(name));
       picture.score(frame.score, frame.gen);
       picture.standing(frame.standing, frame.gen);
       compare.frame(frame);
@@ -88,23 +88,23 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     },
   });
 
-  const topBar = new TopBar((what) => wire.do(what));
-  const notices = new Notices(() => wire.do("dismiss_error"));
-  const picker = new NeuronPicker(`ldam-${wire.view}`, {
-    select: (selection) => wire.select(selection),
-    units: (...request) => wire.units(...request),
-    act: (what) => wire.do(what),
+  const topBar = new TopBar((what) => connection.do(what));
+  const notices = new Notices(() => connection.do("dismiss_error"));
+  const picker = new NeuronPicker(`ldam-${connection.view}`, {
+    select: (selection) => connection.select(selection),
+    units: (...request) => connection.units(...request),
+    act: (what) => connection.do(what),
   });
-  const controls = new Controls(`ldam-${wire.view}`, {
-    change: (name, value) => wire.set(name, value),
-    kernel: (kernel) => wire.select({ kernel }),
-    prior: (prior) => wire.select({ prior }),
-    act: (what) => wire.do(what),
-    lock: (name, locked) => wire.lock(name, locked),
+  const controls = new Controls(`ldam-${connection.view}`, {
+    change: (name, value) => connection.set(name, value),
+    kernel: (kernel) => connection.select({ kernel }),
+    prior: (prior) => connection.select({ prior }),
+    act: (what) => connection.do(what),
+    lock: (name, locked) => connection.lock(name, locked),
   });
   const picture = new Picture();
   const trace = new Trace();
-  const diagnosis = new DiagnosisLine(`ldam-${wire.view}`);
+  const diagnosis = new DiagnosisLine(`ldam-${connection.view}`);
 
   const status = h("div.ldam-hidden", { role: "status" });
   let say = "";
@@ -114,16 +114,16 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     speak();
   };
   const compare = new Compare(topBar.extras, {
-    act: (what) => wire.do(what),
-    show: (what) => wire.show(what),
+    act: (what) => connection.do(what),
+    show: (what) => connection.show(what),
     activate: (row) => picker.putFirst(row),
     blink: (model) => (picture.blink = model),
     announce,
   });
   const watch = new WatchBar({
-    act: (what) => wire.do(what),
-    scrub: (index) => wire.scrub(index),
-    show: (what) => wire.show(what),
+    act: (what) => connection.do(what),
+    scrub: (index) => connection.scrub(index),
+    show: (what) => connection.show(what),
   });
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
@@ -151,17 +151,17 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
   watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
-  watchVisible(root, signal, (visible) => (wire.visible = compare.visible = visible));
+  watchVisible(root, signal, (visible) => (connection.visible = compare.visible = visible));
   signal.addEventListener("abort", () => {
     clearInterval(speaking);
     speak.cancel();
-    for (const part of [wire, topBar, picker, controls, picture, trace, diagnosis, compare, watch]) part.close();
+    for (const part of [connection, topBar, picker, controls, picture, trace, diagnosis, compare, watch]) part.close();
     root.remove();
   });
 
   parent.classList.add("ldam-view");
   parent.append(root);
-  wire.start();
+  connection.start();
 }
 
 /** In the next animation frame: what follows from one size may change another that is watched. */

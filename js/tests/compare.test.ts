@@ -2,9 +2,11 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { parse, type Change, type Frame, type Setup } from "../src/messages";
-import { formatSigned, signedColors, signedValue } from "../src/signed";
 import widget from "../src/widget";
+import { signedColors, signedValue } from "../src/parts/picture/signed";
+import type { Change, Frame, Setup } from "../src/protocol";
+import { formatSigned } from "../src/ui/format";
+import { parse } from "../src/validate";
 import { FakeModel, NAMES, parameter, setupMessage } from "./kernel";
 
 const MODELS = [{ name: "epoch 1", note: "" }, { name: "epoch 10", note: "conv2" }];

@@ -2,9 +2,9 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Frame, Setup } from "../src/messages";
-import { MOST, TrainingPlot } from "../src/training-plot";
 import widget from "../src/widget";
+import { MOST, TrainingPlot } from "../src/parts/controls/training-plot";
+import type { Frame, Setup } from "../src/protocol";
 import { FakeModel, JUDGE, NAMES, parameter, setupMessage } from "./kernel";
 
 let model: FakeModel;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { acceptanceOf, temperatureOf } from "../src/gauges";
+import { acceptanceOf, temperatureOf } from "../src/parts/controls/gauges";
 
 const UNITS = ["zero", "one", "two"].map((name, i) => ({ key: `k${i}`, label: String(i), name }));
 const temperature = (asked: number, ...measured: (number | null)[]) => temperatureOf({ asked, measured }, UNITS);

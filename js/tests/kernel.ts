@@ -1,6 +1,6 @@
 // The kernel's side of the wire, in the hands of the test.
-import type { Discriminator, Frame, Parameter, Setup, ToKernel } from "../src/messages";
-import type { Model } from "../src/wire";
+import type { Model } from "../src/connection";
+import type { Discriminator, Frame, Parameter, Setup, ToKernel } from "../src/protocol";
 
 export const NAMES = ["zero", "one", "two", "three"];
 

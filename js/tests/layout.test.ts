@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrange, HEAD, type Layout, type Room } from "../src/layout";
+import { arrange, HEAD, type Layout, type Room } from "../src/parts/picture/layout";
 
 const ROWS = [{ pane: "sample", row: 0 }, { pane: "average", row: 0 }];
 const room = (changes: Partial<Room> = {}): Room => ({ width: 780, ratio: 1, gutter: 94, budget: 440, ...changes });

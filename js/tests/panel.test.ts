@@ -2,7 +2,7 @@ import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import widget from "../src/widget";
-import { FakeModel, NAMES, frameMessage, setupMessage } from "./kernel";
+import { FakeModel, frameMessage, NAMES, setupMessage } from "./kernel";
 
 let model: FakeModel;
 let root: HTMLElement;

@@ -2,8 +2,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Frame, Setup } from "../src/messages";
 import widget from "../src/widget";
+import type { Frame, Setup } from "../src/protocol";
 import { FakeModel, NAMES, parameter, RICH, setupMessage } from "./kernel";
 
 let model: FakeModel;

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { admit, format, formatCoarse, formatCount, formatShort, makeScale, TICKS } from "../src/scale";
+import { format, formatCoarse, formatCount, formatShort } from "../src/ui/format";
+import { admit, makeScale, TICKS } from "../src/ui/scale";
 import { parameter } from "./kernel";
 
 const near = (a: number, b: number, relative: number) => assert.ok(Math.abs(a - b) <= relative * Math.abs(b), `${a} is not ${b}`);

@@ -2,8 +2,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Watch } from "../src/messages";
 import widget from "../src/widget";
+import type { Watch } from "../src/protocol";
 import { FakeModel, setupMessage } from "./kernel";
 
 const WATCH: Watch = { iteration: 1234, kept: [0, 300, 600, 1200], shown: 1234, following: true, source: "weights", sources: ["weights", "average"], cost: null, snapshot_ms: null };

@@ -1,0 +1,324 @@
+// One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
+import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Selection, Setup, State, ToKernel, Units } from "./protocol";
+import { parse } from "./validate";
+
+/** A pane with the bytes that came for it. */
+export interface FilledPane extends Pane {
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface FilledFrame extends Omit<Frame, "panes"> {
+  panes: FilledPane[];
+}
+
+/** What the kernel's silence means: it never answered this view, or it did and stopped. */
+export type Silence = "never" | "stopped" | null;
+
+export interface Handlers {
+  setup(message: Setup): void;
+  state(message: State): void;
+  /** Every frame that counts, painted or not: the trace needs them all. */
+  frame(frame: FilledFrame): void;
+  /** Paint now; a promise if pictures have to be decoded first. */
+  paint(frame: FilledFrame): void | Promise<void>;
+  units(message: Units): void;
+  diagnosis(message: Diagnosis): void;
+  changes?(message: Changes): void;
+  error(message: ErrorMessage): void;
+  download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
+  silence(silence: Silence): void;
+}
+
+/** The part of an anywidget model that is used here; never `save_changes`, it can stall an ipykernel for good. */
+export interface Model {
+  on(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
+  off(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
+  send(content: ToKernel): void;
+}
+type Buffers = (DataView | ArrayBuffer)[];
+
+// Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
+// brings the pictures before it along. They are painted one after the other; older ones are dropped.
+const MOST_WAITING = 8;
+const MOST_TO_DECODE = 2;
+const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
+const BEAT = 1000; // ms without a frame after which a resting kernel is woken
+const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
+const SILENT = 8000; // ms without an answer after which the reader is told
+// Kernel messages can be out for a cell's length: an own change that long unanswered no longer hides the kernel's value.
+const ECHO_LOST = 5000;
+
+export class Connection {
+  readonly view = Math.random().toString(36).slice(2, 10);
+  #model: Model;
+  #handlers: Handlers;
+  #gen: number | null = null;
+  #lastSeq: number | null = null;
+  #acknowledged: number | null = null; // together with a change
+  #lastFrameAt = performance.now();
+  #changedAt = -Infinity;
+  #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
+  #scheduled = 0;
+  #painting = false;
+  #visible = true;
+  #playing = false;
+  #heard = false;
+  #askedAt: number | null = null; // since when an answer is due
+  #helloAt = 0;
+  #silence: Silence = null;
+  #rev = 0;
+  #changed: Params = {};
+  #checkpoint: number | null = null; // asked for, not yet sent
+  #changeScheduled = 0;
+  #own = new Map<string, { rev: number; at: number }>(); // own changes whose echo is still out
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(model: Model, handlers: Handlers) {
+    this.#model = model;
+    this.#handlers = handlers;
+  }
+
+  start(): void {
+    this.#model.on("msg:custom", this.#receive);
+    this.#timer = setInterval(this.#beat, BEAT / 4);
+    this.#hello();
+  }
+
+  close(): void {
+    this.#flushChanges(); // the last word is bye
+    this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
+    this.#model.off("msg:custom", this.#receive);
+    clearInterval(this.#timer);
+    cancelAnimationFrame(this.#scheduled);
+    cancelAnimationFrame(this.#changeScheduled);
+  }
+
+  do(what: Action): void {
+    if (what === "follow") this.#checkpoint = null; // or an older one would come after it
+    this.#ask({ kind: "do", what });
+  }
+
+  select(selection: Selection): void {
+    this.#ask({ kind: "select", ...selection });
+  }
+
+  units(layer: string, query: string, offset: number, limit: number): void {
+    this.#ask({ kind: "units", layer, query, offset, limit });
+  }
+
+  lock(name: string, locked: boolean): void {
+    this.#ask({ kind: "lock", name, locked });
+  }
+
+  show(what: string): void {
+    this.#ask({ kind: "show", what });
+  }
+
+  /** Another checkpoint: sent as a slider's value. */
+  scrub(index: number): void {
+    this.#checkpoint = index;
+    this.#change();
+  }
+
+  /** A slider moved: sent at once, and then once an animation frame as long as it moves, newest value wins. */
+  set(name: string, value: number): void {
+    this.#changed[name] = value;
+    this.#own.set(name, { rev: this.#rev + 1, at: performance.now() });
+    this.#change();
+  }
+
+  /** Whether the kernel's value of a parameter is older than what this view has asked for. */
+  isStale(name: string, state?: Pick<State, "view" | "rev">): boolean {
+    const own = this.#own.get(name);
+    if (!own) return false;
+    const answered = state?.view === this.view && (state.rev ?? 0) >= own.rev;
+    if (!answered && performance.now() - own.at < ECHO_LOST) return true;
+    this.#own.delete(name);
+    return false;
+  }
+
+  set playing(playing: boolean) {
+    if (playing && !this.#playing) this.#lastFrameAt = performance.now();
+    this.#playing = playing;
+  }
+
+  set visible(visible: boolean) {
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    // A hidden page gets no animation frames: nothing may wait for one.
+    if (!visible && this.#changeScheduled) this.#flushChanges();
+    if (this.#lastSeq !== null) this.#ack(this.#lastSeq);
+    if (!visible) return;
+    if (this.#askedAt !== null) this.#askedAt = performance.now(); // silence counts while it is seen
+    this.#schedule();
+  }
+
+  #receive = (content: unknown, buffers: Buffers = []): void => {
+    const message = parse(content);
+    if (!message) return;
+    this.#heard = true;
+    this.#askedAt = null;
+    this.#tellSilence(null);
+    switch (message.kind) {
+      case "setup":
+        this.#gen = message.gen;
+        this.#waiting = [];
+        this.playing = message.playing;
+        return this.#handlers.setup(message);
+      case "state":
+        this.playing = message.playing;
+        return this.#handlers.state(message);
+      case "frame":
+        return this.#receiveFrame(message, buffers);
+      case "units":
+        return this.#handlers.units(message);
+      case "diagnosis":
+        return this.#handlers.diagnosis(message);
+      case "changes":
+        return this.#handlers.changes?.(message);
+      case "error":
+        return this.#handlers.error(message);
+      case "download":
+        if (buffers[0]) this.#handlers.download(message, toBytes(buffers[0]));
+    }
+  };
+
+  #receiveFrame(message: Frame, buffers: Buffers): void {
+    this.#lastSeq = message.seq;
+    this.#lastFrameAt = performance.now();
+    if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
+    let rest = buffers;
+    const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
+      const own = rest.slice(0, frame.panes.length);
+      rest = rest.slice(frame.panes.length);
+      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, bytes: toBytes(own[i]) }] : [])) };
+    };
+    const { earlier = [], ...newest } = message;
+    const { kind, gen, seq, stats } = newest;
+    const last = fill(newest);
+    const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), last];
+    this.#waiting.push(...frames);
+    const eager = !this.#visible || performance.now() - this.#changedAt < EAGER;
+    const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");
+    this.#keepNewest(eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING);
+    for (const frame of frames) this.#handlers.frame(frame);
+    if (this.#visible) this.#schedule();
+    else this.#ack(message.seq);
+  }
+
+  #keepNewest(count: number): void {
+    while (this.#waiting.length > count) {
+      const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
+      // Averages come seldom: one in a frame that is never painted must not be lost with it.
+      next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
+    }
+  }
+
+  #schedule(): void {
+    if (this.#waiting.length && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
+  }
+
+  #paint = (): void => {
+    this.#scheduled = 0;
+    if (!this.#visible) return;
+    const frame = this.#waiting.shift();
+    if (!frame) return;
+    const painted = this.#handlers.paint(frame);
+    if (!painted) {
+      this.#painted(frame.seq);
+      return this.#schedule();
+    }
+    this.#painting = true;
+    painted
+      .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))
+      .finally(() => {
+        this.#painting = false;
+        this.#painted(frame.seq);
+        if (this.#visible) this.#schedule();
+      });
+  };
+
+  #change(): void {
+    if (this.#changeScheduled) return; // an animation frame has not yet passed since the last one
+    this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
+    queueMicrotask(this.#flushChanges); // all changes of one event together
+  }
+
+  #flushChanges = (): void => {
+    cancelAnimationFrame(this.#changeScheduled);
+    this.#changeScheduled = 0;
+    const [params, index] = [this.#changed, this.#checkpoint];
+    [this.#changed, this.#checkpoint] = [{}, null];
+    const moved = Object.keys(params).length > 0;
+    if (moved) this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params, ...this.#catchUp() });
+    if (index !== null) this.#ask({ kind: "scrub", index });
+    if (this.#visible && (moved || index !== null)) this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
+  };
+
+  /** Pictures of before the change are dropped but for the newest, and acknowledged: there is room for an answer. */
+  #catchUp(): { seq?: number } {
+    if (!this.#visible || this.#lastSeq === null) return {};
+    this.#keepNewest(1);
+    this.#acknowledged = this.#lastSeq;
+    return { seq: this.#lastSeq };
+  }
+
+  #beat = (): void => {
+    const now = performance.now();
+    if (this.#playing && this.#visible && now - this.#lastFrameAt >= BEAT) {
+      this.#lastFrameAt = now;
+      if (this.#lastSeq !== null) {
+        this.#askedAt ??= now;
+        this.#ack(this.#lastSeq);
+      }
+    }
+    if (this.#askedAt === null || !this.#visible) return;
+    const waited = now - this.#askedAt;
+    if (waited >= SILENT) this.#tellSilence(this.#heard ? "stopped" : "never");
+    if (waited >= ASK_AGAIN && now - this.#helloAt >= (waited < 2 * SILENT ? ASK_AGAIN : 3 * ASK_AGAIN)) this.#hello();
+  };
+
+  #hello(): void {
+    this.#helloAt = performance.now();
+    this.#ask({ kind: "hello", view: this.view });
+  }
+
+  /** Send something that is answered. */
+  #ask(message: ToKernel): void {
+    this.#askedAt ??= performance.now();
+    this.#send(message);
+  }
+
+  /** Acknowledge a frame when it and all it brought along are painted. */
+  #painted(seq: number): void {
+    if (this.#waiting[0]?.seq !== seq && this.#acknowledged !== seq) this.#ack(seq);
+  }
+
+  #ack(seq: number): void {
+    this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
+  }
+
+  #send(message: ToKernel): void {
+    if (!(message.kind === "ack" || message.kind === "hello" || message.kind === "units")) this.#changedAt = performance.now();
+    try {
+      this.#model.send(message);
+    } catch (error) {
+      // A notebook shown without its kernel has no comm to send on; the reader is told by the silence.
+      console.warn("ldam: could not send", message.kind, error);
+    }
+  }
+
+  #tellSilence(silence: Silence): void {
+    if (silence === this.#silence) return;
+    this.#silence = silence;
+    this.#handlers.silence(silence);
+  }
+}
+
+/** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
+export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array<ArrayBuffer> {
+  if (ArrayBuffer.isView(buffer)) {
+    return new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, buffer.byteLength);
+  }
+  return new Uint8Array(buffer);
+}
