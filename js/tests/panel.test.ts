@@ -347,10 +347,10 @@ test("without a kernel there is a sentence and no grey void", () => {
   show();
   page.pass(8500);
   assert.match(root.textContent!, /kernel not running — run the cell again/);
-  assert.ok(root.querySelector<HTMLElement>(".ldam-main")!.hidden);
+  assert.ok(root.querySelector<HTMLElement>(".ldam-body")!.hidden);
   model.post(setupMessage());
   assert.doesNotMatch(root.textContent!, /kernel not running/);
-  assert.equal(root.querySelector<HTMLElement>(".ldam-main")!.hidden, false);
+  assert.equal(root.querySelector<HTMLElement>(".ldam-body")!.hidden, false);
 });
 
 test("a slider keeps its focus when neurons change", () => {

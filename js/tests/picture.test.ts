@@ -37,7 +37,7 @@ test("rows: the first chain, its average, then the further chains", () => {
   picture.resize(700);
   picture.paint({ ...content, panes });
   assert.deepEqual(
-    picture.lines().map(({ pane, row }) => `${pane} ${row}`),
+    picture.content.lines().map(({ pane, row }) => `${pane} ${row}`),
     ["sample 0", "average 0", "sample 1", "sample 2"],
   );
   assert.equal(picture.layout!.tiles.length, 4 * NAMES.length);

@@ -1,11 +1,12 @@
 // One line under the trace: can the chains be believed? And what there is to say of each neuron.
-import type { Diagnosis } from "../protocol";
+import type { Diagnosis, Setup } from "../protocol";
 import { h, replace, setText, throttle } from "../ui/dom";
+import type { Part } from "./part";
 
 const SIGNS = { good: "✓", warn: "⚠\ufe0e", wait: "…" };
 const SAID_EVERY = 1000; // ms: each change is read out
 
-export class DiagnosisLine {
+export class DiagnosisLine implements Part {
   readonly element: HTMLElement;
   #sign = h("span.ldam-sign");
   #text = h("span");
@@ -30,14 +31,14 @@ export class DiagnosisLine {
   }
 
   /** What was said of other neurons is no longer so. */
-  setup(gen: number): void {
+  setup({ gen }: Setup): void {
     if (gen === this.#gen) return;
     this.#gen = gen;
     this.#diagnosis = null;
     this.#show.now();
   }
 
-  tell(diagnosis: Diagnosis): void {
+  diagnosis(diagnosis: Diagnosis): void {
     // The first word at once; then only so often, and only what is new, since it is read out.
     const first = this.#diagnosis === null;
     this.#diagnosis = diagnosis;

@@ -1,17 +1,18 @@
 // What the panel has to say in words: an error with what to do, notes, and the kernel's silence.
 import type { Silence } from "../connection";
-import type { Trouble } from "../protocol";
+import type { ErrorMessage, Setup, Trouble } from "../protocol";
 import { h, replace, setText } from "../ui/dom";
+import type { Part } from "./part";
 
 const SILENCES = {
   never: "kernel not running — run the cell again",
   stopped: "no answer from the kernel: it is busy, or stopped — then run the cell again",
 };
 
-export class Notices {
+export class Notices implements Part {
   readonly element: HTMLElement;
   /** Stands in place of the picture, or over it where there is one already. */
-  readonly silence = h("div.ldam-silence", { role: "status" });
+  readonly silenceElement = h("div.ldam-silence", { role: "status" });
   #error = h("div", { role: "alert" });
   #notes = h("ul.ldam-notes");
   #given: string[] = [];
@@ -24,20 +25,14 @@ export class Notices {
     this.element = h("div.ldam-notices", {}, this.#error, this.#notes);
   }
 
-  error(error: Trouble | null): void {
-    if (!error) return replace(this.#error);
-    const dismiss = h("button.ldam-dismiss", { type: "button", "aria-label": "dismiss error" }, "×");
-    dismiss.addEventListener("click", () => {
-      this.error(null);
-      this.#dismissError();
-    });
-    const text = h("div", {}, h("b", {}, error.message), error.hint && h("div", {}, error.hint));
-    replace(this.#error, h("div.ldam-error", {}, text, dismiss));
-  }
-
-  notes(notes: string[]): void {
+  setup({ notes, error }: Setup): void {
     this.#given = notes;
     this.#showNotes();
+    this.#showError(error);
+  }
+
+  error({ error }: ErrorMessage): void {
+    this.#showError(error);
   }
 
   /** A remark of the front end's own. */
@@ -46,8 +41,19 @@ export class Notices {
     this.#showNotes();
   }
 
-  tell(silence: Silence): void {
-    setText(this.silence, silence ? SILENCES[silence] : "");
+  silence(silence: Silence): void {
+    setText(this.silenceElement, silence ? SILENCES[silence] : "");
+  }
+
+  #showError(error: Trouble | null): void {
+    if (!error) return replace(this.#error);
+    const dismiss = h("button.ldam-dismiss", { type: "button", "aria-label": "dismiss error" }, "×");
+    dismiss.addEventListener("click", () => {
+      this.#showError(null);
+      this.#dismissError();
+    });
+    const text = h("div", {}, h("b", {}, error.message), error.hint && h("div", {}, error.hint));
+    replace(this.#error, h("div.ldam-error", {}, text, dismiss));
   }
 
   #showNotes(): void {

@@ -1,7 +1,8 @@
 // The buttons over the picture, and how fast it runs.
-import type { Action, Frame } from "../protocol";
+import type { Action, Frame, Setup, State } from "../protocol";
 import { h, icon, setText, throttle } from "../ui/dom";
 import { formatCount } from "../ui/format";
+import type { Part } from "./part";
 
 const ICONS = {
   play: "M4 2.5v11l9.5-5.5z",
@@ -10,7 +11,7 @@ const ICONS = {
   stop: "M3.5 3.5h9v9h-9z",
 };
 
-export class TopBar {
+export class TopBar implements Part {
   readonly element: HTMLElement;
   /** Left free for buttons that only some widgets have ("heat", "blink"). */
   readonly extras = h("span.ldam-extras");
@@ -46,15 +47,16 @@ export class TopBar {
       this.#record,
       this.#speed,
     );
-    this.update(false, false);
+    this.state({ playing: false, recording: false });
   }
 
-  set device(device: string) {
+  setup({ device, ...message }: Setup): void {
     this.#device = device;
     this.#showSpeed.now();
+    this.state(message);
   }
 
-  update(playing: boolean, recording: boolean): void {
+  state({ playing, recording }: Pick<State, "playing" | "recording">): void {
     if (playing !== this.#playing) {
       this.#playing = playing;
       const name = playing ? "pause" : "play";
@@ -76,7 +78,7 @@ export class TopBar {
     this.#record.classList.toggle("ldam-recording", recording);
   }
 
-  stats({ stats, execution }: Pick<Frame, "stats" | "execution">): void {
+  frame({ stats, execution }: Pick<Frame, "stats" | "execution">): void {
     this.#stats = stats;
     this.#execution = execution ?? this.#execution;
     this.#showSpeed();

@@ -6,10 +6,11 @@ import { formatCount, formatShort, unitText } from "../ui/format";
 import { History } from "../ui/history";
 import { mean } from "../ui/mean";
 import { lineStyle } from "../ui/theme";
+import type { Part } from "./part";
 
 const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
 
-export class Trace {
+export class Trace implements Part {
   readonly element: HTMLElement;
   #histories = [new History()]; // one a model, so that switching shows the past
   #shown = h("select.ldam-choice", { "aria-label": "trace of", hidden: true }); // whose activations
@@ -63,7 +64,7 @@ export class Trace {
     this.#retell();
   }
 
-  push(frame: FilledFrame): void {
+  frame(frame: FilledFrame): void {
     this.#burnIn = frame.burn_in_step;
     for (const [model, history] of this.#histories.entries()) {
       if (model === 0) history.push(frame.steps, frame.activation.map(mean));
@@ -83,7 +84,7 @@ export class Trace {
     this.#draw();
   }
 
-  set dark(dark: boolean) {
+  theme(dark: boolean): void {
     this.#dark = dark;
     this.#draw();
   }

@@ -1,8 +1,9 @@
 // A model that is followed while it trains: how far it is, which of its checkpoints is on show, and what that costs.
-import type { Action, Watch } from "../protocol";
+import type { Action, Frame, Setup, State, Watch } from "../protocol";
 import { Choice } from "../ui/choice";
 import { h, setText } from "../ui/dom";
 import { formatCount, formatDigits } from "../ui/format";
+import type { Part } from "./part";
 
 const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
 const SOURCES = new Map([["average", "running average"]]);
@@ -16,7 +17,7 @@ export interface WatchActions {
 /** What was asked for, until the kernel has it. */
 type Asked = { following: true } | { following: false; iteration: number };
 
-export class WatchBar {
+export class WatchBar implements Part {
   readonly element: HTMLElement;
   #on: WatchActions;
   #text = h("span.ldam-watch-text");
@@ -46,13 +47,16 @@ export class WatchBar {
     this.#follow.addEventListener("click", () => this.#toggle());
   }
 
-  /** null: nothing is followed; undefined: nothing new is known. */
-  tell(watch: Watch | null | undefined): void {
-    if (watch === undefined) return;
-    this.#watch = watch;
-    this.element.hidden = watch === null;
-    if (watch && this.#asked && answers(watch, this.#asked)) this.#forget();
-    this.#show();
+  setup({ watch = null }: Setup): void {
+    this.#tell(watch);
+  }
+
+  state({ watch }: State): void {
+    this.#tell(watch);
+  }
+
+  frame({ watch }: Pick<Frame, "watch">): void {
+    this.#tell(watch);
   }
 
   /** The kernel refused: show what it has. */
@@ -65,6 +69,15 @@ export class WatchBar {
   close(): void {
     clearTimeout(this.#lost);
     this.#source.close();
+  }
+
+  /** null: nothing is followed; undefined: nothing new is known. */
+  #tell(watch: Watch | null | undefined): void {
+    if (watch === undefined) return;
+    this.#watch = watch;
+    this.element.hidden = watch === null;
+    if (watch && this.#asked && answers(watch, this.#asked)) this.#forget();
+    this.#show();
   }
 
   #toggle(): void {

@@ -4,6 +4,7 @@ import { Choice } from "../../ui/choice";
 import { h, replace } from "../../ui/dom";
 import { Blink } from "./blink";
 import { ChangesBox } from "./changes";
+import type { Part } from "../part";
 
 export interface CompareActions {
   act(what: Action): void;
@@ -13,8 +14,8 @@ export interface CompareActions {
   announce(text: string): void;
 }
 
-export class Compare {
-  readonly changes: ChangesBox;
+export class Compare implements Part {
+  readonly list: ChangesBox;
   #blink: Blink;
   #rows: Choice;
   #rowsLabel: HTMLElement;
@@ -31,7 +32,7 @@ export class Compare {
       on.blink(model);
       if (byHand) on.announce(model === null ? "all models" : (this.#names[model] ?? ""));
     });
-    this.changes = new ChangesBox(on);
+    this.list = new ChangesBox(on);
   }
 
   setup(setup: Setup): void {
@@ -43,35 +44,35 @@ export class Compare {
     if (show) this.#rows.told(show);
     // Left empty, the place takes no room.
     if (several !== this.#place.contains(this.#blink.button)) replace(this.#place, several && this.#blink.button, several && this.#rowsLabel);
-    this.changes.setup(setup);
+    this.list.setup(setup);
   }
 
   state(state: State): void {
     if (state.show) this.#rows.told(state.show);
-    this.changes.state(state);
+    this.list.state(state);
   }
 
   frame({ agreement }: Pick<Frame, "agreement">): void {
-    this.changes.agree(agreement);
+    this.list.agree(agreement);
   }
 
-  tell(message: Changes): void {
-    this.changes.tell(message);
+  changes(message: Changes): void {
+    this.list.tell(message);
   }
 
-  set visible(visible: boolean) {
+  visible(visible: boolean): void {
     this.#blink.visible = visible;
   }
 
   /** The kernel refused: show what it has. */
   refused(): void {
     this.#rows.refused();
-    this.changes.refused();
+    this.list.refused();
   }
 
   close(): void {
     this.#blink.close();
     this.#rows.close();
-    this.changes.close();
+    this.list.close();
   }
 }

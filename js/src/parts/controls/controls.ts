@@ -8,6 +8,7 @@ import { Locks } from "./lock";
 import { PriorBox } from "./prior-box";
 import { ScalesLine } from "./scales-line";
 import { TrainingBox } from "./training";
+import type { Part } from "../part";
 
 const MEASURED_EVERY = 250; // ms
 const DISCRIMINATOR = "discriminator";
@@ -20,11 +21,13 @@ export interface ControlsActions {
   prior(name: string): void;
   act(what: Action): void;
   lock(name: string, locked: boolean): void;
+  /** Whether a value of the kernel's is older than what this view has asked for. */
+  isStale(name: string, answer?: State): boolean;
 }
 
 type Measured = Pick<Frame, "temperature" | "acceptance" | "heat" | "training">;
 
-export class Controls {
+export class Controls implements Part {
   readonly element = h("div.ldam-controls");
   readonly training: TrainingBox;
   #controls = new Map<string, Control>();
@@ -63,7 +66,7 @@ export class Controls {
     this.training.setup(setup);
     this.#locks.setup(setup);
     this.#build();
-    this.#showGoal();
+    this.#update(setup.params);
     if (!other) return;
     [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // of other neurons, or another kernel
     this.#showMeasured();
@@ -76,29 +79,18 @@ export class Controls {
     this.training.state(state);
     this.#locks.state(state);
     this.#build();
-    this.#showGoal();
+    this.#update(state.params, state);
   }
 
   /** What frames measure. A field that is left out says nothing new, null says that there is nothing. */
-  frame({ temperature, acceptance, heat, training }: Measured, stale: (name: string) => boolean): void {
+  frame({ temperature, acceptance, heat, training }: Measured): void {
     this.training.push(training);
     if (temperature !== undefined) this.#temperature = temperature;
     if (acceptance !== undefined) this.#acceptance = acceptance;
     if (temperature !== undefined || acceptance !== undefined) this.#measure();
-    if (heat === undefined || stale("heat")) return;
+    if (heat === undefined || this.#on.isStale("heat")) return;
     this.#heatAt = performance.now();
     this.#controls.get("heat")?.follow(heat);
-  }
-
-  /** Values from the kernel; `stale` tells those that this view has changed since. */
-  update(params: Params, stale: (name: string) => boolean): void {
-    for (const [name, value] of Object.entries(params)) {
-      const control = this.#controls.get(name);
-      if (!control || typeof value !== "number" || stale(name)) continue;
-      if (name === "heat" && performance.now() - this.#heatAt < HEAT_KNOWN) continue;
-      control.show(value);
-    }
-    this.#showGoal();
   }
 
   /** The kernel refused: show what it has. */
@@ -109,11 +101,26 @@ export class Controls {
     this.#locks.refused();
   }
 
+  theme(): void {
+    this.training.plot.draw(); // its colours are the style sheet's
+  }
+
   close(): void {
     this.#measure.cancel();
     this.#prior.close();
     this.training.close();
     this.#locks.close();
+  }
+
+  /** Values from the kernel, but for those that this view has changed since. */
+  #update(params: Params, answer?: State): void {
+    for (const [name, value] of Object.entries(params)) {
+      const control = this.#controls.get(name);
+      if (!control || typeof value !== "number" || this.#on.isStale(name, answer)) continue;
+      if (name === "heat" && performance.now() - this.#heatAt < HEAT_KNOWN) continue;
+      control.show(value);
+    }
+    this.#showGoal();
   }
 
   #build(): void {

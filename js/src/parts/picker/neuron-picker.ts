@@ -5,6 +5,7 @@ import { formatCount, unitText } from "../../ui/format";
 import { DiscriminatorOnly } from "./discriminator-only";
 import { UnitSearch } from "./unit-search";
 import { WiringBox } from "./wiring-box";
+import type { Part } from "../part";
 
 const MOST = 64; // neurons that are still told apart on one panel
 const FIRST = 10;
@@ -16,7 +17,7 @@ export interface PickerActions {
   act(what: Action): void;
 }
 
-export class NeuronPicker {
+export class NeuronPicker implements Part {
   readonly element: HTMLElement;
   #actions: PickerActions;
   #layerBox = h("select.ldam-layer", { "aria-label": "layer" });

@@ -71,16 +71,16 @@ export class TileCursor {
   }
 
   #describe({ tile, x, y }: Hit): string {
-    const unit = this.#picture.neurons[tile.column];
-    const [first, second] = this.#picture.rowText(tile.pane, tile.row);
+    const unit = this.#picture.content.neurons[tile.column];
+    const [first, second] = this.#picture.content.rowText(tile.pane, tile.row);
     const parts = [unit ? unitText(unit) : "", [first, second].filter(Boolean).join(", ")];
     if (x !== undefined && y !== undefined) {
-      parts.push(this.#picture.pixelText(tile, y, x));
+      parts.push(this.#picture.content.pixelText(tile, y, x));
     } else {
-      parts.push(this.#picture.activationText(tile));
+      parts.push(this.#picture.content.activationText(tile));
     }
-    parts.push(this.#picture.standingText(tile), this.#picture.scoreText(tile));
-    if (!this.#picture.burnedIn(tile)) parts.push("not burned in yet");
+    parts.push(this.#picture.content.standingText(tile), this.#picture.content.scoreText(tile));
+    if (!this.#picture.content.burnedIn(tile)) parts.push("not burned in yet");
     return parts.filter(Boolean).join(" · ");
   }
 
@@ -98,7 +98,7 @@ export class TileCursor {
   }
 
   #enlarge(): void {
-    const line = this.#picture.lines()[this.#line];
+    const line = this.#picture.content.lines()[this.#line];
     if (line) this.#picture.enlarge({ ...line, column: this.#column });
     this.#say();
   }
@@ -109,19 +109,19 @@ export class TileCursor {
   }
 
   #say(): void {
-    const line = this.#picture.lines()[this.#line];
-    const unit = this.#picture.neurons[this.#column];
+    const line = this.#picture.content.lines()[this.#line];
+    const unit = this.#picture.content.neurons[this.#column];
     if (!line || !unit) return;
     const tile = { ...line, column: this.#column };
-    const parts = [unitText(unit), ...this.#picture.rowText(line.pane, line.row), this.#picture.activationText(tile)];
-    parts.push(this.#picture.standingText(tile), this.#picture.scoreText(tile));
+    const parts = [unitText(unit), ...this.#picture.content.rowText(line.pane, line.row), this.#picture.content.activationText(tile)];
+    parts.push(this.#picture.content.standingText(tile), this.#picture.content.scoreText(tile));
     this.#announce(parts.filter(Boolean).join(", "));
   }
 
   #key = (event: KeyboardEvent): void => {
     if (event.altKey || event.ctrlKey || event.metaKey || !this.#picture.layout) return;
-    const columns = this.#picture.neurons.length;
-    const lines = this.#picture.lines().length;
+    const columns = this.#picture.content.neurons.length;
+    const lines = this.#picture.content.lines().length;
     if (!columns || !lines) return;
     const block = this.#picture.layout.perBlock;
     const wraps = !this.#picture.zoom && columns > 1; // up and down lead on to the next block of columns
