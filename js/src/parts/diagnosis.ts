@@ -11,7 +11,8 @@ export class DiagnosisLine implements Part {
   #sign = h("span.ldam-sign");
   #text = h("span");
   #more = h("button.ldam-link", { type: "button", "aria-expanded": "false" }, "each neuron");
-  #list = h("dl.ldam-remarks", { tabindex: 0, "aria-label": "diagnosis of each neuron" });
+  // Not a <dl>: notebooks have rules for its lines that outrank a sheet of classes.
+  #list = h("div.ldam-remarks", { role: "list", tabindex: 0, "aria-label": "diagnosis of each neuron" });
   #diagnosis: Diagnosis | null = null;
   #gen: number | null = null;
   #open = false;
@@ -65,7 +66,7 @@ export class DiagnosisLine implements Part {
   /** In place: replaced, the list would lose where it was scrolled to, and what was marked in it. */
   #writeRemarks(remarks: Diagnosis["neurons"]): void {
     const list = this.#list;
-    if (list.children.length !== remarks.length) replace(list, ...remarks.map(() => h("div", {}, h("dt"), h("dd"))));
+    if (list.children.length !== remarks.length) replace(list, ...remarks.map(() => h("div", { role: "listitem" }, h("b"), h("span"))));
     for (const [i, { label, text }] of remarks.entries()) {
       const [term, said] = list.children[i]!.children;
       setText(term!, label);

@@ -1,0 +1,71 @@
+"""What stands where in a panel, told by a browser; no notebook and no kernel are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser
+
+from .bare import BarePanel
+from .conftest import watched_page
+
+pytestmark = pytest.mark.browser
+
+Open = Callable[..., BarePanel]
+
+
+@pytest.fixture
+def panel(browser: Browser) -> Iterator[Open]:
+    """Opens a panel in a page so many pixels wide."""
+    with watched_page(browser) as page:
+
+        def open_panel(width: int = 1100, **host: Any) -> BarePanel:
+            page.set_viewport_size({"width": width, "height": 900})
+            return BarePanel(page, **host)
+
+        yield open_panel
+
+
+# What hosts say of plain elements: JupyterLab of lists in outputs, the classic notebook (Bootstrap) of many more.
+HOSTS = {
+    "lab": """.host dl, .host dt, .host dd { display: block; }
+        .host dl { width: 100%; overflow: hidden; padding: 0; margin: 0; }
+        .host dt { font-weight: bold; float: left; width: 20%; } .host dd { float: left; width: 80%; }""",
+    "classic": """label { display: inline-block; max-width: 100%; margin-bottom: 5px; font-weight: bold; }
+        dl { margin-bottom: 18px; } dt { font-weight: bold; } dd { margin-left: 0; }
+        ul { margin-bottom: 9px; } small { font-size: 85%; } b { font-weight: bold; }
+        input[type="range"] { display: block; width: 100%; } input[type="number"] { width: auto; }
+        table { border-collapse: collapse; } th { text-align: left; } *, *::before { box-sizing: border-box; }""",
+}
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_all_remarks_can_be_read_whatever_the_host_says_of_lists(panel: Open, host: str) -> None:
+    shown = panel(host_css=HOSTS[host], host_class="host")
+    shown.setup(10)
+    shown.frame()
+    remarks = [{"label": f"{i}", "text": "R-hat 1.01, 400 effective samples " * 6} for i in range(10)]
+    shown.post({"kind": "diagnosis", "level": "good", "text": "chains agree", "neurons": remarks})
+    shown.root.get_by_role("button", name="each neuron").click()
+    remarks = shown.root.get_by_label("diagnosis of each neuron")
+    assert remarks.locator("> *").count() == 10
+    remarks.hover()
+    for _ in range(20):
+        shown.page.mouse.wheel(0, 200)
+    shown.settle()
+    box, last = remarks.bounding_box(), remarks.locator("> *").last.bounding_box()
+    assert box and last
+    assert last["y"] + last["height"] <= box["y"] + box["height"] + 1
+    assert box["height"] <= 140
+
+
+def test_a_host_leaves_the_weight_of_labels_alone(panel: Open) -> None:
+    shown = panel(host_css=HOSTS["classic"])
+    shown.setup()
+    shown.frame()
+    for label in shown.root.locator("label").all():
+        if label.is_visible():
+            assert label.evaluate("e => getComputedStyle(e).fontWeight") == "400", label.inner_text()
+            assert label.evaluate("e => getComputedStyle(e).marginBottom") == "0px", label.inner_text()
