@@ -89,8 +89,10 @@ class BarePanel:
             | changes
         )
 
-    def frame(self, *panes: dict[str, Any], size: tuple[int, int, int] = (8, 8, 1), **changes: Any) -> None:
-        """`panes`: what is unlike one row of samples; `size`: height, width, channels."""
+    def frame(
+        self, *panes: dict[str, Any], size: tuple[int, int, int] = (8, 8, 1), settle: bool = True, **changes: Any
+    ) -> None:
+        """`panes`: what is unlike one row of samples; `size`: height, width, channels; `settle`: wait until it is seen."""
         described, buffers = [], []
         for pane in panes or ({},):
             whole = {"name": "sample", "encoding": "raw", "range": [0, 1], "labels": ["sample\nchain 1 of 1"]} | pane
@@ -113,11 +115,14 @@ class BarePanel:
             | changes,
             buffers,
         )
-        self.settle()
+        if settle:
+            self.settle()
 
     def settle(self) -> None:
         """Until what was said has been painted."""
-        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 250)))")
+        self.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 250)))"
+        )
 
     @property
     def tiles(self) -> list[dict[str, float]]:

@@ -69,3 +69,21 @@ def test_a_host_leaves_the_weight_of_labels_alone(panel: Open) -> None:
         if label.is_visible():
             assert label.evaluate("e => getComputedStyle(e).fontWeight") == "400", label.inner_text()
             assert label.evaluate("e => getComputedStyle(e).marginBottom") == "0px", label.inner_text()
+
+
+INK = """canvas => { const {data, width, height} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return Array.from({length: width}, (_, x) => { for (let y = 0; y < height; y++) {
+    const [r, g, b, a] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
+    if (a > 150 && Math.max(r, g, b) - Math.min(r, g, b) > 60) return 1; } return 0; }); }"""
+
+
+def test_the_trace_draws_nothing_over_steps_that_nobody_saw(panel: Open) -> None:
+    shown = panel()
+    shown.setup(1)
+    for steps in (*range(2, 42, 2), *range(1000, 1040, 2)):
+        shown.frame(steps=steps, activation=[[float(steps % 7)]], settle=False)
+    shown.settle()
+    columns: list[int] = shown.root.locator(".ldam-plot canvas").evaluate(INK)
+    middle = columns[len(columns) // 4 : 3 * len(columns) // 4]
+    assert sum(columns) > 10
+    assert sum(middle) == 0

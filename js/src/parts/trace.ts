@@ -5,6 +5,7 @@ import { h, replace, setText, throttle } from "../ui/dom";
 import { formatCount, formatShort, unitText } from "../ui/format";
 import { History } from "../ui/history";
 import { mean } from "../ui/mean";
+import { clear, holes, line } from "../ui/plot";
 import { lineStyle } from "../ui/theme";
 import type { Part } from "./part";
 
@@ -115,12 +116,8 @@ export class Trace implements Part {
     setText(this.#now, step === undefined ? "" : `${ends}step ${formatCount(step)}`);
     const { width, height } = this.#size;
     if (!width || !height) return;
-    const ratio = devicePixelRatio || 1;
     const context = this.#context;
-    const [w, t] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.#canvas.width !== w || this.#canvas.height !== t) [this.#canvas.width, this.#canvas.height] = [w, t];
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
+    clear(context, width, height);
     const style = getComputedStyle(this.#canvas);
     const finite = values.flat().filter(Number.isFinite);
     if (!finite.length) return;
@@ -143,19 +140,20 @@ export class Trace implements Part {
     context.lineWidth = 1;
     context.globalAlpha = 0.3;
     context.setLineDash([]);
-    this.#line([left, right], [top, top]);
-    this.#line([left, right], [bottom, bottom]);
+    line(context, [left, right], [top, top]);
+    line(context, [left, right], [bottom, bottom]);
     if (this.#burnIn !== null && this.#burnIn >= from) {
       context.globalAlpha = 0.9;
       context.setLineDash([3, 3]);
       const at = Math.round(x(this.#burnIn)) + 0.5;
-      this.#line([at, at], [0, height]);
+      line(context, [at, at], [0, height]);
     }
     // Of many lines fewer points each, always the same ones, and the newest.
     const every = Math.ceil((steps.length * this.#neurons.length) / DRAWN);
     const drawn = [...steps.keys()].filter((i) => i % every === 0 || i === steps.length - 1);
     if (drawn.length === 1) drawn.push(0); // a first point alone is a dash, not nothing
     const xs = steps.length === 1 ? [left, left + 8] : drawn.map((i) => x(steps[i]!));
+    const unseen = holes(drawn.map((i) => steps[i]!));
     context.lineJoin = "round";
     for (let i = 0; i < this.#neurons.length; i++) {
       const on = this.#highlighted === i;
@@ -164,16 +162,9 @@ export class Trace implements Part {
       context.setLineDash(dash);
       context.lineWidth = on ? 2.25 : 1; // hairlines are many times cheaper than any wider stroke
       context.globalAlpha = this.#highlighted === null || on ? 1 : 0.25;
-      this.#line(xs, drawn.map((point) => y(values[point]![i] ?? NaN)));
+      line(context, xs, drawn.map((point) => y(values[point]![i] ?? NaN)), unseen);
     }
     context.globalAlpha = 1;
-  }
-
-  #line(xs: number[], ys: number[]): void {
-    const context = this.#context;
-    context.beginPath();
-    for (const [i, x] of xs.entries()) if (Number.isFinite(ys[i])) context.lineTo(x, ys[i]!);
-    context.stroke();
   }
 
   #tell(): void {

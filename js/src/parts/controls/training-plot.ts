@@ -2,6 +2,7 @@
 import { h, setText } from "../../ui/dom";
 import { formatCoarse } from "../../ui/format";
 import { History } from "../../ui/history";
+import { clear, line } from "../../ui/plot";
 
 export const MOST = 300; // points kept
 const LEFT = 30; // CSS pixels for the word at the line
@@ -49,12 +50,8 @@ export class TrainingPlot {
     setText(this.#range, finite.length ? `logit gap ${formatCoarse(least)} … ${formatCoarse(most)}` : "logit gap");
     const { width, height } = this.#size;
     if (!width || !height) return;
-    const ratio = devicePixelRatio || 1;
     const context = this.#context;
-    const [w, t] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (this.#canvas.width !== w || this.#canvas.height !== t) [this.#canvas.width, this.#canvas.height] = [w, t];
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, height);
+    clear(context, width, height);
     const [top, bottom, right] = [2, height - 2, width - 2];
     const y = (part: number) => bottom - (bottom - top) * part;
 
@@ -68,7 +65,7 @@ export class TrainingPlot {
     context.lineWidth = 1;
     context.setLineDash([]);
     context.globalAlpha = 0.3;
-    this.#line([LEFT, right], [half, half]);
+    line(context, [LEFT, right], [half, half]);
     context.globalAlpha = 1;
 
     const [from, to] = [steps[0] ?? 0, steps.at(-1) ?? 0];
@@ -79,14 +76,7 @@ export class TrainingPlot {
     for (const [i, ys] of curves.entries()) {
       context.strokeStyle = getComputedStyle(this.#keys[i]!).color;
       context.setLineDash(i ? [4, 2] : []);
-      this.#line(xs, ys);
+      line(context, xs, ys);
     }
-  }
-
-  #line(xs: number[], ys: number[]): void {
-    const context = this.#context;
-    context.beginPath();
-    for (const [i, x] of xs.entries()) if (Number.isFinite(ys[i])) context.lineTo(x, ys[i]!);
-    context.stroke();
   }
 }
