@@ -11,8 +11,8 @@ export interface FilledFrame extends Omit<Frame, "panes"> {
   panes: FilledPane[];
 }
 
-/** What the kernel's silence means: it never answered this view, or it did and stopped. */
-export type Silence = "never" | "stopped" | null;
+/** What the kernel's silence means: it never answered this view; its frames are late; it has stopped answering. */
+export type Silence = "never" | "late" | "stopped" | null;
 
 export interface Handlers {
   setup(message: Setup): void;
@@ -31,8 +31,8 @@ export interface Handlers {
 
 /** The part of an anywidget model that is used here; never `save_changes`, it can stall an ipykernel for good. */
 export interface Model {
-  on(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
-  off(event: "msg:custom", callback: (content: unknown, buffers?: Buffers) => void): void;
+  on(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
+  off(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
   send(content: ToKernel): void;
 }
 type Buffers = (DataView | ArrayBuffer)[];
@@ -45,6 +45,10 @@ const EAGER = 1000; // ms after a change of the reader's own in which nothing bu
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken
 const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
 const SILENT = 8000; // ms without an answer after which the reader is told
+const LATE = 3000; // ms without a frame after which figures of speed are none any more,
+const USUAL = 5; // unless frames come so slowly that it is less than so many of them
+const PROBED = 1500; // ms in which a kernel answers that is said to be gone, if it is there after all
+const LOST = "comm_live_update"; // what ipywidgets says when the kernel restarts or dies; other hosts may say nothing
 // Kernel messages can be out for a cell's length: an own change that long unanswered no longer hides the kernel's value.
 const ECHO_LOST = 5000;
 
@@ -56,6 +60,8 @@ export class Connection {
   #lastSeq: number | null = null;
   #acknowledged: number | null = null; // together with a change
   #lastFrameAt = performance.now();
+  #beatAt = performance.now(); // the last frame, or heartbeat
+  #pace = 0; // ms between frames, smoothed
   #changedAt = -Infinity;
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
@@ -80,6 +86,7 @@ export class Connection {
 
   start(): void {
     this.#model.on("msg:custom", this.#receive);
+    this.#model.on(LOST, this.#probe);
     this.#timer = setInterval(this.#beat, BEAT / 4);
     this.#hello();
   }
@@ -88,6 +95,7 @@ export class Connection {
     this.#flushChanges(); // the last word is bye
     this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
     this.#model.off("msg:custom", this.#receive);
+    this.#model.off(LOST, this.#probe);
     clearInterval(this.#timer);
     cancelAnimationFrame(this.#scheduled);
     cancelAnimationFrame(this.#changeScheduled);
@@ -138,7 +146,7 @@ export class Connection {
   }
 
   set playing(playing: boolean) {
-    if (playing && !this.#playing) this.#lastFrameAt = performance.now();
+    if (playing && !this.#playing) this.#lastFrameAt = this.#beatAt = performance.now();
     this.#playing = playing;
   }
 
@@ -149,7 +157,8 @@ export class Connection {
     if (!visible && this.#changeScheduled) this.#flushChanges();
     if (this.#lastSeq !== null) this.#ack(this.#lastSeq);
     if (!visible) return;
-    if (this.#askedAt !== null) this.#askedAt = performance.now(); // silence counts while it is seen
+    this.#lastFrameAt = performance.now();
+    if (this.#askedAt !== null) this.#askedAt = this.#lastFrameAt; // silence counts while it is seen
     this.#schedule();
   }
 
@@ -185,7 +194,9 @@ export class Connection {
 
   #receiveFrame(message: Frame, buffers: Buffers): void {
     this.#lastSeq = message.seq;
-    this.#lastFrameAt = performance.now();
+    const now = performance.now();
+    if (this.#playing && this.#visible) this.#pace += (now - this.#lastFrameAt - this.#pace) / 4;
+    this.#lastFrameAt = this.#beatAt = now;
     if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
     let rest = buffers;
     const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
@@ -265,8 +276,8 @@ export class Connection {
 
   #beat = (): void => {
     const now = performance.now();
-    if (this.#playing && this.#visible && now - this.#lastFrameAt >= BEAT) {
-      this.#lastFrameAt = now;
+    if (this.#playing && this.#visible && now - this.#beatAt >= BEAT) {
+      this.#beatAt = now;
       if (this.#lastSeq !== null) {
         this.#askedAt ??= now;
         this.#ack(this.#lastSeq);
@@ -275,7 +286,19 @@ export class Connection {
     if (this.#askedAt === null || !this.#visible) return;
     const waited = now - this.#askedAt;
     if (waited >= SILENT) this.#tellSilence(this.#heard ? "stopped" : "never");
+    else if (this.#isLate(now)) this.#tellSilence("late");
     if (waited >= ASK_AGAIN && now - this.#helloAt >= (waited < 2 * SILENT ? ASK_AGAIN : 3 * ASK_AGAIN)) this.#hello();
+  };
+
+  #isLate(now: number): boolean {
+    const expected = this.#playing && this.#lastSeq !== null && this.#silence === null;
+    return expected && now - this.#lastFrameAt >= Math.max(LATE, USUAL * this.#pace);
+  }
+
+  /** The notebook has lost the kernel: asked once more, and not for long. */
+  #probe = (): void => {
+    this.#hello();
+    this.#askedAt = performance.now() - SILENT + PROBED;
   };
 
   #hello(): void {

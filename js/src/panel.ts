@@ -53,7 +53,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     download: offer,
     silence: (silence) => {
       for (const part of parts) part.silence?.(silence);
-      body.hidden = !known; // there the notice stands in its place
+      if (silence) root.dataset["silence"] = silence;
+      else delete root.dataset["silence"];
     },
   });
   const prefix = `ldam-${connection.view}`;
@@ -102,7 +103,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
 
   const begin = (setup: Setup) => {
     known = true;
-    body.hidden = false;
+    topBar.element.hidden = body.hidden = false;
     if (!setup.playing || !window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) return;
     act("pause");
     notices.add(REDUCED_MOTION);
@@ -117,6 +118,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
 
   const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
+  topBar.element.hidden = true; // a page without a kernel has no buttons that do nothing
   root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
 
   keepKeys(root, signal);

@@ -193,6 +193,58 @@ test("heartbeat: once a second while playing, seen, and without frames", () => {
   assert.equal(model.take("ack").length, 0);
 });
 
+/** Frames at a pace, each painted and acknowledged. */
+function stream(from: number, count: number, pace: number): void {
+  for (let seq = from; seq < from + count; seq++) {
+    model.frame(seq);
+    page.animate();
+    page.pass(pace);
+  }
+}
+
+test("frames that stay out are late within seconds, and the kernel has stopped a while after", () => {
+  model.post(setupMessage({ playing: true }));
+  stream(1, 30, 50);
+  page.pass(2000);
+  assert.equal(silence, null);
+  page.pass(1500);
+  assert.equal(silence, "late");
+  page.pass(6000);
+  assert.equal(silence, "stopped");
+  stream(31, 1, 50);
+  assert.equal(silence, null);
+});
+
+test("frames of a slow network are not late between two of them, nor where nothing plays or is seen", () => {
+  model.post(setupMessage({ playing: true }));
+  stream(1, 6, 2000);
+  page.pass(2500);
+  assert.equal(silence, null);
+  stream(7, 20, 50);
+  connection.visible = false;
+  page.pass(10_000);
+  connection.visible = true;
+  page.pass(1000);
+  assert.equal(silence, null);
+  model.post({ kind: "state", params: {}, playing: false, recording: false });
+  page.pass(10_000);
+  assert.equal(silence, null);
+});
+
+test("a notebook that says it has lost the kernel is believed, unless the kernel answers", () => {
+  model.post(setupMessage({ playing: false }));
+  model.disconnect();
+  page.pass(2000);
+  assert.equal(silence, "stopped");
+  model.post(setupMessage({ playing: false }));
+  assert.equal(silence, null);
+  model.disconnect();
+  assert.equal(model.take("hello").length > 0, true);
+  model.post(setupMessage({ playing: false }));
+  page.pass(20_000);
+  assert.equal(silence, null);
+});
+
 test("a kernel that never answers, and one that stopped", () => {
   page.pass(7500);
   assert.equal(silence, null);

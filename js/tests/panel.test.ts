@@ -343,6 +343,28 @@ test("files are handed over as downloads", () => {
   assert.deepEqual([page.urls.at(-1)!.type, page.urls.at(-1)!.size], ["image/png", 2]);
 });
 
+test("a kernel that has died does not look alive: no speed, and buttons, picture and sliders are dimmed", () => {
+  page.pass(600);
+  model.frame(1);
+  page.animate();
+  page.pass(600);
+  assert.match(root.textContent!, /frames\/s/);
+  page.pass(4000);
+  assert.doesNotMatch(root.textContent!, /frames\/s/);
+  assert.match(root.textContent!, /waiting for the kernel/);
+  assert.equal(root.dataset["silence"], "late");
+  model.frame(2);
+  assert.match(root.textContent!, /frames\/s/);
+  assert.equal(root.dataset["silence"], undefined);
+});
+
+test("before the kernel has spoken there are no buttons that do nothing", () => {
+  show();
+  assert.ok(root.querySelector("button")!.closest("[hidden]"));
+  model.post(setupMessage());
+  assert.equal(button("pause").closest("[hidden]"), null);
+});
+
 test("without a kernel there is a sentence and no grey void", () => {
   show();
   page.pass(8500);

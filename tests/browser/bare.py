@@ -20,9 +20,10 @@ SHELL = """<!doctype html><meta charset="utf-8">
   import widget from "./widget.js";
   const handlers = new Set();
   window.sent = [];
-  window.post = (content, buffers) =>
-    handlers.forEach((handle) => handle(content, buffers.map((text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer)));
-  const model = { on: (_, handle) => handlers.add(handle), off() {}, send: (message) => window.sent.push(message) };
+  const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+  window.post = (content, buffers) => handlers.forEach((handle) => handle(content, buffers.map(bytes)));
+  const on = (event, handle) => event === "msg:custom" && handlers.add(handle);
+  const model = { on, off() {}, send: (message) => window.sent.push(message) };
   widget.render({ model, el: document.getElementById("place") });
   window.ready = true;
 </script>"""
@@ -92,7 +93,7 @@ class BarePanel:
     def frame(
         self, *panes: dict[str, Any], size: tuple[int, int, int] = (8, 8, 1), settle: bool = True, **changes: Any
     ) -> None:
-        """`panes`: what is unlike one row of samples; `size`: height, width, channels; `settle`: wait until it is seen."""
+        """`panes`: what is unlike one row of samples; `size`: height, width, channels; `settle`: wait for the paint."""
         described, buffers = [], []
         for pane in panes or ({},):
             whole = {"name": "sample", "encoding": "raw", "range": [0, 1], "labels": ["sample\nchain 1 of 1"]} | pane

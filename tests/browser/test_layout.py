@@ -56,7 +56,8 @@ def test_all_remarks_can_be_read_whatever_the_host_says_of_lists(panel: Open, ho
         shown.page.mouse.wheel(0, 200)
     shown.settle()
     box, last = remarks.bounding_box(), remarks.locator("> *").last.bounding_box()
-    assert box and last
+    assert box
+    assert last
     assert last["y"] + last["height"] <= box["y"] + box["height"] + 1
     assert box["height"] <= 140
 
@@ -71,7 +72,8 @@ def test_a_host_leaves_the_weight_of_labels_alone(panel: Open) -> None:
             assert label.evaluate("e => getComputedStyle(e).marginBottom") == "0px", label.inner_text()
 
 
-INK = """canvas => { const {data, width, height} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+INK = """canvas => { const {width, height} = canvas;
+  const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
   return Array.from({length: width}, (_, x) => { for (let y = 0; y < height; y++) {
     const [r, g, b, a] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
     if (a > 150 && Math.max(r, g, b) - Math.min(r, g, b) > 60) return 1; } return 0; }); }"""

@@ -5,6 +5,7 @@ import { h, replace, setText } from "../ui/dom";
 import type { Part } from "./part";
 
 const SILENCES = {
+  late: "", // the bar above says so
   never: "kernel not running — run the cell again",
   stopped: "no answer from the kernel: it is busy, or stopped — then run the cell again",
 };

@@ -1,4 +1,5 @@
 // The buttons over the picture, and how fast it runs.
+import type { Silence } from "../connection";
 import type { Action, Frame, Setup, State } from "../protocol";
 import { h, icon, setText, throttle } from "../ui/dom";
 import { formatCount } from "../ui/format";
@@ -10,6 +11,8 @@ const ICONS = {
   record: "M8 3a5 5 0 1 0 0 10A5 5 0 0 0 8 3z",
   stop: "M3.5 3.5h9v9h-9z",
 };
+
+const SILENCES = { never: "", late: "waiting for the kernel…", stopped: "no answer" };
 
 export class TopBar implements Part {
   readonly element: HTMLElement;
@@ -25,6 +28,7 @@ export class TopBar implements Part {
   #device = "";
   #stats: Frame["stats"] | null = null;
   #execution = "";
+  #silence: Silence = null;
   #showSpeed = throttle(500, () => this.#writeSpeed());
 
   constructor(act: (what: Action) => void) {
@@ -84,6 +88,12 @@ export class TopBar implements Part {
     this.#showSpeed();
   }
 
+  /** Figures of a moment ago say nothing of now. */
+  silence(silence: Silence): void {
+    this.#silence = silence;
+    this.#showSpeed.now();
+  }
+
   close(): void {
     clearInterval(this.#timer);
     this.#showSpeed.cancel();
@@ -98,7 +108,7 @@ export class TopBar implements Part {
     const rate = (value: number | null) => (value === null ? "–" : value < 10 ? value.toFixed(1) : formatCount(value));
     const running = stats ? `${rate(stats.frames_per_second)} frames/s · ${rate(stats.steps_per_second)} steps/s` : "";
     const known = this.#device !== ""; // nothing is, before the kernel has spoken
-    setText(this.#speed, known ? [this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
+    setText(this.#speed, known ? [this.#silence ? SILENCES[this.#silence] : this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
     const trip = stats?.round_trip_ms == null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
     this.#speed.title = [trip, this.#execution && `network run: ${this.#execution}`].filter(Boolean).join("\n");
   }
