@@ -33,7 +33,7 @@ export function line(context: CanvasRenderingContext2D, xs: number[], ys: number
 }
 
 const AROUND = 8; // points on either side that tell how far apart points are there
-const FAR = 4; // times as far apart as any of them: in between, nothing was seen
+const FAR = 10; // times as far apart as any of them: in between, nothing was seen
 
 /** Points before which nothing was seen for long: the page was hidden, say, or a cell took many steps at once. */
 export function holes(steps: number[]): Set<number> {
