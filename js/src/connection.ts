@@ -41,6 +41,12 @@ type Buffers = (DataView | ArrayBuffer)[];
 // brings the pictures before it along. They are painted one after the other; older ones are dropped.
 const MOST_WAITING = 8;
 const MOST_TO_DECODE = 2;
+// Every message to the kernel makes its status light flicker. Small pictures that find the way barred travel with the
+// next frame: acknowledged seldom, as many of them are seen, in few messages.
+const HALF_A_FRAME = 8; // ms of a display
+const ACK_EVERY = 150; // ms, shorter than what the kernel takes for silence
+const ROUND_TRIP = 200; // ms: where it takes longer, answers are few anyhow, and pictures would be lost
+const SMALL = 100_000; // bytes a pane: larger ones are not kept for the next frame
 const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
 const BEAT = 1000; // ms without a frame after which a resting kernel is woken
 const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
@@ -58,6 +64,11 @@ export class Connection {
   #handlers: Handlers;
   #gen: number | null = null;
   #lastSeq: number | null = null;
+  #ackAt = -Infinity;
+  #ackDue: number | null = null; // painted, and not yet acknowledged
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #small = false; // the newest frame's pictures
+  #roundTrip = 0; // ms, as the kernel measures it: from sending a frame to its acknowledgement
   #acknowledged: number | null = null; // together with a change
   #lastFrameAt = performance.now();
   #beatAt = performance.now(); // the last frame, or heartbeat
@@ -66,6 +77,8 @@ export class Connection {
   #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
   #scheduled = 0;
   #painting = false;
+  #paintAt = 0; // when the next picture is due
+  #spacing = 0; // ms between pictures, as they are made
   #visible = true;
   #playing = false;
   #heard = false;
@@ -97,6 +110,7 @@ export class Connection {
     this.#model.off("msg:custom", this.#receive);
     this.#model.off(LOST, this.#probe);
     clearInterval(this.#timer);
+    clearTimeout(this.#ackTimer);
     cancelAnimationFrame(this.#scheduled);
     cancelAnimationFrame(this.#changeScheduled);
   }
@@ -195,7 +209,11 @@ export class Connection {
   #receiveFrame(message: Frame, buffers: Buffers): void {
     this.#lastSeq = message.seq;
     const now = performance.now();
-    if (this.#playing && this.#visible) this.#pace += (now - this.#lastFrameAt - this.#pace) / 4;
+    const pictures = 1 + (message.earlier?.length ?? 0);
+    if (this.#playing && this.#visible) {
+      this.#pace += (now - this.#lastFrameAt - this.#pace) / 4;
+      this.#spacing += ((now - this.#lastFrameAt) / pictures - this.#spacing) / 4;
+    }
     this.#lastFrameAt = this.#beatAt = now;
     if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
     let rest = buffers;
@@ -209,9 +227,10 @@ export class Connection {
     const last = fill(newest);
     const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), last];
     this.#waiting.push(...frames);
-    const eager = !this.#visible || performance.now() - this.#changedAt < EAGER;
     const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");
-    this.#keepNewest(eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING);
+    this.#small = last.panes.every(({ encoding, bytes }) => encoding === "raw" && bytes.length <= SMALL);
+    this.#roundTrip = message.stats?.round_trip_ms ?? 0;
+    this.#keepNewest(!this.#visible || this.#eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING);
     for (const frame of frames) this.#handlers.frame(frame);
     if (this.#visible) this.#schedule();
     else this.#ack(message.seq);
@@ -231,9 +250,13 @@ export class Connection {
 
   #paint = (): void => {
     this.#scheduled = 0;
-    if (!this.#visible) return;
-    const frame = this.#waiting.shift();
-    if (!frame) return;
+    if (!this.#visible || !this.#waiting.length) return;
+    const now = performance.now();
+    // What came in one message is shown as evenly as it was made, and no later than the next one comes.
+    if (this.#small && !this.#eager && now < this.#paintAt - HALF_A_FRAME) return this.#schedule();
+    const spacing = Math.min(this.#spacing, ACK_EVERY / this.#waiting.length);
+    this.#paintAt = Math.max(this.#paintAt, now - HALF_A_FRAME) + spacing;
+    const frame = this.#waiting.shift()!;
     const painted = this.#handlers.paint(frame);
     if (!painted) {
       this.#painted(frame.seq);
@@ -271,6 +294,8 @@ export class Connection {
     if (!this.#visible || this.#lastSeq === null) return {};
     this.#keepNewest(1);
     this.#acknowledged = this.#lastSeq;
+    this.#ackDue = null;
+    clearTimeout(this.#ackTimer);
     return { seq: this.#lastSeq };
   }
 
@@ -314,15 +339,33 @@ export class Connection {
 
   /** Acknowledge a frame when it and all it brought along are painted. */
   #painted(seq: number): void {
-    if (this.#waiting[0]?.seq !== seq && this.#acknowledged !== seq) this.#ack(seq);
+    if (this.#waiting[0]?.seq === seq || this.#acknowledged === seq) return;
+    const wait = this.#ackAt + ACK_EVERY - performance.now();
+    const seldom = this.#small && this.#playing && !this.#eager && this.#roundTrip < ROUND_TRIP;
+    if (wait <= 0 || !seldom) return this.#ack(seq);
+    clearTimeout(this.#ackTimer);
+    this.#ackDue = seq; // which settles those before it
+    this.#ackTimer = setTimeout(() => this.#ack(seq), wait);
+  }
+
+  /** The reader changes something: then only the newest picture counts, and how soon it comes. */
+  get #eager(): boolean {
+    return performance.now() - this.#changedAt < EAGER;
   }
 
   #ack(seq: number): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackDue = null;
+    this.#ackAt = performance.now();
     this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
   }
 
   #send(message: ToKernel): void {
-    if (!(message.kind === "ack" || message.kind === "hello" || message.kind === "units")) this.#changedAt = performance.now();
+    const changes = !["ack", "hello", "units", "bye"].includes(message.kind);
+    if (changes) {
+      this.#changedAt = performance.now();
+      if (this.#ackDue !== null && !("seq" in message)) this.#ack(this.#ackDue); // room for the answer
+    }
     try {
       this.#model.send(message);
     } catch (error) {

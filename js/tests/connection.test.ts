@@ -33,6 +33,15 @@ beforeEach(() => {
   connection.start();
 });
 
+/** Frames at a pace, each painted and acknowledged. */
+function stream(from: number, count: number, pace: number): void {
+  for (let seq = from; seq < from + count; seq++) {
+    model.frame(seq);
+    page.animate();
+    page.pass(pace);
+  }
+}
+
 test("bytes of a view into a larger buffer, and of a whole buffer", () => {
   const { buffer } = Uint8Array.of(9, 1, 2, 3, 9);
   assert.deepEqual([...toBytes(new DataView(buffer, 1, 3))], [1, 2, 3]);
@@ -69,6 +78,7 @@ test("a frame brings earlier pictures along, which are painted before it; it is 
     model.post({ ...newest.content, earlier: [first.content, second.content] }, [...newest.buffers, ...data]);
     for (let i = 1; i <= 3; i++) {
       assert.deepEqual(model.take("ack"), []);
+      page.pass(70);
       page.animate();
     }
     assert.deepEqual(model.take("ack").map((ack) => ack.seq), [seq]);
@@ -96,11 +106,72 @@ test("a frame is acked when it was painted", () => {
   model.post(setupMessage());
   for (const seq of [1, 2, 3]) {
     model.frame(seq);
-    page.pass(50);
+    page.pass(200);
     assert.deepEqual(model.take("ack"), [], "acked before it was painted");
     page.animate();
     assert.deepEqual(model.take("ack"), [{ kind: "ack", view: connection.view, seq, visible: true }]);
   }
+});
+
+test("small pictures are acked a few times a second, however fast they come, and at once when the reader does something", () => {
+  model.post(setupMessage());
+  stream(1, 60, 20);
+  const acked = model.take("ack").map(({ seq }) => seq);
+  assert.ok(acked.length <= 10, `${acked.length} acks in 1.2 s`);
+  assert.ok(acked.at(-1)! >= 50, "the last ones are long out");
+  stream(61, 1, 10);
+  connection.do("heat");
+  assert.deepEqual([model.take("ack").at(-1)?.seq, model.take("do").length], [61, 1]);
+  page.pass(1000);
+  assert.deepEqual(model.take("ack"), [], "acked twice");
+});
+
+test("over a slow link each frame is acked", () => {
+  model.post(setupMessage());
+  for (let seq = 1; seq <= 20; seq++) {
+    model.frame(seq, { stats: { frames_per_second: 20, steps_per_second: 40, round_trip_ms: 260 } });
+    page.animate();
+    page.pass(20);
+  }
+  assert.equal(model.take("ack").length, 20);
+});
+
+test("of large pictures, and in a second after a change, each is acked", () => {
+  model.post(setupMessage());
+  connection.do("heat");
+  stream(1, 20, 20);
+  assert.equal(model.take("ack").length, 20);
+  page.pass(2000);
+  model.take("ack");
+  for (let seq = 21; seq <= 30; seq++) {
+    const { content } = frameMessage(seq, { average: false });
+    model.post(content, [new ArrayBuffer(200_000)]);
+    page.animate();
+    page.pass(20);
+  }
+  assert.equal(model.take("ack").length, 10);
+});
+
+test("pictures of one message are spread over the time that they were made in", () => {
+  model.post(setupMessage());
+  const bunch = (seq: number) => {
+    const newest = frameMessage(seq, { average: false });
+    const earlier = [1, 2].map(() => frameMessage(seq, { average: false }));
+    model.post({ ...newest.content, earlier: earlier.map(({ content }) => content) }, [newest, ...earlier].flatMap(({ buffers }) => buffers));
+  };
+  const at: number[] = [];
+  for (let seq = 1; seq <= 30; seq++) {
+    bunch(seq);
+    for (let time = 0; time < 144; time += 16) {
+      const before = painted.length;
+      page.animate();
+      if (seq > 15 && painted.length > before) at.push(144 * seq + time);
+      page.pass(16);
+    }
+  }
+  const gaps = at.slice(1).map((time, i) => time - at[i]!);
+  assert.ok(at.length >= 3 * 15 - 2, "pictures are lost");
+  assert.ok(Math.min(...gaps) >= 32 && Math.max(...gaps) <= 64, `${Math.min(...gaps)} … ${Math.max(...gaps)} ms apart`);
 });
 
 test("an average in a frame that is never painted is kept for the next", () => {
@@ -192,15 +263,6 @@ test("heartbeat: once a second while playing, seen, and without frames", () => {
   page.pass(3000);
   assert.equal(model.take("ack").length, 0);
 });
-
-/** Frames at a pace, each painted and acknowledged. */
-function stream(from: number, count: number, pace: number): void {
-  for (let seq = from; seq < from + count; seq++) {
-    model.frame(seq);
-    page.animate();
-    page.pass(pace);
-  }
-}
 
 test("frames that stay out are late within seconds, and the kernel has stopped a while after", () => {
   model.post(setupMessage({ playing: true }));
