@@ -435,9 +435,9 @@ test("the whole layer is ranked: progress, rows as they come, and back to those 
   button("ranking").click();
   assert.equal(names().length, 4);
   setup({ gen: 2, layer: "conv2" });
-  assert.deepEqual([names(), button("ranking").hidden], [[], true], "of another layer");
+  assert.deepEqual([names(), button("ranking").hidden], [NAMES.map((name, i) => `${i} ${name}`), true], "of another layer");
   scanned();
-  assert.deepEqual(names(), []);
+  assert.deepEqual(names(), NAMES.map((name, i) => `${i} ${name}`));
 });
 
 test("a ranking that begins anew forgets the old one; the kernel may begin and fail by itself", () => {

@@ -89,3 +89,33 @@ def test_the_trace_draws_nothing_over_steps_that_nobody_saw(panel: Open) -> None
     middle = columns[len(columns) // 4 : 3 * len(columns) // 4]
     assert sum(columns) > 10
     assert sum(middle) == 0
+
+
+@pytest.mark.parametrize("width", range(500, 1300, 130))
+def test_the_height_stays_while_it_plays(panel: Open, width: int) -> None:
+    shown = panel(width)
+    shown.setup(4)
+    shown.frame(stats={"frames_per_second": 5.1, "steps_per_second": 9.5, "round_trip_ms": 9})
+    before = shown.root.bounding_box()
+    shown.frame(
+        stats={"frames_per_second": 59.9, "steps_per_second": 12_345, "round_trip_ms": 9},
+        burn_in_step=12_345,
+        steps=1_234_567,
+    )
+    shown.page.wait_for_timeout(600)  # figures of speed are written twice a second
+    shown.post({"kind": "diagnosis", "level": "wait", "text": "too early to say", "neurons": []})
+    shown.settle()
+    assert shown.root.bounding_box() == before
+
+
+def test_the_height_stays_when_models_are_compared_first(panel: Open) -> None:
+    shown = panel()
+    models = [{"name": "a", "note": ""}, {"name": "b", "note": ""}]
+    panes = [{"name": f"sample:{k}", "model": k, "labels": [f"{name}\nnow"]} for k, name in enumerate("ab")]
+    shown.setup(4, models=models, show="samples")
+    shown.frame(*panes)
+    before = shown.root.bounding_box()
+    found = {"difference": 0.1, "correlation": 0.9, "gap": 2.0, "activations": [1.0, 3.0]}
+    shown.frame(*panes, agreement=[unit | found for unit in shown.neurons])
+    assert "0.100" in shown.root.get_by_role("table").inner_text()
+    assert shown.root.bounding_box() == before

@@ -59,7 +59,6 @@ export class DiagnosisLine implements Part {
     if (diagnosis) this.element.dataset["level"] = diagnosis.level;
     this.#more.hidden = !remarks.length;
     this.#list.hidden = !remarks.length || !this.#open;
-    this.element.classList.toggle("ldam-nothing", !diagnosis);
     if (!this.#list.hidden) this.#writeRemarks(remarks);
   }
 

@@ -6,6 +6,7 @@ import { Toggle } from "../../ui/toggle";
 import { ChangesTable } from "./changes-table";
 
 const WRITTEN_EVERY = 250; // ms
+const UNKNOWN = { difference: null, correlation: null, gap: null, activations: [] };
 const SORTED_EVERY = 1000; // ms: what jumps cannot be read
 
 export class ChangesBox {
@@ -50,7 +51,7 @@ export class ChangesBox {
     this.element.hidden = models.length < 2;
     this.#table.models = models.map(({ name }) => name);
     const shown = JSON.stringify([layer, neurons.map(({ key }) => key)]);
-    if (shown !== this.#neurons) this.#onShow.clear();
+    if (shown !== this.#neurons) this.#onShow = new Map(neurons.map((unit) => [unit.key, { ...unit, ...UNKNOWN }])); // their rows have room
     if (layer !== this.#layer) [this.#ranking, this.#whole] = [null, false];
     [this.#neurons, this.#layer] = [shown, layer];
     this.#toggle.told(scanning);
