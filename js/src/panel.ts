@@ -178,6 +178,8 @@ function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visib
 function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
   const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
   const link = h("a", { href: url, download: filename });
+  document.body.append(link); // some hosts see no clicks outside the document
   link.click();
+  link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
 }

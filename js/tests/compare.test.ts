@@ -3,7 +3,7 @@ import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import widget from "../src/widget";
-import { signedColors, signedValue } from "../src/parts/picture/signed";
+import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/signed";
 import type { Change, Frame, Setup } from "../src/protocol";
 import { formatSigned } from "../src/ui/format";
 import { parse } from "../src/validate";
@@ -174,6 +174,16 @@ test("the legend stands in the difference's gutter, and follows its range", () =
   assert.deepEqual(ends(), ["−2.0", "0", "+2.0"]);
   const gradient = side.querySelector<HTMLElement>(".ldam-signed-bar")!.style.getPropertyValue("--ldam-signed");
   assert.ok(gradient.includes(`rgb(${rgb(signedColors(false)[1]!).join(" ")})`) && gradient.includes("rgb(255 255 255)"));
+});
+
+test("the legend of equal models says so, and small ends are short", () => {
+  const legend = new SignedLegend(false);
+  legend.range = [-1e-60, 1e-60];
+  assert.equal(legend.element.textContent, "no difference");
+  legend.range = [-2e-5, 2e-5];
+  assert.equal(legend.element.textContent, "−2e−50+2e−5");
+  legend.range = [-0.8, 0.8];
+  assert.equal(legend.element.textContent, "−.800+.80");
 });
 
 test("a range that ran off is no number", () => {

@@ -27,6 +27,11 @@ test("more than 5 % off is a warning, with a sign", () => {
   assert.match(temperature(1, 250)!.text, /measured 250 T$/);
 });
 
+test("a negative measurement has a minus as wide as a digit, like all other numbers", () => {
+  assert.match(temperature(1, -57.26)!.text, /measured −57\.26 T$/);
+  assert.match(temperature(0, -0.0128)!.text, /measured −0\.013$/);
+});
+
 test("asked for 0, it reads absolute numbers and does not warn", () => {
   assert.deepEqual([temperature(0, 0.0128)!.text, temperature(0, 0.0128)!.warns], ["measured 0.013", false]);
   assert.equal(temperature(0, 0)!.text, "measured 0");

@@ -336,6 +336,7 @@ test("files are handed over as downloads", () => {
   const clicked: string[] = [];
   const listen = (event: Event) => clicked.push((event.target as HTMLAnchorElement).download);
   page.window.HTMLAnchorElement.prototype.click = function (this: HTMLAnchorElement) {
+    assert.ok(this.isConnected, "some hosts see no clicks outside the document");
     listen({ target: this } as never);
   };
   model.post({ kind: "download", filename: "x.png", mime: "image/png" }, [new Uint8Array([1, 2]).buffer]);
@@ -398,4 +399,18 @@ test("theme: the page's own word first", () => {
   delete document.body.dataset["jpThemeLight"];
   show();
   assert.equal(root.dataset["theme"], "light");
+});
+
+test("a host that says its theme in an attribute of its own", () => {
+  document.documentElement.setAttribute("theme", "dark");
+  show();
+  assert.equal(root.dataset["theme"], "dark");
+  document.documentElement.removeAttribute("theme");
+  show();
+  assert.equal(root.dataset["theme"], "light");
+});
+
+test("one frame is not read out as frames", () => {
+  model.post(setupMessage({ gen: 2, params: { average: 1 } }));
+  assert.equal(slider("average").getAttribute("aria-valuetext"), "1 frame");
 });

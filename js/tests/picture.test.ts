@@ -26,7 +26,7 @@ for (const channels of [1, 3]) {
   });
 }
 
-test("rows: the first chain, its average, then the further chains", () => {
+test("rows: the chains, then their average", () => {
   const picture = new Picture();
   picture.setup(setupMessage());
   const { content } = frameMessage(1);
@@ -38,7 +38,22 @@ test("rows: the first chain, its average, then the further chains", () => {
   picture.paint({ ...content, panes });
   assert.deepEqual(
     picture.content.lines().map(({ pane, row }) => `${pane} ${row}`),
-    ["sample 0", "average 0", "sample 1", "sample 2"],
+    ["sample 0", "sample 1", "sample 2", "average 0"],
   );
   assert.equal(picture.layout!.tiles.length, 4 * NAMES.length);
+});
+
+test("of twelve chains side by side each is numbered, however narrow its heading; the average comes last", () => {
+  const picture = new Picture();
+  picture.setup(setupMessage({ neurons: [{ key: "0", label: "0", name: "" }], chains: 12 }));
+  const { content } = frameMessage(1);
+  const panes = content.panes.map((pane, i) => {
+    const rows = i === 0 ? 12 : 1;
+    const labels = i === 0 ? Array.from({ length: 12 }, (_, k) => `sample\nchain ${k + 1} of 12`) : ["average\n100 frames × 12"];
+    return { ...pane, labels, shape: [rows, 1, 28, 28, 1] as typeof pane.shape, bytes: toBytes(new ArrayBuffer(rows * 784)) };
+  });
+  picture.resize(480);
+  picture.paint({ ...content, panes });
+  const heads = [...picture.element.querySelectorAll(".ldam-name b")].map(({ textContent }) => textContent);
+  assert.deepEqual(heads, [...Array.from({ length: 12 }, (_, i) => `chain ${i + 1}`), "average"]);
 });

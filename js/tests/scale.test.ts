@@ -72,6 +72,8 @@ test("numbers are written without noise", () => {
   assert.equal(formatShort(21.4321), "21.4");
   assert.equal(formatShort(-1.2345), "−1.23");
   assert.equal(formatShort(0), "0");
+  assert.equal(formatShort(-1e-60), "−1.0e−60");
+  assert.equal(formatShort(1e7), "1.0e7");
   assert.equal(formatShort(NaN), "–");
   assert.deepEqual([1.84, -0.31, -0.04, 123.4, NaN].map(formatCoarse), ["1.8", "−0.3", "0.0", "123", "–"]);
 });

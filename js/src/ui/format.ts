@@ -18,7 +18,7 @@ export function formatShort(value: number): string {
   const size = Math.abs(value);
   const text =
     size === 0 ? "0" : size >= 1e5 || size < 1e-3 ? value.toExponential(1) : value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 ? 2 : 4);
-  return text.replace("-", "−"); // a true minus is as wide as a digit
+  return text.replace("e+", "e").replaceAll("-", "−"); // a true minus is as wide as a digit
 }
 
 /** So many significant digits, for numbers that are compared with each other. */
@@ -46,7 +46,8 @@ export function formatCount(value: number): string {
 
 /** A value with its unit, as read out by a screen reader. */
 export function formatWithUnit(value: number, unit: string): string {
-  return unit ? `${format(value)} ${unit}` : format(value);
+  const one = value === 1 && unit.endsWith("s") && unit.length > 2; // "1 frame", but "1 s"
+  return unit ? `${format(value)} ${one ? unit.slice(0, -1) : unit}` : format(value);
 }
 
 /** How a unit is written everywhere: "3 three". */

@@ -22,7 +22,7 @@ export function pageIsDark(page: Document = document): boolean | null {
     if (jupyter) return jupyter === "false";
     const vscode = element.dataset["vscodeThemeKind"];
     if (vscode) return vscode.includes("dark") || vscode === "vscode-high-contrast";
-    const named = element.dataset["theme"] ?? element.dataset["mode"] ?? "";
+    const named = element.dataset["theme"] ?? element.dataset["mode"] ?? element.getAttribute("theme") ?? ""; // the last is Colab's
     if (element.classList.contains("dark") || named.includes("dark")) return true;
     if (element.classList.contains("light") || named.includes("light")) return false;
   }

@@ -30,9 +30,9 @@ function lines(values: (number | null)[], neurons: Unit[], of: (value: number) =
 }
 
 function ratio(value: number): string {
-  return Math.abs(value) < 100 ? value.toFixed(2) : formatShort(value);
+  return Math.abs(value) < 100 ? value.toFixed(2).replace("-", "−") : formatShort(value);
 }
 
 function twoDigits(value: number): string {
-  return Math.abs(value) < 100 ? String(Number(value.toPrecision(2))) : formatShort(value);
+  return Math.abs(value) < 100 ? String(Number(value.toPrecision(2))).replace("-", "−") : formatShort(value);
 }

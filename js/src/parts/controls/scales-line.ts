@@ -15,6 +15,7 @@ export class ScalesLine {
   #setup: Setup | null = null;
   #scales: Scales = null;
   #warming = false;
+  #playing = true;
   #goal = false; // the temperature is found for a goal meanwhile
 
   constructor(measure: () => void) {
@@ -25,12 +26,14 @@ export class ScalesLine {
 
   setup(setup: Setup): void {
     this.#setup = setup;
+    this.#playing = setup.playing;
     [this.#scales, this.#warming] = [setup.scales ?? null, setup.warming ?? false];
     this.#goal = Boolean(setup.params["goal"] || setup.goal);
     this.#show();
   }
 
-  state({ scales, warming, params, goal }: Pick<State, "scales" | "warming" | "params" | "goal">): void {
+  state({ scales, warming, params, goal, playing }: Pick<State, "scales" | "warming" | "params" | "goal" | "playing">): void {
+    this.#playing = playing;
     this.#goal = Boolean(params["goal"] || goal);
     if (scales !== undefined) this.#scales = scales;
     if (warming !== undefined) this.#warming = warming;
@@ -41,7 +44,9 @@ export class ScalesLine {
     const terms = Object.entries(this.#scales ?? {});
     this.element.hidden = this.#scales === null && !this.#warming;
     const means = terms.map(([term, each]) => `${this.#labelOf(term)} ${formatShort(meanOf(each) ?? NaN)}`);
-    setText(this.#text, this.#warming ? (this.#goal ? "finding the temperature…" : "measuring scales…") : `scales: ${means.join(" · ")}`);
+    const measured = this.#goal ? "finding the temperature…" : "measuring scales…";
+    const due = this.#goal ? "the temperature is found in the first steps" : "scales are measured in the first steps";
+    setText(this.#text, this.#warming ? (this.#playing ? measured : due) : `scales: ${means.join(" · ")}`);
     const neurons = this.#setup?.neurons ?? [];
     const name = (i: number) => (neurons[i] ? unitText(neurons[i]) : String(i));
     this.#text.title = terms

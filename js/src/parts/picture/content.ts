@@ -38,7 +38,7 @@ export class Content {
     return this.blink === null || kind === "difference" ? own : (this.panes.get(`${kind}:${this.blink}`) ?? own);
   }
 
-  /** Rows from top to bottom: the first chain, its average, then the further chains; any other panes after them. */
+  /** Rows from top to bottom: the chains, their average, any other panes. */
   lines(): { pane: string; row: number }[] {
     const panes = [...this.panes.values()].map(({ pane }) => pane);
     if (this.models.several) panes.sort(comparePanes);
@@ -46,7 +46,7 @@ export class Content {
       .filter((pane) => this.blink === null || modelOf(pane) === 0 || kindOf(pane.name) === "difference")
       .flatMap(({ name, shape }) => Array.from({ length: shape[0] }, (_, row) => ({ pane: name, row })));
     if (this.models.several) return rows;
-    const rank = ({ pane, row }: { pane: string; row: number }) => (pane === "sample" ? (row === 0 ? 0 : 2) : pane === "average" ? 1 : 3);
+    const rank = ({ pane }: { pane: string }) => (pane === "sample" ? 0 : pane === "average" ? 1 : 2);
     return rows.sort((a, b) => rank(a) - rank(b));
   }
 

@@ -49,12 +49,15 @@ export const HEAD = 36; // a name, an activation and the bar
 const SPREAD = 36; // columns may stand further apart than tiles need, for the sake of their names
 const LEGIBLE = 52; // a narrower tile leaves no room for "3 three" above it
 const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
+const SHRUNK = 160; // device pixels of the widest pictures that are not made smaller if they fit as they are
+const VECTOR = 4; // a side of so few pixels is no picture's: it is drawn at least a third as long as the other
 
 /** Fewest blocks of columns first, then the largest tiles that fit. */
 export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { width: number; height: number }, room: Room): Layout {
   const { width, ratio, gutter, budget, head = HEAD } = room;
   const available = Math.max(width - gutter - 2, 40); // 2: the frame of the last tile
-  const aspect = size.height / size.width;
+  const vector = Math.min(size.height, size.width) <= VECTOR;
+  const aspect = vector ? Math.min(Math.max(size.height / size.width, 1 / 3), 3) : size.height / size.width;
   const legible = Math.min(size.width / ratio > LEGIBLE_PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
   const fit = candidates(size.width / ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
     const perBlock = Math.max(1, Math.floor((available + LEAST_GAP) / (tile + LEAST_GAP)));
@@ -100,7 +103,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
 function candidates(native: number, largest: number): number[] {
   const sizes: number[] = [];
   for (let k = Math.floor(largest / native); k >= 1; k--) sizes.push(k * native);
-  if (native > LEGIBLE_PHOTO) {
+  if (native > SHRUNK || (native > LEGIBLE_PHOTO && !sizes.length)) {
     for (let size = Math.floor(Math.min(native - 1, largest) / 4) * 4; size >= 48; size -= 4) sizes.push(size);
   }
   return sizes.length ? sizes : [largest];

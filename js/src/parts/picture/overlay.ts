@@ -9,6 +9,7 @@ import { SCORE_LINE, scoreLabel, scoreLine } from "./scores";
 import { SignedLegend } from "./signed";
 import { standingLine, writeStanding } from "./standing";
 
+const LETTER = 7.5; // CSS pixels, mean width in bold
 const BOTH = 96; // a head of that width has room for an activation and a standing on one line
 
 export class Overlay {
@@ -86,7 +87,7 @@ export class Overlay {
       const { width } = layout.heads[i]!;
       const standing = head.querySelector(".ldam-standing");
       if (standing) this.#writeStanding(standing, tile, width);
-      if (only) setPair(head.firstElementChild!, this.#headText(tile, width));
+      if (only) setPair(head.firstElementChild!, this.#headText(tile, width), models.several);
       for (const [model, line] of [...head.querySelectorAll(".ldam-activation")].entries()) {
         const cell: Cell = only ? tile : { pane: `average:${model}`, row: 0, column: i };
         const value = content.activation(cell);
@@ -136,7 +137,9 @@ export class Overlay {
   #headText({ pane, row }: Cell, width: number): [string, string] {
     const [first, second] = this.#content.rowText(pane, row);
     const repeated = (this.#content.image(pane)?.pane.shape[0] ?? 1) > 1;
-    return width >= 150 || this.#content.models.several ? [first, second] : [repeated ? second || first : first, ""];
+    if (width >= 150 || this.#content.models.several) return [first, second];
+    const text = repeated ? second || first : first;
+    return [text.length * LETTER <= width ? text : text.replace(/ of \d+$/, ""), ""]; // the number must be seen
   }
 }
 
@@ -157,7 +160,8 @@ function place(element: HTMLElement, { x, y, width, height }: Box): HTMLElement 
 }
 
 /** The bold and the quiet part of a heading. */
-function setPair(element: Element, [first, second]: [string, string]): void {
+function setPair(element: Element, [first, second]: [string, string], several: boolean): void {
+  element.classList.toggle("ldam-pair", several);
   setText(element.firstChild!, first);
   setText(element.lastChild!, ` ${second}`);
 }

@@ -3,6 +3,7 @@ import { h, setText } from "../../ui/dom";
 import { formatSigned } from "../../ui/format";
 
 const ZERO = 128;
+const NOTHING = 1e-12; // a range so small is that of equal pictures
 const LAST = 127; // levels from 0 to either end
 const STOPS = [-127, -96, -64, -32, 0, 32, 64, 96, 127]; // of the legend
 
@@ -52,14 +53,17 @@ export class SignedLegend {
   }
 
   set range([low, high]: [number, number]) {
-    setText(this.#ends[0], formatEnd(low));
-    setText(this.#ends[2], formatEnd(high));
+    const none = Number.isFinite(low) && Number.isFinite(high) && high - low < NOTHING;
+    setText(this.#ends[0], none ? "" : formatEnd(low));
+    setText(this.#ends[1], none ? "no difference" : "0");
+    setText(this.#ends[2], none ? "" : formatEnd(high));
   }
 }
 
-/** There is little room: "+.80". */
+/** There is little room: "+.80", "+1e−7". */
 function formatEnd(value: number): string {
-  return formatSigned(value, 2).replace(/^([+−])0\./, "$1.");
+  const digits = Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? 1 : 2;
+  return formatSigned(value, digits).replace(/^([+−])0\./, "$1.");
 }
 
 function colorAt(offset: number, dark: boolean): [number, number, number] {
