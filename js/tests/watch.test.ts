@@ -168,3 +168,13 @@ test("without training there is no bar; hostile words are text", () => {
   model.frame(1, { gen: 2 });
   assert.equal(bar().hidden, true);
 });
+
+test("training that has ended is not said to be slower", () => {
+  frame({ iteration: 1300, cost: 0.34 });
+  assert.match(cost().textContent!, /34 % slower/);
+  page.pass(31_000);
+  frame({ iteration: 1300, cost: 0.34 });
+  assert.equal(cost().textContent, "");
+  frame({ iteration: 1301, cost: 0.34 });
+  assert.match(cost().textContent!, /34 % slower/);
+});

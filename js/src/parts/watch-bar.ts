@@ -6,6 +6,7 @@ import { formatCount, formatDigits } from "../ui/format";
 import type { Part } from "./part";
 
 const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+const ENDED = 30_000; // ms without an iteration after which training costs nothing any more
 const SOURCES = new Map([["average", "running average"]]);
 
 export interface WatchActions {
@@ -30,6 +31,7 @@ export class WatchBar implements Part {
   #asked: Asked | null = null;
   #lost: ReturnType<typeof setTimeout> | undefined;
   #held = false;
+  #movedAt = 0; // when the iteration was last another one
 
   constructor(on: WatchActions) {
     this.#on = on;
@@ -74,6 +76,7 @@ export class WatchBar implements Part {
   /** null: nothing is followed; undefined: nothing new is known. */
   #tell(watch: Watch | null | undefined): void {
     if (watch === undefined) return;
+    if (watch?.iteration !== this.#watch?.iteration) this.#movedAt = performance.now();
     this.#watch = watch;
     this.element.hidden = watch === null;
     if (watch && this.#asked && answers(watch, this.#asked)) this.#forget();
@@ -127,7 +130,7 @@ export class WatchBar implements Part {
     this.#source.options = sources.map((each) => [each, SOURCES.get(each) ?? each]);
     this.#source.told(source);
     this.#source.box.hidden = sources.length < 2;
-    setText(this.#cost, costText(cost));
+    setText(this.#cost, performance.now() - this.#movedAt < ENDED ? costText(cost) : "");
     this.#cost.title = snapshot_ms === null ? "" : `a snapshot of the weights takes ${formatDigits(snapshot_ms)} ms`;
     this.#place(watch);
   }
