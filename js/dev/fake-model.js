@@ -178,7 +178,7 @@ export function fakeModel({ neurons = 10, size = 28, channels = 1, chains = 1, j
   return {
     post,
     get seq() { return acked; }, // prettier-ignore
-    on: (_event, handler) => handlers.add(handler),
+    on: (event, handler) => event === "msg:custom" && handlers.add(handler),
     off: (_event, handler) => handlers.delete(handler),
     send: (message) => answers[message.kind]?.(message),
     prime: (count) => { // a history, as after a while of running

@@ -1,110 +1,64 @@
 // One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
-import { Picture } from "./canvas";
-import { Compare } from "./compare";
-import { Controls } from "./controls";
-import { DiagnosisLine } from "./diagnosis";
-import { h, setText, throttle } from "./dom";
-import { keepKeys } from "./keys";
-import { NeuronPicker } from "./neuron-picker";
-import { Notices } from "./notices";
-import { formatCount } from "./scale";
-import { watchTheme } from "./theme";
-import { TileCursor } from "./tile-cursor";
-import { TopBar } from "./top-bar";
-import { Trace } from "./trace";
-import { WatchBar } from "./watch-bar";
-import { Wire, type Model } from "./wire";
-import type { Download, Setup } from "./messages";
+import { Connection, type Model } from "./connection";
+import { Compare } from "./parts/compare/compare";
+import { Controls } from "./parts/controls/controls";
+import { DiagnosisLine } from "./parts/diagnosis";
+import { Notices } from "./parts/notices";
+import type { Part } from "./parts/part";
+import { NeuronPicker } from "./parts/picker/neuron-picker";
+import { Picture } from "./parts/picture/picture";
+import { TileCursor } from "./parts/picture/tile-cursor";
+import { TopBar } from "./parts/top-bar";
+import { Trace } from "./parts/trace";
+import { WatchBar } from "./parts/watch-bar";
+import type { Action, Download, Setup, State } from "./protocol";
+import { h, setText, throttle } from "./ui/dom";
+import { formatCount } from "./ui/format";
+import { keepKeys } from "./ui/keys";
+import { watchTheme } from "./ui/theme";
 
 const REDUCED_MOTION = "paused, since your system asks for reduced motion; press play to start";
 const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
 
 export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
   const root = h("div.ldam", { role: "region", "aria-label": "neuron samples" });
-  let setup: Setup | null = null;
+  let known = false;
   let playing = false;
   let steps = 0;
 
-  // The parts speak through the wire, and it through them: made first, started last.
-  const wire = new Wire(model, {
+  // The parts speak through the connection, and it through them: made first, started last.
+  const connection = new Connection(model, {
     setup: (message) => {
-      const first = setup === null;
-      setup = message;
       root.setAttribute("aria-label", message.title || "neuron samples");
-      picture.setup(message);
-      picker.setup(message);
-      controls.setup(message);
-      controls.update(message.params, (name) => wire.isStale(name));
-      trace.setup(message);
-      diagnosis.setup(message.gen);
-      compare.setup(message);
-      watch.tell(message.watch ?? null);
-      topBar.device = message.device;
-      notices.notes(message.notes);
-      notices.error(message.error);
-      main.hidden = side.hidden = false;
-      showState(message.playing, message.recording);
-      if (first && message.playing && window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) {
-        wire.do("pause");
-        notices.add(REDUCED_MOTION);
-      }
+      for (const part of parts) part.setup?.(message);
+      if (!known) begin(message);
+      showPlaying(message);
     },
     state: (message) => {
-      controls.state(message);
-      picker.state(message);
-      picture.state(message);
-      compare.state(message);
-      watch.tell(message.watch);
-      controls.update(message.params, (name) => wire.isStale(name, message));
-      showState(message.playing, message.recording);
+      for (const part of parts) part.state?.(message);
+      showPlaying(message);
     },
     frame: (frame) => {
       steps = frame.steps;
-      trace.push(frame);
-      controls.frame(frame, (name) => wire.isStale(name));
-      picture.score(frame.score, frame.gen);
-      picture.standing(frame.standing, frame.gen);
-      compare.frame(frame);
-      watch.tell(frame.watch);
-      topBar.stats(frame);
+      for (const part of parts) part.frame?.(frame);
     },
     paint: (frame) => picture.paint(frame),
-    units: (message) => picker.units(message),
-    error: ({ error }) => {
-      if (error) {
-        picker.refused();
-        controls.refused();
-        compare.refused();
-        watch.refused();
-      }
-      notices.error(error);
+    units: (message) => parts.forEach((part) => part.units?.(message)),
+    diagnosis: (message) => parts.forEach((part) => part.diagnosis?.(message)),
+    changes: (message) => parts.forEach((part) => part.changes?.(message)),
+    error: (message) => {
+      if (message.error) for (const part of parts) part.refused?.();
+      for (const part of parts) part.error?.(message);
     },
-    diagnosis: (message) => diagnosis.tell(message),
-    changes: (message) => compare.tell(message),
     download: offer,
     silence: (silence) => {
-      notices.tell(silence);
-      main.hidden = side.hidden = setup === null;
+      for (const part of parts) part.silence?.(silence);
+      if (silence) root.dataset["silence"] = silence;
+      else delete root.dataset["silence"];
     },
   });
-
-  const topBar = new TopBar((what) => wire.do(what));
-  const notices = new Notices(() => wire.do("dismiss_error"));
-  const picker = new NeuronPicker(`ldam-${wire.view}`, {
-    select: (selection) => wire.select(selection),
-    units: (...request) => wire.units(...request),
-    act: (what) => wire.do(what),
-  });
-  const controls = new Controls(`ldam-${wire.view}`, {
-    change: (name, value) => wire.set(name, value),
-    kernel: (kernel) => wire.select({ kernel }),
-    prior: (prior) => wire.select({ prior }),
-    act: (what) => wire.do(what),
-    lock: (name, locked) => wire.lock(name, locked),
-  });
-  const picture = new Picture();
-  const trace = new Trace();
-  const diagnosis = new DiagnosisLine(`ldam-${wire.view}`);
+  const prefix = `ldam-${connection.view}`;
+  const act = (what: Action) => connection.do(what);
 
   const status = h("div.ldam-hidden", { role: "status" });
   let say = "";
@@ -113,55 +67,80 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     say = text;
     speak();
   };
+
+  const topBar = new TopBar(act);
+  const notices = new Notices(() => act("dismiss_error"));
+  const picker = new NeuronPicker(prefix, {
+    act,
+    select: (selection) => connection.select(selection),
+    units: (...request) => connection.units(...request),
+  });
+  const controls = new Controls(prefix, {
+    act,
+    change: (name, value) => connection.set(name, value),
+    kernel: (kernel) => connection.select({ kernel }),
+    prior: (prior) => connection.select({ prior }),
+    lock: (name, locked) => connection.lock(name, locked),
+    isStale: (name, answer) => connection.isStale(name, answer),
+  });
+  const picture = new Picture();
+  const trace = new Trace();
+  const diagnosis = new DiagnosisLine(prefix);
   const compare = new Compare(topBar.extras, {
-    act: (what) => wire.do(what),
-    show: (what) => wire.show(what),
+    act,
+    announce,
+    show: (what) => connection.show(what),
     activate: (row) => picker.putFirst(row),
     blink: (model) => (picture.blink = model),
-    announce,
   });
   const watch = new WatchBar({
-    act: (what) => wire.do(what),
-    scrub: (index) => wire.scrub(index),
-    show: (what) => wire.show(what),
+    act,
+    scrub: (index) => connection.scrub(index),
+    show: (what) => connection.show(what),
   });
+  const parts: Part[] = [picture, picker, controls, trace, diagnosis, compare, watch, topBar, notices];
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
-  const showState = (nowPlaying: boolean, recording: boolean) => {
-    topBar.update(nowPlaying, recording);
-    if (nowPlaying !== playing) {
-      playing = nowPlaying;
-      announce(`${playing ? "playing" : "paused"}, step ${formatCount(steps)}`);
-      picture.relabel();
-    }
+  const begin = (setup: Setup) => {
+    known = true;
+    topBar.element.hidden = body.hidden = false;
+    if (!setup.playing || !window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) return;
+    act("pause");
+    notices.add(REDUCED_MOTION);
+  };
+  const showPlaying = (now: Pick<State, "playing">) => {
+    if (now.playing === playing) return;
+    playing = now.playing;
+    announce(`${playing ? "playing" : "paused"}, step ${formatCount(steps)}`);
+    picture.relabel();
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", { hidden: true }, picker.element, picture.element, cursor.readout, trace.element);
-  main.append(compare.changes.element, diagnosis.element);
-  const side = h("div.ldam-side-panel", { hidden: true }, controls.element);
-  const body = h("div.ldam-body", {}, main, side);
-  root.append(topBar.element, watch.element, notices.element, notices.silence, body, status);
+  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element);
+  const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
+  topBar.element.hidden = true; // a page without a kernel has no buttons that do nothing
+  root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
 
   keepKeys(root, signal);
-  watchTheme(root, signal, (dark) => {
-    picture.dark = trace.dark = dark;
-    controls.training.plot.draw(); // its colours are the style sheet's
-  });
+  watchTheme(root, signal, (dark) => parts.forEach((part) => part.theme?.(dark)));
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
   watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
-  watchVisible(root, signal, (visible) => (wire.visible = compare.visible = visible));
+  watchVisible(root, signal, (visible) => {
+    connection.visible = visible;
+    for (const part of parts) part.visible?.(visible);
+  });
   signal.addEventListener("abort", () => {
     clearInterval(speaking);
     speak.cancel();
-    for (const part of [wire, topBar, picker, controls, picture, trace, diagnosis, compare, watch]) part.close();
+    connection.close();
+    for (const part of parts) part.close?.();
     root.remove();
   });
 
   parent.classList.add("ldam-view");
   parent.append(root);
-  wire.start();
+  connection.start();
 }
 
 /** In the next animation frame: what follows from one size may change another that is watched. */
@@ -199,6 +178,8 @@ function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visib
 function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
   const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
   const link = h("a", { href: url, download: filename });
+  document.body.append(link); // some hosts see no clicks outside the document
   link.click();
+  link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
 }

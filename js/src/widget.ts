@@ -1,7 +1,7 @@
 // Entry point: what anywidget, and every front end that speaks its module format, calls for each view.
 import type { AnyModel } from "@anywidget/types";
+import type { Model } from "./connection";
 import { showPanel } from "./panel";
-import type { Model } from "./wire";
 
 interface View {
   model: AnyModel;

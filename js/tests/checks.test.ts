@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parse } from "../src/messages";
+import { parse } from "../src/validate";
 import { frameMessage, setupMessage } from "./kernel";
 
 const DISCRIMINATOR = { only: false, training: true, trainable: true, why: "", form: "logit" };

@@ -2,10 +2,12 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { parse, type Change, type Frame, type Setup } from "../src/messages";
 import colours from "../../ldam_widget/pictures/signed_colours.json";
-import { formatSigned, signedColors, signedValue } from "../src/signed";
 import widget from "../src/widget";
+import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/signed";
+import type { Change, Frame, Setup } from "../src/protocol";
+import { formatSigned } from "../src/ui/format";
+import { parse } from "../src/validate";
 import { FakeModel, NAMES, parameter, setupMessage } from "./kernel";
 
 const MODELS = [{ name: "epoch 1", note: "" }, { name: "epoch 10", note: "conv2" }];
@@ -175,6 +177,16 @@ test("the legend stands in the difference's gutter, and follows its range", () =
   assert.deepEqual(ends(), ["−2.0", "0", "+2.0"]);
   const gradient = side.querySelector<HTMLElement>(".ldam-signed-bar")!.style.getPropertyValue("--ldam-signed");
   assert.ok(gradient.includes(`#${colours.light[1]}`) && gradient.includes("#ffffff"), gradient);
+});
+
+test("the legend of equal models says so, and small ends are short", () => {
+  const legend = new SignedLegend(false);
+  legend.range = [-1e-60, 1e-60];
+  assert.equal(legend.element.textContent, "no difference");
+  legend.range = [-2e-5, 2e-5];
+  assert.equal(legend.element.textContent, "−2e−50+2e−5");
+  legend.range = [-0.8, 0.8];
+  assert.equal(legend.element.textContent, "−.800+.80");
 });
 
 test("a range that ran off is no number", () => {
@@ -436,9 +448,9 @@ test("the whole layer is ranked: progress, rows as they come, and back to those 
   button("ranking").click();
   assert.equal(names().length, 4);
   setup({ gen: 2, layer: "conv2" });
-  assert.deepEqual([names(), button("ranking").hidden], [[], true], "of another layer");
+  assert.deepEqual([names(), button("ranking").hidden], [NAMES.map((name, i) => `${i} ${name}`), true], "of another layer");
   scanned();
-  assert.deepEqual(names(), []);
+  assert.deepEqual(names(), NAMES.map((name, i) => `${i} ${name}`));
 });
 
 test("a ranking that begins anew forgets the old one; the kernel may begin and fail by itself", () => {

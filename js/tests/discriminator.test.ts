@@ -2,9 +2,9 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Frame, Setup } from "../src/messages";
-import { MOST, TrainingPlot } from "../src/training-plot";
 import widget from "../src/widget";
+import { MOST, TrainingPlot } from "../src/parts/controls/training-plot";
+import type { Frame, Setup } from "../src/protocol";
 import { FakeModel, JUDGE, NAMES, parameter, setupMessage } from "./kernel";
 
 let model: FakeModel;
@@ -127,13 +127,14 @@ test("a column shows the mean over the chains that are shown, the cursor that of
   canvas().focus();
   assert.match(readout(), /^0 zero · sample, chain 1 · activation 20\.0 · D \.20$/);
   key("ArrowDown");
-  assert.match(readout(), /^0 zero · average · activation 20\.0 · mean D \.30$/);
   key("ArrowDown");
+  assert.match(readout(), /^0 zero · average · activation 20\.0 · mean D \.30$/);
+  key("ArrowUp");
   assert.match(readout(), /sample, chain 2 .* · D \.40$/);
   page.pass(1000);
   assert.match(find(".ldam > .ldam-hidden").textContent!, /^0 zero, sample, chain 2, activation 20\.0, D \.40$/);
   key("Enter");
-  assert.deepEqual(heads(), ["mean D .30", "D .40"]);
+  assert.deepEqual(heads(), ["D .40", "mean D .30"]);
   key("Escape");
   show(2, { score: scores(0.2, null) });
   assert.equal(heads()[0], "D –", "a chain that diverged is not a zero");

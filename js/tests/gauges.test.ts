@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { acceptanceOf, temperatureOf } from "../src/gauges";
+import { acceptanceOf, temperatureOf } from "../src/parts/controls/gauges";
 
 const UNITS = ["zero", "one", "two"].map((name, i) => ({ key: `k${i}`, label: String(i), name }));
 const temperature = (asked: number, ...measured: (number | null)[]) => temperatureOf({ asked, measured }, UNITS);
@@ -25,6 +25,11 @@ test("more than 5 % off is a warning, with a sign", () => {
     assert.equal(reading.text.includes("⚠"), warns);
   }
   assert.match(temperature(1, 250)!.text, /measured 250 T$/);
+});
+
+test("a negative measurement has a minus as wide as a digit, like all other numbers", () => {
+  assert.match(temperature(1, -57.26)!.text, /measured −57\.26 T$/);
+  assert.match(temperature(0, -0.0128)!.text, /measured −0\.013$/);
 });
 
 test("asked for 0, it reads absolute numbers and does not warn", () => {

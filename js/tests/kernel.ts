@@ -1,6 +1,6 @@
 // The kernel's side of the wire, in the hands of the test.
-import type { Discriminator, Frame, Parameter, Setup, ToKernel } from "../src/messages";
-import type { Model } from "../src/wire";
+import type { Model } from "../src/connection";
+import type { Discriminator, Frame, Parameter, Setup, ToKernel } from "../src/protocol";
 
 export const NAMES = ["zero", "one", "two", "three"];
 
@@ -74,12 +74,21 @@ export function frameMessage(seq: number, { level = 0, average = true, gen = 1, 
 
 export class FakeModel implements Model {
   sent: ToKernel[] = [];
-  handlers = new Set<(content: unknown, buffers?: (DataView | ArrayBuffer)[]) => void>();
-  on(_event: "msg:custom", handler: never): void {
-    this.handlers.add(handler);
+  #handlers = new Map<string, Set<(...content: unknown[]) => void>>();
+  on(event: string, handler: (...content: never[]) => void): void {
+    if (!this.#handlers.has(event)) this.#handlers.set(event, new Set());
+    this.#handlers.get(event)!.add(handler as never);
   }
-  off(_event: "msg:custom", handler: never): void {
-    this.handlers.delete(handler);
+  off(event: string, handler: (...content: never[]) => void): void {
+    this.#handlers.get(event)?.delete(handler as never);
+  }
+  /** Who listens to messages. */
+  get handlers(): Set<(...content: unknown[]) => void> {
+    return this.#handlers.get("msg:custom") ?? new Set();
+  }
+  /** The notebook says that it has lost the kernel. */
+  disconnect(): void {
+    for (const handler of this.#handlers.get("comm_live_update") ?? []) handler();
   }
   send(content: ToKernel): void {
     this.sent.push(content);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { arrange, HEAD, type Layout, type Room } from "../src/layout";
+import { arrange, HEAD, type Layout, type Room } from "../src/parts/picture/layout";
 
 const ROWS = [{ pane: "sample", row: 0 }, { pane: "average", row: 0 }];
 const room = (changes: Partial<Room> = {}): Room => ({ width: 780, ratio: 1, gutter: 94, budget: 440, ...changes });
@@ -54,4 +54,22 @@ test("a higher head moves the tiles down by as much, and nothing sideways", () =
       assert.deepEqual(tile, { ...plain!.tiles[i], y: plain!.tiles[i]!.y + 14 * (block + 1) });
     }
   }
+});
+
+test("a vector is no hairline: it is drawn at least a third as high as wide, or as wide as high", () => {
+  for (const columns of [1, 6, 20]) {
+    const flat = arrange(ROWS, columns, { width: 50, height: 1 }, room()).tiles[0]!;
+    assert.ok(flat.height >= flat.width / 3 - 1, `${flat.width} × ${flat.height}`);
+    const upright = arrange(ROWS, columns, { width: 1, height: 50 }, room()).tiles[0]!;
+    assert.ok(upright.width >= upright.height / 3 - 1, `${upright.width} × ${upright.height}`);
+  }
+  const wide = arrange(ROWS, 1, { width: 200, height: 20 }, room()).tiles[0]!;
+  assert.equal(wide.width, 10 * wide.height, "a wide picture keeps its shape");
+});
+
+test("pictures a little too wide for one row go in two, unblurred; those that never fit are made smaller", () => {
+  const strip = { width: 128, height: 32 };
+  const six = arrange(ROWS, 6, strip, room());
+  assert.deepEqual([six.smooth, six.tiles[0]!.width % 128], [false, 0]);
+  assert.ok(arrange(ROWS, 2, strip, room({ width: 200 })).smooth);
 });

@@ -1,8 +1,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { layerText, NeuronPicker } from "../src/neuron-picker";
-import type { Unit } from "../src/messages";
+import { layerText, NeuronPicker } from "../src/parts/picker/neuron-picker";
+import type { Unit } from "../src/protocol";
 import { JUDGE, setupMessage } from "./kernel";
 
 type Request = [layer: string, query: string, offset: number, limit: number];

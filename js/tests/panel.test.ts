@@ -2,7 +2,7 @@ import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import widget from "../src/widget";
-import { FakeModel, NAMES, frameMessage, setupMessage } from "./kernel";
+import { FakeModel, frameMessage, NAMES, setupMessage } from "./kernel";
 
 let model: FakeModel;
 let root: HTMLElement;
@@ -336,6 +336,7 @@ test("files are handed over as downloads", () => {
   const clicked: string[] = [];
   const listen = (event: Event) => clicked.push((event.target as HTMLAnchorElement).download);
   page.window.HTMLAnchorElement.prototype.click = function (this: HTMLAnchorElement) {
+    assert.ok(this.isConnected, "some hosts see no clicks outside the document");
     listen({ target: this } as never);
   };
   model.post({ kind: "download", filename: "x.png", mime: "image/png" }, [new Uint8Array([1, 2]).buffer]);
@@ -343,14 +344,36 @@ test("files are handed over as downloads", () => {
   assert.deepEqual([page.urls.at(-1)!.type, page.urls.at(-1)!.size], ["image/png", 2]);
 });
 
+test("a kernel that has died does not look alive: no speed, and buttons, picture and sliders are dimmed", () => {
+  page.pass(600);
+  model.frame(1);
+  page.animate();
+  page.pass(600);
+  assert.match(root.textContent!, /frames\/s/);
+  page.pass(4000);
+  assert.doesNotMatch(root.textContent!, /frames\/s/);
+  assert.match(root.textContent!, /waiting for the kernel/);
+  assert.equal(root.dataset["silence"], "late");
+  model.frame(2);
+  assert.match(root.textContent!, /frames\/s/);
+  assert.equal(root.dataset["silence"], undefined);
+});
+
+test("before the kernel has spoken there are no buttons that do nothing", () => {
+  show();
+  assert.ok(root.querySelector("button")!.closest("[hidden]"));
+  model.post(setupMessage());
+  assert.equal(button("pause").closest("[hidden]"), null);
+});
+
 test("without a kernel there is a sentence and no grey void", () => {
   show();
   page.pass(8500);
   assert.match(root.textContent!, /kernel not running — run the cell again/);
-  assert.ok(root.querySelector<HTMLElement>(".ldam-main")!.hidden);
+  assert.ok(root.querySelector<HTMLElement>(".ldam-body")!.hidden);
   model.post(setupMessage());
   assert.doesNotMatch(root.textContent!, /kernel not running/);
-  assert.equal(root.querySelector<HTMLElement>(".ldam-main")!.hidden, false);
+  assert.equal(root.querySelector<HTMLElement>(".ldam-body")!.hidden, false);
 });
 
 test("a slider keeps its focus when neurons change", () => {
@@ -376,4 +399,18 @@ test("theme: the page's own word first", () => {
   delete document.body.dataset["jpThemeLight"];
   show();
   assert.equal(root.dataset["theme"], "light");
+});
+
+test("a host that says its theme in an attribute of its own", () => {
+  document.documentElement.setAttribute("theme", "dark");
+  show();
+  assert.equal(root.dataset["theme"], "dark");
+  document.documentElement.removeAttribute("theme");
+  show();
+  assert.equal(root.dataset["theme"], "light");
+});
+
+test("one frame is not read out as frames", () => {
+  model.post(setupMessage({ gen: 2, params: { average: 1 } }));
+  assert.equal(slider("average").getAttribute("aria-valuetext"), "1 frame");
 });

@@ -2,8 +2,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Frame, Prior, Setup, Standing } from "../src/messages";
 import widget from "../src/widget";
+import type { Frame, Prior, Setup, Standing } from "../src/protocol";
 import { FakeModel, NAMES, parameter, RICH, setupMessage } from "./kernel";
 
 let model: FakeModel;

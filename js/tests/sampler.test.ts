@@ -2,8 +2,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Frame, Setup } from "../src/messages";
 import widget from "../src/widget";
+import type { Frame, Setup } from "../src/protocol";
 import { FakeModel, NAMES, parameter, RICH, setupMessage } from "./kernel";
 
 let model: FakeModel;
@@ -180,6 +180,9 @@ test("scales: means in a line, all in the tooltip, measured anew by a button", (
   assert.deepEqual(model.take("do"), [{ kind: "do", what: "measure_scales" }]);
   state({ warming: true });
   assert.equal(scales().firstChild!.textContent, "measuring scales…");
+  model.post({ kind: "state", params: {}, playing: false, recording: false, warming: true });
+  assert.equal(scales().firstChild!.textContent, "scales are measured in the first steps", "nothing is measured while it stands");
+  model.post({ kind: "state", params: {}, playing: true, recording: false, warming: true });
   assert.equal(button("measure scales").getAttribute("aria-disabled"), "true");
   button("measure scales").click();
   assert.deepEqual(model.take("do"), [], "asked while it measures");

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { admit, format, formatCoarse, formatCount, formatShort, makeScale, TICKS } from "../src/scale";
+import { format, formatCoarse, formatCount, formatShort } from "../src/ui/format";
+import { admit, makeScale, TICKS } from "../src/ui/scale";
 import { parameter } from "./kernel";
 
 const near = (a: number, b: number, relative: number) => assert.ok(Math.abs(a - b) <= relative * Math.abs(b), `${a} is not ${b}`);
@@ -71,6 +72,8 @@ test("numbers are written without noise", () => {
   assert.equal(formatShort(21.4321), "21.4");
   assert.equal(formatShort(-1.2345), "−1.23");
   assert.equal(formatShort(0), "0");
+  assert.equal(formatShort(-1e-60), "−1.0e−60");
+  assert.equal(formatShort(1e7), "1.0e7");
   assert.equal(formatShort(NaN), "–");
   assert.deepEqual([1.84, -0.31, -0.04, 123.4, NaN].map(formatCoarse), ["1.8", "−0.3", "0.0", "123", "–"]);
 });

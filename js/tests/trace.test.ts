@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { TraceHistory, MOST } from "../src/trace";
+import { TraceHistory, MOST } from "../src/ui/history";
 
 test("short histories are kept whole", () => {
   const history = new TraceHistory();

@@ -2,8 +2,8 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import type { Watch } from "../src/messages";
 import widget from "../src/widget";
+import type { Watch } from "../src/protocol";
 import { FakeModel, setupMessage } from "./kernel";
 
 const WATCH: Watch = { iteration: 1234, kept: [0, 300, 600, 1200], shown: 1234, following: true, source: "weights", sources: ["weights", "average"], cost: null, snapshot_ms: null };
@@ -167,4 +167,14 @@ test("without training there is no bar; hostile words are text", () => {
   assert.equal(bar().hidden, true);
   model.frame(1, { gen: 2 });
   assert.equal(bar().hidden, true);
+});
+
+test("training that has ended is not said to be slower", () => {
+  frame({ iteration: 1300, cost: 0.34 });
+  assert.match(cost().textContent!, /34 % slower/);
+  page.pass(31_000);
+  frame({ iteration: 1300, cost: 0.34 });
+  assert.equal(cost().textContent, "");
+  frame({ iteration: 1301, cost: 0.34 });
+  assert.match(cost().textContent!, /34 % slower/);
 });

@@ -21,6 +21,7 @@ import anywidget
 from PIL import Image
 
 from ..core.parameters import GOAL, Parameter
+from ..core.schedules import PolynomialDecay
 from ..core.target import Kernel
 from ..live.loop import Loop
 from ..pictures import images

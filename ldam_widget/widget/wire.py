@@ -3,7 +3,7 @@
 Kernel to front end, by `kind`: "setup" (everything the panel is built from), "frame" (one buffer a pane), "state"
 (parameters after a change), "units" (a page of the picker's list), "error", "download" (one buffer). Front end to
 kernel: "hello", "ack", "set", "do", "select", "units", "bye"; "lock", "show" and "scrub" where several models or
-checkpoints are on show, which also have "changes" (a ranking of neurons) sent. `js/src/wire.ts` is the other side.
+checkpoints are on show, which also have "changes" (a ranking of neurons) sent. `js/src/protocol.ts` is the other side.
 """
 
 from __future__ import annotations

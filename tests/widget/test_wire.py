@@ -60,7 +60,7 @@ def test_parse_survives_anything(content: Any) -> None:
 
 
 def test_parse_understands_the_front_end() -> None:
-    """The words of js/src/messages.ts."""
+    """The words of js/src/protocol.ts."""
     parse = wire.parse
     assert parse({"kind": "hello", "view": "a"}) == wire.Hello("a")
     assert parse({"kind": "hello"}) == wire.Hello("")

@@ -1,0 +1,390 @@
+// One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
+import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Selection, Setup, State, ToKernel, Units } from "./protocol";
+import { parse } from "./validate";
+
+/** A pane with the bytes that came for it. */
+export interface FilledPane extends Pane {
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
+export interface FilledFrame extends Omit<Frame, "panes"> {
+  panes: FilledPane[];
+}
+
+/** What the kernel's silence means: it never answered this view; its frames are late; it has stopped answering. */
+export type Silence = "never" | "late" | "stopped" | null;
+
+export interface Handlers {
+  setup(message: Setup): void;
+  state(message: State): void;
+  /** Every frame that counts, painted or not: the trace needs them all. */
+  frame(frame: FilledFrame): void;
+  /** Paint now; a promise if pictures have to be decoded first. */
+  paint(frame: FilledFrame): void | Promise<void>;
+  units(message: Units): void;
+  diagnosis(message: Diagnosis): void;
+  changes?(message: Changes): void;
+  error(message: ErrorMessage): void;
+  download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
+  silence(silence: Silence): void;
+}
+
+/** The part of an anywidget model that is used here; never `save_changes`, it can stall an ipykernel for good. */
+export interface Model {
+  on(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
+  off(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
+  send(content: ToKernel): void;
+}
+type Buffers = (DataView | ArrayBuffer)[];
+
+// Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
+// brings the pictures before it along. They are painted one after the other; older ones are dropped.
+const MOST_WAITING = 8;
+const MOST_TO_DECODE = 2;
+// Every message to the kernel makes its status light flicker. Small pictures that find the way barred travel with the
+// next frame: acknowledged seldom, as many of them are seen, in few messages.
+const HALF_A_FRAME = 8; // ms of a display
+const ACK_EVERY = 150; // ms, shorter than what the kernel takes for silence
+const ROUND_TRIP = 200; // ms: where it takes longer, answers are few anyhow, and pictures would be lost
+const SMALL = 100_000; // bytes a pane: larger ones are not kept for the next frame
+const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
+const BEAT = 1000; // ms without a frame after which a resting kernel is woken
+const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
+const SILENT = 8000; // ms without an answer after which the reader is told
+const LATE = 3000; // ms without a frame after which figures of speed are none any more,
+const USUAL = 5; // unless frames come so slowly that it is less than so many of them
+const PROBED = 1500; // ms in which a kernel answers that is said to be gone, if it is there after all
+const LOST = "comm_live_update"; // what ipywidgets says when the kernel restarts or dies; other hosts may say nothing
+// Kernel messages can be out for a cell's length: an own change that long unanswered no longer hides the kernel's value.
+const ECHO_LOST = 5000;
+
+export class Connection {
+  readonly view = Math.random().toString(36).slice(2, 10);
+  #model: Model;
+  #handlers: Handlers;
+  #gen: number | null = null;
+  #lastSeq: number | null = null;
+  #ackAt = -Infinity;
+  #ackDue: number | null = null; // painted, and not yet acknowledged
+  #ackTimer: ReturnType<typeof setTimeout> | undefined;
+  #small = false; // the newest frame's pictures
+  #roundTrip = 0; // ms, as the kernel measures it: from sending a frame to its acknowledgement
+  #acknowledged: number | null = null; // together with a change
+  #lastFrameAt = performance.now();
+  #beatAt = performance.now(); // the last frame, or heartbeat
+  #pace = 0; // ms between frames, smoothed
+  #changedAt = -Infinity;
+  #waiting: FilledFrame[] = []; // the newest frames not yet painted, oldest first
+  #scheduled = 0;
+  #painting = false;
+  #paintAt = 0; // when the next picture is due
+  #spacing = 0; // ms between pictures, as they are made
+  #visible = true;
+  #playing = false;
+  #heard = false;
+  #askedAt: number | null = null; // since when an answer is due
+  #helloAt = 0;
+  #silence: Silence = null;
+  #rev = 0;
+  #changed: Params = {};
+  #checkpoint: number | null = null; // asked for, not yet sent
+  #changeScheduled = 0;
+  #own = new Map<string, { rev: number; at: number }>(); // own changes whose echo is still out
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  constructor(model: Model, handlers: Handlers) {
+    this.#model = model;
+    this.#handlers = handlers;
+  }
+
+  start(): void {
+    this.#model.on("msg:custom", this.#receive);
+    this.#model.on(LOST, this.#probe);
+    this.#timer = setInterval(this.#beat, BEAT / 4);
+    this.#hello();
+  }
+
+  close(): void {
+    this.#flushChanges(); // the last word is bye
+    this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
+    this.#model.off("msg:custom", this.#receive);
+    this.#model.off(LOST, this.#probe);
+    clearInterval(this.#timer);
+    clearTimeout(this.#ackTimer);
+    cancelAnimationFrame(this.#scheduled);
+    cancelAnimationFrame(this.#changeScheduled);
+  }
+
+  do(what: Action): void {
+    if (what === "follow") this.#checkpoint = null; // or an older one would come after it
+    this.#ask({ kind: "do", what });
+  }
+
+  select(selection: Selection): void {
+    this.#ask({ kind: "select", ...selection });
+  }
+
+  units(layer: string, query: string, offset: number, limit: number): void {
+    this.#ask({ kind: "units", layer, query, offset, limit });
+  }
+
+  lock(name: string, locked: boolean): void {
+    this.#ask({ kind: "lock", name, locked });
+  }
+
+  show(what: string): void {
+    this.#ask({ kind: "show", what });
+  }
+
+  /** Another checkpoint: sent as a slider's value. */
+  scrub(index: number): void {
+    this.#checkpoint = index;
+    this.#change();
+  }
+
+  /** A slider moved: sent at once, and then once an animation frame as long as it moves, newest value wins. */
+  set(name: string, value: number): void {
+    this.#changed[name] = value;
+    this.#own.set(name, { rev: this.#rev + 1, at: performance.now() });
+    this.#change();
+  }
+
+  /** Whether the kernel's value of a parameter is older than what this view has asked for. */
+  isStale(name: string, state?: Pick<State, "view" | "rev">): boolean {
+    const own = this.#own.get(name);
+    if (!own) return false;
+    const answered = state?.view === this.view && (state.rev ?? 0) >= own.rev;
+    if (!answered && performance.now() - own.at < ECHO_LOST) return true;
+    this.#own.delete(name);
+    return false;
+  }
+
+  set playing(playing: boolean) {
+    if (playing && !this.#playing) this.#lastFrameAt = this.#beatAt = performance.now();
+    this.#playing = playing;
+  }
+
+  set visible(visible: boolean) {
+    if (visible === this.#visible) return;
+    this.#visible = visible;
+    // A hidden page gets no animation frames: nothing may wait for one.
+    if (!visible && this.#changeScheduled) this.#flushChanges();
+    if (this.#lastSeq !== null) this.#ack(this.#lastSeq);
+    if (!visible) return;
+    this.#lastFrameAt = performance.now();
+    if (this.#askedAt !== null) this.#askedAt = this.#lastFrameAt; // silence counts while it is seen
+    this.#schedule();
+  }
+
+  #receive = (content: unknown, buffers: Buffers = []): void => {
+    const message = parse(content);
+    if (!message) return;
+    this.#heard = true;
+    this.#askedAt = null;
+    this.#tellSilence(null);
+    switch (message.kind) {
+      case "setup":
+        this.#gen = message.gen;
+        this.#waiting = [];
+        this.playing = message.playing;
+        return this.#handlers.setup(message);
+      case "state":
+        this.playing = message.playing;
+        return this.#handlers.state(message);
+      case "frame":
+        return this.#receiveFrame(message, buffers);
+      case "units":
+        return this.#handlers.units(message);
+      case "diagnosis":
+        return this.#handlers.diagnosis(message);
+      case "changes":
+        return this.#handlers.changes?.(message);
+      case "error":
+        return this.#handlers.error(message);
+      case "download":
+        if (buffers[0]) this.#handlers.download(message, toBytes(buffers[0]));
+    }
+  };
+
+  #receiveFrame(message: Frame, buffers: Buffers): void {
+    this.#lastSeq = message.seq;
+    const now = performance.now();
+    const pictures = 1 + (message.earlier?.length ?? 0);
+    if (this.#playing && this.#visible) {
+      this.#pace += (now - this.#lastFrameAt - this.#pace) / 4;
+      this.#spacing += ((now - this.#lastFrameAt) / pictures - this.#spacing) / 4;
+    }
+    this.#lastFrameAt = this.#beatAt = now;
+    if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
+    let rest = buffers;
+    const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
+      const own = rest.slice(0, frame.panes.length);
+      rest = rest.slice(frame.panes.length);
+      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, bytes: toBytes(own[i]) }] : [])) };
+    };
+    const { earlier = [], ...newest } = message;
+    const { kind, gen, seq, stats } = newest;
+    const last = fill(newest);
+    const frames = [...earlier.map((still) => fill({ ...still, kind, gen, seq, stats })), last];
+    this.#waiting.push(...frames);
+    const heavy = newest.panes.some(({ encoding }) => encoding !== "raw");
+    this.#small = last.panes.every(({ encoding, bytes }) => encoding === "raw" && bytes.length <= SMALL);
+    this.#roundTrip = message.stats?.round_trip_ms ?? 0;
+    this.#keepNewest(!this.#visible || this.#eager ? 1 : heavy ? MOST_TO_DECODE : MOST_WAITING);
+    for (const frame of frames) this.#handlers.frame(frame);
+    if (this.#visible) this.#schedule();
+    else this.#ack(message.seq);
+  }
+
+  #keepNewest(count: number): void {
+    while (this.#waiting.length > count) {
+      const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
+      // Averages come seldom: one in a frame that is never painted must not be lost with it.
+      next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
+    }
+  }
+
+  #schedule(): void {
+    if (this.#waiting.length && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
+  }
+
+  #paint = (): void => {
+    this.#scheduled = 0;
+    if (!this.#visible || !this.#waiting.length) return;
+    const now = performance.now();
+    // What came in one message is shown as evenly as it was made, and no later than the next one comes.
+    if (this.#small && !this.#eager && now < this.#paintAt - HALF_A_FRAME) return this.#schedule();
+    const spacing = Math.min(this.#spacing, ACK_EVERY / this.#waiting.length);
+    this.#paintAt = Math.max(this.#paintAt, now - HALF_A_FRAME) + spacing;
+    const frame = this.#waiting.shift()!;
+    const painted = this.#handlers.paint(frame);
+    if (!painted) {
+      this.#painted(frame.seq);
+      return this.#schedule();
+    }
+    this.#painting = true;
+    painted
+      .catch((error: unknown) => console.warn("ldam: a frame could not be decoded", error))
+      .finally(() => {
+        this.#painting = false;
+        this.#painted(frame.seq);
+        if (this.#visible) this.#schedule();
+      });
+  };
+
+  #change(): void {
+    if (this.#changeScheduled) return; // an animation frame has not yet passed since the last one
+    this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
+    queueMicrotask(this.#flushChanges); // all changes of one event together
+  }
+
+  #flushChanges = (): void => {
+    cancelAnimationFrame(this.#changeScheduled);
+    this.#changeScheduled = 0;
+    const [params, index] = [this.#changed, this.#checkpoint];
+    [this.#changed, this.#checkpoint] = [{}, null];
+    const moved = Object.keys(params).length > 0;
+    if (moved) this.#ask({ kind: "set", view: this.view, rev: ++this.#rev, params, ...this.#catchUp() });
+    if (index !== null) this.#ask({ kind: "scrub", index });
+    if (this.#visible && (moved || index !== null)) this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
+  };
+
+  /** Pictures of before the change are dropped but for the newest, and acknowledged: there is room for an answer. */
+  #catchUp(): { seq?: number } {
+    if (!this.#visible || this.#lastSeq === null) return {};
+    this.#keepNewest(1);
+    this.#acknowledged = this.#lastSeq;
+    this.#ackDue = null;
+    clearTimeout(this.#ackTimer);
+    return { seq: this.#lastSeq };
+  }
+
+  #beat = (): void => {
+    const now = performance.now();
+    if (this.#playing && this.#visible && now - this.#beatAt >= BEAT) {
+      this.#beatAt = now;
+      if (this.#lastSeq !== null) {
+        this.#askedAt ??= now;
+        this.#ack(this.#lastSeq);
+      }
+    }
+    if (this.#askedAt === null || !this.#visible) return;
+    const waited = now - this.#askedAt;
+    if (waited >= SILENT) this.#tellSilence(this.#heard ? "stopped" : "never");
+    else if (this.#isLate(now)) this.#tellSilence("late");
+    if (waited >= ASK_AGAIN && now - this.#helloAt >= (waited < 2 * SILENT ? ASK_AGAIN : 3 * ASK_AGAIN)) this.#hello();
+  };
+
+  #isLate(now: number): boolean {
+    const expected = this.#playing && this.#lastSeq !== null && this.#silence === null;
+    return expected && now - this.#lastFrameAt >= Math.max(LATE, USUAL * this.#pace);
+  }
+
+  /** The notebook has lost the kernel: asked once more, and not for long. */
+  #probe = (): void => {
+    this.#hello();
+    this.#askedAt = performance.now() - SILENT + PROBED;
+  };
+
+  #hello(): void {
+    this.#helloAt = performance.now();
+    this.#ask({ kind: "hello", view: this.view });
+  }
+
+  /** Send something that is answered. */
+  #ask(message: ToKernel): void {
+    this.#askedAt ??= performance.now();
+    this.#send(message);
+  }
+
+  /** Acknowledge a frame when it and all it brought along are painted. */
+  #painted(seq: number): void {
+    if (this.#waiting[0]?.seq === seq || this.#acknowledged === seq) return;
+    const wait = this.#ackAt + ACK_EVERY - performance.now();
+    const seldom = this.#small && this.#playing && !this.#eager && this.#roundTrip < ROUND_TRIP;
+    if (wait <= 0 || !seldom) return this.#ack(seq);
+    clearTimeout(this.#ackTimer);
+    this.#ackDue = seq; // which settles those before it
+    this.#ackTimer = setTimeout(() => this.#ack(seq), wait);
+  }
+
+  /** The reader changes something: then only the newest picture counts, and how soon it comes. */
+  get #eager(): boolean {
+    return performance.now() - this.#changedAt < EAGER;
+  }
+
+  #ack(seq: number): void {
+    clearTimeout(this.#ackTimer);
+    this.#ackDue = null;
+    this.#ackAt = performance.now();
+    this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
+  }
+
+  #send(message: ToKernel): void {
+    const changes = !["ack", "hello", "units", "bye"].includes(message.kind);
+    if (changes) {
+      this.#changedAt = performance.now();
+      if (this.#ackDue !== null && !("seq" in message)) this.#ack(this.#ackDue); // room for the answer
+    }
+    try {
+      this.#model.send(message);
+    } catch (error) {
+      // A notebook shown without its kernel has no comm to send on; the reader is told by the silence.
+      console.warn("ldam: could not send", message.kind, error);
+    }
+  }
+
+  #tellSilence(silence: Silence): void {
+    if (silence === this.#silence) return;
+    this.#silence = silence;
+    this.#handlers.silence(silence);
+  }
+}
+
+/** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
+export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array<ArrayBuffer> {
+  if (ArrayBuffer.isView(buffer)) {
+    return new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, buffer.byteLength);
+  }
+  return new Uint8Array(buffer);
+}

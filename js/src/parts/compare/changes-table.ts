@@ -1,0 +1,142 @@
+// A table of neurons and how much they changed between the models, sorted by any of its columns.
+import type { Change } from "../../protocol";
+import { h, replace, setText } from "../../ui/dom";
+import { formatCount, formatDigits, formatSigned, unitText } from "../../ui/format";
+
+const MOST = 200; // rows that are built: a layer may have thousands
+
+interface Column {
+  id: string; // a model may be called as another column, or as another model
+  name: string;
+  title: string;
+  text(row: Change): string;
+  value(row: Change): number | string | null;
+}
+
+export class ChangesTable {
+  /** Scrolls; a re-sort waits while it is in use. */
+  readonly element: HTMLElement;
+  #head = h("tr");
+  #body = h("tbody");
+  #more = h("div.ldam-count", { hidden: true });
+  #columns: Column[] = [];
+  #names = "";
+  #rows = new Map<string, Change>();
+  #order: string[] = []; // keys, as they were last sorted
+  #built = new Map<string, HTMLTableRowElement>();
+  #sort = { id: "difference", descending: true };
+  #activate: (row: Change) => void;
+  #over = false;
+
+  constructor(activate: (row: Change) => void, left: () => void) {
+    this.#activate = activate;
+    const table = h("table", { "aria-label": "most changed neurons" }, h("thead", {}, this.#head), this.#body);
+    this.element = h("div.ldam-changes-table", {}, table, this.#more);
+    this.element.addEventListener("pointerenter", () => (this.#over = true));
+    this.element.addEventListener("pointerleave", () => {
+      this.#over = false;
+      left();
+    });
+    this.element.addEventListener("focusout", ({ relatedTarget }) => {
+      if (!this.element.contains(relatedTarget as Node | null)) left();
+    });
+  }
+
+  set models(names: string[]) {
+    const shown = JSON.stringify(names);
+    if (shown === this.#names) return;
+    this.#names = shown;
+    const number = (name: string, title: string, value: (row: Change) => number | null, write: (value: number) => string, id = name): Column => {
+      return { id, name, title, value, text: (row) => write(value(row) ?? NaN) };
+    };
+    this.#columns = [
+      { id: "neuron", name: "neuron", title: "", value: unitText, text: unitText },
+      ...names.map((name, i) => number(name, `activation of ${name}`, ({ activations }) => activations[i] ?? null, formatDigits, `model ${i}`)),
+      number("gap", "activation of the further model minus that of the first", ({ gap }) => gap, (gap) => formatSigned(gap)),
+      number("correlation", "correlation of the averages: 1 is the same picture", ({ correlation }) => correlation, formatDigits),
+      number("difference", "mean difference of the averages, in units of the pixels", ({ difference }) => difference, formatDigits),
+    ];
+    this.#built.clear();
+    replace(this.#head, ...this.#columns.map((column) => this.#heading(column)));
+    this.#markSorted();
+  }
+
+  /** What is there now. Known rows stay where they are until `resort`, unless the list is another one. */
+  show(rows: Map<string, Change>, another: boolean): void {
+    this.#rows = rows;
+    const known = this.#order.filter((key) => rows.has(key));
+    if (another || !known.length) return this.#resort();
+    const before = new Set(known);
+    this.#order = [...known, ...[...rows.keys()].filter((key) => !before.has(key))];
+    this.#write();
+  }
+
+  /** Sorted anew, unless somebody is reading or about to press. */
+  resort(): void {
+    const { activeElement } = this.element.getRootNode() as Document | ShadowRoot;
+    if (!this.#over && !this.element.contains(activeElement)) this.#resort();
+  }
+
+  #resort(): void {
+    const { value } = this.#columns.find(({ id }) => id === this.#sort.id) ?? this.#columns.at(-1)!; // the model is gone
+    const sign = this.#sort.descending ? -1 : 1;
+    const compare = (a: Change, b: Change) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === null || y === null) return Number(x === null) - Number(y === null); // unknown comes last, either way
+      return sign * (typeof x === "string" ? COLLATOR.compare(x, String(y)) : x - Number(y));
+    };
+    this.#order = [...this.#rows.values()].sort(compare).map(({ key }) => key);
+    this.#write();
+  }
+
+  #heading({ id, name, title }: Column): HTMLElement {
+    const button = h("button", { type: "button", title: title || name }, name);
+    button.addEventListener("click", () => {
+      const same = this.#sort.id === id;
+      this.#sort = { id, descending: same ? !this.#sort.descending : id !== "neuron" };
+      this.#markSorted();
+      this.#resort();
+    });
+    return h("th", { scope: "col", "data-column": id }, button);
+  }
+
+  #markSorted(): void {
+    for (const head of this.#head.children as Iterable<HTMLElement>) {
+      if (head.dataset["column"] === this.#sort.id) head.setAttribute("aria-sort", this.#sort.descending ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    }
+  }
+
+  #write(): void {
+    const shown = this.#order.slice(0, MOST);
+    const rows = shown.map((key) => this.#rowOf(this.#rows.get(key)!));
+    if (rows.length !== this.#body.children.length || rows.some((row, i) => row !== this.#body.children[i])) {
+      const { activeElement } = this.#body.getRootNode() as Document | ShadowRoot;
+      const within = this.#body.contains(activeElement) ? (activeElement as HTMLElement) : null;
+      replace(this.#body, ...rows);
+      within?.focus({ preventScroll: true }); // moved, it would lose the focus
+    }
+    for (const key of this.#built.keys()) if (!this.#rows.has(key)) this.#built.delete(key);
+    const more = this.#order.length - shown.length;
+    this.#more.hidden = more <= 0;
+    setText(this.#more, `… and ${formatCount(more)} more`);
+  }
+
+  #rowOf(change: Change): HTMLTableRowElement {
+    const { key } = change;
+    let row = this.#built.get(key);
+    if (!row) {
+      const name = h("button.ldam-changed-neuron", { type: "button", title: "put it first on show" });
+      name.addEventListener("click", () => {
+        const now = this.#rows.get(key);
+        if (now) this.#activate(now);
+      });
+      row = h("tr", {}, h("th", { scope: "row" }, name), ...this.#columns.slice(1).map(() => h("td")));
+      this.#built.set(key, row);
+    }
+    for (const [i, { text }] of this.#columns.entries()) setText(i ? row.children[i]! : row.children[0]!.firstChild!, text(change));
+    return row;
+  }
+}
+
+const COLLATOR = new Intl.Collator("en", { numeric: true }); // "9" before "10"

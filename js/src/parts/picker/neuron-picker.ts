@@ -1,0 +1,183 @@
+// Which layer, which of its neurons: a box, chips, a search, and the usual sets.
+import type { Action, Layer, Selection, Setup, State, Unit, Units } from "../../protocol";
+import { h, replace } from "../../ui/dom";
+import { formatCount, unitText } from "../../ui/format";
+import { DiscriminatorOnly } from "./discriminator-only";
+import { UnitSearch } from "./unit-search";
+import { WiringBox } from "./wiring-box";
+import type { Part } from "../part";
+
+const MOST = 64; // neurons that are still told apart on one panel
+const FIRST = 10;
+const ANSWER_LOST = 3000; // ms after which the kernel's selection counts again, whatever was asked for
+
+export interface PickerActions {
+  select(selection: Selection): void;
+  units(layer: string, query: string, offset: number, limit: number): void;
+  act(what: Action): void;
+}
+
+export class NeuronPicker implements Part {
+  readonly element: HTMLElement;
+  #actions: PickerActions;
+  #layerBox = h("select.ldam-layer", { "aria-label": "layer" });
+  #chips = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
+  #search: UnitSearch;
+  #wiring: WiringBox;
+  #only: DiscriminatorOnly;
+  #all: HTMLButtonElement;
+  #none: HTMLButtonElement;
+  #first: HTMLButtonElement;
+  #layers: Layer[] = [];
+  #layer = "";
+  #selected: Unit[] = [];
+  #askedFor: { keys: string; at: number } | null = null; // a selection whose answer is still out
+  #wanted: { layer: string; count: number } | null = null; // a set whose units are still out
+
+  constructor(prefix: string, actions: PickerActions) {
+    this.#actions = actions;
+    this.#search = new UnitSearch(prefix, {
+      chosen: (key) => this.#selected.some((unit) => unit.key === key),
+      toggle: (unit) => this.#toggle(unit),
+      ask: actions.units,
+    });
+    this.#all = this.#button("all", () => this.#takeFirst(this.#current()?.units ?? 0));
+    this.#none = this.#button("none", () => this.#select(this.#selected.slice(0, 1)));
+    this.#first = this.#button(`first ${FIRST}`, () => this.#takeFirst(FIRST));
+    this.#layerBox.addEventListener("change", () => {
+      this.#askedFor = null;
+      this.#wiring.reset();
+      actions.select({ layer: this.#layerBox.value });
+    });
+    this.#wiring = new WiringBox((index) => {
+      this.#askedFor = null;
+      actions.select({ wired_to: index });
+    });
+    this.#only = new DiscriminatorOnly(actions.act, (ignored) => this.element.classList.toggle("ldam-ignored", ignored));
+    const layer = h("label.ldam-layer-label", {}, h("span", { "aria-hidden": "true" }, "layer"), this.#layerBox);
+    const sets = h("span.ldam-sets", { role: "group", "aria-label": "choose neurons" }, this.#all, this.#none, this.#first, this.#only.button);
+    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets, this.#wiring.element, this.#only.note);
+  }
+
+  setup(setup: Setup): void {
+    this.#showLayers(setup);
+    this.#wiring.setup(setup);
+    this.#only.tell(setup.discriminator ?? null);
+    const keys = keysOf(setup.neurons);
+    const waits = this.#askedFor && setup.layer === this.#layer && performance.now() - this.#askedFor.at < ANSWER_LOST;
+    // Toggling quickly is faster than the kernel answers: an older answer must not undo the newer choice.
+    if (waits && this.#askedFor!.keys !== keys) return;
+    this.#askedFor = null;
+    this.#layer = setup.layer;
+    this.#search.layer = setup.layer;
+    this.#show(setup.neurons);
+  }
+
+  state({ discriminator }: Pick<State, "discriminator">): void {
+    if (discriminator !== undefined) this.#only.tell(discriminator);
+  }
+
+  units(message: Units): void {
+    const wanted = this.#wanted;
+    const whole = message.units.length >= Math.min(message.total, wanted?.count ?? 0);
+    if (wanted && message.layer === wanted.layer && message.query === "" && message.offset === 0 && whole) {
+      this.#wanted = null;
+      this.#select(message.units.slice(0, wanted.count));
+    }
+    this.#search.receive(message);
+  }
+
+  /** Before the others; of a full row the last one goes. */
+  putFirst(unit: Unit): void {
+    const rest = this.#selected.filter(({ key }) => key !== unit.key);
+    const full = rest.length === this.#selected.length && rest.length >= FIRST;
+    this.#select([unit, ...(full ? rest.slice(0, -1) : rest)]);
+  }
+
+  /** The kernel refused: show what it has. */
+  refused(): void {
+    this.#askedFor = null;
+    this.#wiring.reset();
+    this.#only.refused();
+  }
+
+  close(): void {
+    this.#only.close();
+  }
+
+  #current(): Layer | undefined {
+    return this.#layers.find(({ name }) => name === this.#layer);
+  }
+
+  #button(text: string, act: () => void): HTMLButtonElement {
+    const button = h("button.ldam-link", { type: "button" }, text);
+    button.addEventListener("click", act);
+    return button;
+  }
+
+  #showLayers({ layers, layer }: Setup): void {
+    if (JSON.stringify(layers) !== JSON.stringify(this.#layers)) {
+      this.#layers = layers;
+      replace(this.#layerBox, ...layers.map((each) => h("option", { value: each.name }, layerText(each))));
+    }
+    this.#layerBox.value = layer;
+    this.#layerBox.title = this.#layerBox.selectedOptions[0]?.text ?? "";
+  }
+
+  #takeFirst(count: number): void {
+    this.#wanted = { layer: this.#layer, count };
+    this.#actions.units(this.#layer, "", 0, count);
+  }
+
+  #toggle(unit: Unit): void {
+    const rest = this.#selected.filter(({ key }) => key !== unit.key);
+    if (rest.length < this.#selected.length) {
+      if (rest.length) this.#select(rest);
+    } else if (rest.length < MOST) this.#select([...rest, unit]);
+  }
+
+  /** Shown at once: the kernel needs a moment, and the next choice builds on this one. */
+  #select(units: Unit[]): void {
+    if (!units.length) return;
+    this.#askedFor = { keys: keysOf(units), at: performance.now() };
+    this.#wiring.reset();
+    this.#actions.select({ neurons: units.map(({ key }) => key) });
+    this.#show(units);
+  }
+
+  #show(units: Unit[]): void {
+    this.#selected = units;
+    const chips = this.#chips;
+    const { activeElement } = chips.getRootNode() as Document | ShadowRoot;
+    const focused = activeElement ? [...chips.querySelectorAll("button")].indexOf(activeElement as HTMLButtonElement) : -1;
+    const only = units.length === 1;
+    replace(
+      chips,
+      ...units.map((unit) => {
+        const text = unitText(unit);
+        const title = only ? "one neuron has to stay" : `remove ${text}`;
+        const remove = h("button.ldam-remove", { type: "button", "aria-label": `remove ${text}`, title, disabled: only }, "×");
+        remove.addEventListener("click", () => this.#toggle(unit));
+        return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, h("b", {}, unit.label), unit.name && ` ${unit.name}`), remove);
+      }),
+    );
+    // A removed chip took the focus with it: the next one, so that the keyboard can go on removing.
+    if (focused >= 0 && only) this.#search.focus();
+    else if (focused >= 0) chips.querySelectorAll("button")[Math.min(focused, units.length - 1)]?.focus();
+    const count = this.#current()?.units ?? 0;
+    this.#all.disabled = count > MOST;
+    this.#all.title = count > MOST ? `${formatCount(count)} units: more than ${MOST} do not fit on one panel` : `all ${count} units`;
+    this.#none.disabled = only;
+    this.#none.title = only ? "one neuron has to stay" : "keep the first only";
+    this.#search.refresh();
+  }
+}
+
+function keysOf(units: Unit[]): string {
+  return JSON.stringify(units.map(({ key }) => key));
+}
+
+/** "fc3 · Linear → 10" */
+export function layerText({ name, type, shape }: Layer): string {
+  return `${name} · ${type} → ${shape.join("×")}`;
+}

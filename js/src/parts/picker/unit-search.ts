@@ -1,0 +1,220 @@
+// A combobox over the units of a layer: pages are asked of the kernel as they come into sight, layers may have thousands.
+import type { Unit, Units } from "../../protocol";
+import { h, replace, setText } from "../../ui/dom";
+import { formatCount, unitText } from "../../ui/format";
+
+const PAGE = 50;
+const POPUP_WIDTH = 240; // CSS pixels, as in the style sheet
+const PAUSE = 120; // ms without a key before the kernel is asked
+
+export class UnitSearch {
+  readonly element: HTMLElement;
+  #input: HTMLInputElement;
+  #list: HTMLElement;
+  #count = h("div.ldam-count");
+  #popup: HTMLElement;
+  #prefix: string;
+  #layer = "";
+  #query = "";
+  #units: Unit[] = [];
+  #total = 0;
+  #asked = -1; // offset of the page that is on its way
+  #active = -1;
+  #entered = false; // Enter was pressed before the answer came
+  #chosen: (key: string) => boolean;
+  #toggle: (unit: Unit) => void;
+  #ask: (layer: string, query: string, offset: number, limit: number) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    prefix: string,
+    on: {
+      chosen(key: string): boolean;
+      toggle(unit: Unit): void;
+      ask(layer: string, query: string, offset: number, limit: number): void;
+    },
+  ) {
+    this.#prefix = prefix;
+    this.#chosen = on.chosen;
+    this.#toggle = on.toggle;
+    this.#ask = on.ask;
+    const id = `${prefix}-units`;
+    this.#input = h("input.ldam-search", {
+      type: "text",
+      role: "combobox",
+      "aria-label": "search units",
+      "aria-autocomplete": "list",
+      "aria-expanded": "false",
+      "aria-controls": id,
+      placeholder: "search units…",
+      autocomplete: "off",
+      spellcheck: "false",
+    });
+    this.#list = h("div.ldam-options", { role: "listbox", id, "aria-label": "units", "aria-multiselectable": "true" });
+    this.#popup = h("div.ldam-popup", { hidden: true }, this.#list, this.#count);
+    this.element = h("div.ldam-finder", {}, this.#input, this.#popup);
+
+    this.#input.addEventListener("input", () => this.#retype());
+    this.#input.addEventListener("click", () => this.open());
+    this.#input.addEventListener("keydown", this.#key);
+    this.#input.addEventListener("blur", () => this.close());
+    this.#list.addEventListener("scroll", () => this.#moreIfNear());
+    // Pressed, the popup must not take the focus from the box: that would close it before the click.
+    this.#popup.addEventListener("pointerdown", (event) => event.preventDefault());
+    this.#popup.addEventListener("mousedown", (event) => event.preventDefault());
+    this.#list.addEventListener("click", (event) => {
+      const option = (event.target as Element).closest<HTMLElement>("[role=option]");
+      if (option) this.#choose([...this.#list.children].indexOf(option));
+    });
+  }
+
+  set layer(layer: string) {
+    if (layer === this.#layer) return;
+    this.#layer = layer;
+    this.#input.value = "";
+    this.close();
+  }
+
+  get isOpen(): boolean {
+    return !this.#popup.hidden;
+  }
+
+  focus(): void {
+    this.#input.focus();
+  }
+
+  open(): void {
+    if (this.isOpen) return;
+    this.#popup.hidden = false;
+    const panel = this.element.closest(".ldam")?.getBoundingClientRect();
+    const popup = this.element.getBoundingClientRect().left + POPUP_WIDTH;
+    this.element.classList.toggle("ldam-popup-left", panel !== undefined && popup > panel.right);
+    this.#input.setAttribute("aria-expanded", "true");
+    this.#restart();
+  }
+
+  close(): void {
+    this.#stopTimer();
+    this.#entered = false;
+    this.#popup.hidden = true;
+    this.#input.setAttribute("aria-expanded", "false");
+    this.#activate(-1);
+  }
+
+  receive({ layer, query, offset, total, units }: Units): void {
+    // Answers to what is no longer asked come late and out of order.
+    if (!this.isOpen || layer !== this.#layer || query !== this.#query || offset !== this.#asked) return;
+    this.#asked = -1;
+    this.#total = total;
+    this.#units = this.#units.slice(0, offset).concat(units);
+    this.#list.append(...units.map((unit, i) => this.#option(unit, offset + i)));
+    const all = `${formatCount(total)} ${total === 1 ? "unit" : "units"}`;
+    setText(this.#count, total === 0 ? "no unit found" : this.#query ? `${all} found` : `${all} · type number or name`);
+    if (offset !== 0 || !units.length) return;
+    if (this.#entered && !this.#waiting) this.#choose(0);
+    else this.#activate(0);
+  }
+
+  /** The selection changed: marks follow. */
+  refresh(): void {
+    for (const [i, option] of [...this.#list.children].entries()) {
+      option.setAttribute("aria-selected", String(this.#chosen(this.#units[i]!.key)));
+    }
+  }
+
+  #option(unit: Unit, i: number): HTMLElement {
+    return h(
+      "div.ldam-option",
+      {
+        role: "option",
+        id: `${this.#prefix}-unit-${i}`,
+        "aria-selected": String(this.#chosen(unit.key)),
+        "aria-posinset": i + 1,
+        "aria-setsize": this.#total,
+        title: unit.note ? `${unitText(unit)}\n${unit.note}` : unitText(unit),
+      },
+      h("b", {}, unit.label),
+      unit.name && ` ${unit.name}`,
+      unit.note && " ",
+      unit.note && h("span.ldam-unit-note", {}, unit.note),
+    );
+  }
+
+  /** The list is not yet, or no longer, that of what stands in the box. */
+  get #waiting(): boolean {
+    return this.#timer !== undefined || this.#asked === 0;
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #restart(): void {
+    this.#stopTimer();
+    this.#query = this.#input.value.trim();
+    this.#units = [];
+    this.#asked = -1;
+    this.#active = -1;
+    this.#input.removeAttribute("aria-activedescendant");
+    replace(this.#list);
+    setText(this.#count, "…");
+    this.#fetch(0);
+  }
+
+  #retype(): void {
+    this.#entered = false;
+    if (!this.isOpen) return this.open(); // which asks for what stands in the box
+    this.#stopTimer();
+    this.#timer = setTimeout(() => this.#restart(), PAUSE);
+  }
+
+  #fetch(offset: number): void {
+    this.#asked = offset;
+    this.#ask(this.#layer, this.#query, offset, PAGE);
+  }
+
+  #moreIfNear(): void {
+    const { scrollTop, clientHeight, scrollHeight } = this.#list;
+    const near = scrollTop + 2 * clientHeight >= scrollHeight || this.#active >= this.#units.length - 5;
+    if (near && this.#asked < 0 && this.#units.length < this.#total) this.#fetch(this.#units.length);
+  }
+
+  #activate(i: number): void {
+    this.#list.children[this.#active]?.classList.remove("ldam-active");
+    this.#active = i;
+    const option = this.#list.children[i];
+    if (!option) return this.#input.removeAttribute("aria-activedescendant");
+    option.classList.add("ldam-active");
+    option.scrollIntoView?.({ block: "nearest" });
+    this.#input.setAttribute("aria-activedescendant", option.id);
+    this.#moreIfNear();
+  }
+
+  #choose(i: number): void {
+    const unit = this.#units[i];
+    if (!unit) return;
+    this.#entered = false;
+    this.#activate(i);
+    this.#toggle(unit);
+  }
+
+  #key = (event: KeyboardEvent): void => {
+    const last = this.#units.length - 1;
+    if (event.key === "Escape") {
+      if (!this.isOpen) return;
+      this.close();
+    } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      if (!this.isOpen) this.open();
+      else if (event.key === "ArrowDown") this.#activate(Math.min(this.#active + 1, last));
+      else this.#activate(Math.max(this.#active - 1, Math.min(0, last)));
+    } else if (this.isOpen && (event.key === "PageDown" || event.key === "PageUp")) {
+      this.#activate(Math.min(Math.max(this.#active + (event.key === "PageDown" ? 10 : -10), 0), last));
+    } else if (event.key === "Enter") {
+      if (!this.isOpen) this.open();
+      else if (this.#waiting) this.#entered = true; // the first of the answer, not one of an older list
+      else this.#choose(this.#active);
+    } else return;
+    event.preventDefault();
+  };
+}

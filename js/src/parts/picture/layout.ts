@@ -1,0 +1,110 @@
+// Where tiles go. Pure geometry: sizes in CSS pixels in, rectangles in device pixels out.
+
+/** Which part of which pane a tile shows. */
+export interface Cell {
+  pane: string;
+  row: number;
+  column: number;
+}
+
+export interface Tile extends Cell {
+  x: number; // device pixels, as are y, width, height
+  y: number;
+  width: number;
+  height: number;
+  line: number; // which of the rows it stands in, over all panes
+}
+
+export interface Box {
+  x: number; // CSS pixels
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface Layout {
+  tiles: Tile[];
+  heads: Box[]; // one a column: name and activation above the tiles
+  sides: (Box & { line: number })[]; // one a row of each block: its label at the left
+  width: number; // CSS pixels
+  height: number;
+  perBlock: number; // columns side by side
+  smooth: boolean; // scaled down: average pixels instead of dropping them
+}
+
+export interface Room {
+  width: number; // CSS pixels
+  ratio: number; // device pixels a CSS pixel
+  gutter: number; // kept free at the left for row labels
+  budget: number; // height that is not exceeded as long as tiles stay legible
+  largest?: number; // CSS pixels, widest tile
+  head?: number; // height of what stands above the tiles
+  large?: boolean; // the largest tiles, in as many blocks as that takes
+}
+
+export const GAP = 6; // between tiles, if there is room
+const LEAST_GAP = 3;
+const BLOCK_GAP = 10;
+export const HEAD = 36; // a name, an activation and the bar
+const SPREAD = 36; // columns may stand further apart than tiles need, for the sake of their names
+const LEGIBLE = 52; // a narrower tile leaves no room for "3 three" above it
+const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
+const SHRUNK = 160; // device pixels of the widest pictures that are not made smaller if they fit as they are
+const VECTOR = 4; // a side of so few pixels is no picture's: it is drawn at least a third as long as the other
+
+/** Fewest blocks of columns first, then the largest tiles that fit. */
+export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { width: number; height: number }, room: Room): Layout {
+  const { width, ratio, gutter, budget, head = HEAD } = room;
+  const available = Math.max(width - gutter - 2, 40); // 2: the frame of the last tile
+  const vector = Math.min(size.height, size.width) <= VECTOR;
+  const aspect = vector ? Math.min(Math.max(size.height / size.width, 1 / 3), 3) : size.height / size.width;
+  const legible = Math.min(size.width / ratio > LEGIBLE_PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
+  const fit = candidates(size.width / ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
+    const perBlock = Math.max(1, Math.floor((available + LEAST_GAP) / (tile + LEAST_GAP)));
+    const blocks = Math.ceil(columns / perBlock);
+    const block = head + lines.length * (tile * aspect + GAP) - GAP;
+    return { tile, blocks, tall: blocks * (block + BLOCK_GAP) - BLOCK_GAP };
+  });
+  const readable = fit.filter(({ tile }) => tile >= legible);
+  const smallest = readable.at(-1) ?? fit[0]!; // candidates run from large to small
+  const same = fit.filter(({ blocks, tile }) => blocks === smallest.blocks && tile >= smallest.tile);
+  const wanted = room.large ? readable : same;
+  const { tile, blocks } = wanted.find(({ tall }) => tall <= budget) ?? smallest;
+
+  const device = (css: number) => Math.round(css * ratio);
+  const perBlock = Math.ceil(columns / blocks);
+  const tileWidth = device(tile);
+  const tileHeight = Math.max(1, Math.round(tileWidth * aspect));
+  const tall = tileHeight / ratio;
+  const gap = Math.min(GAP, perBlock > 1 ? (available - perBlock * tile) / (perBlock - 1) : GAP);
+  const pitch = Math.min((available + gap) / perBlock, tile + SPREAD);
+  const headWidth = Math.max(pitch - 4, tile);
+  const block = head + lines.length * (tall + GAP) - GAP;
+  const layout: Layout = { tiles: [], heads: [], sides: [], width, height: 0, perBlock, smooth: size.width > tileWidth };
+  for (let b = 0; b < blocks; b++) {
+    const top = b * (block + BLOCK_GAP);
+    for (const [line, cell] of lines.entries()) {
+      const y = top + head + line * (tall + GAP);
+      layout.sides.push({ line, x: 0, y, width: gutter - 8, height: tall });
+      for (let i = 0; i < perBlock && b * perBlock + i < columns; i++) {
+        const x = gutter + i * pitch + (pitch - gap - tile) / 2;
+        layout.tiles.push({ ...cell, column: b * perBlock + i, line, x: device(x), y: device(y), width: tileWidth, height: tileHeight });
+      }
+    }
+    for (let i = 0; i < perBlock && b * perBlock + i < columns; i++) {
+      layout.heads.push({ x: gutter + i * pitch + (pitch - gap - headWidth) / 2, y: top, width: headWidth, height: head });
+    }
+    layout.height = top + block + 2; // the last tiles' frame
+  }
+  return layout;
+}
+
+/** Tile widths in CSS pixels from large to small: whole multiples of a device pixel, and any size below 1:1. */
+function candidates(native: number, largest: number): number[] {
+  const sizes: number[] = [];
+  for (let k = Math.floor(largest / native); k >= 1; k--) sizes.push(k * native);
+  if (native > SHRUNK || (native > LEGIBLE_PHOTO && !sizes.length)) {
+    for (let size = Math.floor(Math.min(native - 1, largest) / 4) * 4; size >= 48; size -= 4) sizes.push(size);
+  }
+  return sizes.length ? sizes : [largest];
+}

@@ -1,0 +1,287 @@
+// The picture: tiles on one canvas, names and activations over them as text.
+import type { FilledFrame } from "../../connection";
+import type { Frame, Setup, Show, State } from "../../protocol";
+import { h, throttle } from "../../ui/dom";
+import { formatShort, unitText } from "../../ui/format";
+import { mean } from "../../ui/mean";
+import type { Part } from "../part";
+import { Content } from "./content";
+import { arrange, HEAD, type Cell, type Layout, type Room, type Tile } from "./layout";
+import { kindOf, MODEL_LINE, sortBeside } from "./models";
+import { headTile, Overlay, standsBelow } from "./overlay";
+import { PaneImage } from "./pane-image";
+import { SCORE_LINE } from "./scores";
+import { STANDING_LINE } from "./standing";
+
+const GRID_HEIGHT = 440; // CSS pixels that a grid of small pictures keeps to if it can
+const PHOTO_GRID_HEIGHT = 640;
+const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
+const NAME_LINE = 15; // CSS pixels, the first one of a head
+
+export class Picture implements Part {
+  readonly canvas = h("canvas.ldam-canvas", { role: "img", tabindex: 0 });
+  readonly element: HTMLElement;
+  readonly content = new Content();
+  /** Told after anything was painted or relabelled: what lies under the pointer may have changed. */
+  onChange: () => void = () => {};
+  layout: Layout | null = null;
+  zoom: Cell | null = null;
+
+  #context = this.canvas.getContext("2d")!;
+  #overlay = new Overlay(this.content);
+  #next: Setup | null = null; // waits for its first frame, so that names and pictures change together
+  #width = 0;
+  #ratio = 1;
+  #key = ""; // what the layout was made for
+  #gridHeight = 0;
+  #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
+  #dark = false;
+  #label = throttle(1000, () => this.#updateLabel());
+  #texts = throttle(200, () => this.#updateTexts());
+  #scoreTexts = throttle(250, () => {
+    this.#overlay.updateScores();
+    this.onChange();
+  });
+
+  constructor() {
+    this.element = h("div.ldam-stage", {}, this.canvas, this.#overlay.element);
+    this.canvas.setAttribute("aria-label", "samples");
+  }
+
+  get painted(): boolean {
+    return this.content.setup !== null;
+  }
+
+  setup(setup: Setup): void {
+    if (this.content.setup?.gen === setup.gen) {
+      this.#adopt(setup);
+      this.content.prune();
+      this.#draw();
+    } else {
+      this.#next = setup;
+    }
+    this.#label.now();
+  }
+
+  state({ discriminator, show }: Pick<State, "discriminator" | "show">): void {
+    if (show !== undefined) this.#showRows(show);
+    const setup = this.#next ?? this.content.setup;
+    if (discriminator === undefined || !setup || (discriminator?.form ?? null) === (setup.discriminator?.form ?? null)) return;
+    this.#amend({ ...setup, discriminator });
+    if (!this.#next) this.#draw();
+  }
+
+  frame({ score, standing, gen }: Pick<Frame, "score" | "standing" | "gen">): void {
+    if (score !== undefined) {
+      this.content.scores.take(score, gen);
+      this.#scoreTexts();
+      this.#label();
+    }
+    if (standing !== undefined) {
+      this.content.standings.take(standing, gen);
+      this.#texts();
+    }
+  }
+
+  theme(dark: boolean): void {
+    this.#dark = dark;
+    this.#key = "";
+    for (const image of this.content.panes.values()) image.dark = dark;
+    this.#draw();
+  }
+
+  close(): void {
+    this.#label.cancel();
+    this.#texts.cancel();
+    this.#scoreTexts.cancel();
+  }
+
+  /** New width of the place the picture may take. */
+  resize(width: number): void {
+    if (width === this.#width || width <= 0) return;
+    this.#width = width;
+    this.#draw();
+  }
+
+  /** The model that stands for all of them, its rows in the place of theirs; null: each has rows of its own. */
+  set blink(model: number | null) {
+    if (model === this.content.blink) return;
+    this.content.blink = model;
+    this.#draw();
+    this.#updateTexts();
+  }
+
+  paint(frame: FilledFrame): void | Promise<void> {
+    const { content } = this;
+    const fresh = this.#next !== null;
+    const panes = fresh ? new Map<string, PaneImage>() : content.panes;
+    const loads = frame.panes.map((pane) => {
+      const image = panes.get(pane.name) ?? new PaneImage(pane, this.#dark);
+      panes.set(pane.name, image);
+      return image.load(pane);
+    });
+    const done = () => {
+      if (fresh && this.#next?.gen !== frame.gen) return; // another layer was chosen while this was decoded
+      [content.panes, content.frame] = [panes, frame];
+      for (const [name, image] of panes) image.age = frame.panes.some((pane) => pane.name === name) ? 0 : image.age + 1;
+      if (fresh) this.#adopt(this.#next!);
+      else content.models.take(frame);
+      this.#draw(!content.prune() && !fresh);
+      this.#label();
+      this.#texts();
+    };
+    return loads.some(Boolean) ? Promise.all(loads).then(done) : done();
+  }
+
+  /** Activations were read out before play or pause changed: say the newest ones. */
+  relabel(): void {
+    this.#label.now();
+  }
+
+  /** Show one tile large with its neighbours of the other panes, or all again. */
+  enlarge(cell: Cell | null): void {
+    this.zoom = cell;
+    this.element.classList.toggle("ldam-zoomed", cell !== null);
+    this.#draw();
+  }
+
+  /** The tile under a point in CSS pixels, or the top tile of the column whose name is there. */
+  tileAt(x: number, y: number): { tile: Tile; y: number; x: number } | { tile: Tile } | null {
+    if (!this.layout) return null;
+    const [dx, dy] = [x * this.#ratio, y * this.#ratio];
+    for (const tile of this.layout.tiles) {
+      const [inX, inY] = [dx - tile.x, dy - tile.y];
+      if (inX < 0 || inY < 0 || inX >= tile.width || inY >= tile.height) continue;
+      const { height, width } = this.content.pixels;
+      return { tile, x: Math.floor((inX * width) / tile.width), y: Math.floor((inY * height) / tile.height) };
+    }
+    const head = this.layout.heads.findIndex((box) => x >= box.x && x < box.x + box.width && y >= box.y && y < box.y + box.height);
+    const tile = head < 0 ? undefined : headTile(this.layout, this.#column, head);
+    return tile ? { tile } : null;
+  }
+
+  /** Where a tile stands in CSS pixels. */
+  boxOf(tile: Tile): { x: number; y: number; width: number; height: number } {
+    const r = this.#ratio;
+    return { x: tile.x / r, y: tile.y / r, width: tile.width / r, height: tile.height / r };
+  }
+
+  /** Other rows were chosen: the present ones stay until there is something to stand in their place. */
+  #showRows(show: Show): void {
+    const setup = this.#next ?? this.content.setup;
+    if (!setup || setup.show === show) return;
+    this.#amend({ ...setup, show });
+    if (this.content.prune()) this.#draw();
+  }
+
+  #amend(setup: Setup): void {
+    if (this.#next) this.#next = setup;
+    else this.content.setup = setup;
+  }
+
+  #adopt(setup: Setup): void {
+    const { content } = this;
+    const zoomed = this.zoom && content.neurons[this.zoom.column]?.key;
+    content.setup = setup;
+    content.models.setup(setup);
+    if (content.frame?.gen === setup.gen) content.models.take(content.frame);
+    this.#next = null;
+    this.#key = "";
+    if (this.zoom) {
+      const column = setup.neurons.findIndex(({ key }) => key === zoomed);
+      this.enlarge(column < 0 ? null : { ...this.zoom, column });
+    }
+  }
+
+  /** `news`: what stands on the canvas already is left there, but for the panes that have just come. */
+  #draw(news = false): void {
+    if (!this.content.setup || !this.#width || !this.content.panes.size) return;
+    const anew = this.#arrange();
+    const { tiles, smooth } = this.layout!;
+    const context = this.#context;
+    const { height, width } = this.content.pixels;
+    context.imageSmoothingEnabled = smooth;
+    for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
+      const image = this.content.image(pane)!;
+      if (news && !anew && image.age > 0) continue;
+      context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
+    }
+    this.onChange();
+  }
+
+  /** True: the canvas is empty now. */
+  #arrange(): boolean {
+    const { content, zoom } = this;
+    const lines = content.lines();
+    const size = content.pixels;
+    const columns = content.neurons.length;
+    const { discriminator, real_images } = content.setup!;
+    const { names, several } = content.models;
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, real_images, names]);
+    if (key === this.#key) return false;
+    this.#key = key;
+    this.#ratio = devicePixelRatio || 1;
+    const photo = size.width > 88 || size.height > 88;
+    const gutter = this.#width < 460 ? (several ? 90 : 76) : 94; // legends need more
+    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
+    room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
+    this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
+    if (standsBelow(content, this.#column)) room.head += STANDING_LINE;
+    if (this.#column === null) {
+      if (several) room.head += names.length * MODEL_LINE - NAME_LINE;
+      this.layout = arrange(lines, columns, size, room);
+    } else {
+      const shown = lines.map((line, i) => ({ ...line, line: i, column: this.#column! }));
+      // The chosen tile, and beside it the same neuron in every other pane.
+      let cells = zoom
+        ? shown.filter(({ pane, row }) => (kindOf(pane) === kindOf(zoom.pane) ? row === zoom.row : row === 0))
+        : shown;
+      if (zoom && several) cells = sortBeside(cells, kindOf(zoom.pane));
+      room.large = several;
+      if (zoom) room.budget = Math.max(this.#gridHeight, several ? GRID_HEIGHT : ZOOM_HEIGHT);
+      this.layout = arrange([{ pane: "", row: 0 }], cells.length, size, room);
+      this.layout.tiles = this.layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]! }));
+    }
+    if (zoom) this.layout.height = Math.max(this.layout.height, this.#gridHeight); // what stands below stays where it is
+    else this.#gridHeight = this.layout.height;
+    this.#fitCanvas();
+    this.#overlay.build(this.layout, this.#column, this.#ratio, this.#dark);
+    this.onChange();
+    return true;
+  }
+
+  #fitCanvas(): void {
+    const { width, height, tiles, smooth } = this.layout!;
+    const ratio = this.#ratio;
+    this.canvas.width = Math.round(width * ratio); // also clears it
+    this.canvas.height = Math.ceil(height * ratio);
+    this.canvas.style.width = `${this.canvas.width / ratio}px`;
+    this.canvas.style.height = `${this.canvas.height / ratio}px`;
+    this.canvas.style.imageRendering = smooth ? "auto" : "pixelated";
+    // A thin frame tells a black picture from a dark page. The style sheet's `color` is the line's.
+    this.#context.fillStyle = getComputedStyle(this.canvas).color;
+    for (const { x, y, width: w, height: h } of tiles) this.#context.fillRect(x - 1, y - 1, w + 2, h + 2);
+  }
+
+  #updateTexts(): void {
+    this.#overlay.update();
+    this.onChange();
+  }
+
+  #updateLabel(): void {
+    const { content } = this;
+    const setup = this.#next ?? content.setup;
+    if (!setup) return;
+    const { neurons, layer } = setup;
+    const current = this.#next === null && content.frame?.gen === setup.gen;
+    const each = neurons.map((unit, i) => {
+      const now = current ? (content.frame!.activation[i] ?? []) : [setup.trace.activation.at(-1)?.[i] ?? NaN];
+      const value = (activation: number) => (Number.isNaN(activation) ? "" : formatShort(activation));
+      const { names, several } = content.models;
+      const values = several && current ? names.map((name, k) => `${name} ${value(content.models.activation(k, i, now))}`.trim()).join(", ") : value(mean(now));
+      return [unitText(unit), values, content.columnScore(setup, i)].filter(Boolean).join(" ");
+    });
+    const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
+    this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);
+  }
+}

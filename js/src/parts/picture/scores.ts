@@ -1,0 +1,50 @@
+// D(x) of the samples: how real each looks to the discriminator.
+import type { Discriminator, Score } from "../../protocol";
+import { h } from "../../ui/dom";
+import { formatScore } from "../../ui/format";
+import { mean } from "../../ui/mean";
+
+export const SCORE_LINE = 14; // CSS pixels
+const BAR = 6; // what the head keeps free under its last line
+const MEANING = "D(x): how probable it is, to the discriminator, that the sample is a real picture";
+const FORMS = new Map([
+  ["logit", "R(x) = logit D(x)"],
+  ["log", "R(x) = log D(x)"],
+  ["probability", "R(x) = D(x)"],
+]);
+
+/** The newest scores, until newer ones come; those of another generation say nothing. */
+export class Scores {
+  #score: Score = null;
+  #gen: number | null = null;
+
+  take(score: Score, gen: number): void {
+    [this.#score, this.#gen] = [score, gen];
+  }
+
+  /** "D .93" of one chain. */
+  text(gen: number, column: number, chain: number): string {
+    const chains = this.#of(gen, column);
+    return chains.length ? `D ${formatScore((chains.length === 1 ? chains[0] : chains[chain]) ?? NaN)}` : "";
+  }
+
+  /** "D .93", mean over the first chains. */
+  meanText(gen: number, column: number, chains: number = Infinity): string {
+    const shown = this.#of(gen, column).slice(0, chains);
+    return shown.length ? `D ${formatScore(mean(shown))}` : "";
+  }
+
+  #of(gen: number, column: number): (number | null)[] {
+    return gen === this.#gen ? (this.#score?.[column] ?? []) : [];
+  }
+}
+
+/** Stands at the left of the scores and says what they are. */
+export function scoreLabel({ form }: Discriminator): HTMLElement {
+  return h("div.ldam-score.ldam-score-label", { title: `${MEANING}\n${FORMS.get(form) ?? form}`.trimEnd() }, "D = P(real)");
+}
+
+/** Where the line of scores is, above tiles that begin at `top`; the name and the activation stand above it. */
+export function scoreLine(top: number): { y: number; height: number } {
+  return { y: top - BAR - SCORE_LINE, height: SCORE_LINE };
+}

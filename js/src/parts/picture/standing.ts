@@ -1,0 +1,40 @@
+// How strong activations are among those of real images, in words of the kernel's.
+import type { Standing } from "../../protocol";
+import { h, setText } from "../../ui/dom";
+
+export const STANDING_LINE = 14; // CSS pixels
+const LETTER = 5.6; // CSS pixels, mean width at this size
+
+/** The newest words, until newer ones come; those of another generation say nothing. */
+export class Standings {
+  #standing: Standing = null;
+  #gen: number | null = null;
+
+  take(standing: Standing, gen: number): void {
+    [this.#standing, this.#gen] = [standing, gen];
+  }
+
+  /** The whole sentence; "": not known. */
+  text(gen: number, model: number, neuron: number): string {
+    return this.#of(gen, model, neuron)?.text ?? "";
+  }
+
+  /** "p99.1". */
+  short(gen: number, model: number, neuron: number): string {
+    return this.#of(gen, model, neuron)?.short ?? "";
+  }
+
+  #of(gen: number, model: number, neuron: number) {
+    return gen === this.#gen ? this.#standing?.[model]?.[neuron] : undefined;
+  }
+}
+
+export function standingLine(): HTMLElement {
+  return h("div.ldam-standing");
+}
+
+/** The sentence where there is room for it, else the short form, and the sentence in the tooltip. */
+export function writeStanding(line: Element, text: string, short: string, width: number): void {
+  setText(line, text.length * LETTER <= width ? text : short);
+  if (line.getAttribute("title") !== text) line.setAttribute("title", text);
+}

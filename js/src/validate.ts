@@ -1,0 +1,128 @@
+// What comes from the kernel, held against what the protocol declares. Another version of the kernel side may send less,
+// more, or something else: a field that is not as declared is left out, and nothing throws.
+import type { Change, Changes, FromKernel, Kernel } from "./protocol";
+
+type Check = (value: unknown) => boolean;
+
+const isText = (value: unknown): value is string => typeof value === "string";
+const isNumber = (value: unknown): value is number => typeof value === "number" && Number.isFinite(value);
+const isFlag = (value: unknown): value is boolean => typeof value === "boolean";
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const orNull = (check: Check): Check => (value) => value === null || check(value);
+const listOf = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
+const recordOf = (check: Check): Check => (value) => isObject(value) && Object.values(value).every(check);
+const shape = (fields: Record<string, Check>): Check => (value) =>
+  isObject(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
+
+/** A copy without those optional fields that fail their check. */
+function keep(content: Record<string, unknown>, optional: Record<string, Check>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(content).filter(([name, value]) => !Object.hasOwn(optional, name) || optional[name]!(value)));
+}
+
+const isScales = orNull(recordOf(listOf(isNumber)));
+const perNeuron = listOf(orNull(isNumber));
+const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
+const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
+const isPair = (value: unknown) => Array.isArray(value) && value.length === 2 && value.every(isText);
+const isPrior = orNull(shape({ name: isText, choices: listOf(isPair) }));
+const isActivations = listOf(perNeuron);
+const isChange = shape({
+  key: isText,
+  label: isText,
+  name: isText,
+  difference: isMeasured,
+  correlation: isMeasured,
+  gap: isMeasured,
+  activations: listOf(isMeasured),
+});
+const isWatch = orNull(
+  shape({
+    iteration: isNumber,
+    kept: listOf(isNumber),
+    shown: isMeasured,
+    following: isFlag,
+    source: isText,
+    sources: listOf(isText),
+    cost: isMeasured,
+    snapshot_ms: isMeasured,
+  }),
+);
+const SHOWS = new Set<unknown>(["samples", "averages", "both"]);
+const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: (value) => SHOWS.has(value), scanning: isFlag, watch: isWatch };
+const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
+  setup: {
+    scales: isScales,
+    warming: isFlag,
+    goal: orNull(isText),
+    prior: isPrior,
+    real_images: isFlag,
+    wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
+    discriminator: isDiscriminator,
+    training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
+    models: listOf(shape({ name: isText, note: isText })),
+    ...COMPARED,
+  },
+  state: {
+    kernel_note: isText,
+    calibrated: isFlag,
+    scales: isScales,
+    warming: isFlag,
+    goal: orNull(isText),
+    discriminator: isDiscriminator,
+    ...COMPARED,
+  },
+  frame: {
+    temperature: orNull(shape({ asked: isNumber, measured: perNeuron })),
+    acceptance: orNull(perNeuron),
+    heat: isNumber,
+    score: orNull(listOf(perNeuron)),
+    standing: orNull(listOf(listOf(shape({ text: isText, short: isText })))),
+    training: orNull(shape({ round: isNumber, accuracy: isMeasured, gap: isMeasured, real: isMeasured, generated: isMeasured })),
+    activations: isActivations,
+    agreement: listOf(isChange),
+    watch: isWatch,
+  },
+  units: {},
+  error: {},
+  download: {},
+  diagnosis: {},
+  changes: {},
+};
+const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
+const isRemark = shape({ label: isText, text: isText });
+
+/** A newer kernel side may say more than this front end knows: what is unknown is no message, or left out of it. */
+export function parse(content: unknown): FromKernel | null {
+  if (!isObject(content) || !isText(content["kind"]) || !Object.hasOwn(OPTIONAL, content["kind"])) return null;
+  const kind = content["kind"] as FromKernel["kind"];
+  const message = keep(content, OPTIONAL[kind]);
+  if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
+  if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
+  if (kind === "frame") keepEach(message, "panes", { model: isNumber, colors: isText });
+  if (kind === "units") keepEach(message, "units", { note: isText });
+  if (kind === "changes") return changesOf(message);
+  if (kind === "diagnosis") {
+    if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
+    const neurons: unknown = message["neurons"];
+    message["neurons"] = Array.isArray(neurons) ? neurons.filter(isRemark) : [];
+  }
+  return message as unknown as FromKernel;
+}
+
+/** The same for each of a list. */
+function keepEach(message: Record<string, unknown>, name: string, optional: Record<string, Check>): void {
+  const list = message[name];
+  if (Array.isArray(list)) message[name] = list.map((each: unknown) => (isObject(each) ? keep(each, optional) : each));
+}
+
+function changesOf({ layer, done, total, running, error, rows }: Record<string, unknown>): Changes | null {
+  if (!isText(layer) || !isNumber(done) || !isNumber(total) || !isFlag(running)) return null;
+  const sound = (Array.isArray(rows) ? rows.filter(isChange) : []) as Change[];
+  return { kind: "changes", layer, done, total, running, error: isText(error) ? error : "", rows: sound };
+}
+
+function kernelOf(content: unknown): Kernel {
+  const kernel = isObject(content) ? keep(content, { name: isText, note: isText, calibrated: isFlag, choices: listOf(isText) }) : {};
+  return { name: "", note: "", ...kernel };
+}
