@@ -17,6 +17,7 @@ from .checkpoints import CheckpointError, average_checkpoints, load_checkpoint
 from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
+from .network.activations import activations
 from .network.wiring import neurons_of
 from .objectives import L2, Discriminator
 from .objectives.discriminator_file import load_discriminator
@@ -62,6 +63,7 @@ __all__ = [
     "Watch",
     "Window",
     "__version__",
+    "activations",
     "average_checkpoints",
     "build_discriminator",
     "compare",

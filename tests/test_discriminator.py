@@ -248,6 +248,22 @@ class SameSigmoid(SumInside):
         return self.inside.logits(x) / (1 + torch.exp(-self.other.logits(x)))
 
 
+class ShiftedInPlace(SumInside):
+    """A logarithm of a sigmoid runs last, and something is added in its memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sigmoid = nn.LogSigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.inside(x)
+        z: Tensor = self.sigmoid(self.other(x)).add_(inside)
+        return z
+
+    def logits(self, x: Tensor) -> Tensor:
+        return self.inside.logits(x) - torch.log1p(torch.exp(-self.other.logits(x)))
+
+
 ENDS: dict[str, tuple[nn.Module, Any]] = {
     "Sigmoid": (net(1, nn.Sigmoid()), net()),
     "LogSigmoid": (net(1, nn.LogSigmoid()), net()),
@@ -257,6 +273,7 @@ ENDS: dict[str, tuple[nn.Module, Any]] = {
     "Sigmoid of one number": (Squeezed(), net()),
     "Sigmoid of a sum": (SumInside(), SumInside()),
     "Sigmoid that is a gate": (Gated(), Gated()),
+    "LogSigmoid that is written into": (ShiftedInPlace(), ShiftedInPlace()),
     "the same Sigmoid twice": (SameSigmoid(), SameSigmoid()),
 }
 

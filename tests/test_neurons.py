@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -292,6 +293,15 @@ class Told(nn.Module):
         return self.do(x)
 
 
+MEETING: list[Callable[[], Any]] = []  # each is done once
+
+
+def meet(x: Tensor) -> Tensor:
+    if MEETING:
+        MEETING.pop()()
+    return x
+
+
 def fail(_: Tensor) -> Tensor:
     raise RuntimeError("this module must not be reached")
 
@@ -329,6 +339,34 @@ class CatchesAll(nn.Module):
 
 def test_a_model_that_catches_exceptions_does_not_catch_ours() -> None:
     require_equal(with_fixed_weights(CatchesAll), "fc", 2, lambda o: o[:, 2], shape=(6,))
+
+
+@pytest.mark.parametrize(
+    "after", [nn.ReLU(inplace=True), Told("relu_", torch.relu_), nn.Sequential(nn.Hardtanh(-0.1, 0.1, inplace=True))]
+)
+def test_a_last_layer_is_read_before_what_follows_it_in_place(after: nn.Module) -> None:
+    """What the model returns is then the same tensor, with other numbers in it."""
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), after))
+    plain = nn.Sequential(model[0])
+    for neuron in range(4):
+        require_equal(model, "0", neuron, lambda o, n=neuron: o[:, n], shape=(6,), reference=plain)
+
+
+def test_a_layer_inside_a_network_that_is_itself_stopped_early() -> None:
+    """A discriminator reads its copy of the classifier before the end of it."""
+    classifier = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3))
+    network = ldam.build_discriminator(classifier, (6,))
+    require_equal(network, "body.network.0", 2, lambda o: o[:, 2], shape=(6,))
+
+
+def test_neurons_that_another_thread_reads_in_the_middle_of_a_pass() -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), Told("meet", meet), nn.Linear(4, 3), nn.Tanh()))
+    neurons = read_out(model, "2", range(3), (6,))
+    x, found = some_images(10, (6,)).view(2, 5, 6), []
+    with ThreadPoolExecutor(1) as threads:
+        MEETING.append(lambda: found.append(threads.submit(neurons.activations, x[1]).result()))
+        found.append(neurons.activations(x[0]))
+    torch.testing.assert_close(found, [model(one).atanh().detach() for one in x.flip(0)])
 
 
 class Checkpointed(TinyCnn):

@@ -109,6 +109,16 @@ def follow_wires(model: nn.Module) -> None:
     assert ldam.neurons_of(model, 1, 3, input_shape=(1, 8, 8)).layer == "norm"
 
 
+def look_at_activations(model: nn.Module) -> None:
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert len(ldam.activations(model, x)) == 5
+    assert ldam.activations(model, x, ["fc", "conv"])["fc"].shape == (2, 4)
+    with pytest.raises(ValueError, match="unknown layer"):
+        ldam.activations(model, x, ["nonsense"])
+    with pytest.raises(RuntimeError):
+        ldam.activations(model, x[:, :, :4])
+
+
 def refuse(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         sampler(model, input_shape=(1, 9, 9))
@@ -142,6 +152,7 @@ RUNS: dict[str, Callable[[nn.Module], None]] = {
     "sampling with a leak": sample_with_a_leak,
     "layers": list_layers,
     "wiring": follow_wires,
+    "activations": look_at_activations,
     "refused arguments": refuse,
     "divergence": diverge,
     "an error of the model's": raising(ArithmeticError("of the model's")),

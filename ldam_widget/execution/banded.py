@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from ..network.capture import Call, listen
 from .convolutions import native_modules, refuse_second_derivatives
 from .hooks import hooked
 from .recordings import taken
@@ -63,7 +64,9 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
     recorder, calls = _Recorder(), Counter[nn.Module]()
     sizes: dict[nn.Conv2d, tuple[int, int]] = {}
 
-    def record(module: Any, inputs: tuple[object, ...], output: object) -> None:
+    def record(call: Call) -> None:
+        module: Any = call.module
+        inputs, output = call.inputs, call.output
         calls[module] += 1
         if isinstance(output, Tensor) and len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].ndim == 4:
             sizes[module] = inputs[0].shape[2], inputs[0].shape[3]
@@ -71,13 +74,8 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
 
     candidates = [module for module in native_modules(network) if not hooked(module)]
     seen = any(hooked(module) for module in network.modules())  # somebody's hook would be given the stand-in
-    handles = [module.register_forward_hook(record) for module in candidates]
-    try:
-        with recorder:
-            forward()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with recorder:
+        listen({names[module]: module for module in candidates}, record, forward)
     found = [
         Band(names[module], *sizes[module], 1 if seen or names[module] == keep else recorder.pool_after(module))
         for module in candidates

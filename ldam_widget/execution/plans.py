@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from ..core.notes import QuietNotes
+from ..network.capture import Call, listen
 from ..network.view import private_view
 from .banded import Band, BandedConv2d
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
@@ -224,7 +225,8 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
     calls: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Module, nn.Module]] = []
 
-    def record(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+    def record(call: Call) -> None:
+        module, inputs, output = call.module, call.inputs, call.output
         calls[module] = calls.get(module, 0) + 1
         if isinstance(module, _BEFORE_NORM) and isinstance(output, Tensor) and _own_weights(module, shared):
             made[id(output)] = module, output, output._version
@@ -235,12 +237,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
 
     leaves = [module for module in view.modules() if not any(module.children())]
     left_alone = {module for module in leaves if hooked(module)}
-    handles = [module.register_forward_hook(record) for module in leaves]
-    try:
-        forward()
-    finally:
-        for handle in handles:
-            handle.remove()
+    listen({names[module]: module for module in leaves}, record, forward)
     return [
         (names[layer], names[norm])
         for layer, norm in pairs

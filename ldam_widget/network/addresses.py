@@ -36,7 +36,7 @@ def parse(text: str, names: Mapping[str, str]) -> Address | None:
 
     Args:
         text: as above; "module." and "_orig_mod." of wrappers may be in it.
-        names: every name of every module -> the name it is listed under (two for a shared module).
+        names: of `module_names`.
     """
     for pattern in (r"(?P<name>.*)", r"(?P<name>.*?)(?:#(?P<call>[1-9]\d*))?(?P<keys>(?:\[[^\[\]]+\])*)"):
         match = re.fullmatch(pattern, text, re.DOTALL)
@@ -49,6 +49,12 @@ def parse(text: str, names: Mapping[str, str]) -> Address | None:
                 keys = tuple(re.findall(r"\[([^\[\]]+)\]", found.get("keys") or ""))
                 return Address(names[name], int(found.get("call") or 1), keys)
     return None
+
+
+def module_names(network: nn.Module) -> dict[str, str]:
+    """Every name of every module -> the one it is listed under; a shared module has several."""
+    listed = {module: name for name, module in network.named_modules()}
+    return {name: listed[module] for name, module in network.named_modules(remove_duplicate=False)}
 
 
 # ---- tensors within tuples and dicts ---------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a forward pass runs: the table of layers, and a forward pass that stops at one of them."""
+"""What a forward pass runs: the table of layers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
-from .addresses import Address, Maker, maker, parse, tensors, unit_axis
+from .addresses import Address, Maker, maker, module_names, parse, unit_axis
+from .capture import Call, listed, listen
 from .memory import is_out_of_memory
-from .view import dtype_of, private_view
+from .view import device_of, dtype_of, private_view
 
 Preprocess = Callable[[Tensor], Tensor]
 
@@ -74,17 +75,6 @@ class Trace(NamedTuple):
         return next((made for made in self.made if made.address == address), None)
 
 
-class _Reached(BaseException):
-    """No error: it carries the output out of the forward pass, past any `except Exception` of the model's."""
-
-    def __init__(self, output: Any) -> None:
-        self.output = output
-
-
-class NotRunError(Exception):
-    """The forward pass ended without the call that was waited for."""
-
-
 def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess | None = None) -> LayerTable:
     """List the layers that a forward pass runs, in order.
 
@@ -126,43 +116,34 @@ def trace(
     A failure beyond the layer `wanted` is worth a remark only. Gradients are on, as in sampling: without them
     transformers take a fast path that does not run the modules inside.
     """
-    listed: dict[nn.Module, str] = {module: name for name, module in view.named_modules()}
-    names = {name: listed[module] for name, module in view.named_modules(remove_duplicate=False)}
+    names = module_names(view)
     made: list[Made] = []
     calls: Counter[str] = Counter()
     coupled: dict[str, int] = {}
     last: Maker | None = None
 
-    def record(module: nn.Module, _inputs: Any, output: Any) -> None:
+    def record(call: Call) -> None:
         nonlocal last
-        name, leaf = listed[module], not any(module.children())
+        name, module = call.address.module, call.module
         calls[name] += 1
-        last = maker(module, output) or last
+        last = maker(module, call.output) or last
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             coupled.setdefault(name, len(made))
-        for keys, tensor in tensors(output):
-            if tensor.ndim < 2 or 1 not in tensor.shape:
-                continue
-            address = Address(name, calls[name], keys)
+        for address, tensor, shown in listed(call, 1):
             batch_first = tensor.movedim(tensor.shape.index(1), 0)
             axis = unit_axis(batch_first, last)
             sizes = tuple(batch_first.shape)
-            row = Layer(str(address), type(module).__name__, sizes[1:], sizes[axis], leaf)
-            usable = not keys or tensor.is_floating_point()
-            made.append(Made(address, row, module, axis, usable and (name != "" or leaf)))
+            row = Layer(str(address), type(module).__name__, sizes[1:], sizes[axis], not any(module.children()))
+            made.append(Made(address, row, module, axis, shown))
 
-    handles = [module.register_forward_hook(record) for module in listed]
     x = torch.zeros(1, *shape, dtype=torch.float32, device=device_of(view)).requires_grad_(True).clone()
     try:
-        run(view, x, preprocess, shape)
+        listen(dict(view.named_modules()), record, lambda: run(view, x, preprocess, shape))
     except ValueError as error:
         address = parse(wanted, names) if isinstance(wanted, str) else None
         if address is None or address not in [row.address for row in made]:
             raise
         notes.tell(f"the forward pass is listed up to {made[-1].layer.name!r} only: {error}")
-    finally:
-        for handle in handles:
-            handle.remove()
     return Trace(made, names, calls, coupled, x._version > 0)
 
 
@@ -189,33 +170,3 @@ def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[
             f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "
             "Give the shape of one image without the batch axis, as the model was trained on it."
         ) from error
-
-
-def output_of(module: nn.Module, call: int, forward: Callable[[], Any]) -> Any:
-    """What a module returns in its `call`th call within `forward`, which goes no further than that.
-
-    Raises:
-        NotRunError: `forward` ended before.
-    """
-    left = call
-
-    def stop(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise _Reached(output)
-
-    handle = module.register_forward_hook(stop)
-    try:
-        forward()
-    except _Reached as reached:
-        return reached.output
-    finally:
-        handle.remove()
-    raise NotRunError
-
-
-def device_of(view: nn.Module) -> torch.device:
-    """Where the weights are."""
-    first = next(view.parameters(), None)
-    return first.device if first is not None else torch.device("cpu")

@@ -110,8 +110,11 @@ def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.
         except Exception as error:
             raise ValueError(f"device={str(device)!r} cannot be used here: {error}. Try device='cpu'.") from error
         return chosen
-    if torch.cuda.is_available():
-        return torch.device("cuda")
+    return torch.device("cuda") if torch.cuda.is_available() else device_of(model)
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the weights are."""
     first = next(model.parameters(), None)
     return first.device if first is not None else torch.device("cpu")
 

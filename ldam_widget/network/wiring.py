@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
-from .addresses import parse, replace, select
-from .trace import Made, Preprocess, Trace, check_shape, device_of, in_columns, run, trace
-from .view import dtype_of, private_view
+from .addresses import Address, module_names, parse, replace, select
+from .capture import STOP, Call, listen
+from .trace import Made, Preprocess, Trace, check_shape, in_columns, run, trace
+from .view import device_of, dtype_of, private_view
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -164,11 +165,9 @@ def _class(wanted: int | str, names: Sequence[str] | None, count: int, layer: st
 
 def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, Any]:
     """Its listed name, and itself."""
-    listed = {module: name for name, module in view.named_modules()}
-    names = {name: listed[module] for name, module in view.named_modules(remove_duplicate=False)}
-    weighted = {name: m for m, name in listed.items() if isinstance(m, (nn.Linear, *_CONVS))}
+    weighted = {name: m for name, m in view.named_modules() if isinstance(m, (nn.Linear, *_CONVS))}
     if layer is not None:
-        asked = parse(layer, names)
+        asked = parse(layer, module_names(view))
         if asked is None or asked.module not in weighted:
             raise ValueError(
                 f"layer={layer!r} is no linear layer or convolution of the model; give the classifying one, e.g. "
@@ -237,13 +236,6 @@ def _below_by_order(view: nn.Module, name: str, head: Any) -> tuple[str, _Units]
 # ---- the layer below, by running the model ---------------------------------------------------------------------------
 
 
-class _AtHead(BaseException):
-    """No error: carries the classifier's input out of the forward pass, past any `except Exception` of the model's."""
-
-    def __init__(self, inputs: Tensor) -> None:
-        self.inputs = inputs
-
-
 def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], Any]) -> tuple[str, _Units]:
     """The nearest tensor before the classifier whose elements reach its features one to one, past weightless modules.
 
@@ -251,11 +243,12 @@ def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], A
     them say which element feeds which feature, whatever lies between.
     """
     end = max(i for i, made in enumerate(seen.made) if made.address.module == name)
+    at = Address(name, seen.calls[name])
     best: tuple[Made, Tensor] | None = None
     for made in reversed(seen.made[:end]):  # the classifier has no modules inside: all these ended before it began
         # pooling by maxima depends on the values; what is wired does not
-        fed = _features_fed(head, seen.calls[name], made, forward, seed=1)
-        again = None if fed is None else _features_fed(head, seen.calls[name], made, forward, seed=2)
+        fed = _features_fed(head, at, made, forward, seed=1)
+        again = None if fed is None else _features_fed(head, at, made, forward, seed=2)
         if fed is None or again is None or not torch.equal(fed, again):
             if best is not None and not made.address.keys:
                 break
@@ -280,16 +273,17 @@ def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], A
     return made.layer.name, units
 
 
-def _features_fed(head: Any, call: int, made: Made, forward: Callable[[], Any], seed: int) -> Tensor | None:
+def _features_fed(head: Any, at: Address, made: Made, forward: Callable[[], Any], seed: int) -> Tensor | None:
     """Which feature of the classifier each element of a layer's output feeds.
 
     Returns:
         (units, *positions), −1 for an element that feeds none; None unless every feature is fed by one element, or
         every one by all positions of one unit.
     """
-    ours, inputs = _exchange(head, call, made, forward, seed)
-    if ours is None or inputs is None or not inputs.requires_grad:
+    exchanged = _exchange(head, at, made, forward, seed)
+    if exchanged is None or not exchanged[1].requires_grad:
         return None
+    ours, inputs = exchanged
     total = _by_feature(inputs, head).double().sum(1)
     count = len(total)
     # Features are told apart by their numbers: for an element that feeds feature j alone, the derivative of Σ (j + 1)
@@ -314,40 +308,31 @@ def _features_fed(head: Any, call: int, made: Made, forward: Callable[[], Any], 
 
 
 def _exchange(
-    head: Any, call: int, made: Made, forward: Callable[[], Any], seed: int
-) -> tuple[Tensor | None, Tensor | None]:
-    """Numbers of ours in place of a layer's output, and what then reaches the classifier."""
+    head: Any, at: Address, made: Made, forward: Callable[[], Any], seed: int
+) -> tuple[Tensor, Tensor] | None:
+    """Numbers of ours in place of a layer's output, and what then reaches the classifier; None if they do not fit."""
     own = torch.Generator().manual_seed(seed)
     ours: list[Tensor] = []
-    layer_left, head_left = made.address.call, call
+    arrived: list[Tensor] = []
 
-    def put(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-        nonlocal layer_left
-        layer_left -= 1
-        part = select(output, made.address)
-        if layer_left != 0 or not part.is_floating_point():
+    def put(call: Call) -> Any:
+        if call.address == at:
+            arrived.append(call.inputs[0])
+            return STOP
+        if call.address != made.address._replace(keys=()):
+            return None
+        part = select(call.output, made.address)
+        if not part.is_floating_point():
             return None
         # where rectifiers are open and other activations have a slope
         ours.append((0.3 + 0.4 * torch.rand(part.shape, generator=own)).to(part).requires_grad_(True))
-        return replace(output, made.address.keys, ours[0].clone())
+        return replace(call.output, made.address.keys, ours[0].clone())
 
-    def arrive(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        nonlocal head_left
-        head_left -= 1
-        if head_left == 0:
-            raise _AtHead(inputs[0])
-
-    handles = [made.module.register_forward_hook(put), head.register_forward_pre_hook(arrive)]
     try:
-        forward()
-    except _AtHead as arrived:
-        return (ours[0], arrived.inputs) if ours else (None, None)
+        listen({made.address.module: made.module, at.module: head}, put, forward)
     except Exception:  # the model does not take such numbers there
-        return None, None
-    finally:
-        for handle in handles:
-            handle.remove()
-    return None, None
+        return None
+    return (ours[0], arrived[0]) if ours and arrived else None
 
 
 def _by_feature(inputs: Tensor, head: Any) -> Tensor:

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from ..core.parameters import Parameter
 from ..core.target import Setting
-from ..network.trace import Preprocess, device_of, output_of, run
-from ..network.view import dtype_of, private_view
+from ..network.addresses import Address
+from ..network.capture import STOP, Call, listen
+from ..network.trace import Preprocess, run
+from ..network.view import device_of, dtype_of, private_view
 from .discriminator_file import Stored, read, restored
 from .discriminator_net import DiscriminatorNet, Quiet
 
@@ -185,7 +187,7 @@ class _Logit:
         self._view = private_view(net, setting.device, Quiet())  # it is meant to be in training mode
         self._dtype, self._preprocess, self._convert = dtype_of(self._view), preprocess, convert
         self._writes_input = False
-        self._stop: tuple[nn.Module, int] | None = None  # the sigmoid or softmax at the end, and which call of it
+        self._stop: Address | None = None  # the call of a sigmoid or softmax at the end
         shape = setting.input_shape
         device = device_of(self._view)
         own = torch.Generator(device).manual_seed(0)  # the user's random numbers stay where they are
@@ -217,26 +219,22 @@ class _Logit:
         output = output.flatten(1) if output.ndim > 1 else output.unsqueeze(1)
         return output[:, 0] if output.shape[1] == 1 else output[:, 1] - output[:, 0]
 
-    def _find_end(self, forward: Callable[[], Any]) -> tuple[nn.Module, int] | None:
-        """The sigmoid or softmax whose output is what the network returns, and which of its calls that is."""
-        seen: list[tuple[nn.Module, Tensor]] = []
-        ends = [module for module in self._view.modules() if isinstance(module, _PROBABILITIES)]
-        handles = [
-            module.register_forward_hook(lambda module, given, output: seen.append((module, output)) if given else None)
-            for module in ends
-        ]
-        try:
-            output = forward()
-        finally:
-            for handle in handles:
-                handle.remove()
+    def _find_end(self, forward: Callable[[], Any]) -> Address | None:
+        """The call of a sigmoid or softmax whose output is what the network returns."""
+        seen: list[tuple[Address, Tensor, int]] = []
+
+        def note(call: Call) -> None:
+            if call.inputs:
+                seen.append((call.address, call.output, call.output._version))
+
+        ends = {name: module for name, module in self._view.named_modules() if isinstance(module, _PROBABILITIES)}
+        output = listen(ends, note, forward)
         if not seen or not isinstance(output, Tensor):
             return None
-        module, last = seen[-1]
-        # the same numbers, perhaps in another shape; what is computed from them is something else
-        if last.data_ptr() != output.data_ptr() or last.numel() != output.numel():
-            return None
-        return module, sum(other is module for other, _ in seen)
+        address, last, version = seen[-1]
+        # the same numbers, perhaps in another shape; what is computed from them, or made of them in place, is not
+        same = last.data_ptr() == output.data_ptr() and last.numel() == output.numel() and last._version == version
+        return address if same else None
 
     def _inputs(self, x: Tensor) -> Tensor:
         if self._writes_input:
@@ -247,20 +245,23 @@ class _Logit:
 
     def _output(self, x: Tensor) -> Tensor:
         inputs = self._inputs(x).to(self._dtype)
-        if self._stop is None:
-            output = self._view(inputs)
-        else:
-            module, call = self._stop
-            into: list[Tensor] = []
-            handle = module.register_forward_pre_hook(lambda _module, given: into.append(given[0]))
-            try:
-                output_of(module, call, lambda: self._view(inputs))
-            finally:
-                handle.remove()
-            output = into[-1]
+        output = self._view(inputs) if self._stop is None else self._into(self._stop, inputs)
         if not isinstance(output, Tensor):
             raise ValueError(f"discriminator must return one tensor; it returned {type(output).__name__}")
         return output
+
+    def _into(self, end: Address, inputs: Tensor) -> Any:
+        """What the network's end is given."""
+        given: list[Any] = []
+
+        def take(call: Call) -> object:
+            if call.address != end:
+                return None
+            given.append(call.inputs[0])
+            return STOP
+
+        listen({end.module: self._view.get_submodule(end.module)}, take, lambda: self._view(inputs))
+        return given[0] if given else None
 
 
 def _check_output(output: Tensor, count: int) -> None:

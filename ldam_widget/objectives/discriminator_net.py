@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..network.addresses import Address
-from ..network.trace import check_shape, output_of, trace
+from ..network.capture import Capture
+from ..network.trace import check_shape, trace
 from ..network.view import dtype_of, private_view, unwrap
 
 _SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.Sigmoid, nn.LogSigmoid)
@@ -72,7 +73,7 @@ class _UpTo(nn.Module):
         self.network, self.head = network, head
 
     def forward(self, x: Tensor) -> Tensor:
-        output = output_of(self.network.get_submodule(self.head), 1, lambda: self.network(x))
+        (output,) = Capture(self.network, [Address(self.head)])(lambda: self.network(x))
         logit: Tensor = output.flatten(1).mean(1, keepdim=True)  # a convolution as last layer has a value a place
         return logit
 

@@ -16,23 +16,13 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..execution.recordings import Recordings
-from ..network.addresses import Address, describe, example, parse, parts, select, unit_axis
+from ..network.addresses import Address, describe, example, parse, parts, select, tensors, unit_axis
+from ..network.capture import Call, Capture, listen
 from ..network.leaky import Leaky, backward, check_leaky
 from ..network.memory import images_at_once, is_out_of_memory
-from ..network.trace import (
-    Layer,
-    LayerTable,
-    NotRunError,
-    Preprocess,
-    check_shape,
-    device_of,
-    layers,
-    output_of,
-    run,
-    trace,
-)
+from ..network.trace import Layer, LayerTable, Preprocess, check_shape, layers, run, trace
 from ..network.units import LayerUnits, Neuron, as_list, layer_of_strings
-from ..network.view import dtype_of, weights_of
+from ..network.view import device_of, dtype_of, weights_of
 
 __all__ = ["Layer", "LayerTable", "Neuron", "Neurons", "Preprocess", "check_shape", "layers"]
 
@@ -196,7 +186,7 @@ class Neurons:
     ) -> None:
         """Run this network from now on, which computes what the view does in modules of the same names."""
         self._network, self._memory_format, self._recordings = network, memory_format, recordings
-        self._module = network.get_submodule(self._address.module)
+        self._capture = Capture(network, [self._address])
 
     def some_images(self, count: int) -> Tensor:
         """Random images that need gradients; nobody's random numbers are used up."""
@@ -226,11 +216,8 @@ class Neurons:
         if self._memory_format is torch.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self._is_last:
-            output = self._network(inputs)
-        else:
-            output = output_of(self._module, self._address.call, lambda: self._network(inputs))
-        if self._address.keys:
-            output = select(output, self._address)
+            return self._in_order(select(self._network(inputs), self._address))
+        (output,) = self._capture(lambda: self._network(inputs))
         return self._in_order(output)
 
     def _in_order(self, output: Tensor) -> Tensor:
@@ -240,18 +227,21 @@ class Neurons:
 
     def _ends_the_model(self) -> bool:
         """Is the layer's output what the model returns? Then the forward pass need not be stopped."""
-        if self._trace.calls[self._address.module] != 1:
+        name = self._address.module
+        if self._trace.calls[name] != 1:
             return False
-        made: list[Any] = []
-        handle = self._module.register_forward_hook(lambda _module, _inputs, output: made.append(output))
+        made: list[tuple[Any, list[int]]] = []
+
+        def note(call: Call) -> None:
+            made.append((call.output, _versions(call.output)))
+
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                returned = self._run(self.some_images(1))
+                returned = listen({name: self._view.get_submodule(name)}, note, lambda: self._run(self.some_images(1)))
         except ValueError:
             return False  # something fails behind the layer, where sampling never goes
-        finally:
-            handle.remove()
-        return len(made) == 1 and returned is made[0]
+        # a rectifier in place returns what it was given, changed
+        return len(made) == 1 and returned is made[0][0] and _versions(returned) == made[0][1]
 
     def _choose_layer(self, layer: str | None, notes: Notes) -> Address:
         known = self._trace.names
@@ -293,12 +283,7 @@ class Neurons:
         name, address = self.layer, self._address
         with torch.inference_mode(False), torch.enable_grad():
             x = self.some_images(1)
-            try:
-                output = select(output_of(self._module, address.call, lambda: self._run(x)), address)
-            except NotRunError:
-                raise ValueError(
-                    f"layer {name!r} is not run by the model's forward pass; choose one of layers(model)"
-                ) from None
+            (output,) = self._capture(lambda: self._run(x))
             if not isinstance(output, Tensor):
                 if parts(output) is None:
                     raise ValueError(
@@ -342,10 +327,10 @@ class Neurons:
         if output.ndim == 2 or (output.shape[0] == 1 and output.shape.count(1) == 1):
             return 0 if output.shape[0] == 1 else None
         try:
-            two = output_of(self._module, self._address.call, lambda: self._run(self.some_images(2)))
+            (two,) = self._capture(lambda: self._run(self.some_images(2)))
         except ValueError:
             return 0 if output.shape[0] == 1 else None  # made for one image at a time
-        shape = tuple(select(two, self._address).shape)
+        shape = tuple(two.shape)
         grown = [axis for axis in range(output.ndim) if (output.shape[axis], shape[axis]) == (1, 2)]
         return grown[0] if grown and len(shape) == output.ndim else None
 
@@ -389,6 +374,11 @@ class Neurons:
                 f"the backward pass is leaky (slope {self.leaky:g}): gradients are not those of the activation, "
                 "samples follow no stated density"
             )
+
+
+def _versions(output: Any) -> list[int]:
+    """How often each tensor in it was written to."""
+    return [tensor._version for _, tensor in tensors(output)]
 
 
 def _captured(x: Tensor) -> bool:

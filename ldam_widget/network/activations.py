@@ -1,0 +1,63 @@
+"""What layers give for some images: one forward pass of the user's model, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from .addresses import describe, example
+from .capture import Call, Capture, listed, listen
+from .view import device_of, dtype_of, private_view
+
+
+@torch.inference_mode(False)
+@torch.no_grad()
+def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+    """What layers give for some images, by name, from one forward pass.
+
+    The model runs in eval mode, and no further than it has to. Random numbers that it draws are not missed elsewhere.
+
+    Args:
+        model: any `nn.Module`; comes back untouched.
+        x: (images, *image), what the model takes; it is taken to the model's device and floating-point type.
+        layers: names as in `ldam.layers`: dotted, with "#2" for a second call and "[0]" or "[key]" into a tuple or
+            dict; None is every layer of that table, in the order they run.
+
+    Returns:
+        name -> what the layer returned, whole and without a gradient, on the model's device.
+
+    Raises:
+        TypeError: `model` is no module, or `x` no tensor.
+        ValueError: no layer, an unknown one, one that does not run, or one that does not return one tensor.
+    """
+    view = private_view(model, None, Notes())
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a tensor (images, *image); got {type(x).__name__}")
+    device = device_of(view)
+    # a copy: the model may write into its input
+    images = x.detach().to(device, dtype_of(view) if x.is_floating_point() else x.dtype, copy=True)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        if layers is None:
+            return _all(view, images)
+        names = [layers] if isinstance(layers, str) else list(layers)
+        capture = Capture(view, names, lambda output: output)  # copies: a layer may return a weight of the user's
+        outputs = capture(lambda: view(images))
+    for place, output in zip(capture.places, outputs, strict=True):
+        if not isinstance(output, Tensor):
+            raise ValueError(
+                f"layer {str(place)!r} returns {describe(output)}, not one tensor; choose {example(place, output)}"
+            )
+    return dict(zip(names, outputs, strict=True))
+
+
+def _all(view: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = {}
+
+    def keep(call: Call) -> None:
+        found.update({str(place): tensor.clone() for place, tensor, shown in listed(call, len(images)) if shown})
+
+    listen(dict(view.named_modules()), keep, lambda: view(images))
+    return found

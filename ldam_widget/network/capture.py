@@ -1,0 +1,196 @@
+"""What places of a network give in one forward pass, whole or reduced on the spot.
+
+A place is an `Address`: a tensor in what a module returned in one of its calls. Hooks stand on the network only while
+a pass runs, hear the passes of their own thread alone, and go whatever happens in it. What a module returned is kept
+as it was then, also where the network writes into it later (a rectifier in place).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .addresses import Address, module_names, parse, replace, select, tensors
+
+Result = TypeVar("Result")
+Reduce = Callable[[Any], Any]  # what a place gives -> what is kept of it
+
+STOP = object()  # what a listener answers to end the pass
+
+
+class Call(NamedTuple):
+    """One call of a module, as it returns."""
+
+    address: Address  # of the whole output
+    module: nn.Module
+    inputs: tuple[Any, ...]  # those given by position
+    output: Any
+
+
+class NotRunError(ValueError):
+    """The forward pass ended without a place that was asked for."""
+
+
+class _Ended(BaseException):
+    """No error: it ends a listener's forward pass, past any `except Exception` of the model's."""
+
+    def __init__(self, listener: object) -> None:
+        self.listener = listener
+
+
+_listeners: ContextVar[tuple[object, ...]] = ContextVar("listeners", default=())  # of the passes that run, by thread
+
+
+def listen(
+    modules: Mapping[str, nn.Module], hear: Callable[[Call], Any], forward: Callable[[], Result]
+) -> Result | None:
+    """Run a forward pass, and hear of every call of some modules as it returns, before its output is used.
+
+    Args:
+        modules: by name.
+        hear: answers None, or what is handed on in the output's place, or `STOP` to end the pass. An error in it ends
+            the pass too and is raised here, whatever the model does with errors.
+        forward: runs the network.
+
+    Returns:
+        what `forward` returned; None if the pass was ended.
+    """
+    listener, calls = object(), Counter[str]()
+
+    def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        running = _listeners.get()
+        if running and listener not in running:  # a pass of another thread's; threads of a model have none of their own
+            return None
+        calls[name] += 1
+        try:
+            answer = hear(Call(Address(name, calls[name]), module, inputs, output))
+        except Exception as error:
+            raise _Ended(listener) from error
+        if answer is STOP:
+            raise _Ended(listener)
+        return answer
+
+    handles = [module.register_forward_hook(partial(hook, name)) for name, module in modules.items()]
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        return forward()
+    except _Ended as ended:
+        if ended.listener is not listener:  # this pass is a part of one that is listened to
+            raise
+        error = ended.__cause__
+    finally:
+        _listeners.reset(token)
+        for handle in handles:
+            handle.remove()
+    try:
+        if error is not None:
+            raise error
+    finally:
+        del error  # or it would hold itself, and the tensors of the pass
+    return None
+
+
+class Capture:
+    """What several places of a network give in one forward pass, which goes no further than the last of them.
+
+    Gradients flow if they are on. What is kept of a place has memory of its own, so that of a reduced one nothing else
+    outlives the pass; only what ends the pass is handed on as it is, if it is kept whole.
+
+    Args:
+        network: is run as it is; a private view.
+        places: addresses, or layers as they are written ("conv2", "same#2", "lstm[0]"); one may come several times.
+        reduce: called with what a place gives, as soon as that is there; one function for all places, or one (or None,
+            which keeps it whole) for each.
+
+    Raises:
+        ValueError: no places, an unknown layer, or not as many functions as places.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        places: Iterable[Address | str],
+        reduce: Reduce | Sequence[Reduce | None] | None = None,
+    ) -> None:
+        self.places = [place if isinstance(place, Address) else _find(place, network) for place in places]
+        if not self.places:
+            raise ValueError("places must name at least one layer; got none")
+        self._reduce = [reduce] * len(self.places) if reduce is None or callable(reduce) else list(reduce)
+        if len(self._reduce) != len(self.places):
+            raise ValueError(f"reduce has {len(self._reduce)} functions for {len(self.places)} places")
+        self._modules = {place.module: network.get_submodule(place.module) for place in self.places}
+        self._at: dict[Address, list[int]] = {}  # whole output -> which places are in it
+        for i, place in enumerate(self.places):
+            self._at.setdefault(place._replace(keys=()), []).append(i)
+
+    def __call__(self, forward: Callable[[], object]) -> list[Any]:
+        """Run `forward`, which runs the network; what is kept of each place, in their order.
+
+        Raises:
+            NotRunError: the pass ended without one of them.
+            ValueError: an output has no such part; the message names those that it has.
+        """
+        kept: dict[int, Any] = {}
+        calls: dict[str, int] = {}
+
+        def hear(call: Call) -> object:
+            calls[call.address.module] = call.address.call
+            here = self._at.get(call.address, ())
+            last = len(kept) + len(here) >= len(self.places)
+            for i in here:
+                part, reduce = select(call.output, self.places[i]), self._reduce[i]
+                whole = reduce is None
+                kept[i] = part if whole and last else _apart(part if reduce is None else reduce(part), part)
+            return STOP if last else None
+
+        listen(self._modules, hear, forward)
+        for i, place in enumerate(self.places):
+            if i not in kept:
+                raise NotRunError(_not_run(place, calls.get(place.module, 0)))
+        return [kept[i] for i in range(len(self.places))]
+
+
+def listed(call: Call, images: int) -> Iterator[tuple[Address, Tensor, bool]]:
+    """Tensors of a call that have an axis for the images and another one; and does the table of layers show them?"""
+    address, leaf = call.address, not any(call.module.children())
+    for keys, tensor in tensors(call.output):
+        if tensor.ndim > 1 and images in tensor.shape:
+            usable = not keys or tensor.is_floating_point()
+            yield address._replace(keys=keys), tensor, usable and (address.module != "" or leaf)
+
+
+def _find(layer: str, network: nn.Module) -> Address:
+    known = module_names(network)
+    found = parse(layer, known) if isinstance(layer, str) else None
+    if found is None:
+        near = difflib.get_close_matches(str(layer), [name for name in known if name], n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"unknown layer {layer!r}.{hint} Choose one of layers(model)")
+    return found
+
+
+def _not_run(place: Address, calls: int) -> str:
+    if calls == 0:
+        return f"layer {str(place)!r} is not run by the model's forward pass; choose one of layers(model)"
+    times = f"{calls} time{'s' if calls > 1 else ''}"
+    return f"layer {str(place)!r} is call {place.call} of {place.module!r}, which the forward pass runs {times}"
+
+
+def _apart(kept: Any, output: Any) -> Any:
+    """The same, with copies of what lies in the memory of the output."""
+    memory = {tensor.untyped_storage().data_ptr() for tensor in _dense(output).values()}
+    for keys, tensor in _dense(kept).items():
+        if tensor.untyped_storage().data_ptr() in memory:
+            kept = replace(kept, keys, tensor.clone())
+    return kept
+
+
+def _dense(output: Any) -> dict[tuple[str, ...], Tensor]:
+    return {keys: tensor for keys, tensor in tensors(output) if tensor.layout is torch.strided}
