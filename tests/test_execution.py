@@ -6,6 +6,7 @@ import copy
 import gc
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -569,6 +570,67 @@ def test_parts_follow_from_what_an_image_takes(monkeypatch: pytest.MonkeyPatch) 
     assert sampler(model, chains=8)._neurons.at_once == 16
 
 
+GB = 2**30
+GROUPS: dict[str, dict[str, str]] = {
+    "version 2": {
+        "memory.max": f"{4 * GB}\n",
+        "memory.current": f"{4 * GB - 4096}\n",
+        "memory.stat": f"anon {GB}\nactive_file 7\ninactive_file {3 * GB}\nslab 9\n",
+    },
+    "version 1": {
+        "memory/memory.limit_in_bytes": f"{4 * GB}\n",
+        "memory/memory.usage_in_bytes": f"{4 * GB - 4096}\n",
+        "memory/memory.stat": f"inactive_file 5\ntotal_inactive_file {3 * GB}\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", GROUPS.values(), ids=GROUPS.keys())
+def test_files_kept_in_memory_are_free_memory(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A control group of 4 GB, of which 3 hold files: a quarter of 3 GB for the images of a step."""
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable:    {2**24} kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    assert memory.budget(torch.device("cpu")) == 4 * GB  # there is no group
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory.budget(torch.device("cpu")) == 0.25 * (3 * GB + 4096)
+
+
+@pytest.mark.parametrize("unlimited", ["max", f"{2**63 - 4096}"])
+def test_a_group_without_a_limit(unlimited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable: 4096 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    for name, text in (("memory.max", unlimited), ("memory.current", "9"), ("memory.stat", "inactive_file 1")):
+        (tmp_path / name).write_text(text)
+    assert memory.budget(torch.device("cpu")) == 2**20
+
+
+def test_memory_that_is_given_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that it was short is told, once."""
+    monkeypatch.setattr(Hungry, "most", 1000)
+    monkeypatch.setattr(memory, "budget", lambda device: 1.0)
+    with pytest.warns(ldam.LDAMWarning, match="memory is short"):
+        s = sampler(Hungry(), "plain", chains=5)
+    s.select("inside.conv2", [0, 1])
+    assert sum("memory is short" in note for note in s.notes) == 1
+    monkeypatch.setattr(memory, "budget", lambda device: 1e12)
+    Hungry.sizes.clear()
+    s.step(1)
+    assert set(Hungry.sizes) == {1}  # it is not looked at every time
+    monkeypatch.setattr("ldam_widget.objectives.neuron._EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "budget", lambda device: 1.0)
+        s.select("inside.conv2", [0, 2])
+    Hungry.sizes.clear()
+    s.step(1)
+    assert set(Hungry.sizes) == {10}
+
+
 class Hungry(nn.Module):
     """Takes four images at a time, at most."""
 
@@ -592,7 +654,7 @@ def test_measuring_an_image_leaves_nothing_behind() -> None:
     weights = list(view.parameters())
 
     def measure() -> int:
-        memory.images_at_once(lambda: view(torch.rand(1, 3, 12, 12, requires_grad=True)), 10, weights)
+        memory.bytes_of_passes(lambda: view(torch.rand(1, 3, 12, 12, requires_grad=True)), weights)
         gc.collect()
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 
@@ -602,7 +664,8 @@ def test_measuring_an_image_leaves_nothing_behind() -> None:
 
 
 def test_the_batch_is_halved_when_memory_runs_out() -> None:
-    s = sampler(Hungry(), "plain", chains=5)
+    with pytest.warns(ldam.LDAMWarning, match="memory is short"):
+        s = sampler(Hungry(), "plain", chains=5)
     Hungry.sizes.clear()
     s.step(2)
     assert set(Hungry.sizes) == {3, 1}  # 10 had become 5, and 3, while the chains were begun
@@ -614,7 +677,7 @@ def test_the_batch_is_halved_when_memory_runs_out() -> None:
 def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "budget", lambda device: 1.0)
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten()).eval()
-    with pytest.warns(ldam.models.LDAMWarning, match="depend on each other"):
+    with pytest.warns(ldam.LDAMWarning, match="depend on each other"):
         assert sampler(model, chains=8, layer="2")._neurons.at_once == 16
 
 
