@@ -20,6 +20,7 @@ from ldam_widget.core.notes import QuietNotes
 from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
 from ldam_widget.execution.banded import bands
 from ldam_widget.execution.plans import Prepared, foldable
+from ldam_widget.execution.trial import agree
 from ldam_widget.network import memory
 from ldam_widget.network.view import private_view
 
@@ -537,6 +538,67 @@ def test_threads_come_back_after_a_fault(all_threads: int) -> None:
     with pytest.raises(RuntimeError), cpu_threads(1):
         raise RuntimeError
     assert torch.get_num_threads() == all_threads
+
+
+class WrongForOne(nn.Module):
+    """Channels last, the first image of a batch has `share` of its gradient; all outputs are right."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(x)
+        if h.is_contiguous(memory_format=torch.channels_last):
+            first = (1 - self.share) * h[:1].detach() + self.share * h[:1]
+            h = torch.cat([first, h[1:]])
+        y: Tensor = self.fc(h.relu().mean((2, 3)))
+        return y
+
+
+def test_a_way_that_is_wrong_for_one_image_is_refused() -> None:
+    plan = "channels last, native convolutions (thin backward)"
+    sampler(WrongForOne(1.0), plan, chains=16).step(1)
+    with pytest.raises(ValueError, match="does not fit this network"):
+        sampler(WrongForOne(0.5), plan, chains=16).step(1)
+
+
+SPOILED: dict[str, Any] = {
+    "another image's gradient": lambda output, grad: grad[3].copy_(grad[4]),
+    "a longer gradient": lambda output, grad: grad[3].mul_(1.3),
+    "no gradient": lambda output, grad: grad[3].zero_(),
+    "not a number": lambda output, grad: grad[3, 0].fill_(torch.nan),
+    "another image's output": lambda output, grad: output[3].copy_(output[4]),
+    "a weak image's output": lambda output, grad: output[0].mul_(1.5),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_one_wrong_image_of_many(spoil: Any) -> None:
+    own = torch.Generator().manual_seed(0)
+    output, grad = torch.randn(40, 5, generator=own), torch.randn(40, 3, 6, 6, generator=own)
+    output[0] /= 100
+    other = output.clone(), grad.clone()
+    assert agree((output, grad), other)
+    spoil(*other)
+    assert not agree((output, grad), other)
+
+
+def test_rounding_is_no_difference() -> None:
+    """As float32 has it, and an image without a gradient; of TF32's ten bits, once they are asked for."""
+    own = torch.Generator().manual_seed(0)
+    output, grad = torch.randn(40, 5, generator=own), torch.randn(40, 3, 6, 6, generator=own)
+    output[0], grad[0] = 0, 0
+    off = [t + 1e-5 * torch.randn(t.shape, generator=own) for t in (output, grad)]
+    assert agree((output, grad), off)
+    coarse = output * (1 + 3e-3 * torch.rand(output.shape, generator=own)), grad * 1.1
+    assert not agree((output, grad), coarse)
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert agree((output, grad), coarse)
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 # ---- more images than memory has room for ----------------------------------------------------------------------------
