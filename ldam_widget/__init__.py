@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from . import demo, kernels
 from ._version import __version__
 from .adversary.recipe import Recipe
-from .adversary.train import Trainer, TrainingError, train_discriminator
+from .adversary.rounds import TrainingError
+from .adversary.train import train_discriminator
+from .adversary.trainer import Trainer
 from .analysis.exploration import Exploration, explore
 from .checkpoints import CheckpointError, average_checkpoints, load_checkpoint
 from .core.notes import LDAMWarning

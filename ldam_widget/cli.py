@@ -21,7 +21,7 @@ from typer.core import TyperGroup
 from . import demo as demos
 from . import kernels
 from ._version import __version__
-from .adversary.train import TrainingError
+from .adversary.rounds import TrainingError
 from .checkpoints import load_checkpoint
 from .core.target import Kernel
 from .data.cifar import download_cifar

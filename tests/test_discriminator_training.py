@@ -30,7 +30,7 @@ from ldam_widget import (
     load_discriminator,
     train_discriminator,
 )
-from ldam_widget.adversary import train
+from ldam_widget.adversary.rounds import Round
 from ldam_widget.data import RealImages
 from ldam_widget.demo.lenet import LeNet5
 from ldam_widget.kernels import BAOAB, Algorithm1
@@ -809,8 +809,8 @@ def test_the_running_mean_is_what_its_rule_says(middle: Any) -> None:
 
 
 def test_an_update_disturbs_either_half() -> None:
-    """Real and sampled images all grey: what D is shown has the noise of `_disturbed` in both halves. 5 σ for each:
-    false alarm 1.2e-6."""
+    """Real and sampled images all grey: what D is shown has the noise of `Losses.disturbed` in both halves. 5 σ for
+    each: false alarm 1.2e-6."""
     t = trainer(dataset=torch.full((20, *SHAPE), 0.5), recipe=replace(TINY, image_noise=0.1))
     shown: list[Tensor] = []
     t._raw.register_forward_pre_hook(lambda _module, given: shown.append(given[0].detach().double()))
@@ -820,6 +820,35 @@ def test_an_update_disturbs_either_half() -> None:
     for half in (both[:2000], both[2000:]):
         power = (half - 0.5).square().flatten(1).mean(1)
         assert abs(float(power.mean()) - 0.01 / 3) < 5 * float(power.std()) / math.sqrt(2000)
+
+
+@pytest.mark.filterwarnings("ignore:the discriminator was trained on pixels in")
+def test_a_network_is_trained_on_what_it_is_given_when_it_is_used(classifier: nn.Module) -> None:
+    """By a term with pixels of its own range, [-1, 1], and a preprocess: both halves, on the way to x0 as well."""
+    net = build_discriminator(classifier, SHAPE)
+    term = Discriminator(net, 0.5, preprocess=lambda x: 10 + x, pixel_range=(-1, 1))
+    s = Sampler(classifier, input_shape=SHAPE, pixel_range=RANGE, regularizers=[term])
+    t = Trainer.for_sampler(s, blobs()[0], replace(TINY, denoising=1.0), net)
+    shown: list[Tensor] = []
+    t._raw.register_forward_pre_hook(lambda _module, given: shown.append(given[0].detach()))
+    t.train_round()
+    assert len(shown) == 2
+    for x in shown:
+        assert 9 <= float(x.min()) < 9.2
+        assert 10.8 < float(x.max()) <= 11
+    assert t.discriminator(0.5).pixel_range == net.pixel_range == (-1, 1)
+
+
+def test_a_preprocess_to_another_size_is_trained_through(classifier: nn.Module) -> None:
+    net = build_discriminator(nn.Identity(), (1, 4, 4), small=True)
+    term = Discriminator(net, 0.5, preprocess=lambda x: F.avg_pool2d(x, 2))
+    s = Sampler(classifier, input_shape=SHAPE, pixel_range=RANGE, regularizers=[term])
+    t = Trainer.for_sampler(s, blobs()[0], TINY, net)
+    t.train_round()
+    s.use_discriminator(t.discriminator(0.5))
+    expected = torch.sigmoid(t.net(F.avg_pool2d(s.images.flatten(0, 1), 2))[:, 0])
+    assert s.discriminator_score is not None
+    torch.testing.assert_close(s.discriminator_score.flatten(), expected.detach())
 
 
 @pytest.mark.parametrize("penalty", [0.0, 3.0])
@@ -858,24 +887,26 @@ def test_both_halves_are_disturbed_by_the_same_law() -> None:
     z-scores of 128 statements below 5.5: false alarm 5e-6. Without shifts the noise is √(1/3) of the largest."""
     t = trainer(recipe=replace(TINY, image_noise=0.1, shift=1))
     image = 0.5 + 0.2 * templates()[:1].expand(8, *SHAPE)
-    one, other = (torch.cat([t._disturbed(image)[:1] for _ in range(1500)]).double() for _ in range(2))
+    one, other = (torch.cat([t._losses.disturbed(image)[:1] for _ in range(1500)]).double() for _ in range(2))
     z = (one.mean(0) - other.mean(0)) / ((one.var(0) + other.var(0)) / 1500).sqrt()
     squares = [(half - half.mean(0)).square() for half in (one, other)]
     y = (squares[0].mean(0) - squares[1].mean(0)) / ((squares[0].var(0) + squares[1].var(0)) / 1500).sqrt()
     assert float(z.abs().max()) < 5.5
     assert float(y.abs().max()) < 5.5
     still = trainer(recipe=replace(TINY, image_noise=0.1, shift=0))
-    noise = (still._disturbed(torch.full((4000, *SHAPE), 0.5)) - 0.5).double()
+    noise = (still._losses.disturbed(torch.full((4000, *SHAPE), 0.5)) - 0.5).double()
     # a strength uniform in [0, 0.1] a picture: E s² = 0.01/3, Var s² = 1e-4 (1/5 − 1/9)
     power = noise.square().flatten(1).mean(1)
     expected, spread = 0.01 / 3, math.sqrt(1e-4 * (1 / 5 - 1 / 9) + 2 * 1e-4 / 5 / 64)
     assert abs(float(power.mean()) - expected) < 5 * spread / math.sqrt(4000)
-    assert float(still._disturbed(torch.ones(9, *SHAPE)).max()) == 1  # what leaves the box would give itself away
-    assert float(still._disturbed(torch.zeros(9, *SHAPE)).min()) == 0
+    assert (
+        float(still._losses.disturbed(torch.ones(9, *SHAPE)).max()) == 1
+    )  # what leaves the box would give itself away
+    assert float(still._losses.disturbed(torch.zeros(9, *SHAPE)).min()) == 0
     off = trainer(recipe=replace(TINY, image_noise=0.0, shift=0))
-    assert torch.equal(off._disturbed(image), image)
+    assert torch.equal(off._losses.disturbed(image), image)
     wide = trainer(dataset=(255 * blobs()[0]), pixel_range=(0, 255), recipe=replace(TINY, image_noise=0.1, shift=0))
-    assert float((wide._disturbed(torch.full((400, *SHAPE), 127.0)) - 127).std()) == pytest.approx(14.7, rel=0.1)
+    assert float((wide._losses.disturbed(torch.full((400, *SHAPE), 127.0)) - 127).std()) == pytest.approx(14.7, rel=0.1)
 
 
 def test_each_group_is_moved_as_the_recipe_says(classifier: nn.Module) -> None:
@@ -913,7 +944,7 @@ def test_shifts_go_every_way_by_as_much_as_asked() -> None:
     t = trainer(recipe=replace(TINY, image_noise=0.0, shift=1))
     image = torch.zeros(1, *SHAPE)
     image[0, 0, 4, 4] = 1
-    places = {tuple(t._disturbed(image)[0, 0].nonzero()[0].tolist()) for _ in range(200)}
+    places = {tuple(t._losses.disturbed(image)[0, 0].nonzero()[0].tolist()) for _ in range(200)}
     assert places == {(y, x) for y in (3, 4, 5) for x in (3, 4, 5)}  # one missing: 9 · (8/9)^200 = 5e-10
 
 
@@ -1090,7 +1121,7 @@ def test_a_discriminator_that_always_wins_is_not_called_trained(tmp_path: Path, 
 def test_the_verdicts(classifier: nn.Module) -> None:
     t = trainer(classifier)
     assert "not been trained" in t.trouble()
-    good = train.Round(0.6, 0.4, 0.7, 1.0, 1.5)
+    good = Round(0.6, 0.4, 0.7, 1.0, 1.5)
     t.rounds = [good] * 100
     assert t.trouble() == ""
     t.rounds = [good._replace(spread=0.01)] * 100

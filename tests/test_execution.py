@@ -7,6 +7,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -21,6 +22,7 @@ from ldam_widget.core.target import NEURON
 from ldam_widget.execution import PLANS, Execution, Plan, cpu_threads, freshness
 from ldam_widget.execution.banded import bands
 from ldam_widget.execution.plans import Prepared, foldable
+from ldam_widget.execution.trial import agree
 from ldam_widget.network import memory
 from ldam_widget.network.view import private_view
 from ldam_widget.sampling.quench import quench
@@ -540,6 +542,67 @@ def test_threads_come_back_after_a_fault(all_threads: int) -> None:
     assert torch.get_num_threads() == all_threads
 
 
+class WrongForOne(nn.Module):
+    """Channels last, the first image of a batch has `share` of its gradient; all outputs are right."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv(x)
+        if h.is_contiguous(memory_format=torch.channels_last):
+            first = (1 - self.share) * h[:1].detach() + self.share * h[:1]
+            h = torch.cat([first, h[1:]])
+        y: Tensor = self.fc(h.relu().mean((2, 3)))
+        return y
+
+
+def test_a_way_that_is_wrong_for_one_image_is_refused() -> None:
+    plan = "channels last, native convolutions (thin backward)"
+    sampler(WrongForOne(1.0), plan, chains=16).step(1)
+    with pytest.raises(ValueError, match="does not fit this network"):
+        sampler(WrongForOne(0.5), plan, chains=16).step(1)
+
+
+SPOILED: dict[str, Any] = {
+    "another image's gradient": lambda output, grad: grad[3].copy_(grad[4]),
+    "a longer gradient": lambda output, grad: grad[3].mul_(1.3),
+    "no gradient": lambda output, grad: grad[3].zero_(),
+    "not a number": lambda output, grad: grad[3, 0].fill_(torch.nan),
+    "another image's output": lambda output, grad: output[3].copy_(output[4]),
+    "a weak image's output": lambda output, grad: output[0].mul_(1.5),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
+def test_one_wrong_image_of_many(spoil: Any) -> None:
+    own = torch.Generator().manual_seed(0)
+    output, grad = torch.randn(40, 5, generator=own), torch.randn(40, 3, 6, 6, generator=own)
+    output[0] /= 100
+    other = output.clone(), grad.clone()
+    assert agree((output, grad), other)
+    spoil(*other)
+    assert not agree((output, grad), other)
+
+
+def test_rounding_is_no_difference() -> None:
+    """As float32 has it, and an image without a gradient; of TF32's ten bits, once they are asked for."""
+    own = torch.Generator().manual_seed(0)
+    output, grad = torch.randn(40, 5, generator=own), torch.randn(40, 3, 6, 6, generator=own)
+    output[0], grad[0] = 0, 0
+    off = [t + 1e-5 * torch.randn(t.shape, generator=own) for t in (output, grad)]
+    assert agree((output, grad), off)
+    coarse = output * (1 + 3e-3 * torch.rand(output.shape, generator=own)), grad * 1.1
+    assert not agree((output, grad), coarse)
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert agree((output, grad), coarse)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 # ---- more images than memory has room for ----------------------------------------------------------------------------
 
 
@@ -571,6 +634,67 @@ def test_parts_follow_from_what_an_image_takes(monkeypatch: pytest.MonkeyPatch) 
     assert sampler(model, chains=8)._neurons.at_once == 16
 
 
+GB = 2**30
+GROUPS: dict[str, dict[str, str]] = {
+    "version 2": {
+        "memory.max": f"{4 * GB}\n",
+        "memory.current": f"{4 * GB - 4096}\n",
+        "memory.stat": f"anon {GB}\nactive_file 7\ninactive_file {3 * GB}\nslab 9\n",
+    },
+    "version 1": {
+        "memory/memory.limit_in_bytes": f"{4 * GB}\n",
+        "memory/memory.usage_in_bytes": f"{4 * GB - 4096}\n",
+        "memory/memory.stat": f"inactive_file 5\ntotal_inactive_file {3 * GB}\n",
+    },
+}
+
+
+@pytest.mark.parametrize("files", GROUPS.values(), ids=GROUPS.keys())
+def test_files_kept_in_memory_are_free_memory(
+    files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A control group of 4 GB, of which 3 hold files: a quarter of 3 GB for the images of a step."""
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable:    {2**24} kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    assert memory.budget(torch.device("cpu")) == 4 * GB  # there is no group
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory.budget(torch.device("cpu")) == 0.25 * (3 * GB + 4096)
+
+
+@pytest.mark.parametrize("unlimited", ["max", f"{2**63 - 4096}"])
+def test_a_group_without_a_limit(unlimited: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemAvailable: 4096 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_CONTAINER", tmp_path)
+    for name, text in (("memory.max", unlimited), ("memory.current", "9"), ("memory.stat", "inactive_file 1")):
+        (tmp_path / name).write_text(text)
+    assert memory.budget(torch.device("cpu")) == 2**20
+
+
+def test_memory_that_is_given_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that it was short is told, once."""
+    monkeypatch.setattr(Hungry, "most", 1000)
+    monkeypatch.setattr(memory, "budget", lambda device: 1.0)
+    with pytest.warns(ldam.LDAMWarning, match="memory is short"):
+        s = sampler(Hungry(), "plain", chains=5)
+    s.select("inside.conv2", [0, 1])
+    assert sum("memory is short" in note for note in s.notes) == 1
+    monkeypatch.setattr(memory, "budget", lambda device: 1e12)
+    Hungry.sizes.clear()
+    s.step(1)
+    assert set(Hungry.sizes) == {1}  # it is not looked at every time
+    monkeypatch.setattr("ldam_widget.objectives.neuron._EVERY", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "budget", lambda device: 1.0)
+        s.select("inside.conv2", [0, 2])
+    Hungry.sizes.clear()
+    s.step(1)
+    assert set(Hungry.sizes) == {10}
+
+
 class Hungry(nn.Module):
     """Takes four images at a time, at most."""
 
@@ -594,7 +718,7 @@ def test_measuring_an_image_leaves_nothing_behind() -> None:
     weights = list(view.parameters())
 
     def measure() -> int:
-        memory.images_at_once(lambda: view(torch.rand(1, 3, 12, 12, requires_grad=True)), 10, weights)
+        memory.bytes_of_passes(lambda: view(torch.rand(1, 3, 12, 12, requires_grad=True)), weights)
         gc.collect()
         return sum(isinstance(thing, Tensor) for thing in gc.get_objects())
 
@@ -604,7 +728,8 @@ def test_measuring_an_image_leaves_nothing_behind() -> None:
 
 
 def test_the_batch_is_halved_when_memory_runs_out() -> None:
-    s = sampler(Hungry(), "plain", chains=5)
+    with pytest.warns(ldam.LDAMWarning, match="memory is short"):
+        s = sampler(Hungry(), "plain", chains=5)
     Hungry.sizes.clear()
     s.step(2)
     assert set(Hungry.sizes) == {3, 1}  # 10 had become 5, and 3, while the chains were begun
@@ -616,7 +741,7 @@ def test_the_batch_is_halved_when_memory_runs_out() -> None:
 def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "budget", lambda device: 1.0)
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten()).eval()
-    with pytest.warns(ldam.models.LDAMWarning, match="depend on each other"):
+    with pytest.warns(ldam.LDAMWarning, match="depend on each other"):
         assert sampler(model, chains=8, layer="2")._neurons.at_once == 16
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -507,3 +508,41 @@ def test_softmax_at_the_end_is_left_out_and_told(softmax: nn.Module, layer: str 
 def test_dropout_and_identity_at_the_end_are_not_the_last_layer() -> None:
     model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), nn.Dropout(), nn.Identity()))
     assert read_out(model, None, [0], (6,)).layer == "0"
+
+
+def held() -> int:
+    """Bytes of all tensors that there are."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+@pytest.mark.parametrize("neurons", [range(8), [f"{i}@mean" for i in range(8)]], ids=["units", "means"])
+def test_reading_a_few_numbers_of_a_large_layer_takes_little_memory(neurons: Any) -> None:
+    """32 chains, whose outputs have 65,536 numbers each: 8 MB, of which nothing is kept; noise that waits takes 2."""
+    model = with_fixed_weights(lambda: nn.Conv2d(1, 64, 3, padding=1))
+    before = held()
+    s = ldam.Sampler(model, input_shape=(1, 32, 32), neurons=neurons, chains=4, execution="plain")
+    s.step(2)
+    assert held() - before < 2**22
+    del s
+
+
+def test_neurons_that_read_different_numbers_of_places(tiny_cnn: nn.Module) -> None:
+    """One place, the places of a channel, and all units of one place: for some chains as for all of them."""
+    neurons = read_out(tiny_cnn, "conv2", [(3, 1, 2), "1@mean", UNITS], TINY_SHAPE, chains=2)
+    x = some_images(6, TINY_SHAPE)
+    values, grads = neurons.evaluate(x)
+    output = neurons.activations(x)
+    torch.testing.assert_close(values, torch.stack([output[i, i // 2] for i in range(6)]))
+    neurons.at_once = 4
+    torch.testing.assert_close(neurons.evaluate(x), (values, grads))
+
+
+def test_numbers_that_are_not_read_do_not_count() -> None:
+    """Infinite ones among them."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    neurons = read_out(model, "1", [0, 2], (1, 2, 2))
+    with torch.no_grad():
+        model[1].bias[1] = torch.inf  # type: ignore[union-attr,index,operator]
+    assert bool(neurons.activations(torch.ones(5, 1, 2, 2)).isfinite().all())

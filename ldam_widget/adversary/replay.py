@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..core.notes import Notes
 from ..core.target import NEURON, Evaluation, Kernel, Noise, State, Target, Term, per_image
 from ..kernels import Algorithm1
 from ..objectives import Discriminator
@@ -71,6 +72,7 @@ class Replay:
         recipe: see there.
         layer, units: neurons to sample for; each group has as many of them as fit half a batch.
         input_shape, pixel_range, preprocess: as of `Sampler`.
+        notes: receives what the user will want to know.
         choose, noise: generators, of the CPU and of the device.
     """
 
@@ -85,6 +87,7 @@ class Replay:
         input_shape: tuple[int, ...],
         pixel_range: tuple[float, float] | None,
         preprocess: Preprocess | None,
+        notes: Notes,
         choose: torch.Generator,
         noise: torch.Generator,
     ) -> None:
@@ -92,7 +95,7 @@ class Replay:
         self._layer, self._units, self._preprocess = layer, list(units), preprocess
         self._shape, self._range = input_shape, pixel_range
         self._pixels = Pixels(pixel_range)
-        self._choose, self._noise = choose, noise
+        self._notes, self._choose, self._noise = notes, choose, noise
         self._side, self._width = size_of(input_shape, pixel_range)
         calibrated, alone = round(recipe.calibrated * recipe.pool), round(recipe.alone * recipe.pool)
         self.groups = [self._group(i < calibrated) for i in range(recipe.pool)]
@@ -166,6 +169,7 @@ class Replay:
         return Neurons(
             self._view, self._layer, [self._units[i] for i in chosen],
             chains=(self._recipe.batch // 2) // len(chosen), input_shape=self._shape, preprocess=self._preprocess,
+            notes=self._notes,
         )  # fmt: skip
 
     def first_images(self, count: int) -> Tensor:

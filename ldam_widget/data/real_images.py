@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.random_numbers import drawing_from
+
 _LOOKED_AT = 64  # images of a Dataset that are checked at once
 _LOOKED_AT_IN_MEMORY = 10_000  # of a floating-point tensor, where it is cheap to find a NaN or another range
 _OUTSIDE = 1e-3  # of the pixel range: rounding is no reason to refuse
@@ -59,9 +61,9 @@ class RealImages:
         return len(self._all)
 
     def draw(self, n: int, generator: torch.Generator, device: torch.device | None = None) -> Tensor:
-        """n images at random; `generator` is one of the CPU."""
+        """n images at random; `generator` is one of the CPU, from which random transforms of the data set draw too."""
         chosen = torch.randint(len(self), (n,), generator=generator)
-        return self._take(chosen).to(device)
+        return self._take(chosen, generator).to(device)
 
     def spread(self, most: int) -> Tensor:
         """Up to `most` images, evenly over the data set, on the CPU."""
@@ -72,19 +74,24 @@ class RealImages:
     def _evenly(self, most: int) -> Tensor:
         return torch.linspace(0, len(self) - 1, min(len(self), most)).long()
 
-    def _take(self, chosen: Tensor) -> Tensor:
+    def _take(self, chosen: Tensor, generator: torch.Generator | None = None) -> Tensor:
         if isinstance(self._all, Tensor):
             batch = self._all.detach()[chosen.to(self._all.device)]
         else:
-            items = [_image(self._all[int(i)]).detach() for i in chosen]
+            items = [_image(item).detach() for item in self._items(chosen.tolist(), generator)]
             shapes = {tuple(item.shape) for item in items}
             if len(shapes) > 1:
                 raise ValueError(f"dataset holds images of different shapes, such as {min(shapes)} and {max(shapes)}")
             batch = torch.stack(items)
         return self._in_range(self._in_shape(batch))
 
+    def _items(self, chosen: list[int], generator: torch.Generator | None = None) -> list[Any]:
+        """As the data set gives them; it may transform them at random, and the global generators are the user's."""
+        with drawing_from(torch.Generator().manual_seed(0) if generator is None else generator):
+            return [self._all[i] for i in chosen]
+
     def _natural_shape(self) -> tuple[int, ...]:
-        item = _image(self._all[0])
+        (item,) = map(_image, self._items([0]))
         if item.ndim == 0:
             raise ValueError("dataset holds single numbers, which look like labels; give the images")
         if item.ndim == 2:

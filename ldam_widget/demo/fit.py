@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from ldam_widget.core.random_numbers import drawing_from
 from ldam_widget.demo.lenet import LeNet5, preprocess
 
 Weights = dict[str, Tensor]
@@ -114,9 +115,7 @@ def network_input(images: Tensor) -> Tensor:
 
 def fresh(build: Callable[[], Net], seed: int) -> Net:
     """`build()` in float32 on the CPU, its initialisation drawn from `seed`; the global generators stay as they are."""
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        # torch.manual_seed would also seed the accelerators, which fork_rng was told to leave alone
-        torch.default_generator.manual_seed(seed)
+    with drawing_from(torch.Generator("cpu").manual_seed(seed)), torch.device("cpu"):
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)  # another dtype draws other numbers
         try:

@@ -14,20 +14,27 @@ import torch
 from torch import Tensor
 
 _MEMINFO, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+# of control groups, of version 2 and 1: folder; files of the limit and of what is used; cached files in memory.stat
+_GROUPS = (
+    ("", "memory.max", "memory.current", "inactive_file"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
 SHARE = 0.25  # of the memory that is free: other widgets, and the user's own work, need theirs
 
 
-def images_at_once(forward: Callable[[], object], images: int, weights: Sequence[Tensor]) -> int:
-    """Images whose forward and backward pass stay within the budget, at least 1.
+def images_at_once(bytes_each: float, images: int, device: torch.device) -> int:
+    """How many of some images, of so many bytes each, stay within the budget as it is now; at least 1."""
+    return max(1, min(images, int(budget(device) / max(1.0, bytes_each))))
+
+
+def bytes_of_passes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int:
+    """What a forward and backward pass takes.
 
     Args:
         forward: runs the network, with gradients on, on one image.
-        images: wanted.
         weights: of the network; they are there anyway.
     """
-    device = weights[0].device if weights else torch.device("cpu")
-    # gradients take as much once more as what is kept for them
-    return max(1, min(images, int(budget(device) / max(1, 2 * _kept_bytes(forward, weights)))))
+    return 2 * _kept_bytes(forward, weights)  # gradients take as much once more as what is kept for them
 
 
 def budget(device: torch.device) -> float:
@@ -59,10 +66,13 @@ def _trim() -> Callable[[int], object] | None:
 
 
 def _left_to_container() -> float:
-    """Bytes below the limit of the control group, if there is one."""
-    with contextlib.suppress(OSError, ValueError):
-        limit, used = ((_CONTAINER / name).read_text() for name in ("memory.max", "memory.current"))
-        return int(limit) - int(used)
+    """Bytes below the limit of the control group, if there is one. Cached files count as used there, and are given up
+    as soon as somebody needs the memory."""
+    for folder, most, now, cached in _GROUPS:
+        with contextlib.suppress(OSError, ValueError):
+            limit, used = (int((_CONTAINER / folder / name).read_text()) for name in (most, now))
+            found = re.search(rf"^{cached} (\d+)$", (_CONTAINER / folder / "memory.stat").read_text(), re.MULTILINE)
+            return limit - max(0, used - (int(found[1]) if found else 0))
     return math.inf
 
 

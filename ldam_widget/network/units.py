@@ -18,7 +18,7 @@ class Neuron(NamedTuple):
     key: str  # how the picker and JSON name it: "5", "5@3,4", "5@mean", "direction 1"
     name: str  # class name or ""
     unit: int | None  # None for a direction
-    readout: Tensor | tuple[int, ...]  # index into (units, *positions) of one image, or weights over it
+    readout: Tensor | tuple[int, ...]  # index into (units, *positions) of one image, whose mean it is; or weights
 
     @property
     def label(self) -> str:
@@ -76,9 +76,7 @@ class LayerUnits(NamedTuple):
                 )
             return Neuron(f"{unit}@{','.join(map(str, place))}", name, unit, (unit, *place))
         if at == "mean" and positions:
-            weights = torch.zeros(self.shape)
-            weights[unit] = 1 / weights[unit].numel()
-            return Neuron(f"{unit}@mean", name, unit, weights)
+            return Neuron(f"{unit}@mean", name, unit, (unit,))
         return Neuron(str(unit), name, unit, (unit, *centre(positions)))
 
     def _parse(self, text: str, at: str) -> tuple[Any, str]:

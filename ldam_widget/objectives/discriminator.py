@@ -110,6 +110,16 @@ class Discriminator:
         """The network; None for a file that needs the sampler's classifier before it can be read."""
         return self._net
 
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """Pixels -> input of the network, as given."""
+        return self._preprocess
+
+    @property
+    def pixel_range(self) -> tuple[float, float] | None:
+        """(lo, hi) of the images it was trained on, as given; None: as the network says."""
+        return self._asked_range
+
     def bound(self, setting: Setting) -> Discriminator:
         """This term for the images of a sampler, on its device; checks that they fit.
 
@@ -149,6 +159,10 @@ class Discriminator:
         """D(x) in 0…1, (chain,)."""
         with torch.inference_mode(False), torch.no_grad():
             return torch.sigmoid(self._reader(x)(x.detach()).float())
+
+    def given(self, x: Tensor) -> Tensor:
+        """What the network is given for images x (chain, *image): converted to its pixel range, and preprocessed."""
+        return self._reader(x).inputs(x)
 
     def score_of(self, value: Tensor) -> Tensor:
         """D(x) from R(x), like `value`."""
@@ -195,7 +209,7 @@ class _Logit:
             x = torch.rand(3, *shape, generator=own, device=device, dtype=torch.float32).requires_grad_(True)
             given = x.clone()
             try:
-                self._stop = self._find_end(lambda: run(self._view, given, self._inputs, shape))
+                self._stop = self._find_end(lambda: run(self._view, given, self.inputs, shape))
             except ValueError as error:
                 raise ValueError(f"discriminator does not take images of shape {shape}: {error}") from error
             self._writes_input = given._version > 0
@@ -236,7 +250,7 @@ class _Logit:
         same = last.data_ptr() == output.data_ptr() and last.numel() == output.numel() and last._version == version
         return address if same else None
 
-    def _inputs(self, x: Tensor) -> Tensor:
+    def inputs(self, x: Tensor) -> Tensor:
         if self._writes_input:
             x = x.clone()
         if self._convert is not None:
@@ -244,7 +258,7 @@ class _Logit:
         return x if self._preprocess is None else self._preprocess(x)
 
     def _output(self, x: Tensor) -> Tensor:
-        inputs = self._inputs(x).to(self._dtype)
+        inputs = self.inputs(x).to(self._dtype)
         output = self._view(inputs) if self._stop is None else self._into(self._stop, inputs)
         if not isinstance(output, Tensor):
             raise ValueError(f"discriminator must return one tensor; it returned {type(output).__name__}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.random_numbers import drawing_from
 from ..network.addresses import Address
 from ..network.capture import Capture
 from ..network.trace import check_shape, trace
@@ -103,8 +104,7 @@ def build_discriminator(
     if small:
         return rebuild({"kind": "small", "input_shape": list(shape), "seed": seed})
     why = ""
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)
+    with drawing_from(torch.Generator().manual_seed(seed)), torch.device("cpu"):
         try:
             body = _like(model, shape)
         except _CannotDeriveError as error:
@@ -124,8 +124,7 @@ def rebuild(design: dict[str, Any], model: nn.Module | None = None) -> Discrimin
     shape = check_shape(design.get("input_shape", ()))
     kind, seed = design.get("kind"), int(design.get("seed", 0))
     if kind == "small":
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            torch.default_generator.manual_seed(seed)
+        with drawing_from(torch.Generator().manual_seed(seed)), torch.device("cpu"):
             return DiscriminatorNet(_small(shape, int(design.get("width", 32))).float(), design, shape)
     if kind == "like the classifier":
         if model is None:

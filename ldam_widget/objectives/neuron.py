@@ -7,6 +7,7 @@ therefore one backward pass from the layer, seeded with the read-out.
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..execution.recordings import Recordings
+from ..network import memory
 from ..network.addresses import Address, describe, example, parse, parts, select, tensors, unit_axis
 from ..network.capture import Call, Capture, listen
 from ..network.leaky import Leaky, backward, check_leaky
-from ..network.memory import images_at_once, is_out_of_memory
+from ..network.readout import Readout
 from ..network.trace import Layer, LayerTable, Preprocess, check_shape, layers, run, trace
 from ..network.units import LayerUnits, Neuron, as_list, layer_of_strings
 from ..network.view import device_of, dtype_of, weights_of
@@ -27,6 +29,7 @@ from ..network.view import device_of, dtype_of, weights_of
 __all__ = ["Layer", "LayerTable", "Neuron", "Neurons", "Preprocess", "check_shape", "layers"]
 
 _SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
+_EVERY = 30.0  # seconds after which memory that was short is looked at again
 _SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
@@ -97,11 +100,16 @@ class Neurons:
         keys = [neuron.key for neuron in self.neurons]
         if len(set(keys)) < len(keys):
             raise ValueError(f"neurons must differ from each other; got {', '.join(keys)}")
-        self._seed, self._index = self._readout(chains, output.dtype)
+        self._readout = Readout(self.neurons, self.output_shape, chains, device_of(view), output.dtype)
         self._is_last = self._ends_the_model()
         self._coupled = self._batch_norms_of_the_batch()
         # a batch whose images depend on each other cannot be taken apart
-        self.at_once = self.count if self._coupled else self._fitting()
+        self._bytes_each, self.at_once = 0.0, self.count
+        if self.count > 1 and not self._coupled:
+            self._bytes_each = self._bytes_of_an_image()
+            self.at_once = memory.images_at_once(self._bytes_each, self.count, self._readout.device)
+        self._look_again = time.monotonic() + _EVERY
+        self._notes = notes
         self._tell(notes)
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,41 +120,49 @@ class Neurons:
         if torch.is_inference_mode_enabled():  # of the caller's; nothing made in it could have a gradient
             with torch.inference_mode(False):
                 return self.evaluate(x)
+        if self.at_once < self.count:
+            self._use_freed_memory(x)
         while True:
             try:
-                if len(x) <= self.at_once:
-                    return self._evaluate(x, self._seed, self._index)
-                return self._in_parts(x)
+                parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
+                values, grads = zip(*(self._evaluate(x[part], part) for part in parts), strict=True)
+                return (values[0], grads[0]) if len(parts) == 1 else (torch.cat(values), torch.cat(grads))
             except Exception as error:
-                if not is_out_of_memory(error) or min(self.at_once, len(x)) == 1 or self._coupled or _captured(x):
+                if (
+                    not memory.is_out_of_memory(error)
+                    or min(self.at_once, len(x)) == 1
+                    or self._coupled
+                    or _captured(x)
+                ):
                     raise
-            self.at_once = -(-min(self.at_once, len(x)) // 2)
-            if self._recordings is not None:
-                self._recordings.clear()
+            self._take_at_once(-(-min(self.at_once, len(x)) // 2))
+            self._bytes_each = max(self._bytes_each, memory.budget(x.device) / self.at_once)
+            self._tell_parts()
             if x.device.type == "cuda":  # now that the error has let go of what was made
                 torch.cuda.empty_cache()
 
-    def _in_parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """A batch that does not fit into memory at once."""
-        values, grads = [], []
-        for first in range(0, len(x), self.at_once):
-            part = slice(first, first + self.at_once)
-            index = None if self._index is None else self._index[part] - first * self._seed[0].numel()
-            value, grad = self._evaluate(x[part], self._seed[part], index)
-            values.append(value)
-            grads.append(grad)
-        return torch.cat(values), torch.cat(grads)
+    def _use_freed_memory(self, x: Tensor) -> None:
+        """Memory that was short may have been given back by others: look now and then."""
+        if self._coupled or _captured(x) or time.monotonic() < self._look_again:
+            return
+        fitting = memory.images_at_once(self._bytes_each, self.count, x.device)
+        if fitting >= min(2 * self.at_once, self.count):  # a few more are not worth another recording
+            self._take_at_once(fitting)
+        self._look_again = time.monotonic() + _EVERY
 
-    def _evaluate(self, x: Tensor, seed: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _take_at_once(self, images: int) -> None:
+        self.at_once = images
+        if self._recordings is not None:
+            self._recordings.clear()
+
+    def _evaluate(self, x: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Of some chains, which fit into memory at once."""
+        seed = self._readout.seed(part)
         if self._recordings is None:
             output, grad = self._differentiate(x, seed)
         else:
             output, grad = self._recordings(self._differentiate, x, seed)
-        if index is not None:
-            return output.take(index).float(), grad
-        # half precision would round the sum over a map to three digits
-        wide = torch.promote_types(output.dtype, torch.float32)
-        return (output.to(wide) * seed.to(wide)).flatten(1).sum(1).float(), grad
+        return self._readout.read(output, part), grad
 
     def _differentiate(self, x: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output, and the gradient of its product with the seed."""
@@ -160,10 +176,7 @@ class Neurons:
     def activations(self, x: Tensor) -> Tensor:
         """x (images, *image) -> activation of every neuron (images, N) float32, without a gradient."""
         with torch.no_grad():
-            output = self._forward(x.to(self._seed.device)).flatten(1)
-        wide = torch.promote_types(output.dtype, torch.float32)
-        rows = self._seed[:: self.count // len(self.neurons)].flatten(1)
-        return (output.to(wide) @ rows.to(wide).T).float()
+            return self._readout.read_all(self._forward(x.to(self._readout.device)))
 
     def unit(self, key: str) -> Neuron:
         """Resolve one neuron of this layer by its key; for the picker."""
@@ -179,7 +192,7 @@ class Neurons:
     @property
     def count(self) -> int:
         """Images in a batch."""
-        return len(self._seed)
+        return self._readout.count
 
     def run_by(
         self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
@@ -199,7 +212,7 @@ class Neurons:
     def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layer's output for some images, and the gradient of its sum."""
         with torch.inference_mode(False), torch.enable_grad():
-            seed = torch.ones(len(x), *self.output_shape, dtype=self._seed.dtype, device=x.device)
+            seed = torch.ones(len(x), *self.output_shape, dtype=self._readout.dtype, device=x.device)
             if self._recordings is not None:
                 output, grad = self._recordings(self._differentiate, x, seed, strict=True)
                 return output, grad
@@ -334,27 +347,10 @@ class Neurons:
         grown = [axis for axis in range(output.ndim) if (output.shape[axis], shape[axis]) == (1, 2)]
         return grown[0] if grown and len(shape) == output.ndim else None
 
-    def _readout(self, chains: int, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-        """Seed of the backward pass (chain, *output), and flat indices where every neuron is a single unit."""
-        device = device_of(self._view)
-        seed = torch.zeros(len(self.neurons), *self.output_shape)
-        for row, neuron in zip(seed, self.neurons, strict=True):
-            if isinstance(neuron.readout, tuple):
-                row[neuron.readout] = 1.0
-            else:
-                row.copy_(neuron.readout)
-        single = all(isinstance(neuron.readout, tuple) for neuron in self.neurons)
-        seed = seed.repeat_interleave(chains, 0)
-        rows = seed.flatten(1)
-        index = rows.argmax(1) + rows.shape[1] * torch.arange(len(rows)) if single else None  # into the whole batch
-        return seed.to(device, dtype), None if index is None else index.to(device)
-
-    def _fitting(self) -> int:
-        """Images that fit into memory at once."""
-        if self.count == 1:
-            return 1
+    def _bytes_of_an_image(self) -> float:
         with torch.inference_mode(False), torch.enable_grad():
-            return images_at_once(lambda: self._forward(self.some_images(1)), self.count, weights_of(self._view))
+            passes = memory.bytes_of_passes(lambda: self._forward(self.some_images(1)), weights_of(self._view))
+        return passes + self._readout.bytes_of_seed
 
     def _batch_norms_of_the_batch(self) -> list[str]:
         """Batch norms before the layer that use the statistics of the batch."""
@@ -363,8 +359,10 @@ class Neurons:
         return [name for name, before in self._trace.coupled.items() if before <= reached]
 
     def _tell(self, notes: Notes) -> None:
+        if self.at_once < self.count:
+            self._tell_parts()
         mixing = self._coupled
-        if mixing and len(self._seed) > 1:
+        if mixing and self.count > 1:
             notes.tell(
                 f"batch norm {mixing[0]!r} keeps no running statistics and uses those of the batch: the chains of one "
                 "batch depend on each other, and change with neurons and chains"
@@ -374,6 +372,12 @@ class Neurons:
                 f"the backward pass is leaky (slope {self.leaky:g}): gradients are not those of the activation, "
                 "samples follow no stated density"
             )
+
+    def _tell_parts(self) -> None:
+        self._notes.tell(
+            "memory is short: the images of a step are computed in parts, one after the other, which is slower; "
+            "fewer neurons or chains, or memory that is given back, help"
+        )
 
 
 def _versions(output: Any) -> list[int]:

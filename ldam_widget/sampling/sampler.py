@@ -348,8 +348,8 @@ class Sampler(Run):
         """Advance n ≥ 1 steps and return the picture.
 
         Raises:
-            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains are back
-                where they were before.
+            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains
+                stand at the last picture, up to `steps_per_frame` steps before, and earlier steps of these n count.
             ValueError: n is no positive integer.
         """
         remaining = checks.count("n", n)

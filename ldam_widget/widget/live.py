@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from ..adversary.recipe import Recipe
-from ..adversary.train import Trainer
+from ..adversary.trainer import Trainer
 from ..core.parameters import Parameter
 from ..core.target import Kernel, Regularizer
 from ..objectives import Discriminator

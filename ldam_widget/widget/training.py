@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..adversary.train import Trainer, TrainingError, mean_of
-from ..objectives import Discriminator
+from ..adversary.rounds import TrainingError, mean_of
+from ..adversary.trainer import Trainer
+from ..objectives.discriminator import Form
 from ..sampling.sampler import Sampler
 
 TRACE_POINTS = 300
@@ -27,8 +28,8 @@ class LiveTraining:
         self.trainer, self._sampler, self._ended = trainer, sampler, ended
         old = sampler.discriminator
         weight = sampler.params.get("discriminator", 0.0)
-        form = "log" if old is None else old.form
-        sampler.use_discriminator(Discriminator(trainer.net, weight, form=form))
+        form: Form = "log" if old is None else old.form
+        sampler.use_discriminator(trainer.discriminator(weight, form))
 
     def __call__(self) -> None:
         try:

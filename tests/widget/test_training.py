@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,6 +143,35 @@ def test_a_paused_widget_trains_and_a_closed_one_does_not(pages: list[Page]) -> 
     rounds = trainer.round
     wait_until(lambda: not loop_threads())
     assert trainer.round <= rounds + 1  # the unit in progress
+
+
+@pytest.mark.filterwarnings("ignore:the discriminator was trained on pixels in")
+def test_a_discriminator_that_is_trained_on_is_read_as_before(pages: list[Page]) -> None:
+    """It goes on seeing pixels in its own range, and preprocessed: as long as it learns next to nothing, its score of
+    the same pictures stays what it was."""
+    net = build_discriminator(classifier(), SHAPE)
+    term = Discriminator(net, 0.5, form="logit", preprocess=lambda x: 2 - 3 * x, pixel_range=(-1, 1))
+    page = open_page(pages, dataset=squares(), regularizers=[term])
+    w = page.widget
+    before, images = w.sampler.discriminator_score, w.sampler.images.flatten(0, 1)
+    assert before is not None
+    w.train_discriminator(recipe=replace(QUICK, learning_rate=1e-12))
+    trainer = w.trainer
+    assert trainer is not None
+    wait_until(lambda: trainer.round >= 3)
+    w.stop_training()
+    w.train_discriminator(recipe=replace(QUICK, learning_rate=1e-11))  # another training of the same
+    again = w.trainer
+    assert again is not None
+    assert again is not trainer
+    wait_until(lambda: again.round >= 3)
+    w.stop_training()
+    after = w.sampler.discriminator_score
+    assert after is not None
+    torch.testing.assert_close(after, before)
+    torch.testing.assert_close(after.flatten(), torch.sigmoid(net.eval()(2 - 3 * (2 * images - 1))[:, 0]).detach())
+    assert w.sampler.discriminator is not None
+    assert w.sampler.discriminator.form == "logit"
 
 
 def test_scores_and_gauges_come_with_frames(pages: list[Page]) -> None:

@@ -1,0 +1,120 @@
+"""What chains read of a layer's output: a few places each, and their weights; or all of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .units import Neuron
+
+_ALL = slice(None)
+_SMALL = 2**20  # bytes: seeds of a whole batch that are no larger are kept, which saves the time to make them
+
+
+class Readout:
+    """Reads neurons from a layer's output (chain, units, *positions), and seeds the backward pass from there.
+
+    Kept are the places that are read. The seed, which is as large as the output and mostly zero, is made for as many
+    chains as are computed at once, and let go.
+
+    Args:
+        neurons: chains follow each other neuron by neuron.
+        shape: (units, *positions), of one image.
+        chains: of a neuron.
+        device, dtype: of the output.
+    """
+
+    def __init__(
+        self, neurons: Sequence[Neuron], shape: tuple[int, ...], chains: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.count, self._chains = len(neurons) * chains, chains
+        self._shape, self._size, self.dtype = shape, math.prod(shape), dtype
+        places, weights = _padded([_read_by(neuron, shape) for neuron in neurons], self._size)
+        self._single = places.shape[1] == 1
+        self._whole = places.shape[1] == self._size > 1  # the places are all of them, in order
+        self._places, self._weights = places.to(device), weights.to(device, dtype)
+        self._owner = torch.arange(len(neurons), device=device).repeat_interleave(chains)
+        if not self._whole:  # places in the whole batch, and weights of each chain
+            first = self._size * torch.arange(self.count, device=device)
+            self._index = self._places[self._owner] + first.unsqueeze(1)
+            self._index = self._index.squeeze(1)  # one number a chain, where it reads one place
+            self._each = self._weights[self._owner]
+        self._kept: Tensor | None = None
+        if self.count * self.bytes_of_seed <= _SMALL:
+            self._kept = self.seed()
+
+    @property
+    def device(self) -> torch.device:
+        return self._weights.device
+
+    @property
+    def bytes_of_seed(self) -> int:
+        """What the seed takes, of one image."""
+        return self._size * self.dtype.itemsize
+
+    def seed(self, part: slice = _ALL) -> Tensor:
+        """Gradient of the neurons with respect to the output, (chain, units, *positions), for some of the chains."""
+        if self._kept is not None:
+            return self._kept[part]
+        if self._whole:
+            return self._weights[self._owner[part]].view(-1, *self._shape)
+        weights = self._each[part]
+        seed = torch.zeros(len(weights), *self._shape, device=weights.device, dtype=self.dtype)
+        seed.view(-1).index_copy_(0, self._index_of(part).flatten(), weights.flatten())
+        return seed
+
+    def read(self, output: Tensor, part: slice = _ALL) -> Tensor:
+        """Activations (chain,) float32, from the output of some of the chains."""
+        if self._single:
+            return output.take(self._index_of(part)).float()
+        wide = torch.promote_types(output.dtype, torch.float32)  # half precision rounds a map's sum to three digits
+        if self._whole:
+            return (output.to(wide) * self.seed(part).to(wide)).flatten(1).sum(1).float()
+        return (output.take(self._index_of(part)).to(wide) * self._each[part].to(wide)).sum(1).float()
+
+    def read_all(self, output: Tensor) -> Tensor:
+        """Output of any images -> activation of every neuron, (images, N) float32."""
+        flat = output.flatten(1)
+        if self._single:
+            return flat[:, self._places[:, 0]].float()
+        wide = torch.promote_types(output.dtype, torch.float32)
+        if self._whole:
+            return (flat.to(wide) @ self._weights.to(wide).T).float()
+        pairs = zip(self._places, self._weights.to(wide), strict=True)
+        return torch.stack([flat[:, places].to(wide) @ weights for places, weights in pairs], 1).float()
+
+    def _index_of(self, part: slice) -> Tensor:
+        """Places in the output of these chains alone."""
+        return self._index[part] - part.start * self._size if part.start else self._index[part]
+
+
+def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Flat places of an image that a neuron reads, and their weights."""
+    if isinstance(neuron.readout, Tensor):
+        weights = neuron.readout.flatten()
+        places = weights.nonzero().flatten()
+        return places, weights[places]
+    places = torch.arange(math.prod(shape)).view(shape)[neuron.readout].flatten()
+    return places, torch.full((len(places),), 1 / len(places))
+
+
+def _padded(read: Sequence[tuple[Tensor, Tensor]], size: int) -> tuple[Tensor, Tensor]:
+    """(N, most that one reads) each; who reads less has other places with a weight of 0."""
+    most = max(len(places) for places, _ in read)
+    if 2 * most > size:  # in order, they need no index
+        most = size
+    rows, shares = torch.empty(len(read), most, dtype=torch.int64), torch.zeros(len(read), most)
+    for row, share, (places, weights) in zip(rows, shares, read, strict=True):
+        if most == size:
+            row.copy_(torch.arange(size))
+            share[places] = weights
+            continue
+        row[: len(places)], share[: len(places)] = places, weights
+        if len(places) < most:
+            free = torch.ones(size, dtype=torch.bool)
+            free[places] = False
+            row[len(places) :] = free.nonzero().flatten()[: most - len(places)]
+    return rows, shares
