@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .units import Neuron
 
-_ALL = slice(None)
+ALL = slice(None)
 _SMALL = 2**20  # bytes: seeds of a whole batch that are no larger are kept, which saves the time to make them
 
 
@@ -55,10 +55,10 @@ class Readout:
         """What the seed takes, of one image."""
         return self._size * self.dtype.itemsize
 
-    def seed(self, part: slice = _ALL) -> Tensor:
+    def seed(self, part: slice = ALL) -> Tensor:
         """Gradient of the neurons with respect to the output, (chain, units, *positions), for some of the chains."""
         if self._kept is not None:
-            return self._kept[part]
+            return self._kept if part is ALL else self._kept[part]
         if self._whole:
             return self._weights[self._owner[part]].view(-1, *self._shape)
         weights = self._each[part]
@@ -66,7 +66,7 @@ class Readout:
         seed.view(-1).index_copy_(0, self._index_of(part).flatten(), weights.flatten())
         return seed
 
-    def read(self, output: Tensor, part: slice = _ALL) -> Tensor:
+    def read(self, output: Tensor, part: slice = ALL) -> Tensor:
         """Activations (chain,) float32, from the output of some of the chains."""
         if self._single:
             return output.take(self._index_of(part)).float()
@@ -88,7 +88,7 @@ class Readout:
 
     def _index_of(self, part: slice) -> Tensor:
         """Places in the output of these chains alone."""
-        return self._index[part] - part.start * self._size if part.start else self._index[part]
+        return self._index if part is ALL else self._index[part] - part.start * self._size
 
 
 def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from ..network import memory
 from ..network.addresses import Address, describe, example, parse, parts, select, tensors, unit_axis
 from ..network.capture import Call, Capture, listen
 from ..network.leaky import Leaky, backward, check_leaky
-from ..network.readout import Readout
+from ..network.readout import ALL, Readout
 from ..network.trace import Layer, LayerTable, Preprocess, check_shape, layers, run, trace
 from ..network.units import LayerUnits, Neuron, as_list, layer_of_strings
 from ..network.view import device_of, dtype_of, weights_of
@@ -124,9 +124,11 @@ class Neurons:
             self._use_freed_memory(x)
         while True:
             try:
+                if len(x) <= self.at_once:
+                    return self._evaluate(x, ALL)
                 parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
                 values, grads = zip(*(self._evaluate(x[part], part) for part in parts), strict=True)
-                return (values[0], grads[0]) if len(parts) == 1 else (torch.cat(values), torch.cat(grads))
+                return torch.cat(values), torch.cat(grads)
             except Exception as error:
                 if (
                     not memory.is_out_of_memory(error)
