@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.network.addresses import Address
 from ldam_widget.network.capture import Capture, NotRunError
 
 from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
@@ -270,6 +271,9 @@ def test_a_place_may_come_twice_and_functions_are_counted(linear: nn.Module) -> 
     x = images(3, 6)
     first, rest, whole = Capture(linear, [""] * 3, [lambda t: t[:, 0], lambda t: t[:, 1:], None])(lambda: linear(x))
     assert torch.equal(torch.cat([first[:, None], rest], 1), whole)
+    shared = nn.ModuleDict({"one": linear, "two": linear})
+    both = Capture(shared, [Address("one"), Address("two", 2)])(lambda: shared["one"](shared["two"](x)[:, [0] * 6]))
+    assert torch.equal(both[1], linear(both[0][:, [0] * 6]))
     with pytest.raises(ValueError, match="2 functions for 1 places"):
         Capture(linear, [""], [None, None])
 
