@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget.core.notes import QuietNotes
+from ldam_widget.core.target import NEURON
 from ldam_widget.execution import Execution, Plan
 from ldam_widget.execution.banded import Band, BandedConv2d, bands
 from ldam_widget.execution.plans import Prepared
@@ -312,7 +313,7 @@ def test_lenet_is_sampled_as_it_was(layer: str) -> None:
     mine, plain = (sampler(model, name, layer=layer, kernel=kernel) for name in (BANDED, "plain"))
     torch.testing.assert_close(mine.step(20).images, plain.step(20).images, rtol=1e-3, atol=1e-3)
     assert mine.execution == BANDED
-    kinds = {name: type(module) for name, module in mine._neurons._network.named_modules()}
+    kinds = {name: type(module) for name, module in mine.target.terms[NEURON]._network.named_modules()}
     assert kinds["conv1"] is BandedConv2d
 
 

@@ -629,9 +629,9 @@ def test_parts_follow_from_what_an_image_takes(monkeypatch: pytest.MonkeyPatch) 
     model = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(720, 2))
     an_image = 2 * 4 * 12 * 12 * (3 + 5)
     monkeypatch.setattr(memory, "budget", lambda device: 10.5 * an_image)
-    assert sampler(model, chains=8)._neurons.at_once == 10
+    assert sampler(model, chains=8).target.terms[NEURON].at_once == 10
     monkeypatch.setattr(memory, "budget", lambda device: 1e12)
-    assert sampler(model, chains=8)._neurons.at_once == 16
+    assert sampler(model, chains=8).target.terms[NEURON].at_once == 16
 
 
 GB = 2**30
@@ -742,7 +742,7 @@ def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytes
     monkeypatch.setattr(memory, "budget", lambda device: 1.0)
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5, track_running_stats=False), nn.Flatten()).eval()
     with pytest.warns(ldam.LDAMWarning, match="depend on each other"):
-        assert sampler(model, chains=8, layer="2")._neurons.at_once == 16
+        assert sampler(model, chains=8, layer="2").target.terms[NEURON].at_once == 16
 
 
 def test_a_model_too_large_for_one_image_is_told_as_that() -> None:

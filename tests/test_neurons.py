@@ -271,6 +271,8 @@ def test_sampler_built_and_stepped_without_gradients(tiny_cnn: nn.Module, mode: 
         s.step(3)
         s.select(neurons=[0, 1])
         s.select(neurons=[1, 2])
+        s.step(1)
+        s.restart()
         s.step(3)
     s.step(3)
     torch.testing.assert_close(s.images, ldam.Sampler(tiny_cnn, **settings).step(6).images, rtol=0, atol=0)
@@ -310,6 +312,7 @@ def fail(_: Tensor) -> Tensor:
 def test_what_follows_the_layer_is_never_run_while_sampling() -> None:
     model = nn.Sequential(Told("before"), nn.Linear(6, 4), Told("after"), nn.Linear(4, 3))
     s = ldam.Sampler(model, layer="1", input_shape=(6,))
+    s.step(1)
     REACHED.clear()
     s.step(10)
     assert REACHED == ["before"] * 10

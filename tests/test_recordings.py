@@ -172,7 +172,7 @@ def test_one_at_a_time() -> None:
 def test_neurons_are_read_through_it() -> None:
     """The layer's output comes from the recording, and so does its gradient."""
     demo = ldam.demo.mnist("final")
-    neurons = ldam.Sampler(demo.model, neurons=[3, 5], **demo.settings)._neurons
+    neurons = ldam.Sampler(demo.model, neurons=[3, 5], **demo.settings).target.terms[NEURON]
     x = torch.rand(2, 1, 28, 28)
     value, grad = neurons.evaluate(x)
     neurons.run_by(neurons._view, torch.contiguous_format, Recordings(Tape))

@@ -154,7 +154,7 @@ def test_states_are_nobody_else_s() -> None:
     """A picture that is kept stays what it is."""
     mine = recording(lenet(kernel=BAOAB())())
     mine.step(8)
-    kept = mine._state
+    kept = mine.state
     before = [kept.x.clone(), kept.memory[0].clone()]
     mine.step(5)
     assert torch.equal(kept.x, before[0])
@@ -479,7 +479,7 @@ def test_chains_on_the_device_are_the_same(kernel: Any) -> None:
 def test_the_host_waits_for_no_step() -> None:
     _, mine = on_device(kernel=BAOAB(), scale="none")
     mine.step(6)
-    state = mine._state
+    state = mine.state
     (kind,) = mine._whole_steps._kinds.values()
     assert kind.recordings is not None
     kind.recordings._check_at = dict.fromkeys(kind.recordings._kept, math.inf)  # a comparison waits
@@ -487,7 +487,7 @@ def test_the_host_waits_for_no_step() -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(20):
-            state, _ = mine._whole_steps.step(mine.kernel, state, mine._target, mine._noise)
+            state, _ = mine._whole_steps.step(mine.kernel, state, mine.target, mine._chains.noise)
     finally:
         torch.cuda.set_sync_debug_mode(before)
     assert count(mine) == 1

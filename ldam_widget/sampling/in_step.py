@@ -7,8 +7,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from .fair_lock import FairLock
 from .sampler import Sampler
-from .turn import Turn
 
 
 class InStep:
@@ -19,7 +19,7 @@ class InStep:
     """
 
     def __init__(self, samplers: Sequence[Sampler]) -> None:
-        self.turn = Turn()  # whoever moves the samplers has it
+        self.turn = FairLock()  # whoever moves the samplers has it
         self._samplers = samplers
         self._lock = threading.Lock()
         self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict a sampler

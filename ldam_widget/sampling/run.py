@@ -24,13 +24,13 @@ from . import checks
 from .averages import Average
 from .burn_in import BurnIn
 from .chains import Chains, first_state
+from .fair_lock import FairLock
 from .faults import SamplingError, forget_missed_goals, require_finite
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
 from .settings import Settings, Unit
 from .standing import Standing
-from .turn import Turn
 from .warm_up import as_scales, present_norms
 
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ class Run(Readings):
     def __init__(self, settings: Settings, average: Average, burn_in: BurnIn, model: nn.Module, execution: str) -> None:
         self.average, self.burn_in = average, burn_in
         self._settings = settings
-        self._turn = Turn()
+        self._turn = FairLock()
         self._lock = threading.Lock()  # held for as long as it takes to replace the settings
         self._execution = Execution(settings.fixed.view, model, execution)
         self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)

@@ -323,7 +323,7 @@ def test_a_percentile_of_real_images(show: Callable[..., Page]) -> None:
     assert w.goal == "p90"
     assert page.last("state")["goal"] == "p90"
     before = w.temperature
-    w.step(302)
+    w.step(602)
     real = w.sampler.view(images()).quantile(0.9, dim=0)
     assert w.params["goal"] == pytest.approx(float(real.mean()), rel=1e-4)
     assert not w.sampler.warming_up

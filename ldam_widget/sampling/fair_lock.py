@@ -1,4 +1,4 @@
-"""`Turn`: one thread at a time moves the chains, and those who wait are served in order."""
+"""`FairLock`: one thread at a time, and those who wait are served in order."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from types import TracebackType
 
 
-class Turn:
+class FairLock:
     """A lock that its holder may take again, and that goes to the thread that has waited longest.
 
     Python's own locks are not fair: a thread that steps in a loop would keep one from everybody else.
