@@ -16,7 +16,7 @@ from ..core.target import NEURON, Coordinates, Evaluation, Info, Kernel, Noise, 
 from ..network.units import Neuron
 from ..objectives.neuron import Neurons
 from . import defaults
-from .faults import require_finite, tell_dead, tell_missed_goals
+from .faults import require_finite, tell_dead
 from .ladder import Climb, coldest, exchange
 from .settings import Settings
 from .warm_up import WarmUp, as_scales, merged, present_norms
@@ -232,16 +232,21 @@ class Chains:
             phase = 0
         return replace(self, state=state, warm_up=warm_up, climb=climb, phase=phase), accepted
 
-    def settled(self, settings: Settings) -> tuple[Settings, Chains]:
+    def measured(self) -> Mapping[str, Tensor]:
+        """Scales by the end of the warm-up, (chain,); those there are if it measures none."""
+        assert self.warm_up is not None
+        return self.warm_up.scales(self.shown_target, self.state) if self.warm_up.measures else self.settings.scales
+
+    def settled(self, settings: Settings, scales: Mapping[str, Tensor]) -> tuple[Settings, Chains]:
         """The warm-up is over: the settings with what it found, frozen, and the chains under them.
 
         Args:
             settings: the newest; what was asked for meanwhile counts for more than what was found.
+            scales: as `measured`.
         """
         warm_up = self.warm_up
         assert warm_up is not None
-        if warm_up.measures:
-            settings = replace(settings, scales=warm_up.scales(self.shown_target, self.state))
+        settings = replace(settings, scales=scales)
         found = warm_up.temperatures(settings.scales)
         softness = self.softness
         if found is not None and self.goals_sought == settings.goals_asked:
@@ -256,11 +261,6 @@ class Chains:
                 factors=(found / temperature).double(),
             )
             softness = settings.softness  # found with the temperature
-            tell_missed_goals(warm_up, self.neurons, settings)
-        elif warm_up.goal is not None and self.goals_sought == settings.goals_asked:
-            settings.fixed.notes.tell(
-                "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
-            )
         steps = settings.kernel.step_size_of(self.state) if settings.finds_step_size else None  # type: ignore[attr-defined]
         found_steps = self.found if steps is None else (softness, steps)
         chains = replace(self, warm_up=None, softness=softness, found=found_steps).under(settings)

@@ -121,7 +121,9 @@ class Comparison:
         neurons: Iterable[Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """Aim all models at other neurons and start afresh; arguments as of the constructor and `Sampler.select`.
+        """Aim all models at other neurons; arguments as of the constructor, all else as `Sampler.select`.
+
+        Where chains cannot stay in all models, they start in all.
 
         Raises:
             ValueError, SamplingError: as the constructor; all models then go on with what they had.

@@ -9,7 +9,8 @@ from torch import Tensor
 from ..core.target import NEURON, State, Target, weight_of
 from ..network.view import check_weights
 from ..objectives.neuron import Neurons
-from .settings import Fixed, Settings
+from .fixed import Fixed
+from .settings import Settings
 from .warm_up import WarmUp
 
 
@@ -54,9 +55,15 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
 
 
 def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> None:
-    """Say which goals were not met in a warm-up."""
-    assert warm_up.goal is not None
+    """Say which goals were not met in a warm-up, or could not be sought."""
     notes = settings.fixed.notes
+    if warm_up.goal is None:
+        return
+    if warm_up.pull is None:
+        notes.tell(
+            "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
+        )
+        return
     forget_missed_goals(settings.fixed)
     for i, reached in warm_up.missed():
         goal = float(warm_up.goal[i])

@@ -53,6 +53,11 @@ class Readings:
         return self._settings.fixed.pixel_range
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """As given: names of the units of the layer."""
+        return self._settings.fixed.class_names
+
+    @property
     def chains(self) -> int:
         """Chains a neuron."""
         return self._settings.fixed.chains

@@ -25,7 +25,7 @@ from .averages import Average
 from .burn_in import BurnIn
 from .chains import Chains, first_state
 from .fair_lock import FairLock
-from .faults import SamplingError, forget_missed_goals, require_finite
+from .faults import SamplingError, forget_missed_goals, require_finite, tell_missed_goals
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
@@ -177,9 +177,10 @@ class Run(Readings):
         self._follow()
         found = self._chains.regrouped(self._settings, neurons, places, self._goals)
         with self._lock:
-            self._settings = replace(self._settings, scales=found.settings.scales, factors=found.settings.factors)
-            chains = found.under(self._settings)
-            self._now = chains, self._monitor.regrouped(chains, places)
+            newest = replace(self._settings, scales=found.settings.scales, factors=found.settings.factors)
+            self._settings = newest
+        chains = found.under(newest)
+        self._now = chains, self._monitor.regrouped(chains, places)
 
     @explain_out_of_memory
     def _go_on(self, change: Callable[[Settings], Settings], z: Tensor) -> None:
@@ -224,10 +225,10 @@ class Run(Readings):
         forget_missed_goals(self._settings.fixed)
         found = Chains.begun(change(self._settings), neurons, state, noise, self._goals)
         with self._lock:  # sliders may have moved meanwhile
-            newest = change(self._settings)
-            self._settings = replace(newest, scales=found.settings.scales, factors=None)
-            chains = found.under(self._settings)
-            self._now = chains, monitor(chains)
+            newest = replace(change(self._settings), scales=found.settings.scales, factors=None)
+            self._settings = newest
+        chains = found.under(newest)
+        self._now = chains, monitor(chains)
 
     @torch.inference_mode(False)
     @explain_out_of_memory
@@ -268,15 +269,18 @@ class Run(Readings):
 
     def _settle(self) -> None:
         """The warm-up is over: freeze what it found."""
-        warm_up = self._chains.warm_up
+        before = self._chains
+        warm_up, scales = before.warm_up, before.measured()
         assert warm_up is not None
         with self._lock:
-            self._settings, chains = self._chains.settled(self._settings)
-            if warm_up.new is None:
-                self._put(chains, Change.CHAINS)
-            else:
-                places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
-                self._now = chains, self._monitor.regrouped(chains, places)
+            self._settings, chains = before.settled(self._settings, scales)
+        if warm_up.new is None:
+            self._put(chains, Change.CHAINS)
+        else:
+            places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
+            self._now = chains, self._monitor.regrouped(chains, places)
+        if before.goals_sought == chains.settings.goals_asked:
+            tell_missed_goals(warm_up, chains.neurons, chains.settings)
 
     @explain_out_of_memory
     def _ask_anew(self, name: str, follow: float) -> None:

@@ -19,19 +19,20 @@ from ..network.trace import check_shape
 from ..network.view import choose_device, private_view
 from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
-from ..objectives.neuron import Neurons, Preprocess
+from ..objectives.neuron import Preprocess
 from ..parametrizations import Natural
 from . import checks, defaults, priors
 from .averages import EMA, Average
 from .burn_in import BurnIn
 from .chains import same_neurons
 from .faults import SamplingError, forget_missed_goals
+from .fixed import Fixed
 from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
 from .monitor import Change
 from .run import Run
-from .settings import Fixed, Settings
+from .settings import Settings
 
 _SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
 
@@ -130,11 +131,9 @@ class Sampler(Run):
         self.notes = Notes()
         shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
         self.seed = checks.seed(seed)
-        self.class_names = checks.class_names(class_names)
         average, burn_in = checks.average(average), checks.burn_in(burn_in)
         if preprocess is not None and not callable(preprocess):
             raise TypeError(f"preprocess must be a function of a batch of images, or None; got {preprocess!r}")
-        self._at: Literal["center", "mean"] = at
         real = RealImages.checked(dataset, shape, pixels)
         found_prior = priors.resolved(prior, shape, pixels, real)
         terms = checks.regularizers(regularizers)
@@ -142,11 +141,11 @@ class Sampler(Run):
         view = private_view(model, choose_device(model, device), self.notes)
         device = next((p.device for p in view.parameters()), torch.device("cpu"))
         fixed = Fixed(
-            shape, pixels, checks.count("chains", chains),
-            None if ladder is None else ladder if isinstance(ladder, Ladder) else Ladder(ladder),
-            priors.checked_transforms(transforms, shape), checks.leaky(leaky), real,
-            None if warm_up is None else checks.count("warm_up", warm_up),
-            preprocess, view, device, self.notes,
+            input_shape=shape, pixel_range=pixels, chains=checks.count("chains", chains), leaky=checks.leaky(leaky),
+            ladder=ladder if ladder is None or isinstance(ladder, Ladder) else Ladder(ladder), dataset=real, at=at,
+            transforms=priors.checked_transforms(transforms, shape), class_names=checks.class_names(class_names),
+            warm_up=None if warm_up is None else checks.count("warm_up", warm_up), preprocess=preprocess,
+            view=view, device=device, notes=self.notes,
         )  # fmt: skip
         setting = Setting(model, shape, pixels, device, self.notes)
         terms = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in terms)
@@ -157,7 +156,7 @@ class Sampler(Run):
         super().__init__(settings, average, burn_in, model, execution)
         if discriminator_only:
             self._settings = replace(settings, neurons_left_out=self._may_leave_neurons_out())
-        self._start(self._aim(layer, neurons), self.seed)
+        self._start(fixed.aim(layer, neurons), self.seed)
 
     # ---- settings, from any thread; they never wait for a step -----------------------------------------------------
 
@@ -171,7 +170,7 @@ class Sampler(Run):
             TypeError: no number.
         """
         asked = self._settings.goals_asked
-        self._change(lambda settings: settings.changed(self._chains.present_temperature, **params))
+        self._change(lambda settings: settings.changed(lambda: self._chains.present_temperature, **params))
         if self._settings.goals_asked != asked:
             forget_missed_goals(self._settings.fixed)
 
@@ -218,7 +217,7 @@ class Sampler(Run):
         with self._turn:
             if neurons is None and layer in (None, self.layer):
                 return
-            aimed = self._aim(layer, neurons, self.layer)
+            aimed = self._settings.fixed.aim(layer, neurons, self.layer)
             aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
             places = same_neurons(self._chains.neurons, aimed)
             if any(place is not None for place in places):
@@ -392,23 +391,6 @@ class Sampler(Run):
         )  # fmt: skip
 
     # ---- inside ----------------------------------------------------------------------------------------------------
-
-    @torch.inference_mode(False)
-    def _aim(self, layer: str | None, neurons: Iterable[Any] | None, default_layer: str | None = None) -> Neurons:
-        fixed = self._settings.fixed
-        return Neurons(
-            fixed.view,
-            layer,
-            neurons,
-            chains=fixed.per_neuron,
-            input_shape=fixed.input_shape,
-            preprocess=self.preprocess,
-            class_names=self.class_names,
-            at=self._at,
-            notes=self.notes,
-            default_layer=default_layer,
-            leaky=fixed.leaky,
-        )
 
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..core.notes import Notes
 from ..core.parameters import (
     AVERAGE,
     DISPLAY_BASE,
@@ -23,74 +22,19 @@ from ..core.parameters import (
 )
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Transforms
-from ..data import RealImages
 from ..kernels import BAOAB
-from ..network.trace import Preprocess
 from ..objectives import Discriminator
 from ..objectives.neuron import Neurons
 from ..parametrizations import Natural
 from ..parametrizations.natural import NATURAL, PRIOR_SCALE, NaturalCoordinates
 from . import checks, defaults, priors
+from .fixed import Fixed
 from .heat import HEAT, HeatPulse
-from .ladder import Ladder
 from .standing import check_goal
 
 Unit = Literal["plain", "scaled", "normalized"]
 PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
 FIXED_CHANGES = 4  # of the picture, over which kernels with an energy average
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """What a sampler is made with for good.
-
-    Attributes:
-        input_shape, pixel_range, chains, ladder, transforms, leaky, dataset, preprocess: as of `Sampler`, checked.
-        warm_up: steps; None: what suits.
-        view: the private view of the model.
-        device: where the chains live.
-        notes: remarks for the user.
-    """
-
-    input_shape: tuple[int, ...]
-    pixel_range: tuple[float, float] | None
-    chains: int
-    ladder: Ladder | None
-    transforms: Transforms | Literal["auto"] | None
-    leaky: float
-    dataset: RealImages | None
-    warm_up: int | None
-    preprocess: Preprocess | None
-    view: nn.Module
-    device: torch.device
-    notes: Notes
-
-    @property
-    def rungs(self) -> int:
-        """Temperatures of a chain."""
-        return 1 if self.ladder is None else len(self.ladder.factors)
-
-    @property
-    def per_neuron(self) -> int:
-        """Chains and their replicas, of one neuron."""
-        return self.chains * self.rungs
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """√pixels, and the width of their range."""
-        return defaults.size_of(self.input_shape, self.pixel_range)
-
-    def coordinates_of(self, prior: Natural | None) -> Coordinates:
-        return priors.coordinates_of(
-            prior, self.input_shape, self.pixel_range, self.device, self.preprocess is not None, self.notes
-        )
-
-    def suited(self, kernel: Kernel, prior: Natural | None) -> Kernel:
-        """Where no step size can be found, the kernel with one that suits the picture."""
-        if isinstance(kernel, BAOAB) and kernel.step_size is None and prior is None:
-            found = defaults.default_kernel(*self.size)
-            return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
-        return kernel
 
 
 @dataclass(frozen=True)
@@ -324,11 +268,11 @@ class Settings:
             raise ValueError(f"goal={goal!r} is a percentile of real images, of which there are none: give dataset=")
         return None if goal == 0 else goal
 
-    def changed(self, present_temperature: float, **params: Any) -> Settings:
+    def changed(self, present_temperature: Callable[[], float], **params: Any) -> Settings:
         """With other values of live parameters.
 
         Args:
-            present_temperature: T as found so far, which stays where a goal is taken back.
+            present_temperature: gives T as found so far, which stays where a goal is taken back.
             params: as of `Sampler.set`.
 
         Raises:
@@ -351,7 +295,7 @@ class Settings:
         goals: dict[str, Any] = {}
         if "goal" in values:
             if asked is None and self.goal is not None:
-                values = {"temperature": present_temperature} | values
+                values = {"temperature": present_temperature()} | values
             moved = asked is not None or self.goal is not None
             goals = {"goal": asked, "goals_asked": self.goals_asked + moved}
             goals |= {"sought_from": None, "factors": None} if asked is None else {}

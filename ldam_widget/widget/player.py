@@ -43,7 +43,7 @@ class Player(Panel):
     def neurons(self) -> list[int | str]:
         """The neurons on show, ints where they are plain units, as the first model calls them.
 
-        Set it to choose others; the chains start afresh.
+        Set it to choose others. Those that stay keep their chains, averages and burn-in; new ones start.
         """
         return [neuron.plain for neuron in self.sampler.neurons]
 
