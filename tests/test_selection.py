@@ -142,3 +142,79 @@ def test_another_layer_begins_anew() -> None:
     s.step(10)
     s.select("1", [1, 2])
     assert s.steps == 0
+
+
+def natural(neurons: list[int], **more: Any) -> ldam.Sampler:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 6)).eval()
+    return ldam.Sampler(
+        model, input_shape=(3, 16, 16), pixel_range=(0, 1), neurons=neurons, transforms=None, execution="plain",
+        prior="natural", **{"warm_up": 10} | more,
+    )  # fmt: skip
+
+
+def test_what_was_set_while_it_stood_still_is_followed_by_those_that_stay() -> None:
+    """A choice of neurons between a slider and the next step is as one after that step."""
+    changes: list[dict[str, Any]] = [{"temperature": 0.15}, {"natural": 0.3}, {"prior_scale": 0.6}, {"step_size": 0.1}]
+    for change in changes:
+        plain, s = natural([0, 1]), natural([0, 1])
+        for each in (plain, s):
+            each.step(12)
+            each.set(**change)
+        s.select(neurons=[0, 1, 2])
+        for each in (plain, s):
+            each.step(2)
+        torch.testing.assert_close(s.images[:2], plain.images, rtol=1e-3, atol=1e-4, msg=str(change))
+
+
+def test_a_goal_that_was_set_before_a_choice_is_sought_for_all() -> None:
+    s = natural([0, 1])
+    s.step(12)
+    s.set(goal=5.0)
+    s.select(neurons=[0, 2])
+    s.step(1)
+    assert s.warming_up
+    s.step(20)
+    assert len({round(t, 8) for t in s.temperatures}) == 2
+    again = natural([0, 1])
+    again.step(14)
+    again.select(neurons=[0, 1, 2])
+    again.step(2)
+    again.set(goal=3.0)
+    again.step(20)
+    assert len({round(t, 8) for t in again.temperatures}) == 3
+
+
+def test_choices_one_after_another_start_nobody_who_stays() -> None:
+    undisturbed, s = natural([0, 1], warm_up=20), natural([0, 1], warm_up=20)
+    for each in (undisturbed, s):
+        each.step(24)
+    s.select(neurons=[0, 1, 2])
+    s.step(4)
+    s.select(neurons=[0, 1, 2, 3])
+    s.step(4)
+    s.select(neurons=[0, 1])
+    assert not s.warming_up
+    s.step(4)
+    undisturbed.step(12)
+    torch.testing.assert_close(s.average_images, undisturbed.average_images, rtol=2e-3, atol=1e-3)
+
+
+def test_the_temperature_shown_is_the_mean_of_the_neurons_on_show() -> None:
+    s = natural([0, 1], goal=2.0, warm_up=100)
+    s.step(104)
+    (_, kept) = s.temperatures
+    s.select(neurons=[1])
+    assert s.temperatures == [pytest.approx(kept)]
+    assert s.params["temperature"] == pytest.approx(kept)
+    s.set(goal=None)
+    assert s.temperatures == [pytest.approx(kept)]
+
+
+def test_a_choice_before_the_first_step_is_a_beginning() -> None:
+    s = made([0, 1], kernel=ULA())
+    s.select(neurons=[1, 2])
+    first = s.step(5).images
+    torch.testing.assert_close(made([1, 2], kernel=ULA()).step(5).images, first)
+    s.restart()
+    torch.testing.assert_close(s.step(5).images, first)

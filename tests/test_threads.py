@@ -5,7 +5,9 @@ LDAM_STRESS: seconds that each test goes on; 4 unless set.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from torch import nn
 
 import ldam_widget as ldam
 from ldam_widget.kernels import BAOAB, GHMC
+from ldam_widget.sampling.fair_lock import FairLock
 
 SECONDS = float(os.environ.get("LDAM_STRESS", "4"))
 UNITS = 10
@@ -160,3 +163,57 @@ def test_a_slider_never_waits_for_a_step(slow: float) -> None:
         assert not thread.is_alive()
     assert [neuron.unit for neuron in s.neurons] == [1, 2]
     assert s.target.temperature == pytest.approx(3.0 * s.heat)
+
+
+def test_what_is_set_during_somebody_else_s_turn_is_followed_after_it() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Held(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if threading.current_thread().name == "quenching":
+                begun.set()
+                assert go_on.wait(60)
+            return super().forward(x)
+
+    s = ldam.Sampler(
+        nn.Sequential(nn.Flatten(), Held(16, 3)), input_shape=(1, 4, 4), pixel_range=(0, 1), neurons=[0],
+        kernel=BAOAB(step_size=0.05), execution="plain",
+    )  # fmt: skip
+    s.step(1)
+    quenching = threading.Thread(target=lambda: s.quenched(2), name="quenching")
+    quenching.start()
+    assert begun.wait(60)
+    s.set(temperature=3.0)
+    assert s.target.temperature == 1.0
+    go_on.set()
+    quenching.join(60)
+    assert s.target.temperature == 3.0
+
+
+def test_an_interrupt_leaves_no_lock_taken() -> None:
+    """At random moments of taking and leaving it."""
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    lock, taken = FairLock(), []
+
+    def take() -> None:
+        taken.append(lock.take_if_free())
+        lock.leave()
+
+    for round_ in range(300):
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + round_ % 7))
+            while True:
+                with lock.waiting():
+                    pass
+                with lock.lock:
+                    pass
+                lock.give_way()
+        other = threading.Thread(target=take)
+        other.start()
+        other.join(10)
+    signal.signal(signal.SIGALRM, before)
+    assert taken == [True] * 300

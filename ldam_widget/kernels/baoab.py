@@ -52,12 +52,12 @@ class BAOAB:
         FRICTION.check(self.friction)
 
     def init(self, x: Tensor, target: Target) -> State:
-        own = () if self.step_size is not None else (x.new_full((len(x),), FIRST),)
-        return State(x, target.evaluate(x), 0, (torch.zeros_like(x), *own))
+        own = x.new_full((len(x),), FIRST)
+        return State(x, target.evaluate(x), 0, (torch.zeros_like(x), own))
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]:
-        velocity, *own = state.memory
-        h = own[0] if self.step_size is None else self.step_size
+        velocity, own = state.memory
+        h = own if self.step_size is None else self.step_size
         kept = exp(-self.friction * h)
         velocity = plus(velocity, h / 2, target.drift(target.complete(state.evaluation, state.x), state.x))
         x, velocity = coast(state.x, velocity, h / 2, target.bounds)
@@ -65,7 +65,7 @@ class BAOAB:
         x, velocity = coast(x, velocity, h / 2, target.bounds)
         evaluation = target.evaluate(x)
         velocity = plus(velocity, h / 2, target.drift(evaluation, x))
-        return State(x, evaluation, state.step + 1, (velocity, *own)), Info()
+        return State(x, evaluation, state.step + 1, (velocity, own)), Info()
 
     def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
         """The state with step sizes nearer to velocities 0.8 % too hot; unchanged if given, or T = 0."""

@@ -76,11 +76,10 @@ class Chains:
             climb, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
-    def regrouped(self, settings: Settings, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
-        """Chains of other neurons; those of neurons that were here go on as they are.
+    def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
+        """Chains of other neurons; those of neurons that were here go on as they are. For chains that have caught up.
 
         Args:
-            settings: the newest.
             neurons: what is sampled from now on.
             places: for each of them, which of the present neurons it is; None: it is new.
             goals: see `Goals`.
@@ -88,7 +87,8 @@ class Chains:
         Raises:
             SamplingError: an activation is not finite.
         """
-        fixed, state = settings.fixed, self.state
+        settings, state = self.settings, self.state
+        fixed = settings.fixed
         noise = self.noise.of_neurons(places)
         rows = rows_of(places, fixed.per_neuron, state.x.device)
         kept, rows = rows >= 0, rows.clamp_min(0)
@@ -106,19 +106,29 @@ class Chains:
         if settings.factors is not None:
             own = settings.factors[rows[:: fixed.per_neuron] // fixed.per_neuron]
             factors = torch.where(new.to(own.device), 1.0, own)
+            middle = float(factors.log().mean().exp())  # T is their geometric mean
+            factors = factors / middle
+            temperature = settings.temperature * middle
+            settings = replace(settings, params={**settings.params, "temperature": temperature})
         scales: dict[str, Tensor] = {}
         if settings.scale == "frozen":
             norms = present_norms(replace(settings, scales={}, factors=None).target(neurons), state, fixed.per_neuron)
             guessed = as_scales(norms, fixed.per_neuron)
-            of_old = {name: scale[rows] for name, scale in settings.scales.items()}
-            scales = {name: merged(kept, of_old[name], g) if name in of_old else g for name, g in guessed.items()}
+            theirs = {name: scale[rows] for name, scale in settings.scales.items()}
+            scales = {name: merged(kept, theirs[name], g) if name in theirs else g for name, g in guessed.items()}
         settings = replace(settings, scales=scales, factors=factors)
+        waiting: Tensor | None = new
+        if self.warm_up is not None:  # of all, or of some
+            of_old = self.warm_up.new
+            waiting = None if of_old is None else new | of_old[rows[:: fixed.per_neuron] // fixed.per_neuron]
         warm_up = None
-        if bool(new.any()) or self.warm_up is not None:
+        if waiting is None or bool(waiting.any()):
             warm_up = _warm_up(settings, goals(settings, neurons))
-        if warm_up is not None and self.warm_up is None:
-            warm_up = replace(warm_up, new=new)
-        found = None if self.found is None else (settings.softness, settings.kernel.step_size_of(state))  # type: ignore[attr-defined]
+        if warm_up is not None:
+            warm_up = replace(warm_up, new=waiting)
+        found = None
+        if warm_up is None and self.found is not None and settings.finds_step_size:
+            found = settings.softness, settings.kernel.step_size_of(state)  # type: ignore[attr-defined]
         climb = None
         if self.climb is not None:
             shown = rows[:: fixed.rungs] // fixed.rungs
@@ -292,6 +302,8 @@ class Chains:
                 warm_up = warm_up.aiming_at(None)
                 if not (warm_up.measures or warm_up.adapts):
                     warm_up = None
+        elif warm_up is not None and warm_up.new is not None:  # T changes for all
+            warm_up, found = _warm_up(settings, goal), None
         elif warm_up is not None and warm_up.measures:  # it goes on for the new goal
             warm_up, found = warm_up.aiming_at(goal), None
         else:

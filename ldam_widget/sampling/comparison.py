@@ -262,13 +262,15 @@ class Comparison:
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
         """As `Sampler.heat_pulse`, of all."""
-        for sampler in self.samplers:
-            sampler.heat_pulse(pulse)
+        with self._in_step.moving():
+            for sampler in self.samplers:
+                sampler.heat_pulse(pulse)
 
     def measure_scales(self) -> None:
         """As `Sampler.measure_scales`, of all: every model is divided by its own gradients."""
-        for sampler in self.samplers:
-            sampler.measure_scales()
+        with self._in_step.moving():
+            for sampler in self.samplers:
+                sampler.measure_scales()
 
     @contextlib.contextmanager
     def _all_or_none(self) -> Iterator[None]:
@@ -277,8 +279,7 @@ class Comparison:
         A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
         attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
         """
-        with self._in_step.turn:
-            self._in_step.apply()
+        with self._in_step.moving():
             before = [dict(vars(sampler)) for sampler in self.samplers]
             try:
                 yield
@@ -311,8 +312,7 @@ class Comparison:
 
     def _level(self, goal: int) -> None:
         """Advance all models to a step, none of them far ahead of the others."""
-        with self._in_step.turn:
-            self._in_step.apply()
+        with self._in_step.moving():
             for name, sampler in zip(self.names, self.samplers, strict=True):
                 if goal > sampler.steps:
                     with naming(name):
@@ -327,8 +327,9 @@ class Comparison:
 
     def reset_average(self) -> None:
         """Forget the averages; the chains go on."""
-        for sampler in self.samplers:
-            sampler.reset_average()
+        with self._in_step.moving():
+            for sampler in self.samplers:
+                sampler.reset_average()
 
     # ---- what came out ---------------------------------------------------------------------------------------------
 

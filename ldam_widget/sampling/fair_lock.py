@@ -1,55 +1,52 @@
-"""`FairLock`: one thread at a time, and those who wait are served in order."""
+"""`FairLock`: one thread at a time, and none that takes the lock in a loop keeps it from others."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections import deque
-from types import TracebackType
+import time
+from collections.abc import Iterator
+
+_LOOK = 2e-4  # seconds between two looks at whether others have had their turn
+_PATIENCE = 0.02  # seconds; who has not come by then was interrupted, or has to wait once more
 
 
 class FairLock:
-    """A lock that its holder may take again, and that goes to the thread that has waited longest.
+    """A lock that its holder may take again.
 
-    Python's own locks are not fair: a thread that steps in a loop would keep one from everybody else.
+    Python's own locks are not fair: a thread that steps in a loop would have it back before anybody who waits. Who
+    takes it once in a while does so by ``with lock.waiting():``; who takes it in a loop, by ``with lock.lock:``, and
+    gives way afterwards. Both end in a ``with`` of Python's own lock, which no interrupt can leave taken.
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
-        self._waiting: deque[object] = deque()
-        self._owner: int | None = None
-        self._depth = 0
+        self.lock = threading.RLock()
+        self._waiting: set[int] = set()  # threads
 
-    def __enter__(self) -> None:
-        me, place = threading.get_ident(), object()
-        with self._changed:
-            if self._owner != me:
-                self._waiting.append(place)
-                try:
-                    self._changed.wait_for(lambda: self._owner is None and self._waiting[0] is place)
-                finally:  # also of a wait that was interrupted
-                    self._waiting.remove(place)
-                    self._changed.notify_all()
-                self._owner = me
-            self._depth += 1
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Take it as soon as whoever has it gives way."""
+        me = threading.get_ident()
+        self._waiting.add(me)
+        try:
+            with self.lock:
+                self._waiting.discard(me)
+                yield
+        finally:
+            self._waiting.discard(me)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.leave()
+    def give_way(self) -> None:
+        """Without the lock: let those who wait take it first."""
+        until = time.monotonic() + _PATIENCE if self._waiting else 0.0
+        while self._waiting:
+            time.sleep(_LOOK)
+            if time.monotonic() >= until:
+                self._waiting.clear()
 
     def take_if_free(self) -> bool:
-        """Take it, unless another thread has it or waits for it; returns at once."""
-        with self._changed:
-            if self._owner != threading.get_ident() and (self._owner is not None or self._waiting):
-                return False
-            self._owner = threading.get_ident()
-            self._depth += 1
-            return True
+        """Take it unless another thread has it; returns at once."""
+        return self.lock.acquire(blocking=False)
 
     def leave(self) -> None:
-        """Give it back, as often as it was taken."""
-        with self._changed:
-            self._depth -= 1
-            if not self._depth:
-                self._owner = None
-                self._changed.notify_all()
+        """Give back what `take_if_free` took."""
+        self.lock.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 from torch import Tensor
@@ -81,4 +82,5 @@ def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> 
 def forget_missed_goals(fixed: Fixed) -> None:
     """Remarks on goals are of neurons and goals that were."""
     for old in [note for note in fixed.notes if note.startswith("the goal ")]:
-        fixed.notes.remove(old)
+        with contextlib.suppress(ValueError):  # another thread has just done so
+            fixed.notes.remove(old)

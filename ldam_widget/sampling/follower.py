@@ -116,18 +116,19 @@ class Follower(Sampler):
             self.iteration, weights, pace = self._wanted.pop()
         except IndexError:
             return
-        # of the view, which has weights of its own where it stands on another device than the copy
-        for own, new in zip(weights_of(self.view), weights, strict=True):
-            own.data.copy_(new)
-        try:
-            self.weights_changed(pace)
-        except SamplingError as error:
-            if all(bool(tensor.isfinite().all()) for tensor in weights):
-                raise
-            raise SamplingError(
-                f"the weights of iteration {self.iteration} hold NaN or infinite values: training diverged. Earlier "
-                "checkpoints can still be shown."
-            ) from error
+        with self._moving():
+            # of the view, which has weights of its own where it stands on another device than the copy
+            for own, new in zip(weights_of(self.view), weights, strict=True):
+                own.data.copy_(new)
+            try:
+                self.weights_changed(pace)
+            except SamplingError as error:
+                if all(bool(tensor.isfinite().all()) for tensor in weights):
+                    raise
+                raise SamplingError(
+                    f"the weights of iteration {self.iteration} hold NaN or infinite values: training diverged. "
+                    "Earlier checkpoints can still be shown."
+                ) from error
 
 
 class Cost:

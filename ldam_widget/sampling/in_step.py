@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .fair_lock import FairLock
@@ -19,7 +19,7 @@ class InStep:
     """
 
     def __init__(self, samplers: Sequence[Sampler]) -> None:
-        self.turn = FairLock()  # whoever moves the samplers has it
+        self._turn = FairLock()  # whoever moves the samplers has it
         self._samplers = samplers
         self._lock = threading.Lock()
         self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict a sampler
@@ -28,20 +28,34 @@ class InStep:
         """Changes that have been checked, a dict a sampler: now, or before the next picture; never waits for a step."""
         with self._lock:
             self._waiting.append(changes)
-        if self.turn.take_if_free():
-            try:
-                self.apply()
-            finally:
-                self.turn.leave()
+        self._catch_up()
 
-    def apply(self) -> None:
-        """With the turn: what was held back."""
+    @contextlib.contextmanager
+    def moving(self) -> Iterator[None]:
+        """Move the samplers, and nobody else does; what comes meanwhile is applied then."""
+        try:
+            with self._turn.waiting():
+                self._apply()
+                yield
+        finally:
+            self._catch_up()
+            self._turn.give_way()
+
+    def _catch_up(self) -> None:
+        while self._waiting and self._turn.take_if_free():
+            try:
+                self._apply()
+            finally:
+                self._turn.leave()
+
+    def _apply(self) -> None:
+        """What was held back."""
         with self._lock:
-            for changes in self._waiting:
+            while self._waiting:
+                changes = self._waiting.pop(0)
                 for sampler, change in zip(self._samplers, changes, strict=True):
                     with contextlib.suppress(ValueError, TypeError):  # a kernel that came meanwhile may not know it
                         sampler.set(**change)
-            self._waiting = []
 
     def params(self) -> list[dict[str, float]]:
         """Live parameters of every sampler, those that are held back among them."""

@@ -154,8 +154,8 @@ class Readings:
         schedule = getattr(settings.kernel, "step_size", None)
         if isinstance(schedule, PolynomialDecay):
             now["step_size"] = schedule.at(chains.state.step)
-        elif settings.kernel is chains.settings.kernel and chains.step_size is not None:
-            now["step_size"] = chains.step_size
+        elif settings.kernel is chains.settings.kernel and (found := chains.step_size) is not None:
+            now["step_size"] = found
         if settings.pulse is not None:
             now["heat"] = settings.heat(chains.state.step)
         if settings.goals_asked == chains.goals_sought and settings.goal is not None:
@@ -190,10 +190,7 @@ class Readings:
     @property
     def scales(self) -> dict[str, list[float]] | None:
         """Frozen gradient scale of every term, N numbers each; None without ``scale="frozen"``."""
-        settings = self._chains.settings
-        if settings.scale == "none":
-            return None
-        return {name: scale[:: settings.fixed.per_neuron].tolist() for name, scale in settings.scales.items()}
+        return _scales(self._chains)
 
     @property
     def discriminator(self) -> Discriminator | None:
@@ -304,9 +301,7 @@ class Readings:
     @property
     def effective_temperature(self) -> float | None:
         """The temperature the chains have by the kernel's closed form; None where none is known."""
-        chains = self._chains
-        value = chains.settings.kernel.temperature(chains.shown_target, chains.state.step)
-        return float(value.log().mean().exp()) if isinstance(value, Tensor) else None if value is None else float(value)
+        return _closed_form(self._chains)
 
     @property
     def kernel_note(self) -> str:
@@ -347,16 +342,30 @@ class Readings:
         acceptance = monitor.acceptance
         return {
             "temperature": {
-                "asked": self.temperature_asked,
+                "asked": chains.settings.temperature * chains.heat,
                 "measured": monitor.temperature(chains),
                 "ratio": monitor.ratios(chains),
                 "each": temperatures(chains),
-                "closed_form": self.effective_temperature,
+                "closed_form": _closed_form(chains),
             },
             "acceptance": None if acceptance is None else chains.fold(acceptance).tolist(),
-            "gradient_norm": {name: v.view(len(self.neurons), -1).mean(1).tolist() for name, v in norms.items()},
+            "gradient_norm": {
+                name: v.view(len(chains.neurons.neurons), -1).mean(1).tolist() for name, v in norms.items()
+            },
             "spread": spread(chains.fold(chains.picture)).tolist(),
-            "scales": self.scales,
+            "scales": _scales(chains),
             "ladder": None if chains.climb is None else chains.climb.report(),
             **report(monitor.recorded(chains)),
         }
+
+
+def _scales(chains: Chains) -> dict[str, list[float]] | None:
+    settings = chains.settings
+    if settings.scale == "none":
+        return None
+    return {name: scale[:: settings.fixed.per_neuron].tolist() for name, scale in settings.scales.items()}
+
+
+def _closed_form(chains: Chains) -> float | None:
+    value = chains.settings.kernel.temperature(chains.shown_target, chains.state.step)
+    return float(value.log().mean().exp()) if isinstance(value, Tensor) else None if value is None else float(value)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -78,19 +79,43 @@ class Run(Readings):
         self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)
         self._standing: tuple[Neurons, Standing] | None = None
         self._kernels: dict[tuple[str, bool], Kernel] = {}  # used last, by name and whether there is a natural prior
-        self._temperatures: dict[Unit, float] = {}  # used last
+        self._temperatures: dict[tuple[Unit, bool], float] = {}  # used last, by unit and whether there is a prior
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
     def _change(self, change: Callable[[Settings], Settings]) -> None:
         """Replace the settings; the chains follow now, or, if a step is in progress, before the next one."""
-        with self._lock:
-            self._settings = change(self._settings)
-        if self._turn.take_if_free():
+        self._swap(change)
+        self._catch_up()
+
+    def _swap(self, change: Callable[[Settings], Settings]) -> Settings:
+        """Replace the settings by what a function makes of the newest; it may be called more than once."""
+        while True:
+            before = self._settings
+            after = change(before)  # may take long, and others are not kept waiting
+            with self._lock:
+                if self._settings is before:
+                    self._settings = after
+                    return after
+
+    @torch.inference_mode(False)
+    def _catch_up(self) -> None:
+        """Follow newer settings, unless somebody moves the chains, who will."""
+        while self._settings is not self._chains.settings and self._turn.take_if_free():
             try:
                 self._follow()
             finally:
                 self._turn.leave()
+
+    @contextlib.contextmanager
+    def _moving(self) -> Iterator[None]:
+        """Move the chains under the newest settings, and nobody else does; what comes meanwhile is followed then."""
+        try:
+            with self._turn.waiting():
+                self._follow()
+                yield
+        finally:
+            self._catch_up()
 
     @property
     def execution(self) -> str:
@@ -118,7 +143,7 @@ class Run(Readings):
         Cost: `steps` gradients. See `quench`.
         """
         steps = checks.count("steps", steps)
-        with self._turn:
+        with self._moving():
             self._execution.follow()
             chains = self._chains
             found = quench(chains.state.x, replace(chains.shown_target, energy_needed=True), steps)
@@ -135,7 +160,7 @@ class Run(Readings):
         """
         if self.dataset is None:
             return None
-        with self._turn:
+        with self._moving():
             standing = self._real_activations(self._chains.neurons)
             return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
@@ -144,12 +169,14 @@ class Run(Readings):
     def _follow(self) -> None:
         """Take over settings that were replaced since the last step."""
         before, now = self._chains.settings, self._settings
-        if now is before:
-            return
-        chains = self._chains.under(now)
-        if now.params["average"] != before.params["average"]:
-            self._monitor.set_time(now.params["average"])
-        self._put(chains, change_between(before, now))
+        if now is not before:
+            self._put(self._chains.under(now))
+            self._note(before, now)
+
+    def _note(self, before: Settings, now: Settings) -> None:
+        """What a change of settings leaves of the monitor."""
+        self._monitor.set_time(now.params["average"])
+        self._put(self._chains, change_between(before, now))
 
     def _put(self, chains: Chains, change: Change | None = None) -> None:
         """These chains from now on, and what a change leaves of the monitor, at once."""
@@ -162,11 +189,12 @@ class Run(Readings):
     ) -> None:
         """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
         self._execution.follow()
-        fixed = self._settings.fixed
+        settings, fixed = change(self._settings), self._settings.fixed
         noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
         with self._execution.threads():
-            state = first_state(self._settings, neurons, noise)
-        self._commit(change, neurons, state, noise, lambda chains: Monitor(self.average, self.burn_in, chains))
+            state = first_state(settings, neurons, noise)
+            chains = Chains.begun(settings, neurons, state, noise, self._goals)
+        self._commit(change, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
 
     @torch.inference_mode(False)
@@ -174,16 +202,24 @@ class Run(Readings):
     def _regroup(self, neurons: Neurons, places: Sequence[int | None]) -> None:
         """Sample other neurons; the chains of those that stay go on, see `Chains.regrouped`."""
         self._execution.follow()
+        with self._execution.threads():
+            found = self._chains.caught_up(self._goals).regrouped(neurons, places, self._goals)
+
+        def with_what_was_found(settings: Settings) -> Settings:
+            settings = replace(settings, scales=found.settings.scales)
+            if settings.goals_asked != found.goals_sought:  # T was set, or another goal
+                return replace(settings, factors=None)
+            temperature = found.settings.params.get("temperature")
+            params = settings.params if temperature is None else {**settings.params, "temperature": temperature}
+            return replace(settings, factors=found.settings.factors, params=params)
+
+        own = found.settings.factors is not None
+        self._swap(with_what_was_found if own else lambda settings: replace(settings, scales=found.settings.scales))
+        self._now = found, self._monitor.regrouped(found, places)
         self._follow()
-        found = self._chains.regrouped(self._settings, neurons, places, self._goals)
-        with self._lock:
-            newest = replace(self._settings, scales=found.settings.scales, factors=found.settings.factors)
-            self._settings = newest
-        chains = found.under(newest)
-        self._now = chains, self._monitor.regrouped(chains, places)
 
     @explain_out_of_memory
-    def _go_on(self, change: Callable[[Settings], Settings], z: Tensor) -> None:
+    def _go_on(self, change: Callable[[Settings], Settings], z: Tensor, *, same_prior: bool) -> None:
         """Go on from z under settings of another kind."""
         self._execution.follow()
         chains = self._chains
@@ -193,16 +229,18 @@ class Run(Readings):
         require_finite(state, chains.neurons, target, changed)
         before = chains.settings
         norm = self._neuron_norm(target, state)
-        self._kernels[before.kernel.name, before.prior is not None] = before.kernel
-        self._temperatures[before.unit] = before.temperature
-        known = dict(self._temperatures)
+        natural = before.prior is not None
+        self._kernels[before.kernel.name, natural] = before.kernel
+        self._temperatures[before.unit, natural] = before.temperature
+        known = {unit: value for (unit, of_prior), value in self._temperatures.items() if of_prior == natural}
 
         def with_its_temperature(settings: Settings) -> Settings:
             return change(settings).with_temperature_of(settings, norm, known)
 
+        kept = with_its_temperature if same_prior else change
         state, after = state._replace(step=chains.state.step), functools.partial(self._monitor.after, Change.CHAINS)
-        kept = with_its_temperature if changed.prior is before.prior else change
-        self._commit(kept, chains.neurons, state, chains.noise, after)
+        found = Chains.begun(kept(before), chains.neurons, state, chains.noise, self._goals)
+        self._commit(kept, found, after)
 
     def _neuron_norm(self, target: Target, state: State) -> float:
         """The neuron's scale: frozen if it is, else by the present gradients; the geometric mean over neurons."""
@@ -214,19 +252,11 @@ class Run(Readings):
         return float(norms.double().log().mean().exp())
 
     def _commit(
-        self,
-        change: Callable[[Settings], Settings],
-        neurons: Neurons,
-        state: State,
-        noise: ChainNoise,
-        monitor: Callable[[Chains], Monitor],
+        self, change: Callable[[Settings], Settings], found: Chains, monitor: Callable[[Chains], Monitor]
     ) -> None:
-        """Take over chains that stand somewhere, under settings of another kind; scales and warm-up begin anew."""
-        forget_missed_goals(self._settings.fixed)
-        found = Chains.begun(change(self._settings), neurons, state, noise, self._goals)
-        with self._lock:  # sliders may have moved meanwhile
-            newest = replace(change(self._settings), scales=found.settings.scales, factors=None)
-            self._settings = newest
+        """Take over chains that begin, under settings of another kind; sliders may have moved meanwhile."""
+        forget_missed_goals(found.settings.fixed)
+        newest = self._swap(lambda settings: replace(change(settings), scales=found.settings.scales, factors=None))
         chains = found.under(newest)
         self._now = chains, monitor(chains)
 
@@ -250,20 +280,19 @@ class Run(Readings):
             step = functools.partial(self._whole_steps.step, kernel) if captured else kernel.step
             began = time.perf_counter()
             chains, accepted = chains.advanced(n, step)
-        goal_taken_back = before.warm_up is not None and chains.warm_up is None
-        self._put(chains, Change.CHAINS if goal_taken_back else None)
-        self._monitor.seconds += time.perf_counter() - began
-        if accepted is not None:
-            self._monitor.accept(accepted / n)
-        if chains.phase == 0:
-            self._monitor.add(chains)
-        if chains.warm_up is not None and not chains.warm_up.left:
-            self._settle()
+            took = time.perf_counter() - began
+            goal_taken_back = before.warm_up is not None and chains.warm_up is None
+            self._put(chains, Change.CHAINS if goal_taken_back else None)
+            self._monitor.seconds += took
+            if accepted is not None:
+                self._monitor.accept(accepted / n)
+            if chains.phase == 0:
+                self._monitor.add(chains)
+            if chains.warm_up is not None and not chains.warm_up.left:
+                self._settle()
         pulse = settings.pulse
         if pulse is not None and chains.state.step - pulse[1] >= pulse[0].length:
-            with self._lock:
-                if self._settings.pulse is pulse:
-                    self._settings = replace(self._settings, pulse=None)
+            self._swap(lambda newest: replace(newest, pulse=None) if newest.pulse is pulse else newest)
             self._put(self._chains.under(self._settings), Change.CHAINS)
         return n
 
@@ -272,21 +301,21 @@ class Run(Readings):
         before = self._chains
         warm_up, scales = before.warm_up, before.measured()
         assert warm_up is not None
-        with self._lock:
-            self._settings, chains = before.settled(self._settings, scales)
+        self._swap(lambda settings: before.settled(settings, scales)[0])
+        _, chains = before.settled(before.settings, scales)
         if warm_up.new is None:
-            self._put(chains, Change.CHAINS)
+            self._put(chains.under(self._settings), Change.CHAINS)
         else:
             places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
             self._now = chains, self._monitor.regrouped(chains, places)
-        if before.goals_sought == chains.settings.goals_asked:
-            tell_missed_goals(warm_up, chains.neurons, chains.settings)
+            self._follow()
+        if before.goals_sought == self._settings.goals_asked:
+            tell_missed_goals(warm_up, chains.neurons, self._settings)
 
     @explain_out_of_memory
     def _ask_anew(self, name: str, follow: float) -> None:
         """A term has changed: ask it once more, and let a frozen scale of it follow."""
-        with self._turn:
-            self._follow()
+        with self._moving():
             chains = self._chains.asked_anew(name)
             if name == NEURON:
                 require_finite(chains.state, chains.neurons, chains.target, chains.settings)
@@ -298,9 +327,8 @@ class Run(Readings):
     def _rescale(self, name: str, follow: float) -> None:
         """Let the frozen scale of a term go a part of the way to its present gradient."""
         new = as_scales({name: self._chains.norms()[name]}, self._settings.fixed.per_neuron)[name]
-        with self._lock:
-            old = self._settings.scales.get(name, new)
-            self._settings = replace(self._settings, scales={**self._settings.scales, name: old.lerp(new, follow)})
+        old = self._settings.scales.get(name, new)
+        self._swap(lambda settings: replace(settings, scales={**settings.scales, name: old.lerp(new, follow)}))
         self._follow()
 
     def _goals(self, settings: Settings, neurons: Neurons) -> Tensor | None:
@@ -310,8 +338,13 @@ class Run(Readings):
         if isinstance(settings.goal, str):
             goals = self._real_activations(neurons).percentile(settings.goal).float()
             shown = min(max(float(goals.mean()), GOAL.low), GOAL.high)
-            with self._lock:
-                self._settings = replace(self._settings, params={**self._settings.params, "goal": shown})
+            self._swap(
+                lambda newest: (
+                    replace(newest, params={**newest.params, "goal": shown})
+                    if newest.goals_asked == settings.goals_asked
+                    else newest
+                )
+            )
             return goals.to(settings.fixed.device)
         return torch.full((len(neurons.neurons),), float(settings.goal), device=settings.fixed.device)
 

@@ -170,7 +170,7 @@ class Sampler(Run):
             TypeError: no number.
         """
         asked = self._settings.goals_asked
-        self._change(lambda settings: settings.changed(lambda: self._chains.present_temperature, **params))
+        self._change(lambda settings: settings.changed(self._present_temperature, **params))
         if self._settings.goals_asked != asked:
             forget_missed_goals(self._settings.fixed)
 
@@ -193,8 +193,7 @@ class Sampler(Run):
         """
         if not isinstance(pulse, HeatPulse):
             raise TypeError(f"pulse must be HeatPulse(peak, rise, hold, cool); got {pulse!r}")
-        began = self.steps
-        self._change(lambda settings: replace(settings, params={**settings.params, "heat": 1.0}, pulse=(pulse, began)))
+        self._change(lambda settings: settings.with_pulse(pulse, self.steps))
 
     # ---- other neurons, kernels, priors, terms; they wait for the step in progress ---------------------------------
 
@@ -214,13 +213,13 @@ class Sampler(Run):
         Raises:
             ValueError, SamplingError: as the constructor; the sampler then goes on with what it had.
         """
-        with self._turn:
+        with self._moving():
             if neurons is None and layer in (None, self.layer):
                 return
             aimed = self._settings.fixed.aim(layer, neurons, self.layer)
             aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
             places = same_neurons(self._chains.neurons, aimed)
-            if any(place is not None for place in places):
+            if self.steps and any(place is not None for place in places):
                 self._regroup(aimed, places)
             else:
                 self._start(aimed, self.seed)
@@ -236,14 +235,13 @@ class Sampler(Run):
         Raises:
             SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
-        with self._turn:
+        with self._moving():
             self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
             self._whole_steps.try_again()
 
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
-        with self._turn:
-            self._follow()
+        with self._moving():
             self._put(self._chains, Change.AVERAGE)
 
     @torch.inference_mode(False)
@@ -259,15 +257,16 @@ class Sampler(Run):
             TypeError: no kernel.
             ValueError: an unknown name; a kernel that does not go with the ladder or the scale.
         """
-        with self._turn:
+        with self._moving():
             fixed, prior = self._settings.fixed, self._settings.prior
             if isinstance(kernel, str):
-                known = self._kernels.get((kernel, prior is not None))
+                present, known = self._settings.kernel, self._kernels.get((kernel, prior is not None))
+                known = present if kernel == present.name else known
                 kernel = known or defaults.kernel_called(kernel, fixed.size, natural=prior is not None)
             kernel = fixed.suited(checks.kernel(kernel), prior)
             chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
             checks.ladder(fixed.ladder, kernel)
-            self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x)
+            self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
@@ -280,12 +279,12 @@ class Sampler(Run):
         Raises:
             TypeError, ValueError: as the constructor; the sampler then goes on with what it had.
         """
-        with self._turn:
+        with self._moving():
             fixed = self._settings.fixed
             chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset)
             coordinates = fixed.coordinates_of(chosen)
             z = coordinates.place(self._chains.picture)
-            self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z)
+            self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z, same_prior=False)
             self._whole_steps.clear()
 
     @torch.inference_mode(False)
@@ -296,7 +295,7 @@ class Sampler(Run):
         """
         if not isinstance(discriminator, Discriminator):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
-        with self._turn:
+        with self._moving():
             fixed = self._settings.fixed
             bound = discriminator.bound(
                 Setting(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes)
@@ -324,7 +323,7 @@ class Sampler(Run):
         Raises:
             SamplingError: with these weights an activation is not finite.
         """
-        with self._turn:
+        with self._moving():
             self._execution.follow(changed=True)
             self._standing = None
             self._ask_anew(NEURON, follow)
@@ -337,8 +336,7 @@ class Sampler(Run):
         """
         if self.scale == "none":
             raise RuntimeError('there are no scales to measure: make the sampler with scale="frozen"')
-        with self._turn:
-            self._follow()
+        with self._moving():
             self._put(self._chains.measuring(self._goals))
 
     # ---- running ---------------------------------------------------------------------------------------------------
@@ -353,8 +351,10 @@ class Sampler(Run):
         """
         remaining = checks.count("n", n)
         while remaining:
-            with self._turn:
+            with self._turn.lock:
                 remaining -= self._advance(remaining)
+            self._turn.give_way()
+        self._catch_up()
         return self.frame()
 
     def frames(self, steps: int | None = None) -> Iterator[Frame]:
@@ -391,6 +391,11 @@ class Sampler(Run):
         )  # fmt: skip
 
     # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _present_temperature(self) -> float:
+        """T as found so far for the goal that is sought."""
+        settings, chains = self._settings, self._chains
+        return chains.present_temperature if chains.goals_sought == settings.goals_asked else settings.temperature
 
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:

@@ -181,7 +181,7 @@ class Settings:
         if self.pulse is None:
             return self.params["heat"]
         pulse, began = self.pulse
-        return pulse.at(step - began)
+        return pulse.at(max(0, step - began))
 
     def temperatures(self, neurons: int, heat: float = 1.0, *, of_rungs: bool = True) -> float | Tensor:
         """T of every image of the batch, (chain,); one number where all have the same.
@@ -307,6 +307,10 @@ class Settings:
             self, kernel=kernel, coordinates=coordinates, pulse=pulse, params={**self.params, **values}, **goals
         )
 
+    def with_pulse(self, pulse: HeatPulse, step: int) -> Settings:
+        """With a heat pulse that begins at a step."""
+        return replace(self, params={**self.params, "heat": 1.0}, pulse=(pulse, step))
+
     def begun_anew(self) -> Settings:
         """For chains that start: T is sought from where it was sought first, so that a restart repeats."""
         if self.sought_from is None:
@@ -336,7 +340,7 @@ class Settings:
             factor = neuron_norm if self.unit == "plain" else 1 / neuron_norm
             temperature = min(max(before.temperature * factor, TEMPERATURE.low), TEMPERATURE.high)
             temperature = 0.0 if before.temperature == 0 else temperature
-        return replace(self, params={**self.params, "temperature": temperature})
+        return replace(self, params={**self.params, "temperature": temperature}, sought_from=None)
 
     def with_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"]) -> Settings:
         """With another kernel, whose own parameters are its own; temperature and all else stay."""
@@ -368,7 +372,7 @@ class Settings:
         return replace(changed, params={p.name: values[p.name] for p in changed.parameters})
 
     def _without_goal_where_none_can_be(self) -> Settings:
-        return self if "goal" in self.params else replace(self, goal=None)
+        return self if "goal" in self.params else replace(self, goal=None, sought_from=None)
 
 
 def kernel_fields(kernel: Any) -> set[str]:
