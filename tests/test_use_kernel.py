@@ -87,3 +87,16 @@ def test_the_temperature_stays_where_its_unit_does() -> None:
     for kernel in ("GHMC", "MALA", "BAOAB"):
         s.use_kernel(kernel)
         assert s.params["temperature"] == 0.3
+
+
+def test_a_name_never_means_a_kernel_of_the_user_s() -> None:
+    class Own(BAOAB):
+        """Keeps the name of what it derives from."""
+
+    s = sampler(kernel=Own(step_size=0.4))
+    s.use_kernel("BAOAB")
+    assert type(s.kernel) is BAOAB
+    s.use_kernel(Own(step_size=0.4))
+    s.use_kernel("GHMC")
+    s.use_kernel("BAOAB")
+    assert type(s.kernel) is BAOAB

@@ -21,7 +21,7 @@ from ..execution import CudaGraph, Execution
 from ..execution.whole_steps import WholeSteps
 from ..network.memory import is_out_of_memory
 from ..objectives.neuron import Neurons
-from . import checks
+from . import checks, defaults
 from .averages import Average
 from .burn_in import BurnIn
 from .chains import Chains, first_state
@@ -241,6 +241,14 @@ class Run(Readings):
         state, after = state._replace(step=chains.state.step), functools.partial(self._monitor.after, Change.CHAINS)
         found = Chains.begun(kept(before), chains.neurons, state, chains.noise, self._goals)
         self._commit(kept, found, after)
+
+    def _kernel_called(self, name: str) -> Kernel:
+        """As it was used last, or with what suits the picture. Raises ValueError for an unknown name."""
+        kind, natural = defaults.KERNELS.get(name), self._settings.prior is not None
+        for used in (self._settings.kernel, self._kernels.get((name, natural))):
+            if used is not None and type(used) is kind:  # and none of the user's own of the same name
+                return used
+        return defaults.kernel_called(name, self._settings.fixed.size, natural=natural)
 
     def _neuron_norm(self, target: Target, state: State) -> float:
         """The neuron's scale: frozen if it is, else by the present gradients; the geometric mean over neurons."""

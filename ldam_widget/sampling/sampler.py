@@ -21,7 +21,7 @@ from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
 from ..objectives.neuron import Preprocess
 from ..parametrizations import Natural
-from . import checks, defaults, priors
+from . import checks, priors
 from .averages import EMA, Average
 from .burn_in import BurnIn
 from .chains import same_neurons
@@ -258,12 +258,9 @@ class Sampler(Run):
             ValueError: an unknown name; a kernel that does not go with the ladder or the scale.
         """
         with self._moving():
-            fixed, prior = self._settings.fixed, self._settings.prior
-            if isinstance(kernel, str):
-                present, known = self._settings.kernel, self._kernels.get((kernel, prior is not None))
-                known = present if kernel == present.name else known
-                kernel = known or defaults.kernel_called(kernel, fixed.size, natural=prior is not None)
-            kernel = fixed.suited(checks.kernel(kernel), prior)
+            fixed = self._settings.fixed
+            kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
+            kernel = fixed.suited(kernel, self._settings.prior)
             chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
             checks.ladder(fixed.ladder, kernel)
             self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x, same_prior=True)
