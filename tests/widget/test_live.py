@@ -644,3 +644,27 @@ def test_strongest_inputs_of_a_class(open_page: Callable[..., Page]) -> None:
     assert page.widget.neurons == weight.argsort(descending=True).tolist()
     strongest = page.widget.sampler.neurons[0]
     assert strongest.name.startswith("abcde"[int(page.model[3].weight.detach()[:, strongest.unit].argmax())])
+
+
+def test_several_parameters_are_set_all_or_none(open_page: Callable[..., Page]) -> None:
+    """Also where only the kernel knows that one of them cannot be."""
+    w = open_page(kernel=BAOAB(0.1)).widget
+    before = w.params
+    with pytest.raises((TypeError, ValueError)):
+        w.set(temperature=5, step_size=PolynomialDecay(0.1))
+    assert w.params == before
+    w.set(temperature=5, l2=0.3)
+    assert (w.temperature, w.l2, w.sampler.params["temperature"], w.sampler.params["l2"]) == (5, 0.3, 5, 0.3)
+
+
+def test_a_subclass_has_attributes_of_its_own() -> None:
+    class Mine(LDAM):
+        def __init__(self, model: nn.Module) -> None:
+            super().__init__(model, input_shape=(1, 8, 8), play=False)
+            self.mine = 1
+
+    w = Mine(with_fixed_weights(network))
+    w.mine += 1
+    w.temperature = 0.5
+    assert (w.mine, w.sampler.params["temperature"]) == (2, 0.5)
+    w.close()
