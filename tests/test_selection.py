@@ -218,3 +218,19 @@ def test_a_choice_before_the_first_step_is_a_beginning() -> None:
     torch.testing.assert_close(made([1, 2], kernel=ULA()).step(5).images, first)
     s.restart()
     torch.testing.assert_close(s.step(5).images, first)
+
+
+def test_a_missed_goal_is_told_as_long_as_its_neuron_is_there() -> None:
+    s = natural([0, 1], goal=1e5, warm_up=20)
+    with pytest.warns(ldam.LDAMWarning, match="was not met by neuron"):
+        s.step(24)
+
+    def told() -> list[int]:
+        return [unit for unit in range(4) if any(f"by neuron {unit}, " in note for note in s.notes)]
+
+    assert told() == [0, 1]
+    s.select(neurons=[1, 2])
+    assert told() == [1]
+    with pytest.warns(ldam.LDAMWarning, match="was not met by neuron 2"):
+        s.step(24)
+    assert told() == [1, 2]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from ..core.target import NEURON, State, Target, weight_of
+from ..network.units import Neuron
 from ..network.view import check_weights
 from ..objectives.neuron import Neurons
 from .fixed import Fixed
@@ -65,7 +67,8 @@ def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> 
             "the goal was not sought, because heat was on throughout the warm-up: set heat=1, then the goal again"
         )
         return
-    forget_missed_goals(settings.fixed)
+    settled = [] if warm_up.new is None else zip(neurons.neurons, warm_up.new.tolist(), strict=True)
+    forget_missed_goals(settings.fixed, [neuron for neuron, new in settled if not new])
     for i, reached in warm_up.missed():
         goal = float(warm_up.goal[i])
         why = (
@@ -79,8 +82,9 @@ def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> 
         )
 
 
-def forget_missed_goals(fixed: Fixed) -> None:
-    """Remarks on goals are of neurons and goals that were."""
-    for old in [note for note in fixed.notes if note.startswith("the goal ")]:
+def forget_missed_goals(fixed: Fixed, staying: Sequence[Neuron] = ()) -> None:
+    """Remarks on goals are of neurons and goals that were, but for those of neurons that stay."""
+    kept = [f"by neuron {neuron.label}, " for neuron in staying]
+    for old in [n for n in fixed.notes if n.startswith("the goal ") and not any(words in n for words in kept)]:
         with contextlib.suppress(ValueError):  # another thread has just done so
             fixed.notes.remove(old)

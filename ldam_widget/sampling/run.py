@@ -215,6 +215,8 @@ class Run(Readings):
 
         own = found.settings.factors is not None
         self._swap(with_what_was_found if own else lambda settings: replace(settings, scales=found.settings.scales))
+        staying = [neuron for neuron, place in zip(neurons.neurons, places, strict=True) if place is not None]
+        forget_missed_goals(found.settings.fixed, staying)
         self._now = found, self._monitor.regrouped(found, places)
         self._follow()
 
