@@ -5,9 +5,7 @@ LDAM_STRESS: seconds that each test goes on; 4 unless set.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -190,30 +188,31 @@ def test_what_is_set_during_somebody_else_s_turn_is_followed_after_it() -> None:
     assert s.target.temperature == 3.0
 
 
-def test_an_interrupt_leaves_no_lock_taken() -> None:
-    """At random moments of taking and leaving it."""
+def test_a_lock_is_taken_in_the_order_of_coming() -> None:
+    lock, order = FairLock(), []
+    first = lock.ticket()
+    lock.take(first)
+    again = lock.ticket()
+    assert lock.take_if_free(again)  # of the same thread
+    lock.tickets.pop(again)
 
-    def strike(*_: object) -> None:
-        raise KeyboardInterrupt
+    def take(name: int) -> None:
+        ticket = lock.ticket()
+        try:
+            lock.take(ticket)
+            order.append(name)
+        finally:
+            lock.tickets.pop(ticket, None)
 
-    before = signal.signal(signal.SIGALRM, strike)
-    lock, taken = FairLock(), []
-
-    def take() -> None:
-        taken.append(lock.take_if_free())
-        lock.leave()
-
-    for round_ in range(300):
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, 1e-4 * (1 + round_ % 7))
-            while True:
-                with lock.waiting():
-                    pass
-                with lock.lock:
-                    pass
-                lock.give_way()
-        other = threading.Thread(target=take)
-        other.start()
+    others = []
+    for name in range(5):
+        others.append(threading.Thread(target=take, args=(name,)))
+        others[-1].start()
+        while len(lock.tickets) < name + 2:
+            time.sleep(1e-3)
+    assert order == []
+    lock.tickets.pop(first)
+    for other in others:
         other.join(10)
-    signal.signal(signal.SIGALRM, before)
-    assert taken == [True] * 300
+    assert order == [0, 1, 2, 3, 4]
+    assert not lock.tickets

@@ -229,9 +229,9 @@ class Loop:
     # ---- on the thread ---------------------------------------------------------------------------------------------
 
     def _spawn(self) -> None:
-        self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
-        self._process = os.getpid()
         try:
+            self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
+            self._process = os.getpid()
             self._thread.start()
         except BaseException:  # interrupted: if it has started all the same, it sees that it is not wanted
             self._thread = None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -135,7 +134,8 @@ class Comparison:
         present = self.layers.values()
         if wanted is None and all(new in (None, old) for new, old in zip(layers, present, strict=True)):
             return
-        with self._all_or_none():
+
+        def select() -> None:
             for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
                 with naming(name):
                     if index == 0 and wanted is None and first in (None, sampler.layer):
@@ -145,8 +145,9 @@ class Comparison:
                     else:
                         sampler.select(layers[index], self._paired(index, wanted), names)
             if len({sampler.steps for sampler in self.samplers}) > 1:  # chains stay in all models or in none
-                for sampler in self.samplers:
-                    sampler.restart()
+                self._for_each(Sampler.restart)
+
+        self._all_or_none(select)
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -234,9 +235,7 @@ class Comparison:
 
     def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
         """Go on with another kernel, which has the same parameters for all models; as `Sampler.use_kernel`."""
-        with self._all_or_none():
-            for sampler in self.samplers:
-                sampler.use_kernel(kernel, scale)
+        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_kernel(kernel, scale)))
         self._freed.intersection_update(self.locks)
 
     @property
@@ -253,40 +252,40 @@ class Comparison:
         """Go on with another prior, the same for all models; as `Sampler.use_prior`."""
         lead = self.lead
         found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
-        with self._all_or_none():
-            for name, sampler in zip(self.names, self.samplers, strict=True):
-                with naming(name):
-                    sampler.use_prior(found)
+        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_prior(found)))
         self._settings = self._settings | {"prior": found}
         self._freed.intersection_update(self.locks)
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
         """As `Sampler.heat_pulse`, of all."""
-        with self._in_step.moving():
-            for sampler in self.samplers:
-                sampler.heat_pulse(pulse)
+        self._in_step.move(lambda: self._for_each(lambda sampler: sampler.heat_pulse(pulse)))
 
     def measure_scales(self) -> None:
         """As `Sampler.measure_scales`, of all: every model is divided by its own gradients."""
-        with self._in_step.moving():
-            for sampler in self.samplers:
-                sampler.measure_scales()
+        self._in_step.move(lambda: self._for_each(Sampler.measure_scales))
 
-    @contextlib.contextmanager
-    def _all_or_none(self) -> Iterator[None]:
+    def _for_each(self, change: Callable[[Sampler], object]) -> None:
+        for name, sampler in zip(self.names, self.samplers, strict=True):
+            with naming(name):
+                change(sampler)
+
+    def _all_or_none(self, change: Callable[[], object]) -> None:
         """What cannot be done for one model is done for none.
 
         A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
         attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
         """
-        with self._in_step.moving():
+
+        def changed() -> None:
             before = [dict(vars(sampler)) for sampler in self.samplers]
             try:
-                yield
+                change()
             except BaseException:
                 for sampler, old in zip(self.samplers, before, strict=True):
                     vars(sampler).update(old)  # at once: another thread may be reading
                 raise
+
+        self._in_step.move(changed)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -312,24 +311,15 @@ class Comparison:
 
     def _level(self, goal: int) -> None:
         """Advance all models to a step, none of them far ahead of the others."""
-        with self._in_step.moving():
-            for name, sampler in zip(self.names, self.samplers, strict=True):
-                if goal > sampler.steps:
-                    with naming(name):
-                        sampler.step(goal - sampler.steps)
+        self._in_step.move(lambda: self._for_each(lambda s: s.step(goal - s.steps) if goal > s.steps else None))
 
     def restart(self, seed: int | None = None) -> None:
         """New start images, the same for all; as `Sampler.restart`."""
-        with self._all_or_none():
-            for name, sampler in zip(self.names, self.samplers, strict=True):
-                with naming(name):
-                    sampler.restart(seed)
+        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed)))
 
     def reset_average(self) -> None:
         """Forget the averages; the chains go on."""
-        with self._in_step.moving():
-            for sampler in self.samplers:
-                sampler.reset_average()
+        self._in_step.move(lambda: self._for_each(Sampler.reset_average))
 
     # ---- what came out ---------------------------------------------------------------------------------------------
 

@@ -1,52 +1,46 @@
-"""`FairLock`: one thread at a time, and none that takes the lock in a loop keeps it from others."""
+"""`FairLock`: one thread at a time, in the order in which they came, and no interrupt leaves it taken."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import threading
 import time
-from collections.abc import Iterator
 
-_LOOK = 2e-4  # seconds between two looks at whether others have had their turn
-_PATIENCE = 0.02  # seconds; who has not come by then was interrupted, or has to wait once more
+_SHORT, _LONG = 2e-4, 2e-3  # seconds between two looks at whether it is one's turn, at first and after a while
 
 
 class FairLock:
-    """A lock that its holder may take again.
+    """A lock by numbered tickets: the lowest has the turn, and so has any other ticket of the same thread.
 
-    Python's own locks are not fair: a thread that steps in a loop would have it back before anybody who waits. Who
-    takes it once in a while does so by ``with lock.waiting():``; who takes it in a loop, by ``with lock.lock:``, and
-    gives way afterwards. Both end in a ``with`` of Python's own lock, which no interrupt can leave taken.
+    Python's own locks are not fair: a thread that steps in a loop would have it back before anybody who waits. Nor can
+    they be tried and given back without a moment in which an interrupt leaves them taken. A ticket says itself who has
+    the lock, so that it can be taken away without knowing how far taking it had come::
+
+        ticket = lock.ticket()
+        try:
+            lock.take(ticket)
+            ...
+        finally:
+            lock.tickets.pop(ticket, None)  # not in a function of ours: an interrupt may strike where one begins
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
-        self._waiting: set[int] = set()  # threads
+        self.tickets: dict[int, int] = {}  # number -> thread
+        self._numbers = itertools.count()
 
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Take it as soon as whoever has it gives way."""
+    def ticket(self) -> int:
+        """A new number, which does not wait yet."""
+        return next(self._numbers)
+
+    def take(self, ticket: int) -> None:
+        """Wait until all who came before have given it back."""
+        pause = _SHORT
+        while not self.take_if_free(ticket):
+            time.sleep(pause)
+            pause = min(2 * pause, _LONG)
+
+    def take_if_free(self, ticket: int) -> bool:
+        """Is it one's turn? Returns at once; if not, the ticket waits."""
         me = threading.get_ident()
-        self._waiting.add(me)
-        try:
-            with self.lock:
-                self._waiting.discard(me)
-                yield
-        finally:
-            self._waiting.discard(me)
-
-    def give_way(self) -> None:
-        """Without the lock: let those who wait take it first."""
-        until = time.monotonic() + _PATIENCE if self._waiting else 0.0
-        while self._waiting:
-            time.sleep(_LOOK)
-            if time.monotonic() >= until:
-                self._waiting.clear()
-
-    def take_if_free(self) -> bool:
-        """Take it unless another thread has it; returns at once."""
-        return self.lock.acquire(blocking=False)
-
-    def leave(self) -> None:
-        """Give back what `take_if_free` took."""
-        self.lock.release()
+        self.tickets[ticket] = me
+        return self.tickets.get(min(self.tickets), me) == me

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..core.notes import QuietNotes
 from ..network.view import detached_copy, weights_of
+from .run import in_turn
 from .sampler import Sampler, SamplingError
 
 _FIRST = 5  # iterations that are slow for reasons of their own
@@ -110,25 +111,25 @@ class Follower(Sampler):
         super().restart(seed)
 
     @torch.no_grad()
+    @in_turn
     def adopt(self) -> None:
         """Take over weights that wait. Raises SamplingError if an activation is not finite with them."""
         try:
             self.iteration, weights, pace = self._wanted.pop()
         except IndexError:
             return
-        with self._moving():
-            # of the view, which has weights of its own where it stands on another device than the copy
-            for own, new in zip(weights_of(self.view), weights, strict=True):
-                own.data.copy_(new)
-            try:
-                self.weights_changed(pace)
-            except SamplingError as error:
-                if all(bool(tensor.isfinite().all()) for tensor in weights):
-                    raise
-                raise SamplingError(
-                    f"the weights of iteration {self.iteration} hold NaN or infinite values: training diverged. "
-                    "Earlier checkpoints can still be shown."
-                ) from error
+        # of the view, which has weights of its own where it stands on another device than the copy
+        for own, new in zip(weights_of(self.view), weights, strict=True):
+            own.data.copy_(new)
+        try:
+            self.weights_changed(pace)
+        except SamplingError as error:
+            if all(bool(tensor.isfinite().all()) for tensor in weights):
+                raise
+            raise SamplingError(
+                f"the weights of iteration {self.iteration} hold NaN or infinite values: training diverged. "
+                "Earlier checkpoints can still be shown."
+            ) from error
 
 
 class Cost:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from .fair_lock import FairLock
 from .sampler import Sampler
+
+R = TypeVar("R")
 
 
 class InStep:
@@ -30,32 +32,37 @@ class InStep:
             self._waiting.append(changes)
         self._catch_up()
 
-    @contextlib.contextmanager
-    def moving(self) -> Iterator[None]:
+    def move(self, move: Callable[[], R]) -> R:
         """Move the samplers, and nobody else does; what comes meanwhile is applied then."""
+        ticket = self._turn.ticket()
         try:
-            with self._turn.waiting():
-                self._apply()
-                yield
+            self._turn.take(ticket)
+            self._apply()
+            return move()
         finally:
+            self._turn.tickets.pop(ticket, None)
             self._catch_up()
-            self._turn.give_way()
 
     def _catch_up(self) -> None:
-        while self._waiting and self._turn.take_if_free():
+        while self._waiting:
+            ticket = self._turn.ticket()
             try:
-                self._apply()
+                free = self._turn.take_if_free(ticket)
+                if free:
+                    self._apply()
             finally:
-                self._turn.leave()
+                self._turn.tickets.pop(ticket, None)
+            if not free and self._turn.tickets:
+                return  # the last to go does it
 
     def _apply(self) -> None:
         """What was held back."""
         with self._lock:
             while self._waiting:
-                changes = self._waiting.pop(0)
-                for sampler, change in zip(self._samplers, changes, strict=True):
+                for sampler, change in zip(self._samplers, self._waiting[0], strict=True):
                     with contextlib.suppress(ValueError, TypeError):  # a kernel that came meanwhile may not know it
                         sampler.set(**change)
+                self._waiting.pop(0)  # now: one that is interrupted halfway is done once more
 
     def params(self) -> list[dict[str, float]]:
         """Live parameters of every sampler, those that are held back among them."""

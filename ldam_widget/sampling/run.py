@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -36,6 +35,7 @@ from .warm_up import as_scales, present_norms
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S", bound="Run")
 
 
 def explain_out_of_memory(method: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
@@ -58,6 +58,23 @@ def explain_out_of_memory(method: Callable[Concatenate[Run, P], R]) -> Callable[
             ) from error
 
     return explained
+
+
+def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Moves the chains under the newest settings, and nobody else does; what comes meanwhile is followed then."""
+
+    @functools.wraps(method)
+    def in_its_turn(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        ticket = self._turn.ticket()
+        try:
+            self._turn.take(ticket)
+            self._follow()
+            return method(self, *args, **kwargs)
+        finally:
+            self._turn.tickets.pop(ticket, None)
+            self._catch_up()
+
+    return in_its_turn
 
 
 class Run(Readings):
@@ -101,21 +118,16 @@ class Run(Readings):
     @torch.inference_mode(False)
     def _catch_up(self) -> None:
         """Follow newer settings, unless somebody moves the chains, who will."""
-        while self._settings is not self._chains.settings and self._turn.take_if_free():
+        while self._settings is not self._chains.settings:
+            ticket = self._turn.ticket()
             try:
-                self._follow()
+                free = self._turn.take_if_free(ticket)
+                if free:
+                    self._follow()
             finally:
-                self._turn.leave()
-
-    @contextlib.contextmanager
-    def _moving(self) -> Iterator[None]:
-        """Move the chains under the newest settings, and nobody else does; what comes meanwhile is followed then."""
-        try:
-            with self._turn.waiting():
-                self._follow()
-                yield
-        finally:
-            self._catch_up()
+                self._turn.tickets.pop(ticket, None)
+            if not free and self._turn.tickets:
+                return  # the last to go does it
 
     @property
     def execution(self) -> str:
@@ -137,18 +149,19 @@ class Run(Readings):
     # ---- questions that run the network; they wait for the step in progress -----------------------------------------
 
     @torch.inference_mode(False)
+    @in_turn
     def quenched(self, steps: int = 150) -> Tensor:
         """The maxima of E that the present samples belong to, like `images`; the chains stay where they are.
 
         Cost: `steps` gradients. See `quench`.
         """
         steps = checks.count("steps", steps)
-        with self._moving():
-            self._execution.follow()
-            chains = self._chains
-            found = quench(chains.state.x, replace(chains.shown_target, energy_needed=True), steps)
-            return chains.fold(chains.settings.coordinates.picture(found))
+        self._execution.follow()
+        chains = self._chains
+        found = quench(chains.state.x, replace(chains.shown_target, energy_needed=True), steps)
+        return chains.fold(chains.settings.coordinates.picture(found))
 
+    @in_turn
     def standing(self, seconds: float = math.inf) -> list[str] | None:
         """How strong the present activations are among those of real images, in words, N texts; None without images.
 
@@ -160,9 +173,8 @@ class Run(Readings):
         """
         if self.dataset is None:
             return None
-        with self._moving():
-            standing = self._real_activations(self._chains.neurons)
-            return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
+        standing = self._real_activations(self._chains.neurons)
+        return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
     # ---- with the turn ---------------------------------------------------------------------------------------------
 
@@ -272,9 +284,9 @@ class Run(Readings):
 
     @torch.inference_mode(False)
     @explain_out_of_memory
+    @in_turn
     def _advance(self, most: int) -> int:
         """Steps to the next picture, no more than `most` or than are left in the warm-up; all of them or none."""
-        self._follow()
         if self._execution.prepare(self._chains.neurons) and not self.steps:
             # begin anew with the network that goes on, so that a restart is a repetition to the last bit
             self._start(self._chains.neurons, self.seed, Settings.begun_anew)
@@ -323,16 +335,16 @@ class Run(Readings):
             tell_missed_goals(warm_up, chains.neurons, self._settings)
 
     @explain_out_of_memory
+    @in_turn
     def _ask_anew(self, name: str, follow: float) -> None:
         """A term has changed: ask it once more, and let a frozen scale of it follow."""
-        with self._moving():
-            chains = self._chains.asked_anew(name)
-            if name == NEURON:
-                require_finite(chains.state, chains.neurons, chains.target, chains.settings)
-            self._put(chains)
-            if name in self._settings.scales:
-                self._rescale(name, follow)
-            self._put(self._chains, Change.LAW)
+        chains = self._chains.asked_anew(name)
+        if name == NEURON:
+            require_finite(chains.state, chains.neurons, chains.target, chains.settings)
+        self._put(chains)
+        if name in self._settings.scales:
+            self._rescale(name, follow)
+        self._put(self._chains, Change.LAW)
 
     def _rescale(self, name: str, follow: float) -> None:
         """Let the frozen scale of a term go a part of the way to its present gradient."""

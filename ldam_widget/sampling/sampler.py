@@ -31,7 +31,7 @@ from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
 from .monitor import Change
-from .run import Run
+from .run import Run, in_turn
 from .settings import Settings
 
 _SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
@@ -197,6 +197,7 @@ class Sampler(Run):
 
     # ---- other neurons, kernels, priors, terms; they wait for the step in progress ---------------------------------
 
+    @in_turn
     def select(
         self,
         layer: str | None = None,
@@ -213,19 +214,19 @@ class Sampler(Run):
         Raises:
             ValueError, SamplingError: as the constructor; the sampler then goes on with what it had.
         """
-        with self._moving():
-            if neurons is None and layer in (None, self.layer):
-                return
-            aimed = self._settings.fixed.aim(layer, neurons, self.layer)
-            aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
-            places = same_neurons(self._chains.neurons, aimed)
-            if self.steps and any(place is not None for place in places):
-                self._regroup(aimed, places)
-            else:
-                self._start(aimed, self.seed)
-            self._whole_steps.clear()
+        if neurons is None and layer in (None, self.layer):
+            return
+        aimed = self._settings.fixed.aim(layer, neurons, self.layer)
+        aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
+        places = same_neurons(self._chains.neurons, aimed)
+        if self.steps and any(place is not None for place in places):
+            self._regroup(aimed, places)
+        else:
+            self._start(aimed, self.seed)
+        self._whole_steps.clear()
         give_back()  # other layers need memory in other pieces
 
+    @in_turn
     def restart(self, seed: int | None = None) -> None:
         """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.
 
@@ -235,16 +236,16 @@ class Sampler(Run):
         Raises:
             SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
-        with self._moving():
-            self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
-            self._whole_steps.try_again()
+        self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
+        self._whole_steps.try_again()
 
+    @in_turn
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
-        with self._moving():
-            self._put(self._chains, Change.AVERAGE)
+        self._put(self._chains, Change.AVERAGE)
 
     @torch.inference_mode(False)
+    @in_turn
     def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
         """Go on from the present samples with another kernel; averages begin anew.
 
@@ -257,15 +258,15 @@ class Sampler(Run):
             TypeError: no kernel.
             ValueError: an unknown name; a kernel that does not go with the ladder or the scale.
         """
-        with self._moving():
-            fixed = self._settings.fixed
-            kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
-            kernel = fixed.suited(kernel, self._settings.prior)
-            chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
-            checks.ladder(fixed.ladder, kernel)
-            self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x, same_prior=True)
+        fixed = self._settings.fixed
+        kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
+        kernel = fixed.suited(kernel, self._settings.prior)
+        chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
+        checks.ladder(fixed.ladder, kernel)
+        self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)
+    @in_turn
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
         """Go on with another prior, or with plain pixels; neurons, kind of kernel, regularisers and seed stay.
 
@@ -276,15 +277,15 @@ class Sampler(Run):
         Raises:
             TypeError, ValueError: as the constructor; the sampler then goes on with what it had.
         """
-        with self._moving():
-            fixed = self._settings.fixed
-            chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset)
-            coordinates = fixed.coordinates_of(chosen)
-            z = coordinates.place(self._chains.picture)
-            self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z, same_prior=False)
-            self._whole_steps.clear()
+        fixed = self._settings.fixed
+        chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset)
+        coordinates = fixed.coordinates_of(chosen)
+        z = coordinates.place(self._chains.picture)
+        self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z, same_prior=False)
+        self._whole_steps.clear()
 
     @torch.inference_mode(False)
+    @in_turn
     def use_discriminator(self, discriminator: Discriminator) -> None:
         """Go on from the present samples with another discriminator, or with one where there was none.
 
@@ -292,15 +293,12 @@ class Sampler(Run):
         """
         if not isinstance(discriminator, Discriminator):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
-        with self._moving():
-            fixed = self._settings.fixed
-            bound = discriminator.bound(
-                Setting(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes)
-            )
-            self._change(lambda settings: settings.with_discriminator(bound))
-            if self.scale == "frozen" and bound.name not in self._settings.scales:
-                self._rescale(bound.name, 1.0)
-            self.discriminator_changed()
+        fixed = self._settings.fixed
+        bound = discriminator.bound(Setting(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes))
+        self._change(lambda settings: settings.with_discriminator(bound))
+        if self.scale == "frozen" and bound.name not in self._settings.scales:
+            self._rescale(bound.name, 1.0)
+        self.discriminator_changed()
 
     @torch.inference_mode(False)
     def discriminator_changed(self) -> None:
@@ -311,6 +309,7 @@ class Sampler(Run):
         self._ask_anew(Discriminator.name, _SCALE_FOLLOWS)
 
     @torch.inference_mode(False)
+    @in_turn
     def weights_changed(self, follow: float = _SCALE_FOLLOWS) -> None:
         """Tell that the model's weights were changed in place: what it said of the present images is forgotten.
 
@@ -320,11 +319,11 @@ class Sampler(Run):
         Raises:
             SamplingError: with these weights an activation is not finite.
         """
-        with self._moving():
-            self._execution.follow(changed=True)
-            self._standing = None
-            self._ask_anew(NEURON, follow)
+        self._execution.follow(changed=True)
+        self._standing = None
+        self._ask_anew(NEURON, follow)
 
+    @in_turn
     def measure_scales(self) -> None:
         """Measure the gradient scales once more, in a new warm-up from where the chains are.
 
@@ -333,8 +332,7 @@ class Sampler(Run):
         """
         if self.scale == "none":
             raise RuntimeError('there are no scales to measure: make the sampler with scale="frozen"')
-        with self._moving():
-            self._put(self._chains.measuring(self._goals))
+        self._put(self._chains.measuring(self._goals))
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -348,10 +346,7 @@ class Sampler(Run):
         """
         remaining = checks.count("n", n)
         while remaining:
-            with self._turn.lock:
-                remaining -= self._advance(remaining)
-            self._turn.give_way()
-        self._catch_up()
+            remaining -= self._advance(remaining)
         return self.frame()
 
     def frames(self, steps: int | None = None) -> Iterator[Frame]:

@@ -449,10 +449,10 @@ class Panel(anywidget.AnyWidget):
     def _set_from_view(self, message: wire.Set) -> None:
         with self._changing:
             self._echo = {"view": message.view, "rev": message.rev}
-            self._quiet = True  # one answer for all of them
             self._loop.overtake()
             known = {p.name: p for p in self._parameters}
             try:
+                self._quiet = True  # one answer for all of them
                 for name, value in message.params.items():
                     if name in known:  # a page of another version may know other sliders
                         try:
