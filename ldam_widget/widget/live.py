@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -11,17 +10,23 @@ from torch import nn
 
 from ..adversary.recipe import Recipe
 from ..adversary.trainer import Trainer
-from ..core.parameters import Parameter
 from ..core.target import Kernel, Regularizer
 from ..objectives import Discriminator
-from ..objectives.discriminator_net import DiscriminatorNet, build_discriminator
+from ..objectives.discriminator_net import build_discriminator
 from ..parametrizations import Natural
 from ..pictures import figures
 from ..sampling.priors import suited
 from ..sampling.sampler import Sampler
-from . import wire
+from .parts.diagnosis import DiagnosisLine
+from .parts.law import Law
+from .parts.notices import Notices
+from .parts.picker import Picker
+from .parts.picture import Picture
+from .parts.sliders import Sliders
+from .parts.top_bar import TopBar
+from .parts.trace import ActivationTrace
+from .parts.training import Training
 from .player import Player
-from .training import LiveTraining
 
 
 class LDAM(Player):
@@ -69,14 +74,21 @@ class LDAM(Player):
         **sampler: Any,
     ) -> None:
         settings = suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
-        self._dataset = dataset
-        self._training: LiveTraining | None = None  # under way, or the last one
         if dataset is not None:
             regularizers = tuple(regularizers)
             if not any(isinstance(term, Discriminator) for term in regularizers):
                 regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)
         built = self._sampler_class(model, regularizers=regularizers, **settings, **sampler)
-        super().__init__(built, play, type(model).__name__ if title is None else str(title), scale)
+        super().__init__(built, type(model).__name__ if title is None else str(title))
+        self._picture, self._picker, self._law = Picture(self), Picker(self), Law(self, scale)
+        self._training = Training(self, dataset)
+        self._assemble(
+            Sliders(self, self._picture.parameters, self._notify),
+            self._picture,
+            TopBar(self, self._picture.page, bool(play)),
+            Notices(self),
+            (self._picker, self._law, ActivationTrace(self), DiagnosisLine(self), self._training),
+        )
 
     def __repr__(self) -> str:
         if self._running is None:
@@ -92,11 +104,11 @@ class LDAM(Player):
 
     @layer.setter
     def layer(self, layer: str) -> None:
-        self._loop.call(lambda: self._select(layer, None))
+        self._call(lambda: self._picker.select(layer, None))
 
     def diagnostics(self) -> dict[str, Any]:
         """How far the chains can be believed; see `Sampler.diagnostics`."""
-        return self._loop.call(lambda: self.sampler.diagnostics())
+        return self._call(lambda: self.sampler.diagnostics())
 
     # ---- the discriminator -----------------------------------------------------------------------------------------
 
@@ -107,7 +119,7 @@ class LDAM(Player):
 
     @discriminator_only.setter
     def discriminator_only(self, only: bool) -> None:
-        self._loop.call(lambda: self._leave_neurons_out(only))
+        self._call(lambda: self._training.leave_neurons_out(only))
 
     def train_discriminator(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
         """Train the discriminator against the sampler (Algorithm 2) between the pictures; returns at once.
@@ -123,7 +135,7 @@ class LDAM(Player):
             RuntimeError: it is being trained.
             ValueError, TypeError: no data, or data that do not fit; see `Trainer`.
         """
-        self._loop.call(lambda: self._start_training(dataset, recipe))
+        self._call(lambda: self._training.start(dataset, recipe))
 
     def stop_training(self) -> None:
         """Stop; the sampler keeps the discriminator as it is.
@@ -131,111 +143,19 @@ class LDAM(Player):
         Raises:
             TrainingError: it collapsed, so that it must not be called trained.
         """
-        error = self._loop.call(self._end_training)
+        error = self._call(self._training.stop)
         if error is not None:
             raise error
 
     @property
     def trainer(self) -> Trainer | None:
         """The training under way or the last one: ``w.trainer.save("d.safetensors")``; None before the first."""
-        return None if self._training is None else self._training.trainer
-
-    def _start_training(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
-        if self.training:
-            raise RuntimeError("the discriminator is being trained; stop_training() first")
-        data = self._dataset if dataset is None else dataset
-        if data is None:
-            raise ValueError("there are no real images to learn from: train_discriminator(images) or LDAM(…, dataset=)")
-        sampler, last = self.sampler, self._training
-        if recipe is None:
-            recipe = Recipe() if last is None else last.trainer.recipe
-        same = last is not None and last.current(sampler) and dataset is None and last.trainer.recipe == recipe
-        if last is not None and same:
-            trainer = last.trainer  # as it was left, its pool included
-        else:
-            net = None if sampler.discriminator is None else sampler.discriminator.net
-            trainer = Trainer.for_sampler(
-                sampler, data, recipe, copy.deepcopy(net) if isinstance(net, DiscriminatorNet) else None
-            )
-        self._dataset = data
-        self._training = LiveTraining(trainer, sampler, self._on_training_ended)
-        self._declare()
-        self._loop.chore = self._training
-        self._send_setup()
-
-    def _end_training(self) -> Exception | None:
-        """On the loop."""
-        if not self.training or self._training is None:
-            return None
-        self._loop.chore = None
-        self._send_state()
-        return self._training.collapse()
-
-    def _stop_training(self) -> None:
-        error = self._end_training()
-        if error is not None:
-            raise error
-
-    def _on_training_ended(self, error: Exception) -> None:
-        self._loop.chore = None
-        self._report(error)
-        self._send_state()
-
-    def _leave_neurons_out(self, out: bool) -> None:
-        self.sampler.discriminator_only = out
-        self._average_due = 0.0
-        self._send_state()
-        if not self._loop.playing:
-            self._loop.send_now()
-
-    def _own_deeds(self) -> dict[str, Callable[[], object]]:
-        return {
-            "train": self._start_training,
-            "stop_train": self._stop_training,
-            "discriminator_only": lambda: self._leave_neurons_out(True),
-            "with_neurons": lambda: self._leave_neurons_out(False),
-        }
+        return self._training.trainer
 
     @property
     def training(self) -> bool:
         """Is the discriminator being trained?"""
-        return self._training is not None and self._loop.chore is self._training
-
-    # ---- what only this widget tells the page ----------------------------------------------------------------------
-
-    def _setup_extras(self) -> dict[str, Any]:
-        training = self._training
-        return {"training_trace": {"rounds": [], "accuracy": [], "gap": []} if training is None else training.trace()}
-
-    def _extras(self) -> dict[str, Any]:
-        return {"discriminator": self._discriminator_state()}
-
-    def _discriminator_state(self) -> dict[str, Any] | None:
-        term = self.sampler.discriminator
-        if term is None:
-            return None
-        why = "" if self._dataset is not None else "give the widget real images to learn from: LDAM(…, dataset=images)"
-        return {
-            "only": self.sampler.discriminator_only,
-            "training": self.training,
-            "trainable": not why,
-            "why": why,
-            "form": term.form,
-        }
-
-    def _gauges(self) -> dict[str, Any]:
-        training = self._training.gauges() if self._training is not None and self.training else None
-        return super()._gauges() | {"training": training, "score": wire.score(self.sampler)}
-
-    def _own_parameters(self) -> Iterable[Parameter]:
-        chains = self.sampler.chains
-        if chains > 1:
-            yield Parameter(
-                "chains_shown", 1, chains, min(chains, 4), "Chains on show, one a row.", group="picture", integer=True
-            )
-
-    def _rows(self) -> int:
-        return int(self.chains_shown) if self.sampler.chains > 1 else 1
+        return self._training.running
 
     # ---- pictures --------------------------------------------------------------------------------------------------
 
@@ -247,9 +167,9 @@ class LDAM(Player):
             [n.label for n in sampler.neurons],
             pixel_range=sampler.pixel_range,
             title=f"{self._title}, layer {sampler.layer}",
-            chains=self._rows(),
+            chains=self._picture.rows,
         )
 
     def diagnostics_figure(self) -> Figure:
         """Trace, autocorrelation and ranks of the activation, with temperatures and verdicts, for a paper."""
-        return self._loop.call(lambda: figures.diagnostics(self.sampler, title=self._title))
+        return self._call(lambda: figures.diagnostics(self.sampler, title=self._title))

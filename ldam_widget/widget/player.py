@@ -13,29 +13,25 @@ from ..core.target import Kernel, Transforms
 from ..network.memory import give_back
 from ..parametrizations import Natural
 from ..pictures import images
-from ..sampling import checks
-from ..sampling.comparison import Comparison
-from ..sampling.defaults import KERNELS, scale_for
 from ..sampling.heat import HeatPulse
-from ..sampling.sampler import Sampler
-from . import recording
 from .panel import Panel
-from .recording import Recorder
+from .parts import recorder
+from .parts.law import Law
+from .parts.picker import Picker
 
 
 class Player(Panel):
-    """A panel that is played, paused, stepped, photographed and closed.
+    """A panel that is played, paused, stepped, photographed and closed."""
 
-    Args:
-        scale: what the user asked for; None goes by the kernel.
-        runner, play, title: as of `Panel`.
-    """
+    _law: Law
+    _picker: Picker
 
-    def __init__(
-        self, runner: Sampler | Comparison, play: bool, title: str, scale: Literal["none", "frozen"] | None
-    ) -> None:
-        self._scale = scale
-        super().__init__(runner, play, title)
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    def set(self, **params: Any) -> None:
+        """Change several live parameters at once, all or none. Raises ValueError or TypeError as `Sampler.set`."""
+        self._require_open()
+        self._sliders.set(params)
 
     # ---- neurons ---------------------------------------------------------------------------------------------------
 
@@ -49,9 +45,9 @@ class Player(Panel):
 
     @neurons.setter
     def neurons(self, neurons: Iterable[Any]) -> None:
-        self._loop.call(lambda: self._select(None, neurons))
+        self._call(lambda: self._picker.select(None, neurons))
 
-    # ---- the kernel ------------------------------------------------------------------------------------------------
+    # ---- kernel and prior ------------------------------------------------------------------------------------------
 
     @property
     def kernel(self) -> Kernel:
@@ -60,7 +56,7 @@ class Player(Panel):
 
     @kernel.setter
     def kernel(self, kernel: Kernel) -> None:
-        self._loop.call(lambda: self._use_kernel(kernel))
+        self._call(lambda: self._law.use_kernel(kernel))
 
     def use_kernel(self, kernel: Kernel | str) -> None:
         """Go on from the present samples with another kernel; a name, such as "GHMC", as in the panel's box.
@@ -70,15 +66,7 @@ class Player(Panel):
         Raises:
             ValueError, TypeError: as `Sampler.use_kernel`.
         """
-        self._loop.call(lambda: self._use_kernel(kernel))
-
-    def _use_kernel(self, kernel: Kernel | str) -> None:
-        kind = KERNELS.get(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
-        self._runner.use_kernel(kernel, self._scale if kind is None else scale_for(kind, self._scale))
-        self._declare()
-        self._anew()
-
-    # ---- the prior -------------------------------------------------------------------------------------------------
+        self._call(lambda: self._law.use_kernel(kernel))
 
     @property
     def prior(self) -> Natural | None:
@@ -87,18 +75,11 @@ class Player(Panel):
         Set it to go on with another: a `Natural`, "natural" (the one used before, or what "auto" would take), "pixels"
         or None, or "auto". Chains go on from their pictures; temperature and step size become what suits them.
         """
-        return self._runner.prior
+        return self.runner.prior
 
     @prior.setter
     def prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
-        self._loop.call(lambda: self._use_prior(prior))
-
-    def _use_prior(self, prior: Any) -> None:
-        again = isinstance(prior, str) and prior == "natural" and self._natural is not None
-        self._runner.use_prior(self._natural if again else prior)
-        self._natural = self._runner.prior or self._natural
-        self._declare(at_home=False)
-        self._anew()
+        self._call(lambda: self._law.use_prior(prior))
 
     @property
     def transforms(self) -> Transforms | None:
@@ -107,65 +88,49 @@ class Player(Panel):
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
         """Raise the temperature, hold and cool: chains leave their mode and settle in another."""
-        self._loop.call(lambda: self._runner.heat_pulse(pulse))
+        self._call(lambda: self.runner.heat_pulse(pulse))
 
     def measure_scales(self) -> None:
         """Measure the frozen gradient scales once more, where the chains are now. RuntimeError if there are none."""
-        self._loop.call(lambda: self._runner.measure_scales())
+        self._call(lambda: self.runner.measure_scales())
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
     @property
     def playing(self) -> bool:
         """Is it sampling, or will it once displayed?"""
-        return self._loop.playing or self._will_play
+        return self._top_bar.playing
 
     def play(self) -> None:
         """Sample until paused."""
         self._require_open()
-        self._will_play = False
-        self._fault = None
-        self._loop.play()
-        self._send_error()
-        self._send_state()
+        self._top_bar.play()
 
     def pause(self) -> None:
         """Stop; returns when the step in progress is done. The picture is then sent without loss."""
         self._require_open()
-        self._will_play = False
+        self._top_bar.pause()
         self._loop.pause()
-        self._send_state()
         self._loop.show()
 
     def step(self, n: int = 1) -> None:
         """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""
-        self._loop.call(lambda: self._loop.advance(n))
+        self._call(lambda: self._loop.advance(n))
         self._loop.show()
 
     def restart(self, seed: int | None = None) -> None:
         """New start images; averages begin anew. seed=None repeats the same noise."""
-
-        def restart() -> None:
-            self._runner.restart(seed)
-            self._anew()
-
-        self._loop.call(restart)
+        self._call(lambda: self._top_bar.restart(seed))
 
     def reset_average(self) -> None:
         """Forget the average; the chains go on."""
-
-        def reset() -> None:
-            self._runner.reset_average()
-            self._average_due = 0.0
-            if not self._loop.playing:
-                self._loop.send_now()
-
-        self._loop.call(reset)
+        self._call(self._top_bar.reset_average)
 
     @property
     def error(self) -> str | None:
         """What stopped the run, or None. Play again after mending the cause."""
-        return None if self._fault is None else self._fault["message"]
+        error = self._notices.error
+        return None if error is None else error["message"]
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -176,7 +141,9 @@ class Player(Panel):
     def close(self) -> None:
         """Stop the thread, let go of the model and its device, and remove the widget from the page."""
         loop = self.__dict__.get("_loop")
-        if loop is not None and not loop.closed:
+        if loop is not None and not loop.closed and "_sliders" in self.__dict__:
+            for part in self._parts:
+                part.close()
             self._finalizer()
             self._running = None
             del loop.sampler
@@ -187,7 +154,7 @@ class Player(Panel):
 
     def snapshot(self) -> Image.Image:
         """What is shown, as a labelled picture."""
-        return self._loop.call(self._page)
+        return self._call(self._top_bar.snapshot)
 
     def save(self, path: str | Path) -> None:
         """Write `snapshot()`; the ending chooses the format."""
@@ -202,21 +169,23 @@ class Player(Panel):
             ValueError: seconds not in (0, 60].
             RuntimeError: the run stopped with an error.
         """
-        if not 0 < seconds <= recording.LONGEST:
-            raise ValueError(f"seconds must be above 0 and at most {recording.LONGEST:g}; got {seconds!r}")
-        wanted = max(1, round(seconds * recording.PER_SECOND))
-        recorder = Recorder(self._film_page, wanted)
+        if not 0 < seconds <= recorder.LONGEST:
+            raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
+        film = self._top_bar.film(max(1, round(seconds * recorder.PER_SECOND)))
         self._loop.pacer.wake(time.monotonic())  # out of a rest
-        self._loop.call(lambda: self._loop.observers.append(recorder))
+        self._call(lambda: self._loop.observers.append(film))
         try:
-            while not recorder.full.wait(0.05 if self._loop.playing else 0):
-                if self._fault is not None:
+            while not film.full.wait(0.05 if self._loop.playing else 0):
+                if self.error is not None:
                     raise RuntimeError(f"the run stopped: {self.error}")
                 if self._loop.playing:
                     self._loop.pacer.wake(time.monotonic())  # we are looking, even if no page is
                 else:
-                    recorder.paced = False
+                    film.paced = False
                     self.step(self.steps_per_frame)
         finally:
-            self._loop.call(lambda: self._loop.observers.remove(recorder))
-        images.save_gif(recorder.pages, path, recording.PER_SECOND)
+            self._call(lambda: self._loop.observers.remove(film))
+        images.save_gif(film.pages, path, recorder.PER_SECOND)
+
+    def _require_open(self) -> None:
+        _ = self.runner

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
 import warnings
 from collections.abc import Callable
 from types import TracebackType
@@ -12,18 +10,12 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..core.notes import LDAMWarning, QuietNotes
-from ..network.view import detached_copy, unwrap, weights_of
+from ..core.notes import LDAMWarning
 from ..sampling import checks
-from ..sampling.follower import Checkpoint, CheckpointHistory, Cost, Follower, taken
-from . import wire
+from ..sampling.follower import Follower
 from .live import LDAM
-
-_CALIBRATION = 2.0  # seconds that the picture may stand still, so that its cost can be told
-_TOLD_EVERY = 0.25  # seconds: what a page is told while its picture is paused
-_UPDATES = 10  # of the running average, between two pictures of other weights
+from .parts.watch_bar import Checkpoints, checked_source, sources_of
 
 
 class Watch(LDAM):
@@ -60,35 +52,20 @@ class Watch(LDAM):
         optimizer: torch.optim.Optimizer | None = None,
         **arguments: Any,
     ) -> None:
-        self._every = checks.count("every", every)
-        if checks.count("keep", keep) < 2:
+        every, keep = checks.count("every", every), checks.count("keep", keep)
+        if keep < 2:
             raise ValueError(f"keep must be at least 2, the first and the newest; got {keep}")
         if decay is not None and not (isinstance(decay, (int, float)) and 0 < decay < 1):
             raise ValueError(f"decay must be a number above 0 and below 1, or None; got {decay!r}")
         if optimizer is not None and (isinstance(optimizer, type) or not hasattr(optimizer, "register_step_post_hook")):
             raise TypeError(f"optimizer must be a torch.optim.Optimizer, or None; got {optimizer!r:.80}")
-        self._sources = ["weights"] if decay is None else ["weights", "average"]
-        self._source = self._checked_source(source)
+        checked_source(source, sources_of(decay))
         super().__init__(model, **arguments)
-        self._trained: nn.Module | None = model
+        self._checkpoints = Checkpoints(self, model, every, keep, bool(half), decay, source)
+        self._add(self._checkpoints)
         self._optimizer = optimizer
-        self._averaged: AveragedModel | None = None
-        if decay is not None:
-            self._averaged = AveragedModel(
-                detached_copy(model, QuietNotes()),
-                multi_avg_fn=get_ema_multi_avg_fn(decay),  # type: ignore[no-untyped-call]
-                use_buffers=True,
-            )
-        self._average_every = max(1, round(self._every / _UPDATES))
-        self._iteration = 0
-        self._held = False  # has the picture stood still?
-        self._following = True
-        self._choosing = threading.Lock()  # what is shown is chosen on the loop and by the training
-        self._history = CheckpointHistory(keep, bool(half))
-        self._cost = Cost()
-        self._snapshot_seconds = float("nan")
         self._broken = False
-        self._keep_checkpoint()
+        self._checkpoints.keep()
 
     def __repr__(self) -> str:
         return "Watch(closed)" if self._running is None else f"Watch({self._title}, iteration {self.iteration})"
@@ -98,7 +75,7 @@ class Watch(LDAM):
     def update(self) -> None:
         """Call once an iteration, after the optimiser's step. It changes nothing and raises nothing: what goes wrong
         with the picture is shown there, and training goes on."""
-        self._carefully(self._count)
+        self._carefully(self._checkpoints.count)
 
     def __call__(self) -> None:
         """As `update`."""
@@ -116,7 +93,7 @@ class Watch(LDAM):
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
-        self._carefully(self._keep_checkpoint)
+        self._carefully(self._checkpoints.keep)
 
     def _carefully(self, do: Callable[[], None]) -> None:
         """Nothing that goes wrong here may stop the training."""
@@ -127,163 +104,53 @@ class Watch(LDAM):
         except Exception as error:
             self._broken = True
             with contextlib.suppress(Exception):  # the page may be gone, and a warning may be an error
-                self._report(error)
+                self.report(error)
                 warnings.warn(f"watching stopped, training goes on: {error}", LDAMWarning, stacklevel=3)
-
-    def _count(self) -> None:
-        self._iteration += 1
-        loop = self._loop
-        drawn = loop.alive and loop.playing and not loop.held
-        self._cost.tick(time.perf_counter(), drawn)
-        # the picture stands still for some iterations, once: how long does one take without it?
-        if drawn and not self._held:
-            self._held = True
-            loop.hold(_CALIBRATION)
-        elif loop.held and self._cost.calibrated:
-            loop.release()
-        if self._averaged is not None and self._iteration % self._average_every == 0:
-            self._averaged.update_parameters(self._model)
-        if self._iteration % self._every == 0:
-            self._keep_checkpoint()
-
-    def _keep_checkpoint(self) -> None:
-        """Copy the weights as they are now, and let the picture follow."""
-        began = time.perf_counter()
-        weights = taken(self._model)
-        expected = [tensor.shape for tensor in weights_of(self.sampler.view)]
-        if [tensor.shape for tensor in weights] != expected:
-            raise ValueError("the model's weights changed their number or shapes; watch it anew")
-        average = None
-        if self._averaged is not None:
-            average = taken(self._averaged.module) if int(self._averaged.n_averaged) else weights
-        checkpoint = Checkpoint(self._iteration, weights, average)
-        with self._choosing:
-            self._history.add(checkpoint)
-            if self._following:
-                self._show(checkpoint, pace=0.3)
-        self._snapshot_seconds = time.perf_counter() - began
-        now = time.monotonic()
-        if self._views and not self._loop.playing and now >= self._gauges_due:  # no picture will tell the page
-            self._gauges_due = now + _TOLD_EVERY
-            self._send_state()
-
-    def _show(self, checkpoint: Checkpoint, pace: float) -> None:
-        weights = checkpoint.average if self._source == "average" else checkpoint.weights
-        assert weights is not None
-        self._follower.follow(checkpoint.iteration, weights, pace)
-
-    @property
-    def _model(self) -> nn.Module:
-        assert self._trained is not None
-        return unwrap(self._trained)
-
-    @property
-    def _follower(self) -> Follower:
-        sampler = self.sampler
-        assert isinstance(sampler, Follower)
-        return sampler
 
     # ---- which weights are on show ---------------------------------------------------------------------------------
 
     @property
     def iteration(self) -> int:
         """Iterations counted so far."""
-        return self._iteration
+        return self._checkpoints.iteration
 
     @property
     def kept(self) -> list[int]:
         """Iterations whose weights are kept, ascending."""
-        return self._history.iterations
+        return self._checkpoints.history.iterations
 
     @property
     def following(self) -> bool:
         """Are the newest weights on show?"""
-        return self._following
+        return self._checkpoints.following
 
     @property
     def shown(self) -> int:
         """The iteration whose weights are on show."""
-        return self._follower.iteration
+        return self._checkpoints.follower.iteration
 
     @property
     def cost(self) -> float | None:
         """By what share training is slower while the picture moves, 0.12 is 12 %; None while that is not known."""
-        return self._cost.share
+        return self._checkpoints.cost.share
 
     @property
     def source(self) -> str:
         """What is shown of a checkpoint: "weights", or "average" if there is a running one. Set it to change that."""
-        return self._source
+        return self._checkpoints.source
 
     @source.setter
     def source(self, source: str) -> None:
-        self._checked_source(source)
-        self._loop.call(lambda: self._choose(source=source))
+        checked_source(source, self._checkpoints.sources)
+        self._call(lambda: self._checkpoints.choose(source=source))
 
     def scrub(self, iteration: int) -> None:
         """Show the kept checkpoint that is nearest to an iteration, and stay there until `follow`."""
-        self._loop.call(lambda: self._choose(iteration, following=False))
+        self._call(lambda: self._checkpoints.choose(iteration, following=False))
 
     def follow(self) -> None:
         """Show the newest weights again, and all that come."""
-        self._loop.call(self._follow)
-
-    def _checked_source(self, source: str) -> str:
-        if source not in self._sources:
-            hint = "" if "average" in self._sources else "; watch(…, decay=0.98) keeps a running average"
-            raise ValueError(f"source must be one of {', '.join(map(repr, self._sources))}; got {source!r}{hint}")
-        return source
-
-    def _follow(self) -> None:
-        self._choose(following=True)
-
-    def _choose(self, iteration: int | None = None, following: bool | None = None, source: str | None = None) -> None:
-        """On the loop: show other weights from here on; averages begin anew. What is None stays as it is."""
-        follower = self._follower
-        with self._choosing:  # a checkpoint may be kept meanwhile
-            wanted = follower.iteration if iteration is None else iteration
-            nearest = min(self._history.kept, key=lambda kept: abs(kept.iteration - wanted))
-            self._following = self._following if following is None else following
-            self._source = self._source if source is None else source
-            self._show(self._history.kept[-1] if self._following else nearest, pace=1.0)
-        try:
-            follower.adopt()
-        finally:
-            follower.reset_average()
-            self._average_due = self._gauges_due = 0.0
-            self._send_state()
-        if not self._loop.playing:
-            self._loop.send_now()
-
-    # ---- the page --------------------------------------------------------------------------------------------------
-
-    def _hear(self, message: wire.Lock | wire.Show | wire.Scrub) -> None:
-        if isinstance(message, wire.Scrub):
-            kept = self._history.kept
-            self._choose(kept[min(max(message.place, 0), len(kept) - 1)].iteration, following=False)
-        elif isinstance(message, wire.Show):
-            self._choose(source=self._checked_source(message.what))
-
-    def _own_deeds(self) -> dict[str, Callable[[], object]]:
-        return super()._own_deeds() | {"follow": self._follow}
-
-    def _watched(self) -> dict[str, Any]:
-        return {
-            "iteration": self.iteration,
-            "kept": self.kept,
-            "shown": self.shown,
-            "following": self._following,
-            "source": self._source,
-            "sources": self._sources,
-            "cost": None if (cost := self.cost) is None else wire.plain(cost),
-            "snapshot_ms": wire.plain(self._snapshot_seconds * 1e3),
-        }
-
-    def _extras(self) -> dict[str, Any]:
-        return super()._extras() | {"watch": self._watched()}
-
-    def _gauges(self) -> dict[str, Any]:
-        return super()._gauges() | {"watch": self._watched()}
+        self._call(self._checkpoints.follow)
 
     def close(self) -> None:
         """Stop watching: the thread, the copies of the weights, and the optimiser's hook go."""
@@ -291,8 +158,7 @@ class Watch(LDAM):
             self._hook.remove()
             self._hook = None
         super().close()
-        self._trained = self._optimizer = self._averaged = None
-        self._history = CheckpointHistory(2)
+        self._optimizer = None
 
 
 def watch(model: nn.Module, *, display: bool = True, **arguments: Any) -> Watch:

@@ -48,7 +48,7 @@ def all_kernels() -> Iterator[list[Bench]]:
 def test_any_value_for_any_parameter(all_kernels: list[Bench], data: st.DataObject) -> None:
     """It takes effect, within its range; or all stays as it was, and an error names the parameter."""
     bench = data.draw(st.sampled_from(all_kernels))
-    declared = {p.name: p for p in bench.w._parameters}
+    declared = {name: bench.w._sliders[name] for name in bench.w._sliders}
     p = declared[data.draw(st.sampled_from(sorted(declared)))]
     value = data.draw(JSON | st.floats(p.low, p.high) | st.integers(math.ceil(p.low), math.floor(p.high)))
     before = dict(bench.w.params)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ldam_widget import compare
-from ldam_widget.widget import diagnosing
+from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
 from ..widget.conftest import loop_threads, wait_until
@@ -29,7 +29,7 @@ Make = Callable[..., Bench]
 
 def test_ten_widgets(set_up: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each goes on whatever befalls the others, and each has one thread."""
-    monkeypatch.setattr(diagnosing, "PERIOD", 1e9)
+    monkeypatch.setattr(verdicts, "PERIOD", 1e9)
     before = len(loop_threads())
     benches = [set_up() for _ in range(10)]
     for bench in benches:

@@ -210,10 +210,10 @@ def test_averages_and_differences_at_5_hz(page: Page, c: Compare, monkeypatch: p
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     c._loop.playing = True  # of the thread, nothing: frames are asked for by hand
-    c._average_due = c._gauges_due = 0.0
+    c._stream.refresh()
     for i in range(60):
         now[0] = 1000 + i / 60
-        c._send_frame(i)
+        c._stream.send(i, 0)
     c._loop.playing = False
     frames = [content for content, _ in page.frames()]
     assert len(frames) == 60
@@ -281,7 +281,8 @@ def test_setup(open_page: Callable[..., Page]) -> None:
     assert setup["models"] == [{"name": "a", "note": ""}, {"name": "b", "note": ""}]
     assert set(setup["locks"]) == set(c.params) - {"steps_per_frame"}
     assert all(setup["locks"].values())
-    assert (setup["show"], setup["scanning"], setup["discriminator"]) == ("both", False, None)
+    assert (setup["show"], setup["scanning"]) == ("both", False)
+    assert "discriminator" not in setup
     assert (setup["title"], setup["playing"], setup["layer"]) == ("a and b", False, "3")
     assert [n["name"] for n in setup["neurons"]] == NAMES
     assert setup["params"] == c.params
@@ -913,8 +914,8 @@ def test_close_frees_everything(open_page: Callable[..., Page], ranked: bool | N
     wait_until(lambda: len(page.of("frame")) >= 2)
     gone = [weakref.ref(thing) for s in c.samplers.values() for thing in (s, s.view)]
     gone += [weakref.ref(c.comparison)] + [weakref.ref(model) for model in page.models.values()]
-    if c._ranking is not None:
-        gone += [weakref.ref(c._ranking), weakref.ref(c._ranking._running)]
+    if c._changes._ranking is not None:
+        gone += [weakref.ref(c._changes._ranking), weakref.ref(c._changes._ranking._running)]
     c.close()
     assert not loop_threads()
     page.models.clear()

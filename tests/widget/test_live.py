@@ -23,7 +23,7 @@ from torch import nn
 from ldam_widget import L2, LDAM, PolynomialDecay, SamplingError
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
 from ldam_widget.sampling.defaults import default_temperature
-from ldam_widget.widget import diagnosing
+from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
@@ -620,9 +620,9 @@ def test_gauges_travel_with_frames(open_page: Callable[..., Page]) -> None:
 
 
 def test_a_verdict_reaches_the_page(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosing, "PERIOD", 0.0)
+    monkeypatch.setattr(verdicts, "PERIOD", 0.0)
     page = open_page(kernel=BAOAB(0.3), chains=2, regularizers=[L2(1.0)])
-    page.widget._diagnosis.restart()
+    page.widget.restart()
     for _ in range(100):
         page.widget.step(20)
         if page.of("diagnosis") and page.of("diagnosis")[-1]["level"] != "wait":

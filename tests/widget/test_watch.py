@@ -24,7 +24,7 @@ from ldam_widget import LDAM, LDAMWarning, Watch
 from ldam_widget.kernels import Algorithm1
 from ldam_widget.live.loop import Loop
 from ldam_widget.network.view import weights_of
-from ldam_widget.widget import watching
+from ldam_widget.widget.parts import watch_bar
 
 from ..conftest import with_fixed_weights
 from ..test_untouched import Touchy, look, look_around
@@ -164,7 +164,7 @@ def test_training_is_the_same_to_the_last_bit(
             if iteration in {20, 30}:  # pictures of several sets of weights are made while it trains
                 count = len(page.of("frame"))
                 wait_until(lambda: len(page.of("frame")) > count + 2 and w.shown == iteration)
-                w.source = w._sources[-1]
+                w.source = w._checkpoints.sources[-1]
                 w.scrub(0)
                 w.follow()
 
@@ -362,8 +362,8 @@ def test_all_is_freed_on_closing(open_page: Callable[..., Page]) -> None:
             wear(page.model)
             w.update()
     wait_until(lambda: page.of("frame") and w.shown == 35)
-    tensors = [t for kept in w._history.kept for t in [*kept.weights, *(kept.average or [])]]
-    parts: list[Any] = [page.model, w.sampler, w.sampler.view, w._averaged, *tensors]
+    tensors = [t for kept in w._checkpoints.history.kept for t in [*kept.weights, *(kept.average or [])]]
+    parts: list[Any] = [page.model, w.sampler, w.sampler.view, w._checkpoints.averaged, *tensors]
     left = [weakref.ref(part) for part in parts]
     del parts, tensors
     w.close()
@@ -452,7 +452,7 @@ def test_tied_weights(open_page: Callable[..., Page]) -> None:
     page.widget.update()
     page.widget.step(2)
     assert shows(page.widget, model)
-    assert len(page.widget._history.kept[-1].weights) == 3
+    assert len(page.widget._checkpoints.history.kept[-1].weights) == 3
 
 
 class Uniform(nn.Module):
@@ -612,7 +612,7 @@ def test_a_paused_page_is_told_of_checkpoints(open_page: Callable[..., Page], mo
     assert not page.of("state"), "nobody is there"
     page.receive(kind="hello", view="a")
     now = [1e9]
-    monkeypatch.setattr(watching, "time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]))
+    monkeypatch.setattr(watch_bar, "time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]))
     for _ in range(20):
         w.update()
         now[0] += 0.09
@@ -664,7 +664,7 @@ def test_another_source(open_page: Callable[..., Page]) -> None:
     assert (page.told["source"], page.told["sources"]) == ("average", ["weights", "average"])
     assert (w.source, w.shown, w.following) == ("average", 20, True)
     averaged = copy.deepcopy(page.model)
-    averaged.load_state_dict(w._averaged.module.state_dict())
+    averaged.load_state_dict(w._checkpoints.averaged.module.state_dict())
     assert shows(w, averaged)
     assert not shows(w, page.model)
     w.scrub(10)
@@ -731,7 +731,7 @@ def test_cost_is_known_after_iterations_of_both_kinds(
     page = open_page(every=1000)
     w = page.widget
     now, drawn = [0.0], [False]
-    monkeypatch.setattr(watching, "time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic))
+    monkeypatch.setattr(watch_bar, "time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic))
     monkeypatch.setattr(Loop, "alive", property(lambda _: drawn[0]))
     w._loop.playing = True
 
@@ -762,7 +762,7 @@ def test_one_update_does_not_stop_the_picture_for_good(
     open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The training may end before its iterations are timed, or an iteration take minutes."""
-    monkeypatch.setattr(watching, "_CALIBRATION", 0.6)
+    monkeypatch.setattr(watch_bar, "_CALIBRATION", 0.6)
     page = open_page(play=True)
     w = page.widget
     w._repr_mimebundle_()

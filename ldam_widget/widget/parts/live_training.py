@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ..adversary.rounds import TrainingError, mean_of
-from ..adversary.trainer import Trainer
-from ..objectives.discriminator import Form
-from ..sampling.sampler import Sampler
+from ...adversary.rounds import TrainingError, mean_of
+from ...adversary.trainer import Trainer
+from ...objectives.discriminator import Form
+from ...sampling.sampler import Sampler
 
 TRACE_POINTS = 300
 _ENOUGH = 50  # rounds before which a discriminator that tells nothing apart is merely young

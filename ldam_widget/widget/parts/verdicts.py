@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from ..diagnostics import Samples, report
+from ...diagnostics import Samples, report
 
 PERIOD = 5.0  # seconds between two verdicts
 SHARE = 0.02  # of the time that a verdict may cost

@@ -1,0 +1,72 @@
+"""`Connection`: one widget's side of the conversation with its pages."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Callable
+from typing import Any
+
+from .protocol import Ack, Bye, FromPage, Hello, Set, parse
+
+_VIEWS = 100  # that are remembered; pages that are reloaded for ever do not all say goodbye
+_SILENT = 1.5  # seconds: a view that lives acknowledges frames more often than that
+
+
+class Connection:
+    """Reads messages, knows which views live, and sends from any thread.
+
+    Args:
+        send: of the widget.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any], list[bytes] | None], None]) -> None:
+        self.echo: dict[str, Any] = {"view": "", "rev": 0}  # whose change of sliders was the last
+        self._send = send
+        self._context: contextvars.Context | None = None
+        self._views: dict[str, float] = {}  # view -> when it was last heard of; the longest silent one first
+
+    @property
+    def seen(self) -> bool:
+        """Is there a view?"""
+        return bool(self._views)
+
+    def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        """Send from any thread.
+
+        Sending in the context of the last message received lets ipykernel 7.4 answer on the subshell that the front
+        end uses, so that controls work while a cell runs. Nothing else depends on it.
+        """
+        context = self._context
+        if context is None:
+            self._send(content, buffers)
+        else:
+            context.copy().run(self._send, content, buffers)
+
+    def read(self, content: Any) -> FromPage | None:
+        """A message of a page, on whatever thread the kernel picked; None if it is malformed."""
+        message = parse(content)
+        if message is None:
+            return None
+        self._context = contextvars.copy_context()
+        match message:
+            case Hello() | Ack():
+                self._hear_of(message.view)
+            case Set() if message.seq is not None:
+                self._hear_of(message.view)
+            case Bye():
+                self._views.pop(message.view, None)
+                # a view that lives acknowledges frames; one whose page was closed said no word
+                recently = time.monotonic() - _SILENT
+                self._views = {view: heard for view, heard in self._views.items() if heard > recently}
+        return message
+
+    def forget_views(self) -> None:
+        """The page has thrown its side of the widget away, and all views with it."""
+        self._views.clear()
+
+    def _hear_of(self, view: str) -> None:
+        self._views.pop(view, None)
+        self._views[view] = time.monotonic()
+        if len(self._views) > _VIEWS:
+            self._views.pop(next(iter(self._views)), None)

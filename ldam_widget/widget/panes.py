@@ -1,0 +1,123 @@
+"""Frame messages: pictures as panes of tiles, one buffer each, and the figures that go with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..pictures import images
+from ..sampling.frame import Frame
+from .protocol import Message, plain
+
+RAW_LIMIT = 100_000  # bytes a pane; larger ones are compressed where that is quicker, see `link`
+MOST_RAW = 1_000_000  # bytes a pane; larger ones always are
+
+Pane = tuple[dict[str, Any], bytes]
+
+
+class Quality(NamedTuple):
+    """How panes are encoded."""
+
+    lossless: bool
+    raw: int = RAW_LIMIT  # bytes up to which a pane is not compressed
+
+
+def frame(
+    picture: Frame, pixel_range: images.Range | None, rows: int, *, with_average: bool, quality: Quality
+) -> Message:
+    """Sample tiles, `rows` of them a neuron, and at a slower rate the average."""
+    _, chains, *shape = picture.images.shape
+    tiles = images.panes(picture, len(shape), pixel_range, rows)
+    labels = [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))]
+    panes = [_pane("sample", tiles.sample, tiles.shown, labels, quality)]
+    if with_average:
+        time = f"{picture.params['average']:.4g} frames"
+        label = f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"
+        panes.append(_pane("average", tiles.average, tiles.shown, [label], quality))
+    return _message(panes, picture)
+
+
+def comparison_frame(
+    names: Sequence[str],
+    pictures: Sequence[Frame],
+    differences: Tensor,
+    pixel_range: images.Range | None,
+    *,
+    show: str,
+    with_average: bool,
+    quality: Quality,
+) -> Message:
+    """One message for all models, so that their pictures stay in step: a row a model, and differences of averages.
+
+    Args:
+        differences: of the averages from the first model's, (models − 1, N, *image).
+    """
+    axes = pictures[0].images.ndim - 2
+    tiles = images.panes_alike(pictures, axes, pixel_range)
+    panes = []
+    if show != "averages":
+        panes += [
+            _pane(f"sample:{k}", tile.sample, tile.shown, [f"{name}\nnow"], quality, model=k)
+            for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
+        ]
+    if with_average:
+        if show != "samples":
+            panes += [
+                _pane(f"average:{k}", tile.average, tile.shown, [f"{name}\naverage"], quality, model=k)
+                for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
+            ]
+        levels, end = images.signed_levels(images.as_pictures(differences, axes))
+        exact = Quality(lossless=True, raw=quality.raw)
+        for k, row in enumerate(levels, start=1):
+            label = "difference\nof averages" if len(levels) == 1 else f"{names[k]}\nminus {names[0]}"
+            panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], exact, model=k, colors="signed"))
+    content, buffers = _message(panes, pictures[0])
+    activations = [picture.activation.mean(1).tolist() for picture in pictures]
+    return content | {"activations": [[plain(v) for v in row] for row in activations]}, buffers
+
+
+def is_light(content: Mapping[str, Any]) -> bool:
+    """Are all pictures of a frame message small enough to travel as they are?"""
+    return all(math.prod(pane["shape"]) <= RAW_LIMIT for pane in content["panes"])
+
+
+def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
+    """A frame message that brings the pictures before it along, oldest first; their buffers come after its own."""
+    content, buffers = newest
+    before = list(earlier)
+    if not before:
+        return newest
+    content = {**content, "earlier": [old for old, _ in before]}
+    return content, [*buffers, *(data for _, its in before for data in its)]
+
+
+def _message(panes: Sequence[Pane], picture: Frame) -> Message:
+    content = {
+        "kind": "frame",
+        "steps": picture.steps,
+        "panes": [described for described, _ in panes],
+        "activation": [[plain(v) for v in row] for row in picture.activation.tolist()],
+        "burned_in": picture.burned_in.tolist(),
+    }
+    return content, [data for _, data in panes]
+
+
+def _pane(
+    name: str, levels: images.Levels, shown: images.Range, labels: Sequence[str], quality: Quality, **more: Any
+) -> Pane:
+    """Description and pixels of tiles (rows, columns, H, W, ch)."""
+    encoding = "raw" if levels.nbytes <= quality.raw else "png" if quality.lossless else "jpeg"
+    # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
+    data = levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding)
+    described = {
+        "name": name,
+        "encoding": encoding,
+        "shape": list(levels.shape),
+        "range": [plain(end) for end in shown],  # null if the pixels have run off to infinity
+        "labels": list(labels),
+        **more,
+    }
+    return described, data

@@ -1,0 +1,1 @@
+"""Parts of a panel that holds several models side by side."""

@@ -1,0 +1,97 @@
+"""The most changed neurons of the whole layer, found between the pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ....analysis.ranking import Ranking, by_difference
+from ....diagnostics.agreement import Agreement
+from ....sampling.comparison import Comparison
+from ... import protocol
+from ..part import Action, Part
+
+_MOST = 1000  # neurons that a page is told of; nobody reads further
+
+
+class Changes(Part):
+    """Ranks a layer as a chore of the loop, and lists the neurons that are done."""
+
+    _ranking: Ranking | None = None
+
+    @property
+    def running(self) -> bool:
+        """Is the layer being ranked?"""
+        return self._ranking is not None and self.host.loop.chore is not None
+
+    @property
+    def done(self) -> list[Agreement]:
+        """Neurons so far, the most changed first."""
+        return [] if self._ranking is None else by_difference(self._ranking.done)
+
+    # ---- on the loop -----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin anew."""
+        runner = self.host.runner
+        assert isinstance(runner, Comparison)
+        self._ranking = Ranking(runner)
+        self.host.loop.chore = self._work
+        self._send()
+        self.host.post_state()
+
+    def stop(self) -> None:
+        """Leave it at the neurons that were done."""
+        self.host.loop.chore = None
+        self._send()
+        self.host.post_state()
+
+    def _work(self) -> None:
+        """One unit."""
+        ranking, loop = self._ranking, self.host.loop
+        if ranking is None:
+            return
+        try:
+            done = ranking.work()
+            if loop.closed:
+                return  # in the middle of a long unit: nobody is there to be told
+            if done and ranking.finished:
+                self.stop()
+            elif done:
+                self._send()
+        except Exception as error:
+            if loop.closed:
+                return
+            self.stop()
+            self.host.report(error)
+
+    def _send(self) -> None:
+        ranking = self._ranking
+        if ranking is None:
+            return
+        rows = self.done
+        self.host.post(
+            {
+                "kind": "changes",
+                "layer": ranking.layer,
+                "done": len(rows),
+                "total": ranking.total,
+                "running": self.host.loop.chore is not None,
+                "error": "",
+                "rows": protocol.agreement(rows[:_MOST]),
+            }
+        )
+
+    # ---- the page --------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {"scanning": self.running}
+
+    def actions(self) -> Mapping[str, Action]:
+        return {"scan": self.start, "stop_scan": self.stop}
+
+    def on_greeting(self) -> None:
+        self._send()
+
+    def close(self) -> None:
+        self._ranking = None

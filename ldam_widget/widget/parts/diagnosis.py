@@ -1,0 +1,37 @@
+"""The line that says whether the chains can be believed."""
+
+from __future__ import annotations
+
+from ...sampling.sampler import Sampler
+from .part import Host, Part
+from .verdicts import Diagnosis
+
+
+class DiagnosisLine(Part):
+    """Sends a verdict every few seconds.
+
+    Args:
+        host: the panel.
+        of: name of the model whose chains are judged, where there are several.
+    """
+
+    def __init__(self, host: Host, of: str = "") -> None:
+        super().__init__(host)
+        self._of = of
+        self.diagnosis = Diagnosis(self._send)
+        self.diagnosis.restart()
+
+    def on_new_chains(self) -> None:
+        self.diagnosis.restart()
+
+    def on_frame(self) -> None:
+        self.diagnosis.offer(self.host.sampler.recorded)
+
+    def _send(self, level: str, text: str, neurons: list[str]) -> None:
+        """On a thread of the diagnosis."""
+        sampler: Sampler = self.host.sampler
+        labels = [neuron.label for neuron in sampler.neurons]
+        if len(labels) == len(neurons):  # else others were chosen meanwhile
+            lines = [{"label": a, "text": b} for a, b in zip(labels, neurons, strict=True)]
+            text = f"{self._of}: {text}" if self._of else text
+            self.host.post({"kind": "diagnosis", "level": level, "text": text, "neurons": lines})

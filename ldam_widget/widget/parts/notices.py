@@ -1,0 +1,30 @@
+"""Remarks on the model and the banner of what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import protocol
+from .part import Action, Part
+
+
+class Notices(Part):
+    """Remarks and the error banner; the last error is kept until it is dismissed or play is pressed."""
+
+    error: dict[str, str] | None = None
+
+    def setup(self) -> dict[str, Any]:
+        return {"notes": self.notes(), "error": self.error}
+
+    def notes(self) -> list[str]:
+        """Remarks on what is run."""
+        return list(self.host.sampler.notes)
+
+    def show(self, error: BaseException | None) -> None:
+        """Show an error; None takes the banner away."""
+        self.error = None if error is None else protocol.fault(error)
+        self.host.post({"kind": "error", "error": self.error})
+
+    def immediate_actions(self) -> Mapping[str, Action]:
+        return {"dismiss_error": lambda: self.show(None)}

@@ -1,0 +1,92 @@
+"""Which layer and neurons are on show, and what else there is to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..protocol import Content, integer, text, texts, unit
+from .part import Command, Part
+
+_QUERY = 200  # characters
+_PAGE = 500  # units
+
+
+class Choice(NamedTuple):
+    """A selection that a page has sent."""
+
+    layer: str | None
+    neurons: list[str] | None
+
+
+class Picker(Part):
+    """Layer box, chips, searchable list of units, and the strongest inputs of a class."""
+
+    _newest: Choice | None = None
+
+    def setup(self) -> dict[str, Any]:
+        sampler = self.host.sampler
+        names = sampler.class_names
+        wiring = {"label": "units of the layer below with the largest weights", "classes": names}
+        return {
+            "layer": sampler.layer,
+            "layers": [row._asdict() for row in sampler.layers],
+            "neurons": [unit(neuron) for neuron in sampler.neurons],
+            "chains": sampler.chains,
+            "wiring": None if names is None else wiring,
+        }
+
+    def select(self, layer: Any, neurons: Iterable[Any] | None) -> None:
+        """On the loop."""
+        self.host.runner.select(layer, neurons)
+        self.host.begin_anew()
+
+    def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
+        return {"select": self._read_selection, "units": self._read_query}
+
+    def _read_selection(self, content: Content) -> Command | None:
+        wired_to = integer(content, "wired_to")
+        if wired_to is not None:
+            return Command(lambda: self._select_wired(wired_to))
+        choice = Choice(text(content, "layer"), texts(content, "neurons"))
+        if choice.neurons is None and (choice.layer is None or content.get("neurons") is not None):
+            return None
+        self._newest = choice
+        return Command(lambda: self._select_newest(choice))
+
+    def _select_newest(self, choice: Choice) -> None:
+        """Unless other neurons of the same layer, or of another, have been chosen since."""
+        if choice is self._newest or choice.layer is not None:
+            self.select(*choice)
+
+    def _select_wired(self, class_index: int) -> None:
+        found = self.host.sampler.wired_to(class_index)
+        names = {neuron.neuron: neuron.label.split(" → ")[1] for neuron in found}
+        self.host.runner.select(found.layer, found.neurons, names)
+        self.host.begin_anew()
+
+    def _read_query(self, content: Content) -> Command:
+        layer, query = text(content, "layer") or "", text(content, "query") or ""
+        offset, limit = integer(content, "offset") or 0, integer(content, "limit") or 50
+        page = max(0, offset), min(max(1, limit), _PAGE)
+        return Command(lambda: self._send_units(layer, query[:_QUERY], *page), hurry=False)
+
+    def _send_units(self, layer: str, query: str, offset: int, limit: int) -> None:
+        """A page of the units whose number starts with, or whose name contains, the query."""
+        sampler = self.host.sampler
+        wanted, names = query.strip().lower(), sampler.unit_names
+        found = [
+            i
+            for i in range(sampler.units)
+            if not wanted or str(i).startswith(wanted) or (names and wanted in str(names[i]).lower())
+        ]
+        self.host.post(
+            {
+                "kind": "units",
+                "layer": layer,
+                "query": query,
+                "offset": offset,
+                "total": len(found),
+                "units": [unit(sampler.unit(str(i))) for i in found[offset : offset + limit]],
+            }
+        )

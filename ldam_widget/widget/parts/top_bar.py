@@ -1,0 +1,124 @@
+"""Play, pause, step, restart, snapshot and record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from PIL import Image
+
+from ...pictures import images
+from . import recorder
+from .part import Action, Host, Part
+from .recorder import Recorder
+
+
+class TopBar(Part):
+    """The buttons that every panel has.
+
+    Args:
+        host: the panel.
+        page: draws what is on show, with tiles of so many pixels.
+        play: start when the panel is shown.
+    """
+
+    _TILE = 84  # pixels
+    _RECORDED_TILE = 56  # a film of noise grows large
+
+    def __init__(self, host: Host, page: Callable[[int], Image.Image], play: bool) -> None:
+        super().__init__(host)
+        self._page, self._will_play = page, play
+        self._recorder: Recorder | None = None
+
+    # ---- from any thread -------------------------------------------------------------------------------------------
+
+    @property
+    def playing(self) -> bool:
+        """Is it sampling, or will it once displayed?"""
+        return self.host.loop.playing or self._will_play
+
+    def begin(self) -> None:
+        """The panel is shown."""
+        if self._will_play and not self.host.loop.closed:
+            self._will_play = False
+            self.host.loop.play()
+
+    def play(self) -> None:
+        """Sample until paused; the last error is forgotten."""
+        self._will_play = False
+        self.host.loop.play()
+        self.host.report(None)
+        self.host.post_state()
+
+    def pause(self) -> None:
+        """Stop after the step in progress; does not wait for it."""
+        self._will_play = False
+        self.host.loop.playing = False
+        self.host.loop.show()
+        self.host.post_state()
+
+    # ---- on the loop -----------------------------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """To the next picture."""
+        self.host.loop.advance(int(self.host.runner.params["steps_per_frame"]))
+        self.host.loop.send_now()
+
+    def restart(self, seed: int | None = None) -> None:
+        """New start images."""
+        self.host.runner.restart(seed)
+        self.host.begin_anew()
+
+    def reset_average(self) -> None:
+        """Forget the average."""
+        self.host.runner.reset_average()
+        self.host.refresh()
+
+    def snapshot(self) -> Image.Image:
+        """What is shown, as a labelled picture."""
+        return self._page(self._TILE)
+
+    def film(self, wanted: int) -> Recorder:
+        """A recorder of what is shown, which is not yet running."""
+        return Recorder(lambda: self._page(self._RECORDED_TILE), wanted)
+
+    def _record(self) -> None:
+        if self._recorder is None:
+            self._recorder = self.film(round(recorder.LONGEST * recorder.PER_SECOND))
+            self.host.loop.observers.append(self._recorder)
+        self.host.post_state()
+
+    def _stop_recording(self) -> None:
+        film, self._recorder = self._recorder, None
+        if film is not None:
+            self.host.loop.observers.remove(film)
+            if film.pages:
+                self._download(images.gif_bytes(film.pages, recorder.PER_SECOND), "gif")
+        self.host.post_state()
+
+    def _download(self, data: bytes, ending: str) -> None:
+        sampler = self.host.sampler
+        name = "".join(c if c.isalnum() else "-" for c in f"{self.host.title}-{sampler.layer}")[:80]
+        filename = f"{name}-step-{sampler.steps}.{ending}"
+        self.host.post({"kind": "download", "filename": filename, "mime": f"image/{ending}"}, [data])
+
+    # ---- the page --------------------------------------------------------------------------------------------------
+
+    def setup(self) -> dict[str, Any]:
+        return {"device": str(self.host.sampler.device)}
+
+    def state(self) -> dict[str, Any]:
+        return {"playing": self.playing, "recording": self._recorder is not None}
+
+    def immediate_actions(self) -> Mapping[str, Action]:
+        return {"play": self.play, "pause": self.pause}
+
+    def actions(self) -> Mapping[str, Action]:
+        return {
+            "step": self.step,
+            "restart": self.restart,
+            "reset_average": self.reset_average,
+            "snapshot": lambda: self._download(images.encode_page(self.snapshot(), "png"), "png"),
+            "record": self._record,
+            "stop_record": self._stop_recording,
+        }
