@@ -14,14 +14,16 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anywidget
 import traitlets
 
+from ..core.schedules import PolynomialDecay
 from ..live.loop import Loop
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
+from . import lifetime
 from .connection import Connection
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
 from .parts.notices import Notices
@@ -57,8 +59,10 @@ class Panel(anywidget.AnyWidget):
         self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._stating = threading.RLock()  # and states leave from two: an older one must not come last
         self._gen = 0  # of panes: counts what makes those of before worthless
+        lifetime.collect()
         keep_hearing()
         super().__init__()
+        lifetime.hold_weakly(self)
         hear_where_asked(self.comm)
         me = weakref.ref(self)
         stay_open(self.comm, lambda: _of(me, lambda w: w._on_page_unload(), None))
@@ -69,7 +73,7 @@ class Panel(anywidget.AnyWidget):
             cell_running=cell_running(),
             keep=lambda: _of(me, lambda w: w._stream.keep(), None),
         )
-        self._connection = Connection(lambda *message: self.send(*message))
+        self._connection = Connection(lambda *message: _of(me, lambda w: w.send(*message), None))
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
@@ -186,13 +190,32 @@ class Panel(anywidget.AnyWidget):
 
     # ---- live parameters as attributes -----------------------------------------------------------------------------
 
-    def __getattr__(self, name: str) -> Any:
-        sliders = self.__dict__.get("_sliders")
-        if sliders is not None and name in sliders:
-            return sliders.get(name)
-        if sliders is not None and sliders.was(name):
-            raise sliders.unknown(name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if TYPE_CHECKING:  # what editors complete; which of them there are depends on kernel, prior and terms
+        step_size: float | PolynomialDecay
+        temperature: float
+        goal: float | str | None
+        natural: float
+        prior_scale: float
+        noise: float
+        momentum: float
+        friction: float
+        heat: float
+        l2: float
+        discriminator: float
+        average: float
+        steps_per_frame: int
+        display_scale: float
+        display_base: float
+        chains_shown: int
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            sliders = self.__dict__.get("_sliders")
+            if sliders is not None and name in sliders:
+                return sliders.get(name)
+            if sliders is not None and sliders.was(name):
+                raise sliders.unknown(name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         sliders = self.__dict__.get("_sliders")
@@ -207,6 +230,12 @@ class Panel(anywidget.AnyWidget):
 
     def __dir__(self) -> Iterable[str]:
         return [*super().__dir__(), *(name for name in self.__dict__.get("_sliders", ()) if name.isidentifier())]
+
+    def traits(self, **metadata: Any) -> dict[str, traitlets.TraitType[Any, Any]]:
+        """Of `HasTraits`; live parameters are among them, so that they can be linked to other widgets."""
+        sliders = () if metadata else self.__dict__.get("_sliders", ())
+        declared: dict[str, traitlets.TraitType[Any, Any]] = super().traits(**metadata)
+        return declared | {name: traitlets.Any(help=sliders[name].help) for name in sliders}
 
     def _notify(self, name: str, old: Any, new: Any) -> None:
         """Tell those who observe a live parameter, as of any trait."""
@@ -223,6 +252,7 @@ class Panel(anywidget.AnyWidget):
     # ---- from the front end ----------------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        lifetime.keep(self)
         self._top_bar.begin()
         return super()._repr_mimebundle_(**kwargs)
 
@@ -239,10 +269,12 @@ class Panel(anywidget.AnyWidget):
             case Do():
                 self._act(message.action)
             case Hello():
+                lifetime.keep(self)
                 self._top_bar.begin()
                 self._loop.submit(self._greet)
             case Bye() if not self.seen:
                 self._loop.leave()
+                lifetime.let_go(self)
             case Other():
                 self._dispatch(message)
 

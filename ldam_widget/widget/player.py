@@ -14,6 +14,7 @@ from ..network.memory import give_back
 from ..parametrizations import Natural
 from ..pictures import images
 from ..sampling.heat import HeatPulse
+from . import lifetime
 from .panel import Panel
 from .parts import recorder
 from .parts.law import Law
@@ -147,6 +148,7 @@ class Player(Panel):
             self._finalizer()
             self._running = None
             del loop.sampler
+            lifetime.let_go(self)
             give_back()
         super().close()
 

@@ -13,10 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+import traitlets
 from PIL import Image
 from torch import nn
 
@@ -98,6 +100,27 @@ def test_a_slider_reaches_attribute_and_sampler(page: Page, w: LDAM) -> None:
     (state,) = page.of("state")  # one answer for all
     assert (state["view"], state["rev"], state["params"]["temperature"]) == ("a", 3, 2)
     assert not page.of("error")
+
+
+def test_a_parameter_is_linked_to_a_slider_of_the_users(page: Page, w: LDAM) -> None:
+    slider = ipywidgets.FloatSlider(min=0, max=10)
+    link = traitlets.link((w, "l2"), (slider, "value"))
+    w.l2 = 1
+    assert slider.value == 1
+    slider.value = 2
+    assert w.sampler.params["l2"] == w.l2 == 2
+    page.receive(kind="set", view="a", rev=1, params={"l2": 3})
+    assert slider.value == 3
+    link.unlink()
+    slider.value = 4
+    assert w.l2 == 3
+
+
+def test_what_an_editor_sees(w: LDAM) -> None:
+    assert type(w) is LDAM
+    assert {"step_size", "temperature", "l2", "display_base"} <= set(dir(w))
+    assert {"temperature", "l2"} <= set(w.trait_names())
+    assert "T" in w.traits()["temperature"].help
 
 
 def test_both_directions_can_be_observed(page: Page, w: LDAM) -> None:
@@ -433,6 +456,38 @@ def test_record_of_no_length(bounded: LDAM, tmp_path: Path, seconds: float) -> N
 
 
 # ---- the end -------------------------------------------------------------------------------------------------------
+
+
+def test_a_widget_that_nobody_holds_is_collected() -> None:
+    """A cell that is run again leaves nothing behind, once the page has put its picture away."""
+    page = Page(play=True)
+    page.widget._repr_mimebundle_()
+    page.receive(kind="hello", view="a")
+    page.settle()
+    chains, widget, model_id = weakref.ref(page.widget.sampler), weakref.ref(page.widget), page.widget.model_id
+    comm = page.widget.comm
+    del page
+    gc.collect()
+    assert widget() is not None, "it is on show"
+    bye = {"content": {"data": {"method": "custom", "content": {"kind": "bye", "view": "a"}}}, "buffers": []}
+    comm.handle_msg(bye)
+    LDAM(network(), input_shape=(1, 8, 8), play=False).close()  # the cell is run again
+    assert widget() is None
+    assert chains() is None
+    assert model_id not in ipywidgets.Widget.get_manager_state()["state"]
+    assert not loop_threads()
+
+
+def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) -> None:
+    w._repr_mimebundle_()
+    page.receive(kind="hello", view="a")
+    page.receive(kind="bye", view="a")
+    gc.collect()
+    page.receive(kind="set", view="b", rev=1, params={"l2": 3})
+    assert w.l2 == 3
+    assert w.model_id in ipywidgets.Widget.get_manager_state()["state"]
+    box = ipywidgets.HBox([w])
+    assert box.get_state()["children"] == [f"IPY_MODEL_{w.model_id}"]
 
 
 def test_close_ends_the_thread_and_frees_the_model(page: Page, w: LDAM) -> None:
