@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..core.tables import Row, Table
 from ..diagnostics.modes import modes, moves
 from ..sampling import checks
 from ..sampling.heat import HeatPulse
@@ -26,21 +27,14 @@ class Found(NamedTuple):
     visits: npt.NDArray[np.int64]  # (looks, chains): which mode, by its place in `share`
 
 
-class Exploration(list[Found]):
+class Exploration(Table, list[Found]):
     """A `Found` a neuron; prints as a table."""
 
-    def __repr__(self) -> str:
+    def table(self) -> tuple[Row, list[Row]]:
+        """A row a neuron."""
         head = ("neuron", "modes", "moves/1000 steps", "shares")
-        rows = [
-            (f.label, str(f.modes), f"{f.moves:.2g}", " ".join(f"{s:.0%}" for s in f.share[:6])
-             + (" …" if f.modes > 6 else ""))
-            for f in self
-        ]  # fmt: skip
-        width = [max(len(row[i]) for row in [head, *rows]) for i in range(4)]
-        lines = [head, tuple("-" * w for w in width), *rows]
-        return "\n".join(
-            "  ".join(cell.ljust(w) for cell, w in zip(line, width, strict=True)).rstrip() for line in lines
-        )
+        shares = [" ".join(f"{s:.0%}" for s in f.share[:6]) + (" …" if f.modes > 6 else "") for f in self]
+        return head, [(f.label, str(f.modes), f"{f.moves:.2g}", s) for f, s in zip(self, shares, strict=True)]
 
 
 def explore(

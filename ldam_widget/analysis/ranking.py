@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
-from ..diagnostics.agreement import Agreement
+from ..diagnostics.agreement import Agreement, AgreementTable
 from ..sampling import checks
 from ..sampling.averages import EMA
 from ..sampling.comparison import Comparison
@@ -55,7 +56,7 @@ class Ranking:
         self._begun = False
         return True
 
-    def run(self) -> list[Agreement]:
+    def run(self) -> AgreementTable:
         """Do all of it; the most changed neurons first. Raises as `work`."""
         while not self.finished:
             self.work()
@@ -74,11 +75,11 @@ class Ranking:
         )
 
 
-def rank(comparison: Comparison, steps: int = 100) -> list[Agreement]:
+def rank(comparison: Comparison, steps: int = 100) -> AgreementTable:
     """All neurons of the layer, the most changed first. Raises as `Sampler`."""
     return Ranking(comparison, steps).run()
 
 
-def by_difference(rows: list[Agreement]) -> list[Agreement]:
+def by_difference(rows: Iterable[Agreement]) -> AgreementTable:
     """Largest difference of the averages first; where it is NaN, last."""
-    return sorted(rows, key=lambda row: (math.isnan(row.difference), -row.difference))
+    return AgreementTable(sorted(rows, key=lambda row: (math.isnan(row.difference), -row.difference)))

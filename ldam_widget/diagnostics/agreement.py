@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..core.tables import Row, Table, number
+
 
 class Agreement(NamedTuple):
     """How far the models agree on one neuron. With more than two, the others are held against the first."""
@@ -23,6 +25,21 @@ class Agreement(NamedTuple):
     @property
     def label(self) -> str:
         return f"{self.key} {self.name}".rstrip()
+
+
+class AgreementTable(Table, list[Agreement]):
+    """An `Agreement` a neuron; prints as a table."""
+
+    def table(self) -> tuple[Row, list[Row]]:
+        """A row a neuron."""
+        head = ("neuron", "activations", "gap", "correlation", "difference of averages")
+        return head, [
+            (
+                row.label, " | ".join(map(number, row.activation)), number(row.gap), number(row.correlation),
+                number(row.difference),
+            )
+            for row in self
+        ]  # fmt: skip
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .mixing import Array, mixing
 from .projections import principal, switches
+from .results import ProjectionReport, Report, Samples, Verdict
 
 R_HAT_LIMIT = 1.05  # above it the chains have not all seen the same
 TOO_WARM = 0.1  # departure of the temperature measured from the one asked for, as a share of it
@@ -18,33 +19,8 @@ ESS_WANTED = 100  # effective samples below which neither R-hat nor the averages
 STILL = 50  # draws at one and the same value, from which on an activation is said never to change
 
 
-class Verdict(NamedTuple):
-    """One line for the panel."""
-
-    level: str  # "good", "warn" or "wait"
-    text: str
-
-
-class Samples(NamedTuple):
-    """What a report is made of: pictures since burn-in."""
-
-    activation: npt.NDArray[np.float32]  # (draws, N, C)
-    thumbnails: npt.NDArray[np.float32]  # (looks, N, C, P), over the same time
-    steps: npt.NDArray[np.int64]  # (draws,)
-    seconds_per_step: float
-    burned_in: bool
-    ratios: Sequence[float] = ()  # temperature measured / asked, N; empty if the kernel promises none
-
-
-def report(samples: Samples) -> dict[str, Any]:
-    """R-hat, ESS and autocorrelation time of activation and projections, and what follows from them.
-
-    Returns:
-        `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`, `ess_per_gradient`,
-        `mode_switches` (a thousand steps and chain; crossings along the direction of largest variance): N numbers
-        each; `projections`, a dict of `ess` and `r_hat`, N × 3; `verdict`, a dict of `level` and `text`; `verdicts`,
-        a text a neuron. NaN where there are too few pictures.
-    """
+def report(samples: Samples) -> Report:
+    """R-hat, ESS and autocorrelation time of activation and projections, and what follows from them."""
     draws, neurons, chains = samples.activation.shape if samples.activation.ndim == 3 else (0, 0, 0)
     steps = int(samples.steps[-1] - samples.steps[0]) if draws > 1 else 0
     spacing = steps / (draws - 1) if draws > 1 else np.nan  # steps between two draws
@@ -70,17 +46,17 @@ def report(samples: Samples) -> dict[str, Any]:
     with np.errstate(divide="ignore", invalid="ignore"):
         per_gradient = activation["ess"] / spent
         per_second = activation["ess"] / (steps * samples.seconds_per_step)
-    return {
-        "ess": activation["ess"].tolist(),
-        "r_hat": activation["r_hat"].tolist(),
-        "autocorrelation_time": (activation["autocorrelation_time"] * spacing).tolist(),
-        "ess_per_second": per_second.tolist(),
-        "ess_per_gradient": per_gradient.tolist(),
-        "mode_switches": crossed.tolist(),
-        "projections": {"ess": found["ess"].tolist(), "r_hat": found["r_hat"].tolist()},
-        "verdict": overall(verdicts, faults, activation["r_hat"], found["r_hat"], chains, ratios)._asdict(),
-        "verdicts": [one.text for one in verdicts],
-    }
+    return Report(
+        ess=activation["ess"].tolist(),
+        r_hat=activation["r_hat"].tolist(),
+        autocorrelation_time=(activation["autocorrelation_time"] * spacing).tolist(),
+        ess_per_second=per_second.tolist(),
+        ess_per_gradient=per_gradient.tolist(),
+        mode_switches=crossed.tolist(),
+        projections=ProjectionReport(found["ess"].tolist(), found["r_hat"].tolist()),
+        verdict=overall(verdicts, faults, activation["r_hat"], found["r_hat"], chains, ratios),
+        verdicts=[one.text for one in verdicts],
+    )
 
 
 def fault(activation: npt.NDArray[Any], thumbnails: npt.NDArray[Any]) -> str | None:

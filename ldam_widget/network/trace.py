@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.tables import Row, Table
 from .addresses import Address, Maker, maker, module_names, parse, unit_axis
 from .capture import Call, listed, listen
 from .memory import is_out_of_memory
@@ -29,23 +30,13 @@ class Layer(NamedTuple):
     leaf: bool = True  # has no modules inside
 
 
-class LayerTable(list[Layer]):
+class LayerTable(Table, list[Layer]):
     """The layers of a model in the order they run; prints as a table."""
 
-    def __repr__(self) -> str:
+    def table(self) -> tuple[Row, list[Row]]:
+        """A row a layer."""
         head = ("name", "type", "output shape", "units")
-        rows = [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
-        return in_columns([head, *rows])
-
-
-def in_columns(rows: Sequence[tuple[str, ...]]) -> str:
-    """Rows of text under their head, the last column flush right."""
-    width = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    ruled = [rows[0], tuple("-" * w for w in width), *rows[1:]]
-    return "\n".join(
-        "  ".join([*(cell.ljust(w) for cell, w in zip(row[:-1], width, strict=False)), row[-1].rjust(width[-1])])
-        for row in ruled
-    )
+        return head, [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
 
 
 class Made(NamedTuple):

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.tables import Row, Table
 from .addresses import Address, module_names, parse, replace, select
 from .capture import STOP, Call, listen
-from .trace import Made, Preprocess, Trace, check_shape, in_columns, run, trace
+from .trace import Made, Preprocess, Trace, check_shape, run, trace
 from .view import device_of, dtype_of, private_view
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -48,7 +49,7 @@ class Wired(NamedTuple):
         )
 
 
-class Wiring(list[Wired]):
+class Wiring(Table, list[Wired]):
     """The units most strongly wired to a class, strongest first; prints as a table.
 
     Attributes:
@@ -65,10 +66,10 @@ class Wiring(list[Wired]):
         """Their keys, in order."""
         return [row.neuron for row in self]
 
-    def __repr__(self) -> str:
+    def table(self) -> tuple[Row, list[Row]]:
+        """A row a unit."""
         head = ("neuron", "wired to", f"weight for {self.class_name or self.class_index}")
-        rows = [(f"{r.layer}:{r.neuron}", r.label.split(" → ", 1)[1], f"{r.weight:.4g}") for r in self]
-        return in_columns([head, *rows])
+        return head, [(f"{r.layer}:{r.neuron}", r.label.split(" → ", 1)[1], f"{r.weight:.4g}") for r in self]
 
 
 def short(weight: float) -> str:

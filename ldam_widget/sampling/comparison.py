@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
-from ..diagnostics.agreement import Agreement, correlation, or_nan
+from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
 from ..network.units import as_list, layer_of_strings
 from ..objectives.neuron import Neuron
 from ..parametrizations import Natural
@@ -344,11 +344,11 @@ class Comparison:
         """Activations of the current samples, (models, N, chains) on the CPU."""
         return torch.stack([sampler.activation.cpu() for sampler in self.samplers])
 
-    def agreement(self) -> list[Agreement]:
+    def agreement(self) -> AgreementTable:
         """How far the models agree, neuron by neuron."""
         averages, differences = self.average_images, self.difference
         activations = self.activation.mean(2)
-        found = []
+        found = AgreementTable()
         for n, neuron in enumerate(self.neurons):
             activation = tuple(activations[:, n].tolist())
             gaps = [value - activation[0] for value in activation[1:]]

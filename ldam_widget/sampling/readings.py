@@ -12,7 +12,7 @@ from ..core.parameters import Parameter
 from ..core.schedules import PolynomialDecay
 from ..core.target import Coordinates, Kernel, State, Target, Transforms
 from ..data import RealImages
-from ..diagnostics import History, Samples, report, spread
+from ..diagnostics import Diagnostics, History, Samples, TemperatureReport, report, spread
 from ..network.trace import LayerTable, Preprocess
 from ..network.units import Neuron
 from ..objectives import Discriminator
@@ -323,40 +323,30 @@ class Readings:
         chains, monitor = self._now
         return monitor.recorded(chains)
 
-    def diagnostics(self) -> dict[str, Any]:
-        """How far the chains can be believed, from the pictures that `recorded` gives.
-
-        Returns:
-            `temperature`: `asked`, of `each` neuron and `measured` by the virial (N numbers), `ratio` of the two, and
-            `closed_form`, what the kernel runs at by its formula, or None. `acceptance` (N, C), None for kernels that
-            accept everything. `ess`, `r_hat`, `autocorrelation_time` (steps) of the activation, `ess_per_second`,
-            `ess_per_gradient`,
-            `mode_switches` (a thousand steps and chain), N numbers each. `projections`: `ess` and `r_hat` of the
-            pictures along their three directions of largest variance, N × 3. `gradient_norm`: term -> N numbers, of
-            the present samples, unweighted. `spread`: mean distance between chains, N numbers. `scales`, and `ladder`
-            (acceptance of swaps), None without. `verdict`: `level` and `text`; `verdicts`: a text a neuron.
-            NaN where too few pictures are there.
-        """
+    def diagnostics(self) -> Diagnostics:
+        """How far the chains can be believed, from the pictures that `recorded` gives; it also reads as a mapping."""
         chains, monitor = self._now
+        neurons = chains.neurons.neurons
         norms = {name: chains.cold(g).flatten(1).norm(dim=1) for name, g in chains.state.evaluation.grads.items()}
         acceptance = monitor.acceptance
-        return {
-            "temperature": {
-                "asked": chains.settings.temperature * chains.heat,
-                "measured": monitor.temperature(chains),
-                "ratio": monitor.ratios(chains),
-                "each": temperatures(chains),
-                "closed_form": _closed_form(chains),
-            },
-            "acceptance": None if acceptance is None else chains.fold(acceptance).tolist(),
-            "gradient_norm": {
-                name: v.view(len(chains.neurons.neurons), -1).mean(1).tolist() for name, v in norms.items()
-            },
-            "spread": spread(chains.fold(chains.picture)).tolist(),
-            "scales": _scales(chains),
-            "ladder": None if chains.climb is None else chains.climb.report(),
-            **report(monitor.recorded(chains)),
-        }
+        samples = monitor.recorded(chains)
+        return Diagnostics(
+            neurons=[neuron.label for neuron in neurons],
+            temperature=TemperatureReport(
+                asked=chains.settings.temperature * chains.heat,
+                measured=monitor.temperature(chains),
+                ratio=monitor.ratios(chains),
+                each=temperatures(chains),
+                closed_form=_closed_form(chains),
+            ),
+            acceptance=None if acceptance is None else chains.fold(acceptance).tolist(),
+            gradient_norm={name: norm.view(len(neurons), -1).mean(1).tolist() for name, norm in norms.items()},
+            spread=spread(chains.fold(chains.picture)).tolist(),
+            scales=_scales(chains),
+            ladder=None if chains.climb is None else chains.climb.report(),
+            _samples=samples,
+            **report(samples),
+        )
 
 
 def _scales(chains: Chains) -> dict[str, list[float]] | None:

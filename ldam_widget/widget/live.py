@@ -11,6 +11,7 @@ from torch import nn
 from ..adversary.recipe import Recipe
 from ..adversary.trainer import Trainer
 from ..core.target import Kernel, Regularizer
+from ..diagnostics import Diagnostics
 from ..objectives import Discriminator
 from ..objectives.discriminator_net import build_discriminator
 from ..parametrizations import Natural
@@ -106,7 +107,7 @@ class LDAM(Player):
     def layer(self, layer: str) -> None:
         self._call(lambda: self._picker.select(layer, None))
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Diagnostics:
         """How far the chains can be believed; see `Sampler.diagnostics`."""
         return self._call(lambda: self.sampler.diagnostics())
 

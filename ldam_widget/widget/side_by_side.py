@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..analysis.ranking import Ranking
 from ..checkpoints import load_checkpoint
 from ..core.target import Kernel
-from ..diagnostics.agreement import Agreement
+from ..diagnostics.agreement import AgreementTable
 from ..parametrizations import Natural
 from ..pictures import figures
 from ..sampling.comparison import Comparison
@@ -120,11 +120,11 @@ class Compare(Player):
         """Mean absolute difference of the averages over pixels, a number a neuron; see `Comparison.difference`."""
         return self._call(lambda: self.comparison.difference)
 
-    def agreement(self) -> list[Agreement]:
+    def agreement(self) -> AgreementTable:
         """Activations, their gap, correlation and difference of the averages, of the neurons on show."""
         return self._call(self.comparison.agreement)
 
-    def most_changed(self, steps: int = 100) -> list[Agreement]:
+    def most_changed(self, steps: int = 100) -> AgreementTable:
         """All neurons of the layer, the most changed first; samples each for `steps` steps. Blocks until done."""
         return self._call(lambda: Ranking(self.comparison, steps)).run()
 
@@ -164,7 +164,7 @@ class Compare(Player):
         self._call(self._changes.stop)
 
     @property
-    def ranking(self) -> list[Agreement]:
+    def ranking(self) -> AgreementTable:
         """The neurons that `rank_layer` has done so far, the most changed first."""
         return self._changes.done
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ....analysis.ranking import Ranking, by_difference
-from ....diagnostics.agreement import Agreement
+from ....diagnostics.agreement import AgreementTable
 from ....sampling.comparison import Comparison
 from ... import protocol
 from ..part import Action, Part
@@ -25,9 +25,9 @@ class Changes(Part):
         return self._ranking is not None and self.host.loop.chore is not None
 
     @property
-    def done(self) -> list[Agreement]:
+    def done(self) -> AgreementTable:
         """Neurons so far, the most changed first."""
-        return [] if self._ranking is None else by_difference(self._ranking.done)
+        return by_difference([] if self._ranking is None else self._ranking.done)
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 

@@ -1,0 +1,100 @@
+"""What diagnostics give back: frozen dataclasses that also read as mappings and print as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..core.tables import Record, Row, Table, number
+
+
+class Samples(NamedTuple):
+    """What a report is made of: pictures since burn-in."""
+
+    activation: npt.NDArray[np.float32]  # (draws, N, C)
+    thumbnails: npt.NDArray[np.float32]  # (looks, N, C, P), over the same time
+    steps: npt.NDArray[np.int64]  # (draws,)
+    seconds_per_step: float
+    burned_in: bool
+    ratios: tuple[float, ...] | list[float] = ()  # temperature measured / asked, N; empty if the kernel promises none
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict(Record):
+    """One line for the panel."""
+
+    level: str  # "good", "warn" or "wait"
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ProjectionReport(Record):
+    """Of the pictures along their three directions of largest variance, N × 3."""
+
+    ess: list[list[float]]
+    r_hat: list[list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureReport(Record):
+    """Temperatures in units of the activation."""
+
+    asked: float  # T times heat; the geometric mean over neurons where a goal found T
+    measured: list[float]  # by the virial, N
+    ratio: list[float]  # of the two, N
+    each: list[float]  # asked, N
+    closed_form: float | None  # what the kernel runs at by its formula; None where there is none
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Report(Record):
+    """How the chains mix. Lists of N numbers, one a neuron; NaN where there are too few pictures."""
+
+    ess: list[float]  # effective samples, of the activation
+    r_hat: list[float]  # of the activation
+    autocorrelation_time: list[float]  # steps, of the activation
+    ess_per_second: list[float]
+    ess_per_gradient: list[float]
+    mode_switches: list[float]  # a thousand steps and chain: crossings along the direction of largest variance
+    projections: ProjectionReport
+    verdict: Verdict  # on all neurons
+    verdicts: list[str]  # on each neuron
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Diagnostics(Table, Report):
+    """How far the chains can be believed. Lists of N numbers, one a neuron; NaN where there are too few pictures."""
+
+    neurons: list[str]  # labels
+    temperature: TemperatureReport
+    acceptance: list[list[float]] | None  # of proposals, (N, C); None for kernels that accept everything
+    gradient_norm: dict[str, list[float]]  # term -> N numbers, of the present samples, unweighted
+    spread: list[float]  # mean distance between chains, in units of the pixels
+    scales: dict[str, list[float]] | None  # term -> N numbers; None without
+    ladder: dict[str, Any] | None  # acceptance of swaps; None without
+    _samples: Samples = field(repr=False)
+
+    def table(self) -> tuple[Row, list[Row]]:
+        """A row a neuron."""
+        head = ("neuron", "R-hat", "effective samples", "T measured / asked", "verdict")
+        rows = zip(self.neurons, self.r_hat, self.ess, self.temperature.ratio, self.verdicts, strict=True)
+        return head, [(name, number(r), number(ess), number(ratio), said) for name, r, ess, ratio, said in rows]
+
+    def to_arviz(self) -> Any:
+        """The activations since burn-in as ArviZ data with the dimensions chain, draw and neuron.
+
+        Raises:
+            ImportError: ArviZ is not installed.
+        """
+        try:
+            import arviz
+        except ImportError as error:
+            raise ImportError("to_arviz needs ArviZ: pip install arviz") from error
+        draws = {"activation": self._samples.activation.transpose(2, 0, 1)}
+        labels = {"coords": {"neuron": self.neurons}, "dims": {"activation": ["neuron"]}}
+        if hasattr(arviz, "InferenceData"):  # before version 1
+            return arviz.from_dict(posterior=draws, **labels)
+        return arviz.from_dict({"posterior": draws}, **labels)
