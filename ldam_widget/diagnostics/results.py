@@ -94,7 +94,7 @@ class Diagnostics(Table, Report):
         except ImportError as error:
             raise ImportError("to_arviz needs ArviZ: pip install arviz") from error
         draws = {"activation": self._samples.activation.transpose(2, 0, 1)}
-        labels = {"coords": {"neuron": self.neurons}, "dims": {"activation": ["neuron"]}}
+        labels: dict[str, Any] = {"coords": {"neuron": self.neurons}, "dims": {"activation": ["neuron"]}}
         if hasattr(arviz, "InferenceData"):  # before version 1
             return arviz.from_dict(posterior=draws, **labels)
         return arviz.from_dict({"posterior": draws}, **labels)
