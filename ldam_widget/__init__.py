@@ -20,11 +20,11 @@ from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
 from .network.activations import activations
+from .network.trace import layers
 from .network.wiring import neurons_of
 from .objectives import L2, Discriminator
 from .objectives.discriminator_file import load_discriminator
 from .objectives.discriminator_net import build_discriminator
-from .objectives.neuron import layers
 from .parametrizations import Jitter, Natural, Robust
 from .sampling.averages import EMA, Window
 from .sampling.burn_in import BurnIn

@@ -34,9 +34,9 @@ from .demo.judge import JudgeRecipe
 from .demo.judge import train_judge as fit_judge
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
+from .network.trace import Preprocess
+from .network.trace import layers as list_layers
 from .objectives import Discriminator
-from .objectives.neuron import Preprocess
-from .objectives.neuron import layers as list_layers
 from .parametrizations import Natural
 from .pictures.export import KINDS, save_run
 from .sampling.sampler import Sampler, SamplingError

@@ -29,7 +29,8 @@ def network() -> nn.Module:
 def sampler() -> ldam.Sampler:
     s = ldam.Sampler(
         with_fixed_weights(network), input_shape=(1, 4, 4), pixel_range=(0, 1), chains=2,
-        class_names=["cat", EVIL, "c"], kernel=BAOAB(step_size=0.3), regularizers=[ldam.L2(1.0)], burn_in=ldam.BurnIn(20, tolerance=10),
+        class_names=["cat", EVIL, "c"], kernel=BAOAB(step_size=0.3), regularizers=[ldam.L2(1.0)],
+        burn_in=ldam.BurnIn(20, tolerance=10),
     )  # fmt: skip
     s.step(400)
     return s

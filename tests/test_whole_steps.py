@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
-from ldam_widget.core.target import NEURON, Info, Noise, State
+from ldam_widget.core.target import Info, Noise, State
 from ldam_widget.execution import Plan
 from ldam_widget.execution.operations import Operations
 from ldam_widget.execution.whole_steps import WholeSteps
@@ -52,7 +52,7 @@ def lenet(**given: Any) -> Made:
 
 def recording(sampler: ldam.Sampler, record: Any = Operations) -> ldam.Sampler:
     """The sampler, as it is on a device where a step is one graph."""
-    sampler._execution.prepare(sampler.target.terms[NEURON])
+    sampler._execution.prepare(sampler._chains.neurons)
     sampler._execution.decision = sampler._execution.decision._replace(plan=Plan(captured=True))
     sampler._whole_steps = WholeSteps(record, sampler._execution.marks)
     return sampler

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from ..core.target import NEURON, Evaluation, Kernel, Noise, State, Target, Term, per_image
 from ..kernels import Algorithm1
+from ..network.trace import Preprocess
 from ..objectives import Discriminator
-from ..objectives.neuron import Neurons, Preprocess
+from ..objectives.neuron import Neurons
 from ..parametrizations.pixels import Pixels, first_images
 from ..sampling.defaults import default_kernel, default_temperature, size_of
 from ..sampling.warm_up import as_scales, first_norms

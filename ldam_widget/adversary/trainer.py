@@ -14,13 +14,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.notes import Notes
 from ..core.target import Setting
 from ..data import RealImages
-from ..network.trace import check_shape
+from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..objectives import Discriminator
 from ..objectives.discriminator import Form
 from ..objectives.discriminator_file import read, save_discriminator
 from ..objectives.discriminator_net import DiscriminatorNet, Quiet, build_discriminator
-from ..objectives.neuron import Neurons, Preprocess
+from ..objectives.neuron import Neurons
 from ..sampling import checks
 from ..sampling.sampler import Sampler
 from .losses import Losses

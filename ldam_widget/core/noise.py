@@ -9,20 +9,37 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .target import NEURON
 
 # Numbers of several steps are drawn in one call a chain: the call costs more than its 784 numbers. The block length
 # depends on the image size alone, never on the number of chains, else chains would not be reproducible one by one.
 _BLOCK_NUMBERS = 2**14
 _BLOCK_STEPS = 16
 
-
-Mark = tuple["_Mark", "_Mark | None", "_Mark | None"]
 _Mark = tuple[list[Tensor], int]
-_NORMAL, _UNIFORM, _CHANGES = 0, 1, 100  # streams of a chain
+
+
+class _Kind(NamedTuple):
+    """One of the streams of a chain."""
+
+    entropy: tuple[int, ...]  # that tells it from the others
+    uniform: bool
+
+
+_NORMAL, _UNIFORM = _Kind((), uniform=False), _Kind((1,), uniform=True)
+
+
+class Mark(NamedTuple):
+    """A place in all streams of a run."""
+
+    normal: _Mark
+    uniform: dict[_Kind, _Mark]
 
 
 class ChainNoise:
@@ -43,15 +60,15 @@ class ChainNoise:
         self._next_number = neurons
         self._seeds = [(seed, neuron, chain) for neuron in self._numbers for chain in range(chains)]
         self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
-        self._uniform: _Stream | None = None  # made on first use: not every kernel asks for one
-        self._changes: _Stream | None = None
+        self._uniform: dict[_Kind, _Stream] = {}  # made on first use: not every kernel asks for one
 
     def start(self, attempt: int = 0) -> Tensor:
         """Standard normal start images (chain, *shape); attempt 0 is drawn once, before the first step.
 
         Other attempts have streams of their own: a chain's numbers do not depend on whether another had to try again.
         """
-        stream = _Stream(self._seeds, _UNIFORM + attempt, self.shape, self.device) if attempt else self._normal
+        other = _Kind((1 + attempt,), uniform=False)
+        stream = _Stream(self._seeds, other, self.shape, self.device) if attempt else self._normal
         return stream.draw((len(self._seeds), *self.shape))
 
     def normal(self) -> Tensor:
@@ -60,15 +77,11 @@ class ChainNoise:
 
     def uniform(self) -> Tensor:
         """The next numbers uniform on [0, 1), (chain,) float64."""
-        if self._uniform is None:
-            self._uniform = _Stream(self._seeds, _UNIFORM, (), self.device)
-        return self._uniform.next()
+        return self._next(_UNIFORM, ())
 
-    def changes(self, count: int) -> Tensor:
-        """The next numbers uniform on [0, 1) that tell how a picture is changed, (chain, count) float64."""
-        if self._changes is None or self._changes.shape != (count,):
-            self._changes = _Stream(self._seeds, _CHANGES, (count,), self.device)
-        return self._changes.next()
+    def of_term(self, name: str, count: int) -> Tensor:
+        """The next numbers uniform on [0, 1) of a term that draws, (chain, count) float64, from a stream of its own."""
+        return self._next(_kind_of(name), (count,))
 
     def of_neurons(self, places: Sequence[int | None]) -> ChainNoise:
         """Streams for other neurons, at the same step; these ones stay as they are.
@@ -85,29 +98,33 @@ class ChainNoise:
         other._seeds = [(self._seed, number, chain) for number in other._numbers for chain in range(self._chains)]
         rows = [None if p is None else p * self._chains + c for p in places for c in range(self._chains)]
         other._normal = self._normal.of_rows(rows, other._seeds)
-        for name in ("_uniform", "_changes"):
-            stream = getattr(self, name)
-            setattr(other, name, None if stream is None else stream.of_rows(rows, other._seeds))
+        other._uniform = {kind: stream.of_rows(rows, other._seeds) for kind, stream in self._uniform.items()}
         return other
 
     def mark(self) -> Mark:
         """The present place, for `rewind`."""
-        uniform, changes = (None if stream is None else stream.mark() for stream in (self._uniform, self._changes))
-        return self._normal.mark(), uniform, changes
+        return Mark(self._normal.mark(), {kind: stream.mark() for kind, stream in self._uniform.items()})
 
     def rewind(self, mark: Mark) -> None:
         """Go back to a marked place, whose numbers come again: steps that were not taken do not use any up."""
-        normal, uniform, changes = mark
-        self._normal.rewind(normal)
-        self._uniform = _rewound(self._uniform, uniform)
-        self._changes = _rewound(self._changes, changes)
+        self._normal.rewind(mark.normal)
+        # those that had not been used begin anew
+        self._uniform = {kind: stream for kind, stream in self._uniform.items() if kind in mark.uniform}
+        for kind, stream in self._uniform.items():
+            stream.rewind(mark.uniform[kind])
+
+    def _next(self, kind: _Kind, shape: tuple[int, ...]) -> Tensor:
+        stream = self._uniform.get(kind)
+        if stream is None or stream.shape != shape:
+            stream = self._uniform[kind] = _Stream(self._seeds, kind, shape, self.device)
+        return stream.next()
 
 
 class _Stream:
     """One kind of numbers, a generator a chain."""
 
     def __init__(
-        self, seeds: Sequence[tuple[int, int, int]], kind: int, shape: tuple[int, ...], device: torch.device
+        self, seeds: Sequence[tuple[int, int, int]], kind: _Kind, shape: tuple[int, ...], device: torch.device
     ) -> None:
         self.kind, self.shape, self.device = kind, shape, device
         self._generators = [self._generator(seed) for seed in seeds]
@@ -164,20 +181,19 @@ class _Stream:
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         # an acceptance of 1 − 1e-8 is not 1: what is compared with a probability has double precision
-        uniform = self.kind in (_UNIFORM, _CHANGES)
+        uniform = self.kind.uniform
         out = torch.empty(shape, dtype=torch.float64 if uniform else torch.float32, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
             row.uniform_(generator=generator) if uniform else row.normal_(generator=generator)
         return out
 
 
-def _rewound(stream: _Stream | None, mark: _Mark | None) -> _Stream | None:
-    if stream is not None and mark is not None:
-        stream.rewind(mark)
-    return stream if mark is not None else None  # had not been used: begins anew
+def _kind_of(term: str) -> _Kind:
+    """A stream that does not depend on which other terms there are."""
+    return _Kind((100,) if term == NEURON else (100, *term.encode()), uniform=True)
 
 
-def _mixed(seed: tuple[int, int, int], kind: int) -> int:
+def _mixed(seed: tuple[int, int, int], kind: _Kind) -> int:
     """Well-mixed 63-bit seed of one stream: neighbouring seeds must not give neighbouring streams."""
-    entropy = seed if kind == _NORMAL else (*seed, kind)
+    entropy = (*seed, *kind.entropy)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -70,6 +70,13 @@ class Term(Protocol):
     """One scalar a chain and its gradient.
 
     A term whose gradient costs less without its value may also have `gradient(x)`; kernels that need no energy use it.
+
+    A term that draws at random says how much: `numbers`, an int > 0. In a step it is then called
+    `evaluate(x, numbers)` and `gradient(x, numbers)` with that many numbers for every chain, (chain, `numbers`)
+    float64, uniform on [0, 1): fresh ones each step, from a stream that every chain has for every term. Kernels that
+    need energies, and ladders, sample one density: they always get the same numbers, equal for all chains. Outside of
+    steps, where chains begin or somebody merely looks, it is called `evaluate(x)` and `gradient(x)`, and gives what it
+    is without chance.
     """
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -134,23 +141,6 @@ class Coordinates(Protocol):
         ...
 
 
-class Transforms(Protocol):
-    """A family of changes τ of a picture, each told by a few numbers uniform on [0, 1)."""
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers tell one change."""
-        ...
-
-    def check(self, image_shape: tuple[int, ...]) -> None:
-        """Raise ValueError if images of this shape cannot be changed so."""
-        ...
-
-    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """τx of every image (chain, *image), for numbers (chain, `numbers`)."""
-        ...
-
-
 @dataclass(frozen=True)
 class Target:
     """Terms, their weights and the temperature; a slider replaces the target, never the evaluations.
@@ -165,8 +155,7 @@ class Target:
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
         scales: name -> s > 0, (chain,): the density is that of f/s_f + Σ λ_i R_i/s_i. Empty: no scales.
-        transforms: changes τ of the picture that the neuron sees: f̄(x) = E_τ f(τx). None: none.
-        draws: (k, chain, numbers): the changes of this step, over which f̄ is averaged; with `transforms` only.
+        numbers: name -> (chain, numbers), random numbers for the terms that draw; empty outside of steps.
     """
 
     terms: Mapping[str, Term]
@@ -177,8 +166,7 @@ class Target:
     learned: frozenset[str] = frozenset({NEURON})
     energy_needed: bool = True
     scales: Mapping[str, Tensor] = field(default_factory=dict)
-    transforms: Transforms | None = None
-    draws: Tensor | None = None
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def bounds(self) -> tuple[float, float] | None:
@@ -204,6 +192,12 @@ class Target:
         """Is −½|z|² a part of U?"""
         return self.coordinates.white and not is_zero(self.temperature)
 
+    @property
+    def draws(self) -> dict[str, int]:
+        """The terms that draw at random, and how many numbers a chain and step."""
+        asked = {name: getattr(term, "numbers", 0) for name, term in self.terms.items()}
+        return {name: count for name, count in asked.items() if count}
+
     def uses(self, name: str) -> bool:
         """Does a term count?"""
         return not is_zero(self.weights[name])
@@ -226,14 +220,13 @@ class Target:
         values, grads = dict(evaluation.values), dict(evaluation.grads)
         x = self.coordinates.picture(z)
         for name in missing:
-            term = self.terms[name]
+            term: Any = self.terms[name]
             gradient = None if self.energy_needed else getattr(term, "gradient", None)
-            if name == NEURON and self.transforms is not None and self.draws is not None:
-                values[name], grad = self._transformed(term, x)
-            elif gradient is None:
-                values[name], grad = term.evaluate(x)
+            drawn = (self.numbers[name],) if name in self.numbers else ()
+            if gradient is None:
+                values[name], grad = term.evaluate(x, *drawn)
             else:
-                grad = gradient(x)
+                grad = gradient(x, *drawn)
             grads[name] = self.coordinates.pulled_back(grad, x)
         return Evaluation(values, grads)
 
@@ -278,20 +271,6 @@ class Target:
             return f"p ∝ exp(E/T) at {at}"
         scale = f"{self.prior_scale:.3g}²·" if self.prior_scale != 1 else ""
         return f"p(z) ∝ N(z; 0, {scale}I) · exp(E/T) at {at}"
-
-    def _transformed(self, term: Term, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of f over the changes of this step, and its gradient with respect to x."""
-        assert self.transforms is not None
-        assert self.draws is not None
-        value, grad = torch.zeros(len(x), device=x.device), torch.zeros_like(x)
-        for numbers in self.draws:
-            with torch.enable_grad():
-                free = x.detach().requires_grad_(True)
-                seen = self.transforms.apply(free, numbers)
-            own, slope = term.evaluate(seen.detach())
-            (back,) = torch.autograd.grad(seen, free, slope)
-            value, grad = value + own, grad + back
-        return value / len(self.draws), grad / len(self.draws)
 
 
 class Kernel(Protocol):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -50,7 +50,7 @@ class Band(NamedTuple):
     in_rows: bool = False  # leave the output as it is made, row by row: a permuted view, which not every network takes
 
 
-def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[Band]:
+def bands(network: nn.Module, forward: Callable[[], object], keep: Collection[str]) -> list[Band]:
     """Convolutions of maps so small that products may be faster.
 
     Whether a product computes the same has to be seen by comparing: what is done out of torch's sight is not recorded.
@@ -58,7 +58,7 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
     Args:
         network: in eval mode.
         forward: runs it once, as far as sampling goes.
-        keep: dotted name of the layer that is sampled, whose output must stay what it is.
+        keep: dotted names of the layers that are read, whose outputs must stay what they are.
     """
     names = {module: name for name, module in network.named_modules()}
     recorder, calls = _Recorder(), Counter[nn.Module]()
@@ -77,7 +77,7 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: str) -> list[
     with recorder:
         listen({names[module]: module for module in candidates}, record, forward)
     found = [
-        Band(names[module], *sizes[module], 1 if seen or names[module] == keep else recorder.pool_after(module))
+        Band(names[module], *sizes[module], 1 if seen or names[module] in keep else recorder.pool_after(module))
         for module in candidates
         if calls[module] == 1 and module in sizes
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -207,7 +207,7 @@ class Prepared:
                     parent._modules[key] = module
 
 
-def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[Pair]:
+def foldable(view: nn.Module, forward: Callable[[], object], keep: Collection[str]) -> list[Pair]:
     """Batch norms that take the output of a layer, as it is, and nothing else takes it as far as modules show.
 
     Whether the output is used by other code too is not seen here: a folded network has to be compared with the plain.
@@ -215,7 +215,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
     Args:
         view: in eval mode.
         forward: runs the view once, as far as sampling goes.
-        keep: dotted name of the layer that is sampled, whose output must stay what it is.
+        keep: dotted names of the layers that are read, whose outputs must stay what they are.
     """
     if not any(isinstance(module, _BatchNorm) for module in view.modules()):
         return []
@@ -241,7 +241,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: str) -> list[
     return [
         (names[layer], names[norm])
         for layer, norm in pairs
-        if calls[layer] == calls[norm] == 1 and names[layer] != keep and not {layer, norm} & left_alone
+        if calls[layer] == calls[norm] == 1 and names[layer] not in keep and not {layer, norm} & left_alone
     ]
 
 

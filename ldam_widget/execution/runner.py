@@ -20,7 +20,7 @@ from ..network.view import weights_of
 from .banded import Band, bands
 from .freshness import Freshness, counted
 from .plans import PLANS, Pair, Plan, Prepared, foldable, is_small, plans_for, with_other_norms
-from .recordings import Recordings
+from .recordings import Recordings, Tensors
 from .threads import cpu_threads
 from .trial import agree, best_threads, ranked
 
@@ -47,15 +47,17 @@ class MisfitError(ValueError):
 
 
 class Runnable(Protocol):
-    """Neurons, as far as they matter here."""
+    """An objective, as far as it matters here."""
 
-    image_shape: tuple[int, ...]
-    layer: str  # the address that is sampled: module, call, and place in what it returns
+    layer: str  # what is read, as it is written
     leaky: float  # slope of shut rectifiers in the backward pass
 
     @property
-    def module_name(self) -> str:
-        """Dotted name of the layer's module."""
+    def image_shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def read_modules(self) -> frozenset[str]:
+        """Dotted names of the modules whose outputs are read."""
         ...
 
     @property
@@ -71,8 +73,8 @@ class Runnable(Protocol):
 
     def some_images(self, count: int) -> Tensor: ...
 
-    def try_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's output for some images, and the gradient of its sum."""
+    def try_out(self, x: Tensor) -> Tensors:
+        """The outputs that are read, for some images, and a gradient."""
         ...
 
 
@@ -190,11 +192,11 @@ class Execution:
             return
         x, began = neurons.some_images(images), time.monotonic()
 
-        def run(prepared: Prepared) -> tuple[Tensor, Tensor]:
+        def run(prepared: Prepared) -> Tensors:
             neurons.run_by(prepared.network, prepared.memory_format, prepared.recordings)
             return neurons.try_out(x)
 
-        pairs = foldable(self._view, lambda: run(plain), neurons.module_name)
+        pairs = foldable(self._view, lambda: run(plain), neurons.read_modules)
         if pairs and not self._sound(pairs, run):
             pairs = []
         # pooled first, a map has no rectifiers to leak
@@ -243,13 +245,11 @@ class Execution:
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
 
-    def _narrow(
-        self, pairs: list[Pair], neurons: Runnable, run: Callable[[Prepared], tuple[Tensor, Tensor]]
-    ) -> list[Band]:
+    def _narrow(self, pairs: list[Pair], neurons: Runnable, run: Callable[[Prepared], Tensors]) -> list[Band]:
         """What can be banded once these are folded."""
         plan = Plan(folded=bool(pairs))
         prepared = Prepared(self._view, plan, pairs)
-        found = bands(prepared.network, lambda: run(prepared), neurons.module_name)
+        found = bands(prepared.network, lambda: run(prepared), neurons.read_modules)
         for count in (len(found), len(found) - 1) if found else ():  # the last is often flattened, by `view`
             with contextlib.suppress(Exception):
                 some = [band._replace(in_rows=i < count) for i, band in enumerate(found)]
@@ -257,7 +257,7 @@ class Execution:
                 return some
         return found
 
-    def _sound(self, pairs: list[Pair], run: Callable[[Prepared], tuple[Tensor, Tensor]]) -> bool:
+    def _sound(self, pairs: list[Pair], run: Callable[[Prepared], Tensors]) -> bool:
         """Can these be folded, whatever their weights become?"""
         view = with_other_norms(self._view)
         with cpu_threads(1):

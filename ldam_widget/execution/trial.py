@@ -70,12 +70,16 @@ def best_threads(run: Callable[[], object], device: torch.device) -> int:
 
 
 def agree(plain: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    """Are outputs (image, …) and gradients (image, …) of two networks the same but for rounding, image by image?"""
+    """Are outputs (image, …), and the gradient (image, …) that comes last, of two networks the same but for rounding,
+    image by image?"""
     exact = plain[0].device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-    (output, grad), (its_output, its_grad) = (_flat(pair) for pair in (plain, other))
-    if output.shape != its_output.shape or grad.shape != its_grad.shape or not bool(its_output.isfinite().all()):
+    if [tensor.shape for tensor in plain] != [tensor.shape for tensor in other]:
         return False
-    return _near(output, its_output, math.inf, _OUTPUTS[exact]) and _near(grad, its_grad, 2, _GRADIENTS[exact])
+    (*outputs, grad), (*its_outputs, its_grad) = _flat(plain), _flat(other)
+    return _near(grad, its_grad, 2, _GRADIENTS[exact]) and all(
+        bool(its.isfinite().all()) and _near(output, its, math.inf, _OUTPUTS[exact])
+        for output, its in zip(outputs, its_outputs, strict=True)
+    )
 
 
 def _flat(tensors: Sequence[Tensor]) -> list[Tensor]:

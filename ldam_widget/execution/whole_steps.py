@@ -146,8 +146,8 @@ class _Step:
         own = [getattr(kernel, name) for name in self._fields]
         weights = [target.weights[name] for name in self._weights]
         self.numbers = tuple(map(float, (state.step, *own, *weights, *((temperature,) if self._warm else ()))))
-        draws = () if target.draws is None else (target.draws,)
-        self._own = [*target.scales.values(), *((temperature,) if isinstance(temperature, Tensor) else ()), *draws]
+        own_temperature = (temperature,) if isinstance(temperature, Tensor) else ()
+        self._own = [*target.scales.values(), *target.numbers.values(), *own_temperature]
         self.tensors = [*self._own, *_tensors(self.state)]
         self.kind = self._kind()
 
@@ -157,7 +157,7 @@ class _Step:
         rest = [(f.name, getattr(kernel, f.name)) for f in fields(kernel) if f.name not in self._fields]  # type: ignore[arg-type]  # every kernel is a dataclass
         kind = (
             type(kernel), *rest, *target.terms.items(), *target.scales, self.outline, self._warm,
-            target.coordinates, target.prior_scale, target.transforms, target.draws is None,
+            target.coordinates, target.prior_scale, tuple(target.numbers),
             *((name, is_zero(weight_of(kernel, name, target))) for name in self._weights),
             target.learned, target.energy_needed,
         )  # fmt: skip
@@ -190,11 +190,11 @@ class _Step:
         for name in self._fields:
             object.__setattr__(kernel, name, next(left))  # frozen, and would refuse what is no number
         weights = {**self.target.weights, **{name: next(left) for name in self._weights}}
-        scales = dict(zip(self.target.scales, own, strict=False))
-        rest = own[len(scales) :]
-        draws = None if self.target.draws is None else rest.pop()
-        temperature = next(left) if self._warm else rest[0] if rest else self.target.temperature
-        return kernel, replace(self.target, weights=weights, scales=scales, temperature=temperature, draws=draws)
+        tensors = iter(own)
+        scales = dict(zip(self.target.scales, tensors, strict=False))
+        numbers = dict(zip(self.target.numbers, tensors, strict=False))
+        temperature = next(left) if self._warm else next(tensors, self.target.temperature)
+        return kernel, replace(self.target, weights=weights, scales=scales, temperature=temperature, numbers=numbers)
 
 
 class _Numbers:

@@ -61,13 +61,13 @@ class Leaky(TorchFunctionMode):
         return _Rectify.apply(x, self.slope, bounds, lambda t: func(t, *args[1:], **others))  # type: ignore[no-untyped-call]
 
 
-def backward(output: Tensor, x: Tensor, seed: Tensor) -> tuple[Tensor, ...]:
-    """`torch.autograd.grad(output, x, seed)` with the leak on in it, for checkpointed parts that run forward again.
+def backward(outputs: tuple[Tensor, ...], x: Tensor, seeds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """`torch.autograd.grad(outputs, x, seeds)` with the leak on in it, for checkpointed parts that run forward again.
 
     `torch.autograd.grad` itself is a function that a mode may override, and runs with the mode off.
     """
     engine = torch.autograd.Variable._execution_engine
-    return engine.run_backward((output,), (seed,), False, False, (x,), False, accumulate_grad=False)
+    return engine.run_backward(outputs, seeds, False, False, (x,), False, accumulate_grad=False)
 
 
 class _Rectify(torch.autograd.Function):

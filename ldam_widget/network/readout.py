@@ -1,4 +1,4 @@
-"""What chains read of a layer's output: a few places each, and their weights; or all of it."""
+"""What chains read of one layer's output: a few numbers of it each, and their weights; or all of it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ _SMALL = 2**20  # bytes: seeds of a whole batch that are no larger are kept, whi
 
 class Readout:
     """Reads neurons from a layer's output (chain, units, *positions), and seeds the backward pass from there.
+
+    The simplest `objectives.objective.Scalars`: of one place, and linear.
 
     Kept are the places that are read. The seed, which is as large as the output and mostly zero, is made for as many
     chains as are computed at once, and let go.
@@ -43,22 +45,29 @@ class Readout:
             self._index = self._index.squeeze(1)  # one number a chain, where it reads one place
             self._each = self._weights[self._owner]
         self._kept: Tensor | None = None
-        if self.count * self.bytes_of_seed <= _SMALL:
-            self._kept = self.seed()
+        if self.count * self.bytes_each <= _SMALL:
+            self._kept = self._seed(ALL)
 
     @property
     def device(self) -> torch.device:
         return self._weights.device
 
     @property
-    def bytes_of_seed(self) -> int:
-        """What the seed takes, of one image."""
+    def bytes_each(self) -> int:
+        """What the seed takes, of one chain."""
         return self._size * self.dtype.itemsize
 
-    def seed(self, part: slice = ALL) -> Tensor:
-        """Gradient of the neurons with respect to the output, (chain, units, *positions), for some of the chains."""
+    def given(self, part: slice = ALL) -> tuple[Tensor]:
+        """The seed of some of the chains: the gradient of their neurons with respect to the output, and like it."""
         if self._kept is not None:
-            return self._kept if part is ALL else self._kept[part]
+            return (self._kept if part is ALL else self._kept[part],)
+        return (self._seed(part),)
+
+    def seeds(self, outputs: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """It is the same whatever the outputs are."""
+        return given
+
+    def _seed(self, part: slice) -> Tensor:
         if self._whole:
             return self._weights[self._owner[part]].view(-1, *self._shape)
         weights = self._each[part]
@@ -66,17 +75,19 @@ class Readout:
         seed.view(-1).index_copy_(0, self._index_of(part).flatten(), weights.flatten())
         return seed
 
-    def read(self, output: Tensor, part: slice = ALL) -> Tensor:
+    def read(self, outputs: tuple[Tensor, ...], part: slice = ALL) -> Tensor:
         """Activations (chain,) float32, from the output of some of the chains."""
+        (output,) = outputs
         if self._single:
             return output.take(self._index_of(part)).float()
         wide = torch.promote_types(output.dtype, torch.float32)  # half precision rounds a map's sum to three digits
         if self._whole:
-            return (output.to(wide) * self.seed(part).to(wide)).flatten(1).sum(1).float()
+            return (output.to(wide) * self.given(part)[0].to(wide)).flatten(1).sum(1).float()
         return (output.take(self._index_of(part)).to(wide) * self._each[part].to(wide)).sum(1).float()
 
-    def read_all(self, output: Tensor) -> Tensor:
+    def read_all(self, outputs: tuple[Tensor, ...]) -> Tensor:
         """Output of any images -> activation of every neuron, (images, N) float32."""
+        (output,) = outputs
         flat = output.flatten(1)
         if self._single:
             return flat[:, self._places[:, 0]].float()

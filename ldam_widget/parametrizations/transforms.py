@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Transforms(Protocol):
+    """A family of changes τ of a picture, each told by a few numbers uniform on [0, 1)."""
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers tell one change."""
+        ...
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raise ValueError if images of this shape cannot be changed so."""
+        ...
+
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        """τx of every image (chain, *image), for numbers (chain, `numbers`)."""
+        ...
 
 
 @dataclass(frozen=True)

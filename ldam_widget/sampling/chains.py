@@ -217,6 +217,7 @@ class Chains:
         state, warm_up, climb = self.state, self.warm_up, self.climb
         accepted: Tensor | None = None
         mark, target = noise.mark(), self.target
+        draws = {} if target.energy_needed else target.draws  # one density has the same numbers at every step
         try:
             for _ in range(n):
                 target, heat = self.target, settings.heat(state.step)
@@ -224,8 +225,9 @@ class Chains:
                     target = replace(target, temperature=settings.temperatures(len(self.neurons.neurons), heat))
                 if warm_up is not None:
                     target = warm_up.aimed(target, heat)
-                if target.transforms is not None and not target.energy_needed:
-                    target = replace(target, draws=noise.changes(target.transforms.numbers)[None])
+                if draws:
+                    drawn = {name: noise.of_term(name, count) for name, count in draws.items()}
+                    target = replace(target, numbers=drawn)
                 state, info = step(state, target, noise)
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance

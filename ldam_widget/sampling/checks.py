@@ -118,6 +118,12 @@ def regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
     for term in terms:
         if isinstance(term, type) or not (hasattr(term, "evaluate") and hasattr(term, "parameter")):
             raise TypeError(f"regularizers must hold terms such as L2(0.1); got {term!r}")
+        numbers = getattr(term, "numbers", 0)
+        if isinstance(numbers, bool) or not isinstance(numbers, int) or numbers < 0:
+            raise ValueError(
+                f"regularizers: numbers of {term.name!r} must be how many random numbers it draws a chain and step, an "
+                f"integer ≥ 0; got {numbers!r}"
+            )
     names = [term.name for term in terms]
     if len(set(names)) < len(names):
         raise ValueError(f"regularizers must be of different kinds, one of each; got {', '.join(names)}")

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
-from ..network.units import as_list, layer_of_strings
-from ..objectives.neuron import Neuron
+from ..network.units import Neuron, as_list, layer_of_strings
 from ..parametrizations import Natural
 from . import checks
 from .heat import HeatPulse

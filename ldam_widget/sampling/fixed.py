@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from ..core.notes import Notes
-from ..core.target import Coordinates, Kernel, Transforms
+from ..core.target import Coordinates, Kernel
 from ..data import RealImages
 from ..kernels import BAOAB
 from ..network.trace import Preprocess
 from ..objectives.neuron import Neurons
-from ..parametrizations import Natural
+from ..parametrizations import Natural, Transforms
 from . import defaults, priors
 from .ladder import Ladder
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 
 from ..core.notes import Notes
-from ..core.target import Coordinates, Kernel, Transforms
+from ..core.target import Coordinates, Kernel
 from ..data import RealImages
 from ..network.trace import check_shape
-from ..parametrizations import Natural, Pixels, Robust
+from ..parametrizations import Natural, Pixels, Robust, Transforms
 from . import checks, defaults
 
 PriorChoice = Natural | Literal["auto", "pixels"] | None

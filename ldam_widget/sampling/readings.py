@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ..core.parameters import Parameter
 from ..core.schedules import PolynomialDecay
-from ..core.target import Coordinates, Kernel, State, Target, Transforms
+from ..core.target import Coordinates, Kernel, State, Target
 from ..data import RealImages
 from ..diagnostics import Diagnostics, History, Samples, TemperatureReport, report, spread
 from ..network.trace import LayerTable, Preprocess
 from ..network.units import Neuron
 from ..objectives import Discriminator
-from ..parametrizations import Natural
+from ..parametrizations import Natural, Transforms
 from .chains import Chains
 from .frame import Frame
 from .monitor import Monitor, temperatures

@@ -11,16 +11,15 @@ import torch
 from torch import nn
 
 from ..core.notes import Notes
-from ..core.target import NEURON, Kernel, Regularizer, Setting, Transforms
+from ..core.target import NEURON, Kernel, Regularizer, Setting
 from ..data import RealImages
 from ..execution import check_execution
 from ..network.memory import give_back
-from ..network.trace import check_shape
+from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
-from ..objectives.neuron import Preprocess
-from ..parametrizations import Natural
+from ..parametrizations import Natural, Transforms
 from . import checks, priors
 from .averages import EMA, Average
 from .burn_in import BurnIn

@@ -21,11 +21,12 @@ from ..core.parameters import (
     check_all,
 )
 from ..core.schedules import PolynomialDecay
-from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Transforms
+from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
 from ..objectives import Discriminator
 from ..objectives.neuron import Neurons
-from ..parametrizations import Natural
+from ..objectives.transformed import Transformed
+from ..parametrizations import Natural, Transforms
 from ..parametrizations.natural import NATURAL, PRIOR_SCALE, NaturalCoordinates
 from . import checks, defaults, priors
 from .fixed import Fixed
@@ -34,7 +35,7 @@ from .standing import check_goal
 
 Unit = Literal["plain", "scaled", "normalized"]
 PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
-FIXED_CHANGES = 4  # of the picture, over which kernels with an energy average
+FIXED_CHANGES = 4  # of the picture, over which the neuron is averaged where an energy is needed
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,11 @@ class Settings:
         return self.temperature / self.params.get("prior_scale", 1.0) ** 2
 
     @property
+    def energy_needed(self) -> bool:
+        """Is one density sampled at every step, by its energy?"""
+        return self.kernel.needs_energy or self.fixed.ladder is not None
+
+    @property
     def transforms(self) -> Transforms | None:
         return self.transforms_with(self.kernel)
 
@@ -200,25 +206,26 @@ class Settings:
 
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
-        energy_needed = self.kernel.needs_energy or self.fixed.ladder is not None
-        transforms, changes = self.transforms, None
-        count = len(neurons.neurons)
-        if transforms is not None and energy_needed:
-            own = torch.Generator().manual_seed(0)
-            numbers = torch.rand(FIXED_CHANGES, 1, transforms.numbers, generator=own, dtype=torch.float64)
-            changes = numbers.expand(-1, count * self.fixed.per_neuron, -1).to(self.fixed.device)
-        return Target(
-            {NEURON: neurons, **{r.name: r for r in self.regularizers}},
+        transforms, count = self.transforms, len(neurons.neurons)
+        seen: Term = neurons
+        if transforms is not None:
+            seen = Transformed(neurons, transforms, FIXED_CHANGES if self.energy_needed else 1)
+        target = Target(
+            {NEURON: seen, **{r.name: r for r in self.regularizers}},
             {NEURON: 0.0 if self.neurons_left_out else 1.0, **{r.name: self.params[r.name] for r in self.regularizers}},
             self.temperatures(count, self.params["heat"]),
             self.coordinates,
             self.params.get("prior_scale", 1.0),
             frozenset({NEURON, *(r.name for r in self.regularizers if r.learned)}),
-            energy_needed,
+            self.energy_needed,
             self.scales,
-            transforms,
-            changes,
         )
+        if not (self.energy_needed and target.draws):
+            return target
+        own = torch.Generator().manual_seed(0)
+        numbers = {n: torch.rand(1, k, generator=own, dtype=torch.float64) for n, k in target.draws.items()}
+        chains = count * self.fixed.per_neuron
+        return replace(target, numbers={n: u.expand(chains, -1).to(self.fixed.device) for n, u in numbers.items()})
 
     # ---- what is known of the law ----------------------------------------------------------------------------------
 
@@ -249,9 +256,8 @@ class Settings:
         if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
             note += "; the picture is z, squashed into its range"
         if self.transforms is not None:
-            how = "over changes drawn anew each step"
-            if self.kernel.needs_energy or self.fixed.ladder is not None:
-                how = f"over {FIXED_CHANGES} fixed changes"
+            fixed, fresh = f"over {FIXED_CHANGES} fixed changes", "over changes drawn anew each step"
+            how = fixed if self.energy_needed else fresh
             note += f"; f is averaged {how}: {self.transforms}"
         return "neurons are left out: " + note if self.neurons_left_out else note
 

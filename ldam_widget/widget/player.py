@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from ..core.target import Kernel, Transforms
+from ..core.target import Kernel
 from ..network.memory import give_back
-from ..parametrizations import Natural
+from ..parametrizations import Natural, Transforms
 from ..pictures import images
 from ..sampling.heat import HeatPulse
 from . import lifetime

@@ -1,0 +1,164 @@
+"""A model as one forward pass showed it, and the places in it that can be climbed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from .addresses import Address, describe, example, parts, tensors, unit_axis
+from .capture import Call, Capture, listen
+from .trace import Preprocess, Trace, run, trace
+from .view import device_of
+
+
+class Place(NamedTuple):
+    """One output of a forward pass, and its axes."""
+
+    address: Address
+    batch_axis: int
+    unit_axis: int  # once the batch comes first
+    shape: tuple[int, ...]  # (units, *positions), of one image
+    dtype: torch.dtype
+
+    def in_order(self, output: Tensor) -> Tensor:
+        """What the network gives there -> (image, units, *positions)."""
+        if self.batch_axis != 0:
+            output = output.movedim(self.batch_axis, 0)
+        return output if self.unit_axis == 1 else output.movedim(self.unit_axis, 1)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model, run as its user wrote it.
+
+    Attributes:
+        view: a private view of it.
+        image_shape: of one image.
+        preprocess: x in pixel range -> model input.
+        trace: what one forward pass runs.
+    """
+
+    view: nn.Module
+    image_shape: tuple[int, ...]
+    preprocess: Preprocess | None
+    trace: Trace
+
+    @classmethod
+    def of(
+        cls,
+        view: nn.Module,
+        image_shape: tuple[int, ...],
+        preprocess: Preprocess | None,
+        wanted: str | None,
+        notes: Notes,
+    ) -> Traced:
+        """Run one image; what fails behind the layer `wanted` is worth a remark only. Errors as of `trace`."""
+        return cls(view, image_shape, preprocess, trace(view, image_shape, preprocess, wanted, notes))
+
+    def run(self, x: Tensor) -> Any:
+        """What the model returns; x stays as it is."""
+        return run(self.view, x.clone(), self.preprocess, self.image_shape)
+
+    def some_images(self, count: int) -> Tensor:
+        """Random images that need gradients; nobody's random numbers are used up."""
+        device = device_of(self.view)
+        own = torch.Generator(device).manual_seed(0)
+        x = torch.rand(count, *self.image_shape, generator=own, device=device, dtype=torch.float32)
+        return x.requires_grad_(True)
+
+    def place(self, address: Address) -> Place:
+        """An output, found by running one image.
+
+        Raises:
+            ValueError: it has no axis for units, or no gradient reaches the pixels from there.
+        """
+        name, capture = str(address), Capture(self.view, [address])
+        with torch.inference_mode(False), torch.enable_grad():
+            x = self.some_images(1)
+            (output,) = capture(lambda: self.run(x))
+            if not isinstance(output, Tensor):
+                if parts(output) is None:
+                    raise ValueError(
+                        f"layer {name!r} gives {describe(output)} for a batch of one image; neurons need an output "
+                        "(batch, units, …)"
+                    )
+                raise ValueError(
+                    f"layer {name!r} returns {describe(output)}, not one tensor; choose {example(address, output)}"
+                )
+            batch_axis = self._batch_axis(output, capture)
+            if batch_axis is None:
+                raise ValueError(
+                    f"layer {name!r} gives {tuple(output.shape)} for a batch of one image; neurons need an output "
+                    "(batch, units, …)"
+                )
+            if not output.is_floating_point():
+                raise ValueError(
+                    f"layer {name!r} gives integers ({output.dtype}), which have no gradient; choose a layer before it"
+                )
+            _require_gradient(name, output, x)
+        made = self.trace.find(address)
+        axis = made.axis if made is not None else unit_axis(output.movedim(batch_axis, 0), None)
+        found = Place(address, batch_axis, axis, (), output.dtype)
+        return found._replace(shape=tuple(found.in_order(output).shape[1:]))
+
+    def ends_at(self, address: Address) -> bool:
+        """Is this output what the model returns? Then the forward pass need not be stopped."""
+        name = address.module
+        if self.trace.calls[name] != 1:
+            return False
+        made: list[tuple[Any, list[int]]] = []
+
+        def note(call: Call) -> None:
+            made.append((call.output, _versions(call.output)))
+
+        try:
+            with torch.inference_mode(False), torch.enable_grad():
+                returned = listen({name: self.view.get_submodule(name)}, note, lambda: self.run(self.some_images(1)))
+        except ValueError:
+            return False  # something fails behind the layer, where sampling never goes
+        # a rectifier in place returns what it was given, changed
+        return len(made) == 1 and returned is made[0][0] and _versions(returned) == made[0][1]
+
+    def coupled_before(self, addresses: Iterable[Address]) -> list[str]:
+        """Batch norms that use the statistics of the batch, before the last of some outputs."""
+        made = [each.address for each in self.trace.made]
+        reached = max(made.index(address) if address in made else len(made) for address in addresses)
+        return [name for name, before in self.trace.coupled.items() if before <= reached]
+
+    def _batch_axis(self, output: Tensor, capture: Capture) -> int | None:
+        """The axis that counts images: the first, but for recurrent layers, whose states are (layers, batch, …)."""
+        if output.ndim < 2 or 1 not in output.shape:
+            return None
+        if output.ndim == 2 or (output.shape[0] == 1 and output.shape.count(1) == 1):
+            return 0 if output.shape[0] == 1 else None
+        try:
+            (two,) = capture(lambda: self.run(self.some_images(2)))
+        except ValueError:
+            return 0 if output.shape[0] == 1 else None  # made for one image at a time
+        shape = tuple(two.shape)
+        grown = [axis for axis in range(output.ndim) if (output.shape[axis], shape[axis]) == (1, 2)]
+        return grown[0] if grown and len(shape) == output.ndim else None
+
+
+def _require_gradient(name: str, output: Tensor, x: Tensor) -> None:
+    try:
+        grad = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
+    except RuntimeError as error:  # e.g. re-entrant checkpointing, which autograd.grad cannot follow
+        raise ValueError(
+            f"layer {name!r} has no gradient with respect to the input: {error} Choose another layer, or mend the path."
+        ) from error
+    if grad is None:
+        raise ValueError(
+            f"no gradient reaches the input from layer {name!r}: its path is cut (torch.no_grad, .detach(), an "
+            "integer or argmax step) or does not start at the input. Choose another layer, or mend the path."
+        )
+
+
+def _versions(output: Any) -> list[int]:
+    """How often each tensor in it was written to."""
+    return [tensor._version for _, tensor in tensors(output)]

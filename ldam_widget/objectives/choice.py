@@ -1,0 +1,71 @@
+"""Which layer, and which of its neurons, where the user says little, or something that is not there."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from ..core.notes import Notes
+from ..network.addresses import Address, parse
+from ..network.trace import Trace
+from ..network.units import LayerUnits, Neuron
+
+_FIRST = 10  # neurons, where none are named
+_SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
+_SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+
+
+def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
+    """The output that is sampled; None is the last layer before any softmax.
+
+    Raises:
+        ValueError: an unknown layer, or one that runs less often; the message says what would work.
+    """
+    rows = [made for made in trace.made if made.listed]
+    leaves = [made for made in rows if made.layer.leaf]
+    makers = [made for made in leaves if not isinstance(made.module, (*_SOFTMAX, *_SAME_UNITS))]
+    makers = [made for made in makers if not made.address.keys] or makers  # tuples only if there is nothing else
+    if layer is None and not makers:
+        raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
+    asked = parse(layer, trace.names) if isinstance(layer, str) else None
+    last = leaves[-1] if leaves else None
+    if last is not None and makers and isinstance(last.module, _SOFTMAX) and (layer is None or asked == last[0]):
+        notes.tell(
+            f"the model ends in {last.layer.type} ({last.layer.name!r}), whose outputs saturate and compete; "
+            f"sampling the layer before it, {makers[-1].layer.name!r}"
+        )
+        return makers[-1].address
+    if layer is None:
+        return makers[-1].address
+    if asked is None or (layer == "" and not leaves):
+        near = difflib.get_close_matches(str(layer), [name for name in trace.names if name], n=3, cutoff=0.4)
+        listed = ", ".join(made.layer.name for made in rows[:30]) + (", …" if len(rows) > 30 else "")
+        hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
+        raise ValueError(f"unknown layer {layer!r}.{hint} The forward pass runs: {listed}")
+    calls = trace.calls[asked.module]
+    if asked.call > max(calls, 1):
+        raise ValueError(
+            f"layer {layer!r} is call {asked.call} of {asked.module!r}, which the forward pass runs "
+            f"{calls} time{'s' if calls > 1 else ''}; choose "
+            + " or ".join(repr(str(asked._replace(call=i + 1))) for i in range(min(calls, 4)))
+        )
+    return asked
+
+
+def choose_neurons(units: LayerUnits, wanted: Iterable[Any] | None, at: str) -> list[Neuron]:
+    """The neurons of a layer that are sampled; None is the first ten.
+
+    Raises:
+        ValueError: there is no such neuron, none at all, or one twice.
+    """
+    asked = list(range(min(_FIRST, units.shape[0]))) if wanted is None else list(wanted)
+    if not asked:
+        raise ValueError("neurons must name at least one neuron; got an empty list")
+    neurons = [units.resolve(neuron, at, i) for i, neuron in enumerate(asked)]
+    keys = [neuron.key for neuron in neurons]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"neurons must differ from each other; got {', '.join(keys)}")
+    return neurons

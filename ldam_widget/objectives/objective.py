@@ -1,0 +1,250 @@
+"""`Objective`: for every column of the picture a scalar function of what some places of the network give.
+
+One forward pass gives the outputs of all places, and goes no further than the last of them. The gradient is one
+backward pass from there, seeded with the gradients of the scalars with respect to the outputs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from ..execution.recordings import Recordings, Tensors
+from ..network import memory
+from ..network.addresses import select
+from ..network.capture import Capture
+from ..network.leaky import Leaky, backward, check_leaky
+from ..network.readout import ALL
+from ..network.traced import Place, Traced
+from ..network.view import dtype_of, weights_of
+
+_EVERY = 30.0  # seconds after which memory that was short is looked at again
+
+
+class Scalars(Protocol):
+    """One scalar function for every column, the same for all chains of it.
+
+    Outputs are one tensor a place, (image, units, *positions) each. The images of a batch are the chains, column by
+    column; where memory is short, some of them are computed at a time. `network.readout.Readout` is the simplest: a
+    linear function of one place.
+    """
+
+    @property
+    def count(self) -> int:
+        """Chains in all."""
+        ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def bytes_each(self) -> int:
+        """What `given` takes, of one chain."""
+        ...
+
+    def given(self, part: slice) -> Tensors:
+        """What `seeds` needs of some chains, (chain, …) each: recordings take it as inputs, like the images."""
+        ...
+
+    def seeds(self, outputs: Tensors, given: Tensors) -> Tensors:
+        """Gradients of the chains' scalars with respect to the outputs; like these."""
+        ...
+
+    def read(self, outputs: Tensors, part: slice) -> Tensor:
+        """The scalars (chain,) float32, of some chains."""
+        ...
+
+    def read_all(self, outputs: Tensors) -> Tensor:
+        """The scalar of every column, for any images: (images, columns) float32."""
+        ...
+
+
+class Objective:
+    """What is climbed: a term of the target.
+
+    Args:
+        traced: the model.
+        places: what is read, one or several.
+        scalars: what is made of them.
+        notes: receives what the user will want to know.
+        leaky: 0 ≤ slope < 1 that shut rectifiers have in the backward pass (see `leaky.Leaky`); 0 is the true gradient.
+    """
+
+    def __init__(
+        self, traced: Traced, places: Sequence[Place], scalars: Scalars, *, notes: Notes, leaky: float = 0.0
+    ) -> None:
+        self.leaky = check_leaky(leaky)
+        self._traced, self._places, self._scalars, self._notes = traced, tuple(places), scalars, notes
+        addresses = [place.address for place in places]
+        self.layer = ", ".join(map(str, addresses))  # as it is written
+        self._dtype = dtype_of(traced.view)
+        self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
+        self.run_by(traced.view, torch.contiguous_format)
+        self._coupled = traced.coupled_before(addresses)
+        # a batch whose images depend on each other cannot be taken apart
+        self._bytes_each, self.at_once = 0.0, self.count
+        if self.count > 1 and not self._coupled:
+            self._bytes_each = self._bytes_of_an_image()
+            self.at_once = memory.images_at_once(self._bytes_each, self.count, scalars.device)
+        self._look_again = time.monotonic() + _EVERY
+        self._tell(notes)
+
+    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (chain, *image) -> activation (chain,) and its gradient with respect to x, both float32.
+
+        The gradient is that of the sum over the batch: every chain has its own, whatever else is in the batch.
+        """
+        if torch.is_inference_mode_enabled():  # of the caller's; nothing made in it could have a gradient
+            with torch.inference_mode(False):
+                return self.evaluate(x)
+        if self.at_once < self.count:
+            self._use_freed_memory(x)
+        while True:
+            try:
+                if len(x) <= self.at_once:
+                    return self._evaluate(x, ALL)
+                parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
+                values, grads = zip(*(self._evaluate(x[part], part) for part in parts), strict=True)
+                return torch.cat(values), torch.cat(grads)
+            except Exception as error:
+                if (
+                    not memory.is_out_of_memory(error)
+                    or min(self.at_once, len(x)) == 1
+                    or self._coupled
+                    or _captured(x)
+                ):
+                    raise
+            self._take_at_once(-(-min(self.at_once, len(x)) // 2))
+            self._bytes_each = max(self._bytes_each, memory.budget(x.device) / self.at_once)
+            self._tell_parts()
+            if x.device.type == "cuda":  # now that the error has let go of what was made
+                torch.cuda.empty_cache()
+
+    @torch.inference_mode(False)
+    def activations(self, x: Tensor) -> Tensor:
+        """x (images, *image) -> activation of every column (images, N) float32, without a gradient."""
+        with torch.no_grad():
+            return self._scalars.read_all(self._forward(x.to(self._scalars.device)))
+
+    # ---- how the network is run (see `execution`) ------------------------------------------------------------------
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return self._traced.image_shape
+
+    @property
+    def read_modules(self) -> frozenset[str]:
+        """Dotted names of the modules whose outputs are read."""
+        return frozenset(place.address.module for place in self._places)
+
+    @property
+    def count(self) -> int:
+        """Images in a batch."""
+        return self._scalars.count
+
+    def run_by(
+        self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
+    ) -> None:
+        """Run this network from now on, which computes what the view does in modules of the same names."""
+        self._network, self._memory_format, self._recordings = network, memory_format, recordings
+        self._capture = Capture(network, [place.address for place in self._places])
+
+    def some_images(self, count: int) -> Tensor:
+        """Random images that need gradients; nobody's random numbers are used up."""
+        return self._traced.some_images(count)
+
+    def try_out(self, x: Tensor) -> Tensors:
+        """The outputs for some images, no more than there are chains, and a gradient: of their sum, if it is linear."""
+        with torch.inference_mode(False), torch.enable_grad():
+            given = [torch.ones_like(tensor) for tensor in self._scalars.given(slice(0, len(x)))]
+            if self._recordings is not None:
+                return self._recordings(self._differentiate, x, *given, strict=True)
+            return self._differentiate(x, *given)
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _evaluate(self, x: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Of some chains, which fit into memory at once."""
+        given = self._scalars.given(part)
+        if self._recordings is None:
+            *outputs, grad = self._differentiate(x, *given)
+        else:
+            *outputs, grad = self._recordings(self._differentiate, x, *given)
+        return self._scalars.read(tuple(outputs), part), grad
+
+    def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
+        """The outputs, and the gradient of the scalars."""
+        with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
+            x = x.detach().requires_grad_(True)
+            outputs = self._forward(x)
+            made = tuple(output.detach() for output in outputs)
+            seeds = self._scalars.seeds(made, given)
+            (grad,) = backward(outputs, x, seeds) if self.leaky else torch.autograd.grad(outputs, x, seeds)
+        return (*made, grad.contiguous())
+
+    def _forward(self, x: Tensor) -> Tensors:
+        """x -> (chain, units, *positions) of every place."""
+        preprocess = self._traced.preprocess
+        if self._traced.trace.writes_input:
+            x = x.clone()  # or the model would write into the chains themselves
+        inputs = preprocess(x) if preprocess is not None else x
+        inputs = inputs.to(self._dtype)
+        if self._memory_format is torch.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        if self._is_last:
+            outputs = [select(self._network(inputs), self._places[0].address)]
+        else:
+            outputs = self._capture(lambda: self._network(inputs))
+        return tuple(place.in_order(output) for place, output in zip(self._places, outputs, strict=True))
+
+    def _use_freed_memory(self, x: Tensor) -> None:
+        """Memory that was short may have been given back by others: look now and then."""
+        if self._coupled or _captured(x) or time.monotonic() < self._look_again:
+            return
+        fitting = memory.images_at_once(self._bytes_each, self.count, x.device)
+        if fitting >= min(2 * self.at_once, self.count):  # a few more are not worth another recording
+            self._take_at_once(fitting)
+        self._look_again = time.monotonic() + _EVERY
+
+    def _take_at_once(self, images: int) -> None:
+        self.at_once = images
+        if self._recordings is not None:
+            self._recordings.clear()
+
+    def _bytes_of_an_image(self) -> float:
+        with torch.inference_mode(False), torch.enable_grad():
+            weights = weights_of(self._traced.view)
+            passes = memory.bytes_of_passes(lambda: self._forward(self.some_images(1)), weights)
+        return passes + self._scalars.bytes_each
+
+    def _tell(self, notes: Notes) -> None:
+        if self.at_once < self.count:
+            self._tell_parts()
+        mixing = self._coupled
+        if mixing and self.count > 1:
+            notes.tell(
+                f"batch norm {mixing[0]!r} keeps no running statistics and uses those of the batch: the chains of one "
+                "batch depend on each other, and change with neurons and chains"
+            )
+        if self.leaky:
+            notes.tell(
+                f"the backward pass is leaky (slope {self.leaky:g}): gradients are not those of the activation, "
+                "samples follow no stated density"
+            )
+
+    def _tell_parts(self) -> None:
+        self._notes.tell(
+            "memory is short: the images of a step are computed in parts, one after the other, which is slower; "
+            "fewer neurons or chains, or memory that is given back, help"
+        )
+
+
+def _captured(x: Tensor) -> bool:
+    """Is this being recorded as a CUDA graph, whose memory is not what is free?"""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
