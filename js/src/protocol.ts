@@ -360,7 +360,8 @@ export interface Trace {
 
 export interface Stats {
   frames_per_second: number | null; // sent
-  steps_per_second: number | null; // of all chains together
+  steps_per_second: number | null; // of each chain
+  bytes_per_frame?: number | null; // of its buffers
   round_trip_ms: number | null; // from a frame to its acknowledgement; null: none has come
 }
 

@@ -113,6 +113,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
+  if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
