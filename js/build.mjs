@@ -1,9 +1,11 @@
-// One bundle and one style sheet for anywidget; `--watch` rebuilds, `--test` bundles and runs the tests.
+// One bundle and one style sheet for anywidget; `--watch` rebuilds, `--test` bundles and runs the tests, `--protocol`
+// writes the types of the messages.
 import { spawnSync } from "node:child_process";
-import { readdirSync, rmSync } from "node:fs";
+import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
+import { typescript } from "./protocol.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
@@ -21,6 +23,8 @@ const bundle = {
 if (process.argv.includes("--watch")) {
   const context = await esbuild.context({ ...bundle, sourcemap: "inline" });
   await context.watch();
+} else if (process.argv.includes("--protocol")) {
+  writeFileSync("src/protocol.ts", typescript(JSON.parse(readFileSync("src/protocol.schema.json", "utf8"))));
 } else if (process.argv.includes("--test")) {
   // Node 20 cannot read TypeScript: bundle each test, then hand the files to Node's own runner.
   const outdir = "build/tests";

@@ -1,10 +1,13 @@
 // One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
-import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Selection, Setup, State, ToKernel, Units } from "./protocol";
+import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Select, Setup, State, ToKernel, Units } from "./protocol";
 import { parse } from "./validate";
 
+export type Selection = Omit<Select, "kind">;
+
 /** A pane with the bytes that came for it. */
-export interface FilledPane extends Pane {
+export interface FilledPane extends Omit<Pane, "range"> {
   bytes: Uint8Array<ArrayBuffer>;
+  range: [low: number, high: number]; // NaN where pixels ran off
 }
 
 export interface FilledFrame extends Omit<Frame, "panes"> {
@@ -220,7 +223,7 @@ export class Connection {
     const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
       const own = rest.slice(0, frame.panes.length);
       rest = rest.slice(frame.panes.length);
-      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, bytes: toBytes(own[i]) }] : [])) };
+      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, range: ends(pane), bytes: toBytes(own[i]) }] : [])) };
     };
     const { earlier = [], ...newest } = message;
     const { kind, gen, seq, stats } = newest;
@@ -380,6 +383,9 @@ export class Connection {
     this.#handlers.silence(silence);
   }
 }
+
+/** JSON has null for what is not finite. */
+const ends = ({ range: [low, high] }: Pane): FilledPane["range"] => [low ?? NaN, high ?? NaN];
 
 /** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
 export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array<ArrayBuffer> {

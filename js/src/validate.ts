@@ -12,8 +12,12 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const orNull = (check: Check): Check => (value) => value === null || check(value);
 const listOf = (check: Check): Check => (value) => Array.isArray(value) && value.every(check);
 const recordOf = (check: Check): Check => (value) => isObject(value) && Object.values(value).every(check);
-const shape = (fields: Record<string, Check>): Check => (value) =>
-  isObject(value) && Object.entries(fields).every(([name, check]) => check(value[name]));
+const oneOf = (...values: unknown[]): Check => (value) => values.includes(value);
+const tuple = (length: number, check: Check): Check => (value) => Array.isArray(value) && value.length === length && value.every(check);
+const shape = (fields: Record<string, Check>, optional: Record<string, Check> = {}): Check => (value) =>
+  isObject(value) &&
+  Object.entries(fields).every(([name, check]) => check(value[name])) &&
+  Object.entries(optional).every(([name, check]) => !Object.hasOwn(value, name) || check(value[name]));
 
 /** A copy without those optional fields that fail their check. */
 function keep(content: Record<string, unknown>, optional: Record<string, Check>): Record<string, unknown> {
@@ -24,9 +28,8 @@ const isScales = orNull(recordOf(listOf(isNumber)));
 const perNeuron = listOf(orNull(isNumber));
 const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
-const isPair = (value: unknown) => Array.isArray(value) && value.length === 2 && value.every(isText);
-const isPrior = orNull(shape({ name: isText, choices: listOf(isPair) }));
-const isActivations = listOf(perNeuron);
+const isPrior = orNull(shape({ name: isText, choices: listOf(tuple(2, isText)) }));
+const isTable = listOf(perNeuron);
 const isChange = shape({
   key: isText,
   label: isText,
@@ -48,13 +51,20 @@ const isWatch = orNull(
     snapshot_ms: isMeasured,
   }),
 );
-const SHOWS = new Set<unknown>(["samples", "averages", "both"]);
-const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: (value) => SHOWS.has(value), scanning: isFlag, watch: isWatch };
+const ofPane = { model: isNumber, colors: isText };
+const isPane = shape(
+  { name: isText, encoding: oneOf("raw", "jpeg", "png"), shape: tuple(5, isNumber), range: tuple(2, isMeasured), labels: listOf(isText) },
+  ofPane,
+);
+const isStill = shape(
+  { steps: isNumber, panes: listOf(isPane), activation: isTable, burned_in: listOf(listOf(isFlag)), burn_in_step: isMeasured },
+  { kind: oneOf("frame"), activations: isTable },
+);
+const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText) };
+const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   setup: {
-    scales: isScales,
-    warming: isFlag,
-    goal: orNull(isText),
+    ...SETTINGS,
     prior: isPrior,
     real_images: isFlag,
     wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
@@ -62,24 +72,26 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
     ...COMPARED,
+    watch: isWatch,
   },
   state: {
-    kernel_note: isText,
-    calibrated: isFlag,
-    scales: isScales,
-    warming: isFlag,
-    goal: orNull(isText),
+    view: isText,
+    rev: isNumber,
+    ...SETTINGS,
     discriminator: isDiscriminator,
     ...COMPARED,
+    watch: isWatch,
   },
   frame: {
+    earlier: listOf(isStill),
+    execution: isText,
     temperature: orNull(shape({ asked: isNumber, measured: perNeuron })),
     acceptance: orNull(perNeuron),
     heat: isNumber,
-    score: orNull(listOf(perNeuron)),
+    score: orNull(isTable),
     standing: orNull(listOf(listOf(shape({ text: isText, short: isText })))),
     training: orNull(shape({ round: isNumber, accuracy: isMeasured, gap: isMeasured, real: isMeasured, generated: isMeasured })),
-    activations: isActivations,
+    activations: isTable,
     agreement: listOf(isChange),
     watch: isWatch,
   },
@@ -98,9 +110,10 @@ export function parse(content: unknown): FromKernel | null {
   const kind = content["kind"] as FromKernel["kind"];
   const message = keep(content, OPTIONAL[kind]);
   if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
+  if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
-  if (kind === "frame") keepEach(message, "panes", { model: isNumber, colors: isText });
-  if (kind === "units") keepEach(message, "units", { note: isText });
+  if (kind === "frame") keepEach(message, "panes", ofPane);
+  if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;

@@ -69,8 +69,9 @@ test("a diagnosis needs a level and a text; remarks that are none are left out",
   }
 });
 
-test("units keep their note only if it is text", () => {
-  const notes = (units: unknown) => (parse({ kind: "units", units }) as unknown as { units: unknown }).units;
-  assert.deepEqual(notes([{ key: "a", note: "wired .81" }, { key: "b", note: 3 }, { key: "c" }]), [{ key: "a", note: "wired .81" }, { key: "b" }, { key: "c" }]);
-  assert.equal(notes(7), 7);
+test("layers and parameters keep what is as declared, each by itself", () => {
+  const setup = (changes: object) => parse({ kind: "setup", ...changes }) as unknown as { layers: unknown; parameters: unknown };
+  assert.deepEqual(setup({ layers: [{ name: "a", leaf: 1 }, { name: "b", leaf: true }] }).layers, [{ name: "a" }, { name: "b", leaf: true }]);
+  assert.deepEqual(setup({ parameters: [{ name: "a", of: 3, model: 1 }, 7] }).parameters, [{ name: "a", model: 1 }, 7]);
+  assert.equal(setup({ layers: 7 }).layers, 7);
 });

@@ -171,6 +171,13 @@ test("hover reads neuron, pixel and value", () => {
   assert.match(hover(), /^0 zero · sample, chain 1 of 1 · pixel \(0, 1\) = −0\.60$/);
 });
 
+test("where pixels ran off to infinity, hover reads no value", () => {
+  const { content, buffers } = frameMessage(1);
+  model.post({ ...content, panes: content.panes.map((pane) => ({ ...pane, range: [null, null] })) }, buffers);
+  page.animate();
+  assert.match(hover(), /pixel \(0, 1\) = –$/);
+});
+
 test("arrow keys choose a tile, Enter enlarges it, Escape goes back", () => {
   model.frame(1);
   page.animate();

@@ -32,7 +32,7 @@ test("rows: the chains, then their average", () => {
   const { content } = frameMessage(1);
   const panes = content.panes.map((pane, i) => {
     const rows = i === 0 ? 3 : 1;
-    return { ...pane, shape: [rows, NAMES.length, 2, 2, 1] as typeof pane.shape, bytes: toBytes(new ArrayBuffer(rows * NAMES.length * 4)) };
+    return { ...pane, range: [-1, 1] as [number, number], shape: [rows, NAMES.length, 2, 2, 1] as typeof pane.shape, bytes: toBytes(new ArrayBuffer(rows * NAMES.length * 4)) };
   });
   picture.resize(700);
   picture.paint({ ...content, panes });
@@ -50,7 +50,7 @@ test("of twelve chains side by side each is numbered, however narrow its heading
   const panes = content.panes.map((pane, i) => {
     const rows = i === 0 ? 12 : 1;
     const labels = i === 0 ? Array.from({ length: 12 }, (_, k) => `sample\nchain ${k + 1} of 12`) : ["average\n100 frames × 12"];
-    return { ...pane, labels, shape: [rows, 1, 28, 28, 1] as typeof pane.shape, bytes: toBytes(new ArrayBuffer(rows * 784)) };
+    return { ...pane, range: [-1, 1] as [number, number], labels, shape: [rows, 1, 28, 28, 1] as typeof pane.shape, bytes: toBytes(new ArrayBuffer(rows * 784)) };
   });
   picture.resize(480);
   picture.paint({ ...content, panes });

@@ -315,16 +315,6 @@ test("the strongest inputs of a class", () => {
   assert.ok(wired.closest("[hidden]"));
 });
 
-test("a unit's note stands behind its name in the search list", () => {
-  find<HTMLInputElement>("[role=combobox]").click();
-  const { layer, query, offset } = model.take("units")[0]!;
-  const units = [{ key: "a", label: "7", name: "seven", note: "wired .81" }, { key: "b", label: "8", name: "", note: 3 }];
-  model.post({ kind: "units", layer, query, offset, total: 2, units });
-  const [first, second] = [...root.querySelectorAll<HTMLElement>("[role=option]")];
-  assert.deepEqual([first!.textContent, first!.title], ["7 seven wired .81", "7 seven\nwired .81"]);
-  assert.equal(second!.textContent, "8");
-});
-
 test("whatever the kernel says of itself is text", () => {
   const evil = "<img src=x onerror=alert(1)>";
   model.rich({ ...WITH_HEAT, kernel: { name: evil, note: evil, calibrated: true, choices: [evil, "b"] }, scales: { [evil]: [1] }, wiring: { label: evil, classes: [evil] } });

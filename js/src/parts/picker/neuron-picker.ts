@@ -1,5 +1,6 @@
 // Which layer, which of its neurons: a box, chips, a search, and the usual sets.
-import type { Action, Layer, Selection, Setup, State, Unit, Units } from "../../protocol";
+import type { Selection } from "../../connection";
+import type { Action, Layer, Setup, State, Unit, Units } from "../../protocol";
 import { h, replace } from "../../ui/dom";
 import { formatCount, unitText } from "../../ui/format";
 import { DiscriminatorOnly } from "./discriminator-only";

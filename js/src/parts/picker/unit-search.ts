@@ -131,12 +131,10 @@ export class UnitSearch {
         "aria-selected": String(this.#chosen(unit.key)),
         "aria-posinset": i + 1,
         "aria-setsize": this.#total,
-        title: unit.note ? `${unitText(unit)}\n${unit.note}` : unitText(unit),
+        title: unitText(unit),
       },
       h("b", {}, unit.label),
       unit.name && ` ${unit.name}`,
-      unit.note && " ",
-      unit.note && h("span.ldam-unit-note", {}, unit.note),
     );
   }
 

@@ -27,7 +27,7 @@ export function signedColors(dark: boolean): Uint32Array {
 
 /** The value of a level, where levels 1 and 255 are the ends of the range. */
 export function signedValue(level: number, [low, high]: [number, number]): number {
-  if (!Number.isFinite(low) || !Number.isFinite(high)) return NaN; // pixels ran off: JSON has null for it
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return NaN; // pixels ran off
   return (low + high) / 2 + ((high - low) / 2) * (Math.max(level - ZERO, -LAST) / LAST);
 }
 

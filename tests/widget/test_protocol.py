@@ -1,0 +1,325 @@
+"""All that widgets and pages say to each other, held against the one schema of it: js/src/protocol.schema.json."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from torch import Tensor, nn
+
+from ldam_widget import L2, LDAM, Compare, Recipe, Watch
+from ldam_widget.kernels import BAOAB
+from ldam_widget.widget import diagnosing
+
+from ..conftest import with_fixed_weights
+from .conftest import loop_threads
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "js/src/protocol.schema.json").read_text(encoding="utf-8"))
+DEFS: dict[str, dict[str, Any]] = SCHEMA["$defs"]
+RGB = (3, 12, 12)
+NAMES = ["nil", "one", "two", "three", "four"]
+
+
+def kinds(direction: str) -> dict[str, str]:
+    """Kind -> its definition."""
+    names = [name_of(each) for each in DEFS[direction]["oneOf"]]
+    return {DEFS[name]["properties"]["kind"]["const"]: name for name in names}
+
+
+def name_of(reference: dict[str, str]) -> str:
+    return reference["$ref"].removeprefix("#/$defs/")
+
+
+def faults(message: Any, direction: str) -> list[str]:
+    """What the schema has against a message."""
+    definition = kinds(direction).get(message["kind"])
+    if definition is None:
+        return [f"unknown kind {message['kind']}"]
+    check = Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": DEFS})
+    return [f"{definition}{error.json_path[1:]}: {error.message:.200}" for error in check.iter_errors(message)]
+
+
+# ---- a page that uses everything -------------------------------------------------------------------------------------
+
+
+class Page:
+    """A widget, what it said, what it was told, and what of that had no effect."""
+
+    def __init__(self, widget: Any) -> None:
+        self.widget = widget
+        self.said: list[dict[str, Any]] = []
+        self.told: list[dict[str, Any]] = []
+        self.missed: list[dict[str, Any]] = []
+        # strict: JSON has no NaN
+        widget.send = lambda content, buffers=None: self.said.append(json.loads(json.dumps(content, allow_nan=False)))
+
+    def receive(self, content: Any) -> None:
+        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+
+    def settle(self) -> None:
+        """Until the loop has done what was asked of it."""
+        self.widget._loop.call(lambda: None)
+
+    def tell(self, effect: Callable[[], object], kind: str, **fields: Any) -> None:
+        """Send a message; `effect` should then give something else than before."""
+        before, message = effect(), {"kind": kind, **fields}
+        self.told.append(message)
+        self.receive(message)
+        self.settle()
+        end = time.monotonic() + 10
+        while effect() == before:
+            if time.monotonic() > end:
+                self.missed.append(message)
+                return
+            time.sleep(0.002)
+
+    def press(self, effect: Callable[[], object], what: str) -> None:
+        self.tell(effect, "do", what=what)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [content for content in tuple(self.said) if content["kind"] == kind]
+
+    def count(self, kind: str) -> Callable[[], int]:
+        return lambda: len(self.of(kind))
+
+    def answers(self) -> object:
+        """Something that an acknowledgement changes."""
+        return self.widget.stats["round_trip_ms"]
+
+    def play_until(self, seen: Callable[[], object]) -> None:
+        """Play, and acknowledge late, so that pictures find no room and travel with the next one."""
+        self.widget.play()
+        end = time.monotonic() + 20
+        while not seen() and time.monotonic() < end:
+            time.sleep(0.04)
+            self.receive({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
+        self.widget.pause()
+        self.settle()
+
+
+def network(seed: int = 1) -> nn.Module:
+    side = RGB[1]
+    return with_fixed_weights(
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(3 * side * side, 6), nn.Tanh(), nn.Linear(6, 5)), seed
+    )
+
+
+def photographs(count: int = 40) -> Tensor:
+    return torch.rand(count, *RGB, generator=torch.Generator().manual_seed(3))
+
+
+def single() -> Page:
+    """One network, real images, and a discriminator that is trained on them."""
+    options: dict[str, Any] = {"class_names": NAMES, "chains": 2, "warm_up": 4, "regularizers": [L2(1.0)]}
+    w = LDAM(network(), input_shape=RGB, pixel_range=(0, 1), play=False, dataset=photographs(), **options)
+    page = Page(w)
+    page.tell(page.count("setup"), "hello", view="a")
+    w.step(8)
+    page.play_until(lambda: page.of("diagnosis") and any("earlier" in frame for frame in page.of("frame")))
+    page.press(lambda: w.sampler.steps, "step")
+    page.press(lambda: w.playing, "play")
+    page.tell(page.answers, "ack", view="a", seq=page.of("frame")[-1]["seq"], visible=True)
+    page.tell(lambda: w.l2, "set", view="a", rev=1, params={"l2": 0.5})
+    page.tell(lambda: w.l2, "set", view="a", rev=2, params={"l2": 0.25}, seq=page.of("frame")[-1]["seq"])
+    page.press(lambda: w.playing, "pause")
+    page.press(lambda: page.of("state")[-1]["recording"], "record")
+    w.step(3)
+    page.press(page.count("download"), "stop_record")
+    page.press(page.count("download"), "snapshot")
+    page.press(lambda: w.sampler.warming_up, "measure_scales")
+    w.step(20)
+    page.press(lambda: w.sampler.heating, "heat")
+    page.press(page.count("frame"), "reset_average")
+    page.press(lambda: w.sampler.steps, "restart")
+    page.tell(lambda: w.error, "select", layer="of tomorrow")
+    page.press(lambda: w.error, "dismiss_error")
+    page.tell(lambda: w.neurons, "select", neurons=["3", "1"])
+    page.tell(lambda: w.neurons, "select", wired_to=3)
+    page.tell(lambda: w.layer, "select", layer="3")
+    page.tell(lambda: w.kernel.name, "select", kernel="GHMC")
+    page.tell(lambda: w.prior is None, "select", prior="pixels")
+    page.tell(page.count("units"), "units", layer="3", query="", offset=1, limit=3)
+    w.train_discriminator(recipe=Recipe(batch=8, steps=2, pool=2))
+    page.press(lambda: w.training, "stop_train")
+    page.press(lambda: w.training, "train")
+    page.play_until(lambda: any(frame.get("training") for frame in page.of("frame")))
+    page.press(lambda: w.discriminator_only, "discriminator_only")
+    page.press(lambda: w.discriminator_only, "with_neurons")
+    w.set(goal="p50")
+    page.tell(page.count("setup"), "hello", view="b")  # with the course of the training
+    return page
+
+
+def several() -> Page:
+    """Two networks side by side."""
+    models = {"a": network(1), "b": network(2)}
+    w = Compare(models, input_shape=RGB, pixel_range=(0, 1), play=False, dataset=photographs(), kernel=BAOAB(0.1))
+    page = Page(w)
+    page.tell(page.count("setup"), "hello", view="a")
+    page.play_until(lambda: any("earlier" in frame for frame in page.of("frame")))
+    page.tell(lambda: w.freed, "lock", name="temperature", locked=False)
+    page.tell(lambda: w.params["temperature@1"], "set", view="a", rev=1, params={"temperature@1": 0.5})
+    page.tell(lambda: w.freed, "lock", name="temperature", locked=True)
+    page.tell(lambda: w.show, "show", what="samples")
+    page.tell(lambda: w.show, "show", what="averages")
+    page.press(lambda: w.is_ranking, "scan")
+    page.press(lambda: w.is_ranking, "stop_scan")
+    w.rank_layer()
+    return page
+
+
+def in_training() -> Page:
+    """A network that trains, large pictures, and neither real images nor names of classes."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(200 * 200, 3)).train()
+    w = Watch(model, input_shape=(1, 200, 200), play=False, every=2, decay=0.9)
+    page = Page(w)
+    page.tell(page.count("setup"), "hello", view="a")
+    for _ in range(6):
+        w.update()
+    page.play_until(lambda: any(pane["encoding"] == "jpeg" for frame in page.of("frame") for pane in frame["panes"]))
+    page.tell(lambda: w.shown, "scrub", index=0)
+    page.press(lambda: w.following, "follow")
+    page.tell(lambda: w.source, "show", what="average")
+    w.play()
+    page.tell(lambda: bool(loop_threads()), "bye", view="a")  # nobody looks: it rests
+    return page
+
+
+CONVERSATIONS = (single, several, in_training)
+
+
+@pytest.fixture(scope="module")
+def pages() -> list[Page]:
+    held = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(diagnosing, "PERIOD", 0.1)
+        patched.setattr(torch.cuda, "is_available", lambda: False)
+        for converse in CONVERSATIONS:
+            page = converse()
+            page.widget.close()
+            held.append(page)
+    return held
+
+
+def test_every_message_of_a_widget_is_as_declared(pages: list[Page]) -> None:
+    found = {fault for page in pages for message in page.said for fault in faults(message, "FromKernel")}
+    assert not found
+
+
+def test_every_message_of_a_page_is_understood(pages: list[Page]) -> None:
+    """Those that the schema declares, and all of them."""
+    told = [message for page in pages for message in page.told]
+    assert not {fault for message in told for fault in faults(message, "ToKernel")}
+    assert [page.missed for page in pages] == [[], [], []]
+
+
+# ---- nothing is declared that is never said --------------------------------------------------------------------------
+
+
+Seen = dict[tuple[str, str], set[str]]  # of a definition's field: "there", "absent", and the words of an enum
+
+
+def look(part: dict[str, Any], value: Any, seen: Seen, at: tuple[str, str] = ("", "")) -> None:
+    """Note what of a definition a valid value makes use of."""
+    while "$ref" in part:
+        name = name_of(part)
+        part, at = DEFS[name], at if at[0] else (name, "")
+        if "properties" in part:
+            at = (name, "")
+    if value is None:
+        return
+    if "enum" in part:
+        seen[at].add(value)
+    elif "anyOf" in part:
+        (other,) = [each for each in part["anyOf"] if each.get("type") != "null"]
+        look(other, value, seen, at)
+    elif "properties" in part:
+        for field, inner in part["properties"].items():
+            seen[at[0], field].add("there" if field in value else "absent")
+            if field in value:
+                look(inner, value[field], seen, (at[0], field))
+    elif isinstance(value, list):
+        for i, each in enumerate(value):
+            look(part["prefixItems"][i] if "prefixItems" in part else part["items"], each, seen, at)
+    elif isinstance(value, dict):
+        for each in value.values():
+            look(part["additionalProperties"], each, seen, at)
+
+
+def test_whatever_is_declared_is_said(pages: list[Page]) -> None:
+    seen: Seen = defaultdict(set)
+    for page in pages:
+        for messages, direction in ((page.said, "FromKernel"), (page.told, "ToKernel")):
+            for message in messages:
+                look({"$ref": f"#/$defs/{kinds(direction)[message['kind']]}"}, message, seen)
+    for name, part in DEFS.items():
+        for field in part.get("properties", ()):
+            assert "there" in seen[name, field], f"{name}.{field} is declared, but nobody says it"
+            if field not in part["required"]:
+                assert "absent" in seen[name, field], f"{name}.{field} is always said: it is required"
+    for name, field in (("Do", "what"), ("Pane", "encoding")):
+        part = DEFS[name]["properties"][field]
+        assert set(DEFS[name_of(part)]["enum"] if "$ref" in part else part["enum"]) <= seen[name, field]
+
+
+# ---- what no page of ours says ---------------------------------------------------------------------------------------
+
+
+NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+JSON = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=3,
+)
+
+
+@st.composite
+def near_misses(draw: st.DrawFn, good: list[dict[str, Any]]) -> Any:
+    """A message that a page has sent, with a field lost, or another value in one, or a field too many."""
+    message = dict(draw(st.sampled_from(good)))
+    field = draw(st.sampled_from([*message, "more"]))
+    if draw(st.booleans()):
+        message.pop(field, None)
+    else:
+        message[field] = draw(JSON)
+    return message
+
+
+@pytest.fixture(scope="module")
+def listeners() -> Iterator[list[Page]]:
+    options: dict[str, Any] = {"input_shape": RGB, "pixel_range": (0, 1), "play": False, "kernel": BAOAB(0.1)}
+    widgets = [
+        LDAM(network(), **options),
+        Compare({"a": network(1), "b": network(2)}, **options),
+        Watch(network(), **options, every=2, decay=0.9),
+    ]
+    yield [Page(widget) for widget in widgets]
+    for widget in widgets:
+        widget.close()
+
+
+@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_near_misses_raise_nothing(
+    pages: list[Page], listeners: list[Page], caplog: pytest.LogCaptureFixture, data: st.DataObject
+) -> None:
+    """Neither on the kernel's thread nor on the loop's; and whatever is answered is as declared."""
+    message = data.draw(near_misses([message for page in pages for message in page.told]))
+    page = data.draw(st.sampled_from(listeners))
+    page.receive(message)
+    page.widget.pause()
+    page.settle()
+    # ipywidgets swallows what a message handler raises, and logs it
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    said, page.said[:] = tuple(page.said), []
+    assert not [fault for answer in said for fault in faults(answer, "FromKernel")]
