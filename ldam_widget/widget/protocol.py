@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ..core.parameters import Parameter
 from ..diagnostics.agreement import Agreement
-from ..objectives.neuron import Neuron
+from ..network.units import Neuron
 
 LONGEST = 10_000  # characters of any text of a page; names of layers and keys of neurons are far shorter
 MOST_NEURONS = 1000  # in one selection

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ldam_widget import L2, LDAM, Compare, Recipe, Watch
 from ldam_widget.kernels import BAOAB
-from ldam_widget.widget import diagnosing
+from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads
@@ -202,7 +202,7 @@ CONVERSATIONS = (single, several, in_training)
 def pages() -> list[Page]:
     held = []
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(diagnosing, "PERIOD", 0.1)
+        patched.setattr(verdicts, "PERIOD", 0.1)
         patched.setattr(torch.cuda, "is_available", lambda: False)
         for converse in CONVERSATIONS:
             page = converse()
