@@ -13,11 +13,7 @@ from ..core.target import Kernel, Transforms
 from ..network.memory import give_back
 from ..parametrizations import Natural
 from ..pictures import images
-from ..sampling import checks
-from ..sampling.comparison import Comparison
-from ..sampling.defaults import KERNELS, scale_for
 from ..sampling.heat import HeatPulse
-from ..sampling.sampler import Sampler
 from . import recording
 from .panel import Panel
 from .recording import Recorder
@@ -26,16 +22,8 @@ from .recording import Recorder
 class Player(Panel):
     """A panel that is played, paused, stepped, photographed and closed.
 
-    Args:
-        scale: what the user asked for; None goes by the kernel.
-        runner, play, title: as of `Panel`.
+    Arguments as of `Panel`.
     """
-
-    def __init__(
-        self, runner: Sampler | Comparison, play: bool, title: str, scale: Literal["none", "frozen"] | None
-    ) -> None:
-        self._scale = scale
-        super().__init__(runner, play, title)
 
     # ---- neurons ---------------------------------------------------------------------------------------------------
 
@@ -73,8 +61,7 @@ class Player(Panel):
         self._loop.call(lambda: self._use_kernel(kernel))
 
     def _use_kernel(self, kernel: Kernel | str) -> None:
-        kind = KERNELS.get(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
-        self._runner.use_kernel(kernel, self._scale if kind is None else scale_for(kind, self._scale))
+        self._runner.use_kernel(kernel)
         self._declare()
         self._anew()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,9 @@ from torch import Tensor, nn
 from ..analysis.ranking import Ranking, by_difference
 from ..checkpoints import load_checkpoint
 from ..core.parameters import Parameter
-from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement
-from ..parametrizations import Natural
 from ..pictures import figures, images
 from ..sampling.comparison import Comparison
-from ..sampling.priors import suited
 from ..sampling.sampler import Sampler
 from . import wire
 from .player import Player
@@ -36,9 +33,9 @@ class Compare(Player):
     Args:
         models: name -> model, two to six; differences are taken from the first.
         layer, neurons, preprocess, class_names: as of `Comparison`; a dict by name where architectures differ.
-        play, title, kernel, scale, temperature, prior: as of `LDAM`; a prior is measured once, for all.
+        play, title: as of `LDAM`.
         show: rows on show, "samples", "averages" or "both"; None is both for two models, else samples.
-        **settings: as of `Sampler`, for all models.
+        **settings: as of `Sampler`, for all models, with the same defaults; a prior is measured once, for all.
 
     Raises:
         ValueError, TypeError: as `Sampler`, with the model named.
@@ -50,21 +47,13 @@ class Compare(Player):
         *,
         play: bool = True,
         title: str | None = None,
-        kernel: Kernel | None = None,
-        scale: Literal["none", "frozen"] | None = None,
-        temperature: float | None = None,
-        input_shape: Sequence[int],
-        pixel_range: tuple[float, float] | None = None,
         show: Literal["samples", "averages", "both"] | None = None,
-        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
-        dataset: Any = None,
         **settings: Any,
     ) -> None:
-        settings |= suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
         comparison = Comparison(models, **settings)
         self._show = _rows("both" if len(comparison.names) == 2 else "samples") if show is None else _rows(show)
         self._ranking: Ranking | None = None
-        super().__init__(comparison, play, " and ".join(comparison.names) if title is None else str(title), scale)
+        super().__init__(comparison, play, " and ".join(comparison.names) if title is None else str(title))
 
     def __repr__(self) -> str:
         if self._running is None:
@@ -350,7 +339,7 @@ class Compare(Player):
 def compare(models: Mapping[str, nn.Module], **arguments: Any) -> Compare:
     """Two to six models side by side: ``ldam.compare({"epoch 1": a, "epoch 10": b}, input_shape=(1, 28, 28))``.
 
-    Arguments and errors as of `Compare`.
+    Arguments and errors as of `Compare`, defaults as of `Sampler`.
     """
     return Compare(models, **arguments)
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from ldam_widget import L2, Sampler
+from ldam_widget.kernels import Algorithm1
 from ldam_widget.sampling.frame import Frame
 from ldam_widget.widget import wire
 
@@ -231,7 +232,8 @@ def test_the_range_of_a_pane_inverts_its_levels() -> None:
 def sampler() -> Sampler:
     names = ["cat", "catfish", '<img src=x onerror="alert(1)">', "ünïcödé \ud83d", "dog"]
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, 5)).eval()
-    return Sampler(model, input_shape=(1, 4, 4), class_names=names, regularizers=[L2(0.1)], chains=2)
+    settings = {"kernel": Algorithm1(), "class_names": names, "regularizers": [L2(0.1)], "chains": 2}
+    return Sampler(model, input_shape=(1, 4, 4), **settings)
 
 
 def test_setup_is_json(sampler: Sampler) -> None:
