@@ -5,7 +5,7 @@ trained from several seeds, and of each training the last weights are compared w
 Both are sampled with the same noise, many chains for each of the ten logits, in two settings:
 
 * Algorithm 1 with L2 and no discriminator, running averages of the chains: the setting of Fig. 5 as far as it is known;
-* BAOAB with frozen scales and the shipped discriminator, single samples: what a widget shows. That discriminator was
+* BAOAB with frozen scales and the shipped discriminator, single samples: the defaults. That discriminator was
   trained against the final weights of seed 0, which is none of the seeds here.
 
 Neither law depends on how long a network's gradients are. Three numbers a network, means over the ten digits:
@@ -108,7 +108,7 @@ def sampler_of(model: torch.nn.Module, setting: str, chains: int, seed: int) -> 
     how: dict[str, Any] = {"kernel": ldam.kernels.Algorithm1(), "regularizers": [ldam.L2(0.1)]}
     if setting == SETTINGS[1]:
         how = {
-            "kernel": ldam.kernels.BAOAB(0.2, 1.0), "scale": "frozen", "temperature": 0.0036,  # the widget's defaults
+            "kernel": ldam.kernels.BAOAB(0.2, 1.0), "scale": "frozen", "temperature": 0.0036,  # the defaults
             "regularizers": [ldam.Discriminator(demo.discriminator, 0.5)],
         }  # fmt: skip
     return ldam.Sampler(model, neurons=range(10), chains=chains, seed=seed, **how, **demo.settings)

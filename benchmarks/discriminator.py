@@ -84,7 +84,7 @@ def sample(demo: ldam.demo.Demo, net: torch.nn.Module, weight: float, kernel: st
     """Samples (10, chains, 1, 28, 28) with the default settings of a kernel."""
     how: dict[str, object] = {"kernel": ldam.kernels.Algorithm1(mix="convex")}
     if kernel == "baoab":
-        moves: Kernel = ldam.kernels.BAOAB(0.2, 1.0)  # the widget's own defaults
+        moves: Kernel = ldam.kernels.BAOAB(0.2, 1.0)  # the defaults
         how = {"kernel": moves, "scale": "frozen", "temperature": 0.0036}
     sampler = ldam.Sampler(
         demo.model, neurons=range(10), chains=chains, seed=7, regularizers=[ldam.Discriminator(net, weight)],

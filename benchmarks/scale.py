@@ -81,8 +81,8 @@ def sampler_of(case: Case, device: torch.device) -> ldam.Sampler:
             model = nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 1000)).eval()
     return ldam.Sampler(
         model, layer=case.layer, neurons=keys, chains=case.chains, kernel=ldam.kernels.BAOAB(0.1),
-        regularizers=[ldam.L2(0.1)], steps_per_frame=1, input_shape=(1, 28, 28), pixel_range=(0, 1),
-        preprocess=demo.settings["preprocess"], device=device,
+        scale="none", temperature=1.0, regularizers=[ldam.L2(0.1)], steps_per_frame=1, input_shape=(1, 28, 28),
+        pixel_range=(0, 1), preprocess=demo.settings["preprocess"], device=device,
     )  # fmt: skip
 
 

@@ -140,13 +140,15 @@ def sample(
     kernel: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(kernels.__all__)}; default: BAOAB with a natural prior, else Algorithm1."
+            help=f"One of {', '.join(kernels.__all__)}; default: BAOAB, or the paper's Algorithm1 for mnist in pixels."
         ),
     ] = None,
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[
         str | None,
-        typer.Option(help="none, or frozen: gradients in units of their mean norm; default: frozen with a prior."),
+        typer.Option(
+            help="none, or frozen: gradients in units of their mean norm; default: frozen, but for Algorithm1."
+        ),
     ] = None,
     preprocess: PreprocessOption = None,
     prior: Annotated[
@@ -194,10 +196,13 @@ def sample(
         settings["preprocess"] = _preprocess(preprocess)
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
+    background, chosen = _prior(prior, model), _kernel(kernel, normalize, mix)
+    if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
+        chosen = kernels.Algorithm1()  # the paper's own pictures
     with one_thread():
         sampler = Sampler(
-            network, neurons=None if neurons is None else _neurons(neurons), kernel=_kernel(kernel, normalize, mix),
-            chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=_prior(prior, model),  # type: ignore[arg-type]  # checked there
+            network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
+            chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
             ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))

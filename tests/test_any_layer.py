@@ -327,7 +327,7 @@ def test_half_precision(dtype: torch.dtype, precision: float, neuron: Any) -> No
         model, "conv2", neuron, lambda x: reads[neuron](wide.conv2(wide.layer1(x))), TINY_SHAPE,
         tolerance={"rtol": 8 * precision, "atol": 2 * precision},
     )  # fmt: skip
-    s = ldam.Sampler(model, layer="conv2", neurons=[neuron], input_shape=TINY_SHAPE)
+    s = ldam.Sampler(model, layer="conv2", neurons=[neuron], input_shape=TINY_SHAPE, kernel=ldam.kernels.Algorithm1())
     s.step(3)
     assert s.images.dtype == s.activation.dtype == torch.float32
 

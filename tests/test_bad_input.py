@@ -14,7 +14,7 @@ import ldam_widget as ldam
 from ldam_widget import BurnIn, PolynomialDecay, Sampler
 from ldam_widget.kernels import Algorithm1
 
-from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
+from .conftest import TINY_SHAPE, UNSCALED, TinyCnn, with_fixed_weights
 
 NAN, INF = float("nan"), float("inf")
 NAMES = ("ant", "cat", "dog", "eel", "fox")
@@ -22,7 +22,7 @@ NAMES = ("ant", "cat", "dog", "eel", "fox")
 
 def sampler(model: Any = None, **arguments: Any) -> Sampler:
     model = with_fixed_weights(TinyCnn) if model is None else model
-    return Sampler(model, **{"input_shape": TINY_SHAPE, **arguments})
+    return Sampler(model, **{"input_shape": TINY_SHAPE, "kernel": Algorithm1(), **UNSCALED, **arguments})
 
 
 def spoiled(value: float) -> nn.Module:

@@ -273,7 +273,8 @@ def test_two_threads_do_not_write_into_each_other() -> None:
 
 
 def sampler(model: nn.Module, execution: str, **settings: Any) -> ldam.Sampler:
-    settings = {"input_shape": (1, 28, 28), "neurons": [0, 1], "temperature": 0.0} | settings
+    climb = {"kernel": ldam.kernels.Algorithm1(), "temperature": 0.0}
+    settings = {"input_shape": (1, 28, 28), "neurons": [0, 1], **climb} | settings
     return ldam.Sampler(model, execution=execution, **settings)
 
 
@@ -295,10 +296,7 @@ class Flattening(nn.Module):
 @pytest.mark.parametrize("everywhere", [False, True])
 def test_maps_that_are_flattened_lie_as_ever(everywhere: bool) -> None:
     model = with_fixed_weights(lambda: Flattening(everywhere))
-    plain, banded = (
-        ldam.Sampler(model, input_shape=(1, 16, 16), neurons=[0, 1], temperature=0.0, execution=execution)
-        for execution in ("plain", BANDED)
-    )
+    plain, banded = (sampler(model, execution, input_shape=(1, 16, 16)) for execution in ("plain", BANDED))
     torch.testing.assert_close(banded.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
     prepared = banded._execution._prepared
     assert prepared is not None

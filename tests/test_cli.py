@@ -327,7 +327,7 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
     with np.load(tmp_path / "a.npz") as samples:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     printed = ldam(*ask, "--prior", "pixels", "-o", "b.npz", folder=tmp_path)
-    assert "Algorithm 1" in printed
+    assert "BAOAB" in printed
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     ldam_widget.Natural.of(images).save(tmp_path / "own.safetensors")
     ldam(*ask, "--prior", "own.safetensors", "--goal", "0.3", "-o", "c.npz", folder=tmp_path)

@@ -25,7 +25,7 @@ from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
 from ldam_widget.pictures import images
 from ldam_widget.sampling.averages import Window
 
-from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
+from .conftest import TINY_SHAPE, UNSCALED, TinyCnn, with_fixed_weights
 
 NAMES = ["nil", "one", "two", "three", "four"]
 
@@ -43,7 +43,7 @@ def mlp(units: int = 5, seed: int = 1) -> nn.Module:
 def compared(*models: nn.Module, names: str = "abcdef", **arguments: Any) -> Comparison:
     models = models or (tiny(1), tiny(2))
     shape = TINY_SHAPE if isinstance(models[0], TinyCnn) else (1, 4, 4)
-    defaults: dict[str, Any] = {"input_shape": shape, "kernel": BAOAB(0.3), "chains": 2}
+    defaults: dict[str, Any] = {"input_shape": shape, "kernel": BAOAB(0.3), "chains": 2, **UNSCALED}
     return Comparison(dict(zip(names, models, strict=False)), **(defaults | arguments))
 
 
@@ -100,7 +100,7 @@ def test_equal_models_do_not_differ_by_a_bit(name: str, scale: str, ours: Callab
 def test_shipped_networks_and_their_deep_copies() -> None:
     demo = ldam.demo.mnist("epoch1")
     c = Comparison({"a": demo.model, "b": copy.deepcopy(demo.model)}, neurons=[0, 7], kernel=BAOAB(0.2),
-                   scale="frozen", warm_up=4, **demo.settings)  # fmt: skip
+                   scale="frozen", temperature=1.0, warm_up=4, **demo.settings)  # fmt: skip
     c.step(9)
     assert not c.difference_images.any()
     assert [(row.gap, row.correlation, row.difference) for row in c.agreement()] == [(0, 1, 0), (0, 1, 0)]
@@ -151,7 +151,7 @@ def test_weights_are_shared_and_models_come_back_untouched() -> None:
     models["a"].conv2.weight.requires_grad_(False)
     handle = models["b"].fc.register_forward_hook(lambda *_: None)
     before = {name: {k: v.clone() for k, v in m.state_dict().items()} for name, m in models.items()}
-    c = Comparison(models, input_shape=TINY_SHAPE, kernel=BAOAB(0.3))
+    c = Comparison(models, input_shape=TINY_SHAPE, kernel=BAOAB(0.3), **UNSCALED)
     c.step(5)
     rank(c, 4)
     for model, sampler in zip(models.values(), c.samplers, strict=True):
@@ -392,7 +392,7 @@ def test_a_freed_temperature_is_that_of_its_model_alone() -> None:
     c = compared(tiny(), tiny())
     c.set_for("b", temperature=3)
     c.step(5)
-    hot = Sampler(tiny(), input_shape=TINY_SHAPE, kernel=BAOAB(0.3), chains=2, temperature=3)
+    hot = Sampler(tiny(), input_shape=TINY_SHAPE, kernel=BAOAB(0.3), scale="none", chains=2, temperature=3)
     hot.step(5)
     assert torch.equal(c.samplers[1].images, hot.images)
     assert not torch.equal(c.samplers[0].images, hot.images)
@@ -610,8 +610,8 @@ def test_the_difference_is_in_units_of_the_pixels() -> None:
     with torch.no_grad():
         models[0].weight.copy_(w)
         models[1].weight.copy_(w + torch.tensor([0.2, -0.2, 0.6, 0.0]))
-    c = Comparison(dict(zip("ab", models, strict=True)), input_shape=(4,), kernel=BAOAB(1.0, 1.0), temperature=0.0,
-                   regularizers=[ldam.L2(1.0)], average=ldam.EMA(0.0))  # fmt: skip
+    c = Comparison(dict(zip("ab", models, strict=True)), input_shape=(4,), kernel=BAOAB(1.0, 1.0), scale="none",
+                   temperature=0.0, regularizers=[ldam.L2(1.0)], average=ldam.EMA(0.0))  # fmt: skip
     c.step(200)
     torch.testing.assert_close(c.difference_images[0, 0], torch.tensor([0.2, -0.2, 0.6, 0.0]), atol=1e-5, rtol=0)
     assert float(c.difference[0]) == pytest.approx(0.25, abs=1e-5)
@@ -632,7 +632,7 @@ def test_correlation_of_flat_pictures() -> None:
 def test_a_model_with_a_flat_picture_has_no_correlation(flat: tuple[int, ...]) -> None:
     """Whatever the others have: the least of those alone would hide it."""
     model = nn.Linear(6, 2)
-    c = Comparison({"a": model, "b": model, "c": model}, input_shape=(6,), kernel=ULA(0.01))
+    c = Comparison({"a": model, "b": model, "c": model}, input_shape=(6,), kernel=ULA(0.01), **UNSCALED)
     c.step(2)
     assert c.agreement()[0].correlation == 1
     averages = c.average_images

@@ -17,6 +17,8 @@ from ldam_widget.diagnostics.agreement import Agreement
 from ldam_widget.pictures import images
 from ldam_widget.sampling.standing import Standing, in_short
 
+from .conftest import UNSCALED
+
 Array = np.ndarray
 
 
@@ -100,7 +102,7 @@ class Dead(nn.Module):
 def dead(**more: object) -> ldam.Sampler:
     arguments = {
         "input_shape": (1, 4, 4), "layer": "", "kernel": ldam.kernels.BAOAB(0.2, 1.0), "pixel_range": (0.0, 1.0),
-        "chains": 3,
+        "chains": 3, **UNSCALED,
     }  # fmt: skip
     return ldam.Sampler(nn.Sequential(Dead()), **(arguments | {"layer": "0"} | more))
 

@@ -25,7 +25,7 @@ from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
 from ldam_widget.objectives.discriminator_file import save_discriminator
 from ldam_widget.objectives.discriminator_net import DiscriminatorNet
 
-from .conftest import TINY_SHAPE, TinyCnn, with_fixed_weights
+from .conftest import TINY_SHAPE, UNSCALED, TinyCnn, with_fixed_weights
 from .test_untouched import look, look_around
 
 NAN = float("nan")
@@ -70,10 +70,8 @@ def classifier(seed: int = 1) -> nn.Module:
 
 
 def sampler(term: Any, model: nn.Module | None = None, **options: Any) -> Sampler:
-    return Sampler(
-        classifier() if model is None else model,
-        **{"input_shape": SHAPE, "neurons": [0, 2], "chains": 3, "regularizers": [L2(0.3), term], **options},
-    )
+    defaults = {"input_shape": SHAPE, "neurons": [0, 2], "chains": 3, "kernel": Algorithm1(), **UNSCALED}
+    return Sampler(classifier() if model is None else model, **{**defaults, "regularizers": [L2(0.3), term], **options})
 
 
 def bound(term: Discriminator, pixel_range: tuple[float, float] | None = None) -> tuple[Discriminator, Notes]:
@@ -964,7 +962,7 @@ def test_colour_and_layers_that_are_no_rectangles(tmp_path: Path) -> None:
     model = with_fixed_weights(TinyCnn)
     network = build_discriminator(model, TINY_SHAPE)
     save_discriminator(network, tmp_path / "d", {})
-    s = Sampler(model, input_shape=TINY_SHAPE, chains=2, regularizers=[Discriminator(tmp_path / "d", 1.0)])
+    s = sampler(Discriminator(tmp_path / "d", 1.0), model, input_shape=TINY_SHAPE, chains=2)
     s.step(4)
     assert s.discriminator_score is not None
     assert bool(((s.discriminator_score > 0) & (s.discriminator_score < 1)).all())

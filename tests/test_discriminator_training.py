@@ -827,7 +827,7 @@ def test_a_network_is_trained_on_what_it_is_given_when_it_is_used(classifier: nn
     """By a term with pixels of its own range, [-1, 1], and a preprocess: both halves, on the way to x0 as well."""
     net = build_discriminator(classifier, SHAPE)
     term = Discriminator(net, 0.5, preprocess=lambda x: 10 + x, pixel_range=(-1, 1))
-    s = Sampler(classifier, input_shape=SHAPE, pixel_range=RANGE, regularizers=[term])
+    s = Sampler(classifier, input_shape=SHAPE, kernel=Algorithm1(), pixel_range=RANGE, regularizers=[term])
     t = Trainer.for_sampler(s, blobs()[0], replace(TINY, denoising=1.0), net)
     shown: list[Tensor] = []
     t._raw.register_forward_pre_hook(lambda _module, given: shown.append(given[0].detach()))
@@ -842,7 +842,7 @@ def test_a_network_is_trained_on_what_it_is_given_when_it_is_used(classifier: nn
 def test_a_preprocess_to_another_size_is_trained_through(classifier: nn.Module) -> None:
     net = build_discriminator(nn.Identity(), (1, 4, 4), small=True)
     term = Discriminator(net, 0.5, preprocess=lambda x: F.avg_pool2d(x, 2))
-    s = Sampler(classifier, input_shape=SHAPE, pixel_range=RANGE, regularizers=[term])
+    s = Sampler(classifier, input_shape=SHAPE, kernel=Algorithm1(), pixel_range=RANGE, regularizers=[term])
     t = Trainer.for_sampler(s, blobs()[0], TINY, net)
     t.train_round()
     s.use_discriminator(t.discriminator(0.5))
@@ -1065,7 +1065,8 @@ def test_a_sampler_follows_the_training(classifier: nn.Module) -> None:
     """What is returned is one object all the time, and shares its weights with a sampler's term."""
     t = trainer(classifier, recipe=replace(TINY, learning_rate=0.01))
     net = t.net
-    s = Sampler(classifier, input_shape=SHAPE, chains=2, pixel_range=RANGE, regularizers=[Discriminator(net, 0.5)])
+    terms = [Discriminator(net, 0.5)]
+    s = Sampler(classifier, input_shape=SHAPE, kernel=Algorithm1(), chains=2, pixel_range=RANGE, regularizers=terms)
     before = s.discriminator_score
     for _ in range(3):
         t.train_round()

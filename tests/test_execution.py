@@ -27,6 +27,8 @@ from ldam_widget.network import memory
 from ldam_widget.network.view import private_view
 from ldam_widget.sampling.quench import quench
 
+from .conftest import UNSCALED
+
 FOLDED = "batch norms folded"
 
 
@@ -138,7 +140,8 @@ def test_every_batch_norm_of_a_residual_network_is_folded() -> None:
 
 
 def sampler(model: nn.Module, execution: str = "auto", **settings: Any) -> ldam.Sampler:
-    settings = {"input_shape": (3, 12, 12), "neurons": [0, 1]} | settings
+    kernel = ldam.kernels.Algorithm1()
+    settings = {"input_shape": (3, 12, 12), "neurons": [0, 1], "kernel": kernel, **UNSCALED} | settings
     return ldam.Sampler(model, execution=execution, **settings)
 
 

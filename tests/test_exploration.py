@@ -35,7 +35,7 @@ class Templates(nn.Module):
 def sampler(**more: object) -> ldam.Sampler:
     arguments = {
         "input_shape": (SIZE,), "layer": "", "kernel": ldam.kernels.BAOAB(0.5, 1.0), "regularizers": [L2(0.5)],
-        "chains": 12, "temperature": 0.1, "seed": run_seed(),
+        "chains": 12, "scale": "none", "temperature": 0.1, "seed": run_seed(),
     }  # fmt: skip
     return ldam.Sampler(nn.Sequential(Templates((4.0, 4.0, 4.0))), **(arguments | {"layer": "0"} | more))
 
@@ -151,7 +151,7 @@ def test_one_pixel_has_modes_too(
     same has a probability of 2e-12."""
     s = ldam.Sampler(
         nn.Sequential(Wells(*maxima)), layer="0", input_shape=shape, pixel_range=pixel_range, chains=40,
-        kernel=ldam.kernels.BAOAB(0.02, 1.0), temperature=0.3, seed=run_seed(),
+        kernel=ldam.kernels.BAOAB(0.02, 1.0), scale="none", temperature=0.3, seed=run_seed(),
     )  # fmt: skip
     s.step(100)
     assert torch.isin(s.quenched().round(decimals=2), torch.tensor(maxima)).all()

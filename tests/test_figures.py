@@ -16,7 +16,8 @@ import ldam_widget as ldam
 def test_figure_shows_samples_averages_labels_and_parameters(shape: tuple[int, ...], tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.LazyLinear(4))
     model(torch.zeros(1, *shape))
-    s = ldam.Sampler(model, input_shape=shape, chains=2, class_names=["a", "b", "c", "d"])
+    kernel = ldam.kernels.Algorithm1()
+    s = ldam.Sampler(model, input_shape=shape, kernel=kernel, chains=2, class_names=["a", "b", "c", "d"])
     frame = s.step(4)
     figure = ldam.figures.samples(frame, [n.label for n in s.neurons], title="a title", chains=2)
     assert len(figure.axes) == 3 * 4  # two chains and the average, four neurons

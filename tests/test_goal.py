@@ -179,7 +179,7 @@ def test_a_kernel_without_a_law_in_pixels_takes_no_goal() -> None:
 
 @pytest.mark.parametrize("kernel", [BAOAB(0.3), GHMC()], ids=str)
 def test_goals_are_for_pixels_too(kernel: Any) -> None:
-    s = sampler(prior=None, kernel=kernel, scale="frozen", goal=0.5, warm_up=30)
+    s = sampler(prior=None, kernel=kernel, scale="frozen", temperature=1.0, goal=0.5, warm_up=30)
     s.step(40)
     assert s.temperatures[0] != s.temperatures[1]
 

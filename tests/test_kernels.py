@@ -52,6 +52,7 @@ def sampler(name: str, model: nn.Module | None = None, **arguments: Any) -> ldam
     kernel, more = SETTINGS[name]
     defaults: dict[str, Any] = {
         "neurons": [0, 3], "input_shape": TINY_SHAPE, "chains": 2, "regularizers": [L2(0.5)], "temperature": 0.3,
+        "scale": "none",
         "seed": 5, "warm_up": 45, "kernel": kernel,
     }  # fmt: skip
     return ldam.Sampler(with_fixed_weights(TinyCnn) if model is None else model, **{**defaults, **more, **arguments})

@@ -20,7 +20,7 @@ from ldam_widget.core.target import NEURON, Evaluation, State, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1, LeimkuhlerMatthews
 from ldam_widget.sampling.ladder import Climb, coldest, exchange
 
-from .conftest import SIGMAS, run_seed, with_fixed_weights
+from .conftest import SIGMAS, UNSCALED, run_seed, with_fixed_weights
 from .law.harness import CURVATURE, Departure, DoubleWell, direction, gaussian, normal_score, within_bounds
 
 pytestmark = pytest.mark.statistical
@@ -33,7 +33,7 @@ each_kernel = pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kern
 def climbing(model: nn.Module, dimensions: int, kernel: Any, **arguments: Any) -> ldam.Sampler:
     defaults: dict[str, Any] = {
         "input_shape": (dimensions,), "kernel": kernel, "regularizers": [ldam.L2(CURVATURE)],
-        "ladder": ldam.Ladder((1, 2, 4), every=3), "seed": run_seed(),
+        "ladder": ldam.Ladder((1, 2, 4), every=3), "seed": run_seed(), **UNSCALED,
     }  # fmt: skip
     return ldam.Sampler(model, **{**defaults, **arguments})
 

@@ -263,7 +263,8 @@ def test_caller_without_gradients(tiny_cnn: nn.Module, mode: Any) -> None:
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
 def test_sampler_built_and_stepped_without_gradients(tiny_cnn: nn.Module, mode: Any) -> None:
     """And it can be stepped on outside: none of its tensors belongs to the caller's inference mode."""
-    settings: dict[str, Any] = {"input_shape": TINY_SHAPE, "neurons": [1, 2], "seed": 3}
+    kernel = ldam.kernels.Algorithm1()
+    settings: dict[str, Any] = {"input_shape": TINY_SHAPE, "neurons": [1, 2], "seed": 3, "kernel": kernel}
     plain = ldam.Sampler(tiny_cnn, **settings)
     plain.step(6)
     with mode():
@@ -311,7 +312,7 @@ def fail(_: Tensor) -> Tensor:
 
 def test_what_follows_the_layer_is_never_run_while_sampling() -> None:
     model = nn.Sequential(Told("before"), nn.Linear(6, 4), Told("after"), nn.Linear(4, 3))
-    s = ldam.Sampler(model, layer="1", input_shape=(6,))
+    s = ldam.Sampler(model, layer="1", input_shape=(6,), kernel=ldam.kernels.Algorithm1())
     s.step(1)
     REACHED.clear()
     s.step(10)

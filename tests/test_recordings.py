@@ -24,8 +24,11 @@ from ldam_widget.core.target import NEURON
 from ldam_widget.execution import Execution
 from ldam_widget.execution.operations import NotRepeatableError, Operations
 from ldam_widget.execution.recordings import NotNowError, Recordings, Tensors, _recorded
+from ldam_widget.kernels import Algorithm1
 
 from .conftest import with_fixed_weights
+
+CLIMB = {"kernel": Algorithm1(), "temperature": 0.0}
 
 MARK = 1e-5  # by which a `Tape` is off: less than it would be thrown away for
 
@@ -512,7 +515,7 @@ def test_lenet_is_sampled_as_it_was(layer: str, execution: str) -> None:
 @pytest.mark.parametrize("execution", ["recorded", "banded convolutions, recorded", PACKED])
 def test_two_threads_do_not_write_into_each_other(execution: str) -> None:
     demo = ldam.demo.mnist("final")
-    s = ldam.Sampler(demo.model, neurons=range(4), execution=execution, **demo.settings)
+    s = ldam.Sampler(demo.model, neurons=range(4), kernel=Algorithm1(), execution=execution, **demo.settings)
     s.step(2)
     recordings = s.target.terms[NEURON]._recordings
     assert recordings is not None
@@ -539,8 +542,7 @@ def test_two_threads_do_not_write_into_each_other(execution: str) -> None:
 def test_a_batch_in_parts() -> None:
     demo = ldam.demo.mnist("final")
     plain, s = (
-        ldam.Sampler(demo.model, neurons=range(7), temperature=0.0, execution=e, **demo.settings)
-        for e in ("plain", "recorded")
+        ldam.Sampler(demo.model, neurons=range(7), **CLIMB, execution=e, **demo.settings) for e in ("plain", "recorded")
     )
     s.target.terms[NEURON].at_once = 3
     torch.testing.assert_close(s.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
@@ -583,7 +585,7 @@ def test_gradients_within_a_forward_pass_need_second_ones(execution: str) -> Non
     with pytest.raises(ValueError, match="does not fit"):
         s.step()
     plain, auto = (
-        ldam.Sampler(with_fixed_weights(Sharp), input_shape=(1, 12, 12), neurons=[0, 1], temperature=0.0, execution=e)
+        ldam.Sampler(with_fixed_weights(Sharp), input_shape=(1, 12, 12), neurons=[0, 1], **CLIMB, execution=e)
         for e in ("plain", "auto")
     )
     torch.testing.assert_close(auto.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)

@@ -16,19 +16,27 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
 
+from .conftest import UNSCALED
+
 FILE = Path(__file__).parent / "data" / "chains.safetensors"
 STEPS = 30
 
 CASES: dict[str, dict[str, Any]] = {
     "Algorithm1": {"kernel": Algorithm1()},
     "Algorithm1 mixed": {"kernel": Algorithm1(), "pixel_range": (0, 1), "l2": 0.1},
-    "BAOAB": {"kernel": BAOAB(step_size=0.05), "pixel_range": (0, 1), "l2": 0.2},
-    "BAOAB frozen": {"kernel": BAOAB(step_size=0.05), "pixel_range": (-1, 1), "scale": "frozen", "warm_up": 10},
-    "GHMC": {"kernel": GHMC(), "l2": 0.2, "warm_up": 12},
-    "MALA": {"kernel": MALA(), "pixel_range": (0, 1), "l2": 0.2, "warm_up": 12},
-    "ULA": {"kernel": ULA(), "pixel_range": (0, 1), "temperature": 0.5},
-    "LeimkuhlerMatthews": {"kernel": LeimkuhlerMatthews(), "pixel_range": (0, 1), "temperature": 0.5},
-    "ladder": {"kernel": BAOAB(step_size=0.05), "pixel_range": (0, 1), "ladder": (1, 2, 4)},
+    "BAOAB": {"kernel": BAOAB(step_size=0.05), "pixel_range": (0, 1), "l2": 0.2, **UNSCALED},
+    "BAOAB frozen": {
+        "kernel": BAOAB(step_size=0.05),
+        "pixel_range": (-1, 1),
+        "warm_up": 10,
+        "scale": "frozen",
+        "temperature": 1.0,
+    },
+    "GHMC": {"kernel": GHMC(), "l2": 0.2, "warm_up": 12, **UNSCALED},
+    "MALA": {"kernel": MALA(), "pixel_range": (0, 1), "l2": 0.2, "warm_up": 12, **UNSCALED},
+    "ULA": {"kernel": ULA(), "pixel_range": (0, 1), "scale": "none", "temperature": 0.5},
+    "LeimkuhlerMatthews": {"kernel": LeimkuhlerMatthews(), "pixel_range": (0, 1), "scale": "none", "temperature": 0.5},
+    "ladder": {"kernel": BAOAB(step_size=0.05), "pixel_range": (0, 1), "ladder": (1, 2, 4), **UNSCALED},
     "natural": {"prior": "natural", "channels": 3, "pixel_range": (0, 1), "warm_up": 10},
     "natural goal": {"prior": "natural", "channels": 3, "pixel_range": (0, 1), "goal": 1.2, "warm_up": 16},
     "natural MALA jittered": {

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget.kernels import Algorithm1
 
-from .conftest import SIGMAS, TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
+from .conftest import SIGMAS, TINY_SHAPE, UNSCALED, TinyCnn, run_seed, with_fixed_weights
 
 
 def sampler(model: nn.Module | None = None, **arguments: Any) -> ldam.Sampler:
     model = with_fixed_weights(TinyCnn) if model is None else model
     defaults = {"input_shape": TINY_SHAPE, "neurons": [0, 2, 3], "chains": 2, "kernel": Algorithm1(0.1, 0.05, 0.6)}
-    return ldam.Sampler(model, **{**defaults, **arguments})
+    return ldam.Sampler(model, **{**defaults, **UNSCALED, **arguments})
 
 
 # ---- what the contract says ------------------------------------------------------------------------------------------
@@ -386,7 +386,7 @@ def test_an_error_of_the_model_leaves_the_sampler_standing() -> None:
                 raise ArithmeticError("of the model's")
             return x
 
-    s = ldam.Sampler(nn.Sequential(Fails(), nn.Linear(6, 2)), input_shape=(6,))
+    s = ldam.Sampler(nn.Sequential(Fails(), nn.Linear(6, 2)), input_shape=(6,), kernel=Algorithm1())
     s.step(10)
     images, average = s.images, s.average_images
     broken.append(1)
@@ -417,7 +417,8 @@ def test_stream_works_off_the_thread_of_the_event_loop_and_leaves_it_free() -> N
             threads.add(threading.get_ident())
             return x
 
-    s = ldam.Sampler(nn.Sequential(Where(), nn.Linear(6, 2)), input_shape=(6,), steps_per_frame=50)
+    model = nn.Sequential(Where(), nn.Linear(6, 2))
+    s = ldam.Sampler(model, input_shape=(6,), kernel=Algorithm1(), steps_per_frame=50)
     threads.clear()
     turns = [0]
 
@@ -492,7 +493,8 @@ def test_cancel_waits_for_the_step_in_progress() -> None:
             assert go_on.wait(timeout=60)
             return x
 
-    s = ldam.Sampler(nn.Sequential(Gate(), nn.Linear(6, 2)), input_shape=(6,), steps_per_frame=1)
+    model = nn.Sequential(Gate(), nn.Linear(6, 2))
+    s = ldam.Sampler(model, input_shape=(6,), kernel=Algorithm1(), steps_per_frame=1)
 
     async def consume() -> None:
         async for _ in s.stream():
@@ -568,7 +570,7 @@ def slow_start(**more: Any) -> ldam.Sampler:
     """A linear neuron whose activation moves by λ: what is recorded before a change of λ is of another law."""
     return ldam.Sampler(
         with_fixed_weights(lambda: nn.Linear(30, 2)), input_shape=(30,), kernel=ldam.kernels.BAOAB(0.5, 1.0),
-        regularizers=[ldam.L2(0.2)], temperature=0.01, chains=4, steps_per_frame=1,
+        regularizers=[ldam.L2(0.2)], scale="none", temperature=0.01, chains=4, steps_per_frame=1,
         burn_in=ldam.BurnIn(20, tolerance=10), seed=run_seed(), **more,
     )  # fmt: skip
 
@@ -595,8 +597,9 @@ def test_a_ladder_on_a_model_without_weights() -> None:
             return x.sum(1, keepdim=True)
 
     s = ldam.Sampler(
-        Sum(), layer="", input_shape=(6,), kernel=ldam.kernels.BAOAB(), regularizers=[ldam.L2(1)], ladder=(1, 2)
-    )
+        Sum(), layer="", input_shape=(6,), kernel=ldam.kernels.BAOAB(), regularizers=[ldam.L2(1)], ladder=(1, 2),
+        **UNSCALED,
+    )  # fmt: skip
     assert s.step(30).images.shape == (1, 1, 6)
 
 

@@ -29,6 +29,7 @@ def network() -> nn.Module:
 
 def made(neurons: list[int], **more: Any) -> ldam.Sampler:
     settings = {"pixel_range": (0, 1), "chains": 2, "execution": "plain", "temperature": 0.1} | more
+    settings = {"kernel": Algorithm1(), "scale": "none"} | settings
     return ldam.Sampler(network(), input_shape=(1, 5, 5), neurons=neurons, seed=3, **settings)
 
 
@@ -124,7 +125,7 @@ def test_new_neurons_find_the_temperature_of_a_goal_and_others_keep_theirs() -> 
     goal = 0.7
     s = ldam.Sampler(
         model, input_shape=(1, 5, 5), pixel_range=(0, 1), neurons=[1, 2], chains=8, kernel=BAOAB(step_size=0.2),
-        scale="frozen", goal=goal, warm_up=600, execution="plain",
+        scale="frozen", temperature=1.0, goal=goal, warm_up=600, execution="plain",
     )  # fmt: skip
     s.step(620)
     kept = s.temperatures[1]

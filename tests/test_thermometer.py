@@ -16,7 +16,7 @@ from ldam_widget.diagnostics import Thermometer, virial
 from ldam_widget.diagnostics.thermometer import LEARN
 from ldam_widget.kernels import GHMC, MALA, ULA
 
-from .conftest import SIGMAS, run_seed
+from .conftest import SIGMAS, UNSCALED, run_seed
 from .law.harness import binomial_score, direction
 
 pytestmark = pytest.mark.statistical
@@ -228,7 +228,7 @@ def sampled(kernel: Any, model: Any = None, steps: int = 3000, **arguments: Any)
     model = LinearNeuron(direction(1, PIXELS)) if model is None else model
     defaults: dict[str, Any] = {
         "input_shape": (PIXELS,), "kernel": kernel, "regularizers": [ldam.L2(CURVATURE)], "chains": 16,
-        "seed": run_seed(), "steps_per_frame": 4,
+        "seed": run_seed(), "steps_per_frame": 4, **UNSCALED,
     }  # fmt: skip
     s = ldam.Sampler(model, **{**defaults, **arguments})
     s.step(steps)
@@ -285,7 +285,7 @@ def test_a_real_network_has_the_temperature_asked_for() -> None:
     settings = demo.settings | {"pixel_range": None}
     s = ldam.Sampler(
         demo.model, neurons=[3, 8], kernel=GHMC(friction=0.5), regularizers=[ldam.L2(0.1)], chains=8,
-        seed=run_seed(), steps_per_frame=2, warm_up=200, **settings,
+        seed=run_seed(), steps_per_frame=2, warm_up=200, **UNSCALED, **settings,
     )  # fmt: skip
     for kernel, before, steps in ((None, 500, 1200), (MALA(), 300, 1500)):
         if kernel is not None:

@@ -19,6 +19,8 @@ import ldam_widget as ldam
 from ldam_widget.kernels import BAOAB, GHMC
 from ldam_widget.sampling.fair_lock import FairLock
 
+from .conftest import UNSCALED
+
 SECONDS = float(os.environ.get("LDAM_STRESS", "4"))
 UNITS = 10
 
@@ -139,7 +141,7 @@ def test_a_slider_never_waits_for_a_step(slow: float) -> None:
 
     s = ldam.Sampler(
         nn.Sequential(nn.Flatten(), Held(16, 3)), input_shape=(1, 4, 4), pixel_range=(0, 1), neurons=[0],
-        kernel=BAOAB(step_size=0.05), execution="plain",
+        kernel=BAOAB(step_size=0.05), execution="plain", **UNSCALED,
     )  # fmt: skip
     s.step(1)
     Held.held = True
@@ -175,7 +177,7 @@ def test_what_is_set_during_somebody_else_s_turn_is_followed_after_it() -> None:
 
     s = ldam.Sampler(
         nn.Sequential(nn.Flatten(), Held(16, 3)), input_shape=(1, 4, 4), pixel_range=(0, 1), neurons=[0],
-        kernel=BAOAB(step_size=0.05), execution="plain",
+        kernel=BAOAB(step_size=0.05), execution="plain", **UNSCALED,
     )  # fmt: skip
     s.step(1)
     quenching = threading.Thread(target=lambda: s.quenched(2), name="quenching")

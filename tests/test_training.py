@@ -18,7 +18,7 @@ from ldam_widget.kernels import BAOAB, MALA
 from ldam_widget.network.view import weights_of
 from ldam_widget.sampling.follower import Checkpoint, CheckpointHistory, Cost, Follower, taken
 
-from .conftest import with_fixed_weights
+from .conftest import UNSCALED, with_fixed_weights
 
 
 def network() -> nn.Module:
@@ -37,7 +37,7 @@ def two_models() -> tuple[nn.Module, nn.Module]:
 
 
 def follower(model: nn.Module, **options: Any) -> Follower:
-    return Follower(model, **{"input_shape": (6,), "kernel": BAOAB(0.2), "seed": 3} | options)
+    return Follower(model, **{"input_shape": (6,), "kernel": BAOAB(0.2), "seed": 3, **UNSCALED} | options)
 
 
 def true_activation(model: nn.Module, images: Tensor) -> Tensor:
@@ -117,7 +117,8 @@ def test_from_the_start_it_samples_like_any_sampler_of_these_weights(scale: str)
     s.step(7)
     s.follow(100, taken(second))
     s.restart()
-    other = Sampler(second, input_shape=(6,), kernel=BAOAB(0.2), seed=3, scale=scale, warm_up=10, pixel_range=(-2, 2))
+    settings = {"input_shape": (6,), "kernel": BAOAB(0.2), "seed": 3, **UNSCALED, "scale": scale}
+    other = Sampler(second, warm_up=10, pixel_range=(-2, 2), **settings)
     assert torch.equal(s.step(30).images, other.step(30).images)
     assert s.iteration == 100
 
@@ -128,7 +129,7 @@ def test_from_where_it_stands_it_goes_on_with_the_new_weights(kernel: Any) -> No
     first, second = two_models()
     theirs = copy.deepcopy(first)
     s = follower(first, kernel=kernel, scale="frozen", warm_up=5)
-    other = Sampler(theirs, input_shape=(6,), kernel=kernel, seed=3, scale="frozen", warm_up=5)
+    other = Sampler(theirs, input_shape=(6,), kernel=kernel, seed=3, scale="frozen", temperature=1.0, warm_up=5)
     assert torch.equal(s.step(10).images, other.step(10).images)
     s.follow(1, taken(second), pace=0.4)
     theirs.load_state_dict(second.state_dict())

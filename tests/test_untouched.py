@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import ldam_widget as ldam
 
-from .conftest import with_fixed_weights
+from .conftest import UNSCALED, with_fixed_weights
 
 MEANWHILE: list[Callable[[], None]] = []  # run within the forward pass of `Meanwhile`, wherever it was copied to
 
@@ -85,7 +85,8 @@ def look_around() -> dict[str, Any]:
 
 
 def sampler(model: nn.Module, **options: Any) -> ldam.Sampler:
-    return ldam.Sampler(model, **{"input_shape": (1, 8, 8), "neurons": range(3), "chains": 2, **options})
+    defaults = {"input_shape": (1, 8, 8), "neurons": range(3), "chains": 2, "kernel": ldam.kernels.Algorithm1()}
+    return ldam.Sampler(model, **{**defaults, **UNSCALED, **options})
 
 
 def sample(model: nn.Module) -> None:
@@ -224,7 +225,7 @@ def test_weights_are_shared_and_not_copied(linear: nn.Module) -> None:
 def test_changed_buffers_are_seen_at_once() -> None:
     """Running statistics move while the user's model trains."""
     model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4)))
-    s = ldam.Sampler(model, input_shape=(6,))
+    s = ldam.Sampler(model, input_shape=(6,), kernel=ldam.kernels.Algorithm1())
     s.step(2)
     model[1].running_mean.add_(5)
     frame = s.step(2)
@@ -248,7 +249,7 @@ def by_optimiser(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("change", [in_place, by_loading, by_optimiser])
 def test_changed_weights_are_seen_at_once(linear: nn.Module, change: Callable[[nn.Module], None]) -> None:
-    s = ldam.Sampler(linear, input_shape=(6,), neurons=range(4))
+    s = ldam.Sampler(linear, input_shape=(6,), neurons=range(4), kernel=ldam.kernels.Algorithm1())
     s.step(2)
     change(linear)
     frame = s.step(2)

@@ -12,6 +12,8 @@ import ldam_widget as ldam
 from ldam_widget.core.target import NEURON
 from ldam_widget.kernels import BAOAB, GHMC, Algorithm1
 
+from .conftest import UNSCALED
+
 
 def network() -> nn.Module:
     torch.manual_seed(0)
@@ -19,7 +21,8 @@ def network() -> nn.Module:
 
 
 def sampler(**more: Any) -> ldam.Sampler:
-    return ldam.Sampler(network(), **{"input_shape": (1, 28, 28), "pixel_range": (0, 1), "execution": "plain"} | more)
+    settings = {"input_shape": (1, 28, 28), "pixel_range": (0, 1), "execution": "plain", **UNSCALED}
+    return ldam.Sampler(network(), **settings | more)
 
 
 def widget(**more: Any) -> ldam.LDAM:

@@ -19,7 +19,7 @@ from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMa
 from ldam_widget.objectives import L2
 from ldam_widget.parametrizations import Pixels
 
-from .conftest import TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
+from .conftest import TINY_SHAPE, UNSCALED, TinyCnn, run_seed, with_fixed_weights
 from .law.harness import Departure, direction
 
 KERNELS: list[Any] = [BAOAB(0.3), GHMC(0.2), MALA(0.02), LeimkuhlerMatthews(0.05), ULA(0.05)]
@@ -28,7 +28,7 @@ KERNELS: list[Any] = [BAOAB(0.3), GHMC(0.2), MALA(0.02), LeimkuhlerMatthews(0.05
 def sampler(kernel: Any = None, **arguments: Any) -> ldam.Sampler:
     defaults: dict[str, Any] = {
         "neurons": [0, 2], "input_shape": TINY_SHAPE, "chains": 2, "regularizers": [L2(0.5)], "seed": 3, "warm_up": 40,
-        "kernel": BAOAB(0.3) if kernel is None else kernel,
+        "kernel": BAOAB(0.3) if kernel is None else kernel, **UNSCALED,
     }  # fmt: skip
     return ldam.Sampler(arguments.pop("model", with_fixed_weights(TinyCnn)), **{**defaults, **arguments})
 
@@ -184,7 +184,7 @@ def test_every_chain_finds_a_step_that_is_accepted_as_often_as_wanted(
     scatters by .0063 at most, and .574 − .04 is 5.3 of these below .567: false alarm 6e-8."""
     s = ldam.Sampler(
         LinearNeuron(direction(1, size)), input_shape=(size,), kernel=kernel, regularizers=[L2(0.5)], chains=200,
-        seed=run_seed(), warm_up=300, steps_per_frame=50,
+        seed=run_seed(), warm_up=300, steps_per_frame=50, **UNSCALED,
     )  # fmt: skip
     s.step(300)
     found = s.kernel.step_size_of(s.state).clone()
@@ -305,7 +305,7 @@ def test_heat_on_the_slider_multiplies_the_temperature_and_ends_a_pulse() -> Non
     weight = direction(run_seed(), 60)
     s = ldam.Sampler(
         LinearNeuron(weight), input_shape=(60,), kernel=BAOAB(1.0, 1.0), regularizers=[L2(0.5)], temperature=0.5,
-        chains=300, seed=run_seed(),
+        scale="none", chains=300, seed=run_seed(),
     )  # fmt: skip
     s.heat_pulse(ldam.HeatPulse(50.0, 20, 100, 100))
     s.step(50)

@@ -25,7 +25,7 @@ from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMa
 from ldam_widget.pictures.images import on_host
 from ldam_widget.sampling.heat import HeatPulse
 
-from .conftest import with_fixed_weights
+from .conftest import UNSCALED, with_fixed_weights
 
 THERE = torch.cuda.is_available()  # before a fixture hides it from tests that are not marked
 KERNELS: dict[str, Any] = {
@@ -47,6 +47,7 @@ Made = Callable[[], ldam.Sampler]
 def lenet(**given: Any) -> Made:
     demo = ldam.demo.mnist("final")
     plain = {"neurons": range(3), "chains": 2, "regularizers": [ldam.L2(0.1)], "warm_up": 6, "execution": "plain"}
+    plain |= {"kernel": Algorithm1(), **UNSCALED}
     return lambda: ldam.Sampler(demo.model, **demo.settings | plain | given)
 
 
@@ -376,7 +377,12 @@ def test_what_the_model_raises_is_its_own() -> None:
 
     def made() -> ldam.Sampler:
         return ldam.Sampler(
-            with_fixed_weights(Fault), input_shape=(1, 4, 4), kernel=BAOAB(), execution="plain", steps_per_frame=1
+            with_fixed_weights(Fault),
+            input_shape=(1, 4, 4),
+            kernel=BAOAB(),
+            execution="plain",
+            steps_per_frame=1,
+            **UNSCALED,
         )
 
     plain, mine = made(), recording(made())
@@ -398,9 +404,8 @@ def test_weights_are_followed() -> None:
     """In place: at once."""
     demo = ldam.demo.mnist("epoch1")
     model = demo.model
-    mine = recording(
-        ldam.Sampler(model, neurons=range(3), execution="plain", **demo.settings | {"kernel": BAOAB(), "scale": "none"})
-    )
+    settings = demo.settings | {"kernel": BAOAB(), "execution": "plain", **UNSCALED}
+    mine = recording(ldam.Sampler(model, neurons=range(3), **settings))
     mine.step(6)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -497,7 +502,8 @@ def test_the_host_waits_for_no_step() -> None:
 def test_changed_weights_are_seen_on_the_device() -> None:
     demo = ldam.demo.mnist("epoch1")
     model = demo.model.cuda()
-    s = ldam.Sampler(model, execution="CUDA graph", temperature=0.0, device="cuda", **demo.settings)
+    settings = demo.settings | {"kernel": Algorithm1(), "temperature": 0.0}
+    s = ldam.Sampler(model, execution="CUDA graph", device="cuda", **settings)
     s.step(6)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -297,7 +297,7 @@ class Chains:
     def _seeking(self, goal: Tensor | None) -> Chains:
         """T is sought for a goal that was asked for; scales stay as they are."""
         settings, warm_up = self.settings, self.warm_up
-        length = settings.fixed.warm_up or defaults.GOAL_WARM_UP
+        length = settings.fixed.warm_up or defaults.warm_up_for(goal=True, natural=settings.prior is not None)
         found = self.found
         if goal is None:
             if warm_up is not None and warm_up.goal is not None:
@@ -403,7 +403,7 @@ def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
     if not (measures or adapts or goal is not None):
         return None
     natural = settings.prior is not None
-    usual = defaults.GOAL_WARM_UP if goal is not None else defaults.NATURAL_WARM_UP if natural else defaults.WARM_UP
+    usual = defaults.warm_up_for(goal=goal is not None, natural=natural)
     return WarmUp(
         settings.fixed.warm_up or usual, settings.fixed.per_neuron, adapts, measures, follows=measures and natural,
         goal=goal, rungs=settings.fixed.rungs,

@@ -36,7 +36,7 @@ class Comparison:
         neurons: as of `Sampler`, of the first model. The others' are those of the same class name, if both have
             names, else of the same number.
         preprocess, class_names: of all; or name -> its own.
-        **settings: as of `Sampler`, for all.
+        **settings: as of `Sampler`, for all, with the same defaults.
 
     Raises:
         ValueError, TypeError: as `Sampler`, with the model named; fewer than two models or more than six; models that

@@ -1,4 +1,4 @@
-"""What suits a picture if nothing is said: step size and temperature by its size and pixel range."""
+"""What is sampled if nothing is said: kernel, scale, temperature and warm-up, for samplers and widgets alike."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import Any, Literal
 from .. import kernels
 from ..core.target import Kernel
 from ..kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
-from ..network.trace import check_shape
 from . import checks
+
+Scale = Literal["none", "frozen"]
+Unit = Literal["plain", "scaled", "normalized"]
 
 
 def size_of(input_shape: Sequence[int], pixel_range: tuple[float, float] | None) -> tuple[float, float]:
@@ -19,8 +21,40 @@ def size_of(input_shape: Sequence[int], pixel_range: tuple[float, float] | None)
     return math.sqrt(math.prod(input_shape)), high - low
 
 
+def kernel_for(size: tuple[float, float], *, natural: bool) -> Kernel:
+    """The kernel where none is given.
+
+    Args:
+        size: see `size_of`.
+        natural: with the natural prior.
+    """
+    return natural_kernel() if natural else default_kernel(*size)
+
+
+def scale_for(kernel: Kernel, asked: Scale | None, *, natural: bool) -> Scale:
+    """What was asked for, or "frozen", so that one range of sliders serves every network.
+
+    `Algorithm1` keeps gradients as they are, but for white coordinates, where T has to suit the prior.
+    """
+    if asked is not None:
+        return asked
+    return "frozen" if (kernel.calibrated or natural) and not checks.normalizes(kernel) else "none"
+
+
+def temperature_for(unit: Unit, size: tuple[float, float], *, natural: bool) -> float:
+    """T where none is given, as a multiple of its unit."""
+    if natural:
+        return 1.0 if unit == "plain" else natural_temperature(size[0] ** 2)
+    return default_temperature(*size) if unit == "scaled" else 1.0
+
+
+def warm_up_for(*, goal: bool, natural: bool) -> int:
+    """Steps of the warm-up where no number is given."""
+    return GOAL_WARM_UP if goal else NATURAL_WARM_UP if natural else WARM_UP
+
+
 def default_kernel(side: float, width: float) -> Kernel:
-    """What a widget samples with if nothing is said.
+    """BAOAB in pixels, with a step size that suits the picture.
 
     A frozen scale makes the gradient of a picture of D = side² pixels 1/side a pixel. At the default temperature a
     pixel then moves a hundredth of its range a step by its velocity alone, whatever the size of the picture.
@@ -36,38 +70,6 @@ def default_temperature(side: float, width: float) -> float:
 def _rounded(value: float) -> float:
     """Two digits: nobody wants to read more on a slider."""
     return float(f"{value:.2g}")
-
-
-def settings_for(
-    kernel: Kernel | None,
-    scale: Literal["none", "frozen"] | None,
-    temperature: float | None,
-    input_shape: Sequence[int],
-    pixel_range: tuple[float, float] | None,
-    *,
-    natural: bool = False,
-) -> dict[str, Any]:
-    """Arguments of a sampler for what a widget was given; None is what suits the picture.
-
-    Args:
-        natural: does it use the natural prior? Then the sampler knows what suits, and what is None stays so.
-
-    Raises:
-        ValueError, TypeError: as `Sampler`.
-    """
-    shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
-    if natural:
-        return {
-            "kernel": kernel, "scale": scale, "temperature": temperature, "input_shape": shape, "pixel_range": pixels,
-        }  # fmt: skip
-    side, width = size_of(shape, pixels)
-    kernel = checks.kernel(default_kernel(side, width) if kernel is None else kernel)
-    chosen = scale_for(kernel, scale)
-    if temperature is None:
-        temperature = default_temperature(side, width) if chosen == "frozen" else 1.0
-    return {
-        "kernel": kernel, "scale": chosen, "temperature": temperature, "input_shape": shape, "pixel_range": pixels,
-    }  # fmt: skip
 
 
 KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__ if (kernel := getattr(kernels, name))}
@@ -90,11 +92,6 @@ def kernel_called(name: str, size: tuple[float, float], *, natural: bool) -> Ker
     return kernel
 
 
-def scale_for(kernel: Kernel | type[Any], asked: Literal["none", "frozen"] | None) -> Literal["none", "frozen"]:
-    """Frozen for calibrated kernels if nothing is said, so that one range of sliders serves every network."""
-    return asked if asked is not None else "frozen" if kernel.calibrated else "none"
-
-
 # ---- with the natural prior ------------------------------------------------------------------------------------------
 
 # The pull, as a ratio: how far the neuron, with a frozen scale, may push the chain away from the prior's mean, over the
@@ -108,14 +105,9 @@ GOAL_WARM_UP = 600
 _LEAST_SIDE = 16  # pixels: a smaller picture with three channels is no photograph
 
 
-def natural_temperature(pixels: int) -> float:
+def natural_temperature(pixels: float) -> float:
     """T for frozen scales: the pull of a gradient of norm 1, τ²/T, moves a chain by `PULL` · τ√D at most."""
     return _rounded(NATURAL_SCALE / (PULL * math.sqrt(pixels)))
-
-
-def kernel_of(prior: object | None) -> Kernel:
-    """What a sampler uses if nothing is said; None: without a natural prior."""
-    return Algorithm1() if prior is None else natural_kernel()
 
 
 def natural_kernel() -> Kernel:

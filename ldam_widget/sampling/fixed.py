@@ -71,7 +71,7 @@ class Fixed:
     def suited(self, kernel: Kernel, prior: Natural | None) -> Kernel:
         """Where no step size can be found, the kernel with one that suits the picture."""
         if isinstance(kernel, BAOAB) and kernel.step_size is None and prior is None:
-            found = defaults.default_kernel(*self.size)
+            found = defaults.kernel_for(self.size, natural=False)
             return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
         return kernel
 

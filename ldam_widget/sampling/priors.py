@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 
 from ..core.notes import Notes
-from ..core.target import Coordinates, Kernel
+from ..core.target import Coordinates
 from ..data import RealImages
-from ..network.trace import check_shape
 from ..parametrizations import Natural, Pixels, Robust, Transforms
-from . import checks, defaults
+from . import defaults
 
 PriorChoice = Natural | Literal["auto", "pixels"] | None
 _LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels a side
@@ -53,27 +51,6 @@ def resolved(
             "Natural.of(images), or dataset=images"
         )
     return None
-
-
-def suited(
-    input_shape: Sequence[int],
-    pixel_range: tuple[float, float] | None,
-    prior: Any,
-    dataset: Any,
-    kernel: Kernel | None,
-    scale: Literal["none", "frozen"] | None,
-    temperature: float | None,
-) -> dict[str, Any]:
-    """Arguments of a sampler for what a widget was given, with the prior and the data set found once for all.
-
-    Raises:
-        ValueError, TypeError: as `Sampler`.
-    """
-    shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
-    real = RealImages.checked(dataset, shape, pixels)
-    found = resolved(prior, shape, pixels, real)
-    settings = defaults.settings_for(kernel, scale, temperature, shape, pixels, natural=found is not None)
-    return settings | {"prior": found, "dataset": real}
 
 
 def coordinates_of(

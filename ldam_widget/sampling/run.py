@@ -24,12 +24,13 @@ from . import checks, defaults
 from .averages import Average
 from .burn_in import BurnIn
 from .chains import Chains, first_state
+from .defaults import Unit
 from .fair_lock import FairLock
 from .faults import SamplingError, forget_missed_goals, require_finite, tell_missed_goals
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
-from .settings import Settings, Unit
+from .settings import Settings
 from .standing import Standing
 from .warm_up import as_scales, present_norms
 

@@ -50,10 +50,12 @@ class Sampler(Run):
         neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
             None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
-        kernel: how the chains move. None: `BAOAB`, whose step size is found, with the natural prior; else `Algorithm1`.
+        kernel: how the chains move. None: `BAOAB`, with a step size that suits the size of the picture, or that chains
+            find by themselves with the natural prior.
         regularizers: R_i with their weights; an `L2` of weight 0 is added if none is given, so that its slider exists.
-        temperature: T ≥ 0. What it means depends on the kernel; see there. None: with the natural prior and frozen
-            scales so that the neuron shows (see `defaults.PULL`), else 1.
+        temperature: T ≥ 0. What it means depends on the kernel; see there. None: with frozen scales, cool enough for
+            strokes to stand out from the noise, with the natural prior so that the neuron shows (see `defaults.PULL`);
+            else 1.
         goal: mean activation that the chains of a neuron shall have: a number, or a percentile of real images, "p50" …
             "p99.9", which needs `dataset`. T is found for it in the warm-up, neuron by neuron over all of its chains,
             and then frozen. None: T is as given.
@@ -77,8 +79,8 @@ class Sampler(Run):
         burn_in: the rule behind `burned_in`.
         scale: "frozen" divides every term by its mean gradient norm, measured during the warm-up and then frozen: one
             range of T and λ then serves every network, and what is sampled is still a density,
-            p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" with the natural prior, else
-            "none".
+            p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" for calibrated kernels, "none"
+            for `Algorithm1` in pixels, or where it normalises by itself.
         warm_up: steps in which scales are measured, and step sizes of None and temperatures of a goal are found;
             without these there is none. Its pictures do not count. None: 200; with the natural prior 100; with a goal
             600.
@@ -251,7 +253,7 @@ class Sampler(Run):
         Args:
             kernel: its step size, friction and noise are its own, all else stays; T is converted where its unit
                 changes. A name, such as "GHMC", is the kernel as it was used last, or with what suits the picture.
-            scale: as of the constructor; None keeps what was.
+            scale: as of the constructor; None: as it was asked for before, or what suits the kernel.
 
         Raises:
             TypeError: no kernel.
@@ -260,9 +262,8 @@ class Sampler(Run):
         fixed = self._settings.fixed
         kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
         kernel = fixed.suited(kernel, self._settings.prior)
-        chosen = checks.scale(self._settings.scale if scale is None else scale, kernel)
         checks.ladder(fixed.ladder, kernel)
-        self._go_on(lambda settings: settings.with_kernel(kernel, chosen), self._chains.state.x, same_prior=True)
+        self._go_on(lambda settings: settings.with_kernel(kernel, scale), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)
     @in_turn
@@ -270,8 +271,8 @@ class Sampler(Run):
         """Go on with another prior, or with plain pixels; neurons, kind of kernel, regularisers and seed stay.
 
         Chains go on from the pictures where they stand, as far as the new coordinates can show them; T, step size,
-        friction and `scale` become what suits them, a goal is dropped where it cannot be sought, and averages begin
-        anew.
+        friction and a `scale` that was not asked for become what suits them, a goal is dropped where it cannot be
+        sought, and averages begin anew.
 
         Raises:
             TypeError, ValueError: as the constructor; the sampler then goes on with what it had.

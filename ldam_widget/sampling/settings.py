@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,11 +28,11 @@ from ..objectives.transformed import Transformed
 from ..parametrizations import Natural, Transforms
 from ..parametrizations.natural import NATURAL, PRIOR_SCALE, NaturalCoordinates
 from . import checks, defaults, priors
+from .defaults import Scale, Unit
 from .fixed import Fixed
 from .heat import HEAT, HeatPulse
 from .standing import check_goal
 
-Unit = Literal["plain", "scaled", "normalized"]
 PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
 FIXED_CHANGES = 4  # of the picture, over which the neuron is averaged where an energy is needed
 
@@ -45,6 +44,7 @@ class Settings:
     Attributes:
         fixed: what never changes.
         kernel, regularizers, scale, prior: as of `Sampler`.
+        scale_asked: the scale that was asked for; None: one that suits the kernel.
         coordinates: of the prior.
         params: every live parameter but those that move by themselves, by name.
         goal: the mean activation that was asked for; None: T is as given.
@@ -59,7 +59,8 @@ class Settings:
     fixed: Fixed
     kernel: Kernel
     regularizers: tuple[Regularizer, ...]
-    scale: Literal["none", "frozen"]
+    scale: Scale
+    scale_asked: Scale | None
     prior: Natural | None
     coordinates: Coordinates
     params: Mapping[str, float] = field(default_factory=dict)
@@ -77,7 +78,7 @@ class Settings:
         fixed: Fixed,
         kernel: Kernel | None,
         regularizers: tuple[Regularizer, ...],
-        scale: Literal["none", "frozen"] | None,
+        scale: Scale | None,
         prior: Natural | None,
         *,
         temperature: float | None,
@@ -85,19 +86,17 @@ class Settings:
         given: Mapping[str, float],
     ) -> Settings:
         """The first ones, with what suits where nothing is given. Raises ValueError or TypeError as `Sampler`."""
+        natural = prior is not None
         if kernel is None:
-            kernel = defaults.kernel_of(prior)
+            kernel = defaults.kernel_for(fixed.size, natural=natural)
         kernel = fixed.suited(checks.kernel(kernel), prior)
-        if scale is None:
-            scale = "frozen" if prior is not None and not checks.normalizes(kernel) else "none"
-        checks.scale(scale, kernel)
+        chosen = checks.scale(defaults.scale_for(kernel, scale, natural=natural), kernel)
         checks.ladder(fixed.ladder, kernel)
-        begun = cls(fixed, kernel, regularizers, scale, prior, fixed.coordinates_of(prior))
+        begun = cls(fixed, kernel, regularizers, chosen, scale, prior, fixed.coordinates_of(prior))
         goal = begun.checked_goal(goal)
         values: dict[str, Any] = {r.name: r.weight for r in regularizers} | dict(given)
         if begun.has_temperature:
-            usual = begun.usual_temperature if prior is not None else 1.0
-            values["temperature"] = usual if temperature is None else temperature
+            values["temperature"] = begun.usual_temperature if temperature is None else temperature
         elif temperature not in (None, 1.0):
             raise ValueError(f"temperature={temperature}: {kernel.name} has no temperature")
         if prior is not None:
@@ -153,10 +152,7 @@ class Settings:
     @property
     def usual_temperature(self) -> float:
         """T where none is given."""
-        pixels = math.prod(self.fixed.input_shape)
-        if self.prior is not None:
-            return 1.0 if self.unit == "plain" else defaults.natural_temperature(pixels)
-        return defaults.default_temperature(*self.fixed.size) if self.unit == "scaled" else 1.0
+        return defaults.temperature_for(self.unit, self.fixed.size, natural=self.prior is not None)
 
     @property
     def softness(self) -> float:
@@ -348,9 +344,19 @@ class Settings:
             temperature = 0.0 if before.temperature == 0 else temperature
         return replace(self, params={**self.params, "temperature": temperature}, sought_from=None)
 
-    def with_kernel(self, kernel: Kernel, scale: Literal["none", "frozen"]) -> Settings:
-        """With another kernel, whose own parameters are its own; temperature and all else stay."""
-        changed = replace(self, kernel=kernel, scale=scale)
+    def with_kernel(self, kernel: Kernel, scale: Scale | None) -> Settings:
+        """With another kernel, whose own parameters are its own; temperature and all else stay.
+
+        Args:
+            kernel: suited to the picture.
+            scale: None: as was asked for before, or what suits the kernel.
+
+        Raises:
+            ValueError: a kernel that does not go with the scale.
+        """
+        asked = self.scale_asked if scale is None else scale
+        chosen = checks.scale(defaults.scale_for(kernel, asked, natural=self.prior is not None), kernel)
+        changed = replace(self, kernel=kernel, scale=chosen, scale_asked=asked)
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
         params = {p.name: kept.get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
         return replace(changed, params=params)._without_goal_where_none_can_be()
@@ -359,9 +365,9 @@ class Settings:
         """With another prior, and what suits it: kernel, scale, T and τ."""
         kernel = self.kernel
         if isinstance(kernel, BAOAB):
-            kernel = defaults.default_kernel(*self.fixed.size) if prior is None else defaults.natural_kernel()
+            kernel = defaults.kernel_for(self.fixed.size, natural=prior is not None)
         kernel = self.fixed.suited(kernel, prior)
-        scale: Literal["none", "frozen"] = "none" if checks.normalizes(kernel) else "frozen"
+        scale = defaults.scale_for(kernel, self.scale_asked, natural=prior is not None)
         changed = replace(
             self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
         )

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from matplotlib.figure import Figure
 from torch import nn
 
 from ..adversary.recipe import Recipe
 from ..adversary.trainer import Trainer
-from ..core.target import Kernel, Regularizer
+from ..core.target import Regularizer
 from ..diagnostics import Diagnostics
 from ..objectives import Discriminator
 from ..objectives.discriminator_net import build_discriminator
-from ..parametrizations import Natural
 from ..pictures import figures
-from ..sampling.priors import suited
 from ..sampling.sampler import Sampler
 from .parts.diagnosis import DiagnosisLine
 from .parts.law import Law
@@ -33,17 +31,12 @@ from .player import Player
 class LDAM(Player):
     """A live picture of the images that neurons like, with sliders for everything.
 
-    Takes the arguments of `Sampler`, and:
+    Takes the arguments of `Sampler`, with the same defaults and hence the same samples, and:
 
     Args:
         model: any `nn.Module`; comes back untouched.
         play: start sampling when displayed.
         title: heading of figures and name of saved files; the model's class name by default.
-        kernel: None is `BAOAB` with a step size that suits the size of the picture, or that chains find by themselves
-            with the natural prior.
-        scale: as of `Sampler`; None is "frozen" for calibrated kernels, so that one range of sliders serves every
-            network, and "none" for `Algorithm1`, which normalises by itself.
-        temperature: None is cool enough for strokes to stand out from the noise if the scales are frozen, else 1.
         dataset: real images (see `RealImages`): a map-style Dataset, tensor or array. The prior is measured on them,
             tiles say how strong activations are among theirs, and a discriminator can be trained on them while it is
             watched: without a `Discriminator` among the regularisers, a fresh one of weight 0 is added.
@@ -64,24 +57,20 @@ class LDAM(Player):
         *,
         play: bool = True,
         title: str | None = None,
-        kernel: Kernel | None = None,
-        scale: Literal["none", "frozen"] | None = None,
-        temperature: float | None = None,
         input_shape: Sequence[int],
-        pixel_range: tuple[float, float] | None = None,
         regularizers: Sequence[Regularizer] = (),
-        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
         dataset: Any = None,
-        **sampler: Any,
+        **settings: Any,
     ) -> None:
-        settings = suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
         if dataset is not None:
             regularizers = tuple(regularizers)
             if not any(isinstance(term, Discriminator) for term in regularizers):
                 regularizers = (Discriminator(build_discriminator(model, input_shape), 0.0), *regularizers)
-        built = self._sampler_class(model, regularizers=regularizers, **settings, **sampler)
+        built = self._sampler_class(
+            model, input_shape=input_shape, regularizers=regularizers, dataset=dataset, **settings
+        )
         super().__init__(built, type(model).__name__ if title is None else str(title))
-        self._picture, self._picker, self._law = Picture(self), Picker(self), Law(self, scale)
+        self._picture, self._picker, self._law = Picture(self), Picker(self), Law(self)
         self._training = Training(self, dataset)
         self._assemble(
             Sliders(self, self._picture.parameters, self._notify),

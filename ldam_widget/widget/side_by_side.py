@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +11,9 @@ from torch import Tensor, nn
 
 from ..analysis.ranking import Ranking
 from ..checkpoints import load_checkpoint
-from ..core.target import Kernel
 from ..diagnostics.agreement import AgreementTable
-from ..parametrizations import Natural
 from ..pictures import figures
 from ..sampling.comparison import Comparison
-from ..sampling.priors import suited
 from ..sampling.sampler import Sampler
 from .parts.compare.locks import ComparedSliders
 from .parts.compare.ranking import Changes
@@ -39,9 +36,9 @@ class Compare(Player):
     Args:
         models: name -> model, two to six; differences are taken from the first.
         layer, neurons, preprocess, class_names: as of `Comparison`; a dict by name where architectures differ.
-        play, title, kernel, scale, temperature, prior: as of `LDAM`; a prior is measured once, for all.
+        play, title: as of `LDAM`.
         show: rows on show, "samples", "averages" or "both"; None is both for two models, else samples.
-        **settings: as of `Sampler`, for all models.
+        **settings: as of `Sampler`, for all models, with the same defaults; a prior is measured once, for all.
 
     Raises:
         ValueError, TypeError: as `Sampler`, with the model named.
@@ -53,23 +50,15 @@ class Compare(Player):
         *,
         play: bool = True,
         title: str | None = None,
-        kernel: Kernel | None = None,
-        scale: Literal["none", "frozen"] | None = None,
-        temperature: float | None = None,
-        input_shape: Sequence[int],
-        pixel_range: tuple[float, float] | None = None,
         show: Literal["samples", "averages", "both"] | None = None,
-        prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
-        dataset: Any = None,
         **settings: Any,
     ) -> None:
-        settings |= suited(input_shape, pixel_range, prior, dataset, kernel, scale, temperature)
         comparison = Comparison(models, **settings)
         rows = ("both" if len(comparison.names) == 2 else "samples") if show is None else show
         checked_rows(rows)
         super().__init__(comparison, " and ".join(comparison.names) if title is None else str(title))
         self._picture = ComparedPicture(self, comparison, rows)
-        self._picker, self._law, self._changes = Picker(self), Law(self, scale), Changes(self)
+        self._picker, self._law, self._changes = Picker(self), Law(self), Changes(self)
         self._locks = ComparedSliders(self, self._notify)
         self._assemble(
             self._locks,
@@ -194,7 +183,7 @@ class Compare(Player):
 def compare(models: Mapping[str, nn.Module], **arguments: Any) -> Compare:
     """Two to six models side by side: ``ldam.compare({"epoch 1": a, "epoch 10": b}, input_shape=(1, 28, 28))``.
 
-    Arguments and errors as of `Compare`.
+    Arguments and errors as of `Compare`, defaults as of `Sampler`.
     """
     return Compare(models, **arguments)
 

@@ -13,6 +13,7 @@ import ldam_widget as ldam
 from ldam_widget.kernels import BAOAB
 from ldam_widget.live.loop import Loop
 
+from ..conftest import UNSCALED
 from .interrupts import from_another_thread, interrupted_everywhere
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 11), reason="needs the tables of exception handlers")
@@ -23,7 +24,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
 
 
-SETTINGS = {"input_shape": (1, 4, 4), "pixel_range": (0, 1), "execution": "plain"}
+SETTINGS = {"input_shape": (1, 4, 4), "pixel_range": (0, 1), "execution": "plain", **UNSCALED}
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def test_the_sampler_keeps_pixels_inside_and_off_the_walls(name: str) -> None:
         input_shape=(PIXELS,),
         kernel=kernel,
         regularizers=[ldam.L2(CURVATURE, toward=0.0)],
+        scale="none",
         temperature=TEMPERATURE,
         pixel_range=BOX,
         chains=500,

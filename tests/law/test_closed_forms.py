@@ -46,6 +46,7 @@ def test_the_sampler_has_the_closed_form_on_a_real_linear_layer(law: Law) -> Non
         input_shape=(size,),
         kernel=law.kernel,
         regularizers=[ldam.L2(CURVATURE)],
+        scale="none",
         temperature=law.temperature,
         chains=64,
         seed=run_seed(),

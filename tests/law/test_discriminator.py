@@ -51,7 +51,7 @@ def sampler(law: Law, term: Discriminator, temperature: float, size: int, **opti
     w0, w1, _ = vectors(size)
     return ldam.Sampler(
         linear(w0, w1), input_shape=(size,), kernel=law.kernel, regularizers=[L2(CURVATURE), term], chains=CHAINS,
-        temperature=temperature, seed=run_seed(), **{"warm_up": max(1, law.warm_up), **options},
+        temperature=temperature, seed=run_seed(), **{"warm_up": max(1, law.warm_up), "scale": "none", **options},
     )  # fmt: skip
 
 
@@ -201,7 +201,7 @@ class Logistic:
             term.change = change
         return ldam.Sampler(
             linear(self.w.float()), input_shape=(8,), kernel=kernel, regularizers=[L2(CURVATURE), term],
-            temperature=self.temperature, chains=chains, seed=run_seed(), steps_per_frame=100,
+            scale="none", temperature=self.temperature, chains=chains, seed=run_seed(), steps_per_frame=100,
         )  # fmt: skip
 
     def scores(self, states: Tensor, judged: Tensor | None = None) -> dict[str, float]:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 from ...core.target import Kernel
 from ...parametrizations import Natural
-from ...sampling import checks
-from ...sampling.defaults import KERNELS, looks_like_photographs, scale_for
+from ...sampling.defaults import KERNELS, looks_like_photographs
 from ...sampling.sampler import Sampler
 from ..protocol import Content, plain, text
 from .part import Action, Command, Host, Part
 
 
 class Law(Part):
-    """Boxes for kernel and prior, the badge of the law, the thermometer, and the scales.
+    """Boxes for kernel and prior, the badge of the law, the thermometer, and the scales."""
 
-    Args:
-        host: the panel.
-        scale: what the user asked for; None goes by the kernel.
-    """
-
-    def __init__(self, host: Host, scale: Literal["none", "frozen"] | None) -> None:
+    def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._scale = scale
         self._natural = host.runner.prior  # the one used last, for a way back from pixels
         self._told = self._settled
 
@@ -32,8 +25,7 @@ class Law(Part):
 
     def use_kernel(self, kernel: Kernel | str) -> None:
         """Go on with another kernel."""
-        kind = KERNELS.get(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
-        self.host.runner.use_kernel(kernel, self._scale if kind is None else scale_for(kind, self._scale))
+        self.host.runner.use_kernel(kernel)
         self.host.redeclare()
         self.host.begin_anew()
 
