@@ -146,9 +146,7 @@ def sample(
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[
         str | None,
-        typer.Option(
-            help="none, or frozen: gradients in units of their mean norm; default: frozen, but for Algorithm1."
-        ),
+        typer.Option(help="none, or frozen: gradients in units of their mean; default: frozen, none for Algorithm1."),
     ] = None,
     preprocess: PreprocessOption = None,
     prior: Annotated[

@@ -358,3 +358,19 @@ def test_the_natural_prior_of_a_shipped_network_is_that_of_its_training_images(t
     by_hand.step(12)
     with np.load(tmp_path / "a.npz") as samples:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
+
+
+def test_digits_in_pixels_are_drawn_by_the_procedure_of_the_paper(tmp_path: Path) -> None:
+    """Unless another kernel is named; other networks have the sampler's defaults."""
+    demo = ldam_widget.demo.mnist()
+    critic = ldam_widget.Discriminator(demo.discriminator, 0.0)
+    by_hand = ldam_widget.Sampler(
+        demo.model, neurons=[3], kernel=ldam_widget.kernels.Algorithm1(), regularizers=[critic], **demo.settings
+    )
+    by_hand.step(12)
+    file = tmp_path / "a.npz"
+    ask = ("--model", "mnist", "--neurons", "3", "--steps", "12", "-o", str(file))
+    assert "Algorithm 1" in in_process(*ask)
+    with np.load(file) as samples:
+        np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
+    assert "BAOAB: samples" in in_process(*ask, "--kernel", "baoab")

@@ -689,7 +689,7 @@ def test_memory_that_is_given_back_is_used_again(monkeypatch: pytest.MonkeyPatch
     Hungry.sizes.clear()
     s.step(1)
     assert set(Hungry.sizes) == {1}  # it is not looked at every time
-    monkeypatch.setattr("ldam_widget.objectives.neuron._EVERY", 0.0)
+    monkeypatch.setattr("ldam_widget.objectives.objective._EVERY", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(memory, "budget", lambda device: 1.0)
         s.select("inside.conv2", [0, 2])

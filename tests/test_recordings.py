@@ -178,7 +178,7 @@ def test_neurons_are_read_through_it() -> None:
     neurons = ldam.Sampler(demo.model, neurons=[3, 5], **demo.settings).target.terms[NEURON]
     x = torch.rand(2, 1, 28, 28)
     value, grad = neurons.evaluate(x)
-    neurons.run_by(neurons._view, torch.contiguous_format, Recordings(Tape))
+    neurons.run_by(neurons._network, torch.contiguous_format, Recordings(Tape))
     through, its_grad = neurons.evaluate(x)
     torch.testing.assert_close(through, value * (1 + MARK), rtol=MARK / 10, atol=0)
     torch.testing.assert_close(its_grad, grad)

@@ -73,10 +73,10 @@ class Term(Protocol):
 
     A term that draws at random says how much: `numbers`, an int > 0. In a step it is then called
     `evaluate(x, numbers)` and `gradient(x, numbers)` with that many numbers for every chain, (chain, `numbers`)
-    float64, uniform on [0, 1): fresh ones each step, from a stream that every chain has for every term. Kernels that
-    need energies, and ladders, sample one density: they always get the same numbers, equal for all chains. Outside of
+    float64, uniform on [0, 1): fresh ones each step, from a stream that every chain has for every term. Outside of
     steps, where chains begin or somebody merely looks, it is called `evaluate(x)` and `gradient(x)`, and gives what it
-    is without chance.
+    is without chance. Kernels that need energies, and ladders, sample one density: there it gets the same numbers all
+    the time, equal for all chains.
     """
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,7 +155,8 @@ class Target:
         energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
         scales: name -> s > 0, (chain,): the density is that of f/s_f + Σ λ_i R_i/s_i. Empty: no scales.
-        numbers: name -> (chain, numbers), random numbers for the terms that draw; empty outside of steps.
+        numbers: name -> (chain, numbers), for the terms that draw at random; one that has none here gives what it is
+            without chance.
     """
 
     terms: Mapping[str, Term]
