@@ -19,7 +19,7 @@ from ldam_widget.sampling.frame import Frame
 
 def frame(pictures: torch.Tensor, scale: float = 1.0, base: float = 127.5) -> Frame:
     neurons, chains = pictures.shape[:2]
-    params = {"display_scale": scale, "display_base": base}
+    params = {"display_scale": scale, "display_base": base, "average": 100.0}
     activation = torch.arange(neurons * chains).view(neurons, chains).float()
     return Frame(pictures, pictures * 0.5, activation, torch.zeros(neurons, chains, dtype=torch.bool), 7, params)
 

@@ -75,8 +75,15 @@ test("one button plays and pauses, one records and stops", () => {
   button("record").click();
   state({ playing: false, recording: true });
   page.pass(3000);
-  assert.match(button("stop recording").textContent!, /3 s/);
-  button("stop recording").click();
+  const recording = () => button("stop recording");
+  assert.match(recording().textContent!, /paused/);
+  assert.match(recording().title, /nothing is recorded while paused/);
+  state({ playing: true, recording: true });
+  page.pass(3000);
+  assert.match(recording().textContent!, /3 s/, "it counts what is recorded");
+  page.pass(100_000);
+  assert.match(recording().textContent!, /60 s/, "the limit");
+  recording().click();
   for (const name of ["step", "restart", "reset average", "snapshot"]) button(name).click();
   assert.deepEqual(
     model.take("do").map(({ what }) => what),
@@ -85,7 +92,7 @@ test("one button plays and pauses, one records and stops", () => {
 });
 
 test("the picture is the first canvas, and says neurons and activations", () => {
-  assert.equal(canvas().getAttribute("role"), "img");
+  assert.equal(canvas().getAttribute("role"), "application", "it takes arrow keys, which are not handed to an image");
   assert.equal(canvas().tabIndex, 0);
   assert.equal(canvas().getAttribute("aria-label"), "samples of layer fc3, 4 neurons: 0 zero; 1 one; 2 two; 3 three");
   model.frame(1);

@@ -142,6 +142,18 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
     )
 
 
+def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
+    """What the rows of `panes` are called, on the page and in files: a name a chain, and that of the average.
+
+    A line break parts the name from what it is of.
+    """
+    chains = frame.images.shape[1]
+    time = frame.params["average"]
+    frames = f"{time:.4g} frame{'' if time == 1 else 's'}"
+    samples = [f"sample\nchain {i + 1} of {chains}" for i in range(chains_shown)]
+    return samples, f"average\n{frames}{'' if chains == 1 else f' × {chains}'}"
+
+
 def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
     """`panes` of several models, first chains, with one contrast: what is darker in one picture is darker."""
     first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
@@ -157,15 +169,16 @@ def page(
     chains: int,
     tile: int = 84,
 ) -> Image.Image:
-    """A labelled picture: one column a neuron with its activation; rows are chain 1, the average, further chains.
+    """What the panel shows, as a labelled picture: rows are chains, then the average, columns are neurons.
 
-    Arguments as of `panes` and `grid`; `labels` names the neurons.
+    The activation above a column is the mean over all chains. Arguments as of `panes` and `grid`; `labels` names the
+    neurons.
     """
     tiles = panes(frame, image_ndim, pixel_range, chains)
-    rows = np.concatenate([tiles.sample[:1], tiles.average, tiles.sample[1:]])
-    names = ["sample", "average", *(f"chain {i + 2}" for i in range(chains - 1))]
-    heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, frame.activation[:, 0].tolist(), strict=True)]
-    return grid(rows, heads, names, tile)
+    samples, average = row_names(frame, chains)
+    activation = frame.activation.mean(1).tolist()
+    heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, activation, strict=True)]
+    return grid(np.concatenate([tiles.sample, tiles.average]), heads, [*samples, average], tile)
 
 
 def mosaic(tiles: Levels) -> Levels:

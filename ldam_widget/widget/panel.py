@@ -314,7 +314,7 @@ class Panel(anywidget.AnyWidget):
         if settled != self._settled:
             self._settled = settled
             self._send_state()
-        self._diagnosis.offer(self.sampler.recorded)
+        self._diagnosis.offer(self.sampler.recorded, self.sampler.burn_in_step)
 
     def _what_settles(self) -> tuple[bool, bool]:
         """What changes without anybody setting it: the end of a warm-up, and of a heat pulse."""
@@ -519,7 +519,8 @@ class Panel(anywidget.AnyWidget):
 
     def _start_recording(self) -> None:
         if self._recorder is None:
-            self._recorder = Recorder(self._film_page, round(recording.LONGEST * recording.PER_SECOND))
+            wanted = round(recording.LONGEST * recording.PER_SECOND)
+            self._recorder = Recorder(self._film_page, wanted, lambda: self._loop.submit(self._stop_recording))
             self._loop.observers.append(self._recorder)
         self._send_state()
 
@@ -529,6 +530,10 @@ class Panel(anywidget.AnyWidget):
             self._loop.observers.remove(recorder)
             if recorder.pages:
                 self._download(images.gif_bytes(recorder.pages, recording.PER_SECOND), "gif")
+            else:
+                hint = "Only pictures that are made while it records are in a recording: play, or step."
+                self._fault = {"message": "nothing was recorded, since no picture was made", "hint": hint}
+                self._send_error()
         self._send_state()
 
     def _download(self, data: bytes, ending: str) -> None:

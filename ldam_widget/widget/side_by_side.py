@@ -325,7 +325,7 @@ class Compare(Player):
         for name, tile_of in zip(comparison.names, tiles, strict=True):
             if self._show != "averages":
                 rows.append(tile_of.sample)
-                names.append(name)
+                names.append(f"{name}\nnow")
         for name, tile_of in zip(comparison.names, tiles, strict=True):
             if self._show != "samples":
                 rows.append(tile_of.average)
@@ -334,7 +334,7 @@ class Compare(Player):
         everything = np.concatenate([
             everything if colour else everything.repeat(3, -1), images.signed_colours(levels)
         ])  # fmt: skip
-        names += [f"{name} minus\n{comparison.names[0]}\n(±{end:g})" for name in comparison.names[1:]]
+        names += [f"{name}\nminus {comparison.names[0]}\n(±{end:g})" for name in comparison.names[1:]]
         activations = comparison.activation.mean(2)
         heads = [
             f"{neuron.label}\n" + "\n".join(f"{value:.4g}" for value in activations[:, n].tolist())

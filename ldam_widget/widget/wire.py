@@ -211,13 +211,10 @@ def frame(
 ) -> Message:
     """One frame message: sample tiles, and at a slower rate the average. Panes up to `raw` bytes are not compressed."""
     tiles = images.panes(picture, len(sampler.input_shape), sampler.pixel_range, chains_shown)
-    chains = sampler.chains
-    wanted = [("sample", tiles.sample, [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))])]
+    samples, average = images.row_names(picture, len(tiles.sample))
+    wanted = [("sample", tiles.sample, samples)]
     if with_average:
-        time = f"{picture.params['average']:.4g} frames"
-        wanted.append(
-            ("average", tiles.average, [f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"])
-        )
+        wanted.append(("average", tiles.average, [average]))
     described, buffers = [], []
     for name, levels, labels in wanted:
         pane, data = _pane(name, levels, tiles.shown, labels, lossless, raw)
@@ -291,8 +288,7 @@ def comparison_frame(
         levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
         first = comparison.names[0]
         for k, row in enumerate(levels, start=1):
-            name = comparison.names[k]
-            label = "difference\nof averages" if len(levels) == 1 else f"{name}\nminus {first}"
+            label = f"{comparison.names[k]}\nminus {first}"
             panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], True, raw, model=k, colors="signed"))
     activations = comparison.activation.mean(2)
     content = {
