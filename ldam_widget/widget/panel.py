@@ -33,7 +33,7 @@ from .diagnosing import Diagnosis
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
 from .link import Link
 from .recording import Recorder
-from .traits import Live, UnknownParameterError
+from .traits import Live, Settings, UnknownParameterError
 
 STATIC = Path(__file__).parent.parent / "static"
 _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
@@ -55,6 +55,8 @@ class Panel(anywidget.AnyWidget):
 
     _esm = STATIC / "widget.js" if (STATIC / "widget.js").exists() else "export default {}"
     _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
+
+    settings = Settings()
 
     def __init__(self, runner: Sampler | Comparison, play: bool, title: str) -> None:
         if not (STATIC / "widget.js").exists():
@@ -125,6 +127,13 @@ class Panel(anywidget.AnyWidget):
         """Every live parameter by name."""
         now = self._runner.params  # a decaying step size has moved on since it was set
         return {p.name: now[p.name] if p.name in now else getattr(self, p.name) for p in self._parameters}
+
+    def _what_is_set(self) -> dict[str, Any]:
+        """In plain data; {} once closed."""
+        if self._running is None:
+            return {}
+        neurons = [neuron.plain for neuron in self.sampler.neurons]
+        return {"layer": self.sampler.layer, "neurons": neurons, "params": self.params}
 
     def set(self, **params: Any) -> None:
         """Change several live parameters at once, all or none. Raises ValueError or TypeError as `Sampler.set`."""

@@ -14,6 +14,24 @@ class UnknownParameterError(AttributeError, ValueError):
     """An attribute was set that the widget does not have."""
 
 
+class Settings(traitlets.TraitType[Any, Any]):
+    """What a widget is set to, as its page and marimo's cells may read it: {"layer": …, "neurons": […], "params": {…}}.
+
+    marimo runs the cells that read a widget's value when its page saves another one. Saving is all that is needed: what
+    is saved is not taken over, as changes travel by messages.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(default_value=None, allow_none=True, read_only=True)
+        self.tag(sync=True, echo_update=False)
+
+    def get(self, obj: Any, cls: Any = None) -> Any:
+        return obj._what_is_set()
+
+    def set(self, obj: Any, value: Any) -> None:
+        """Nothing; by hand it cannot be set at all."""
+
+
 class Live(traitlets.TraitType[Any, Any]):
     """A live parameter as a trait that checks like the parameter itself, and tells what the sampler has now."""
 

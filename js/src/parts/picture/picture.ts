@@ -14,6 +14,7 @@ import { SCORE_LINE } from "./scores";
 import { STANDING_LINE } from "./standing";
 
 const GRID_HEIGHT = 490; // CSS pixels that a grid of small pictures keeps to if it can
+const COMPARED_HEIGHT = 560; // of several models, which have more rows
 const PHOTO_GRID_HEIGHT = 640;
 const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
 const NAME_LINE = 15; // CSS pixels, the first one of a head
@@ -224,7 +225,8 @@ export class Picture implements Part {
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
     const gutter = several ? (this.#width < 460 ? 90 : 94) : 78; // legends need more
-    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
+    const budget = photo ? PHOTO_GRID_HEIGHT : several ? COMPARED_HEIGHT : GRID_HEIGHT;
+    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget };
     room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (standsBelow(content, this.#column)) room.head += STANDING_LINE;
