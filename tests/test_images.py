@@ -167,6 +167,14 @@ def test_grid_enlarges_small_tiles_by_whole_factors(size: tuple[int, int]) -> No
     np.testing.assert_array_equal(first, tiles[0, 0, ..., 0].repeat(factor, 0).repeat(factor, 1))
 
 
+def test_a_grid_writes_no_boxes_for_letters_that_its_font_lacks() -> None:
+    tiles = np.zeros((1, 1, 8, 8, 1), np.uint8)
+    unknown, times, accent = (np.asarray(images.grid(tiles, rows=[text])) for text in ("\U0001f9ff", "×", "é"))
+    assert not np.array_equal(times, unknown)
+    np.testing.assert_array_equal(times, np.asarray(images.grid(tiles, rows=["x"])))
+    np.testing.assert_array_equal(accent, np.asarray(images.grid(tiles, rows=["e"])))
+
+
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 

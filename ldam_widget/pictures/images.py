@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,6 +216,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
         tile: small tiles are enlarged by a whole factor to about this many pixels.
     """
     n_rows, n_columns, height, width, _ = tiles.shape
+    columns, rows = [_printable(text) for text in columns], [_printable(text) for text in rows]
     factor = max(1, round(tile / max(height, width)))
     height, width, gap = height * factor, width * factor, 4
     font = ImageFont.load_default()
@@ -268,6 +270,12 @@ def gif_bytes(pages: Iterable[Image.Image], frames_per_second: float) -> bytes:
 def _grey(page: Image.Image) -> bool:
     array = np.asarray(page)
     return array.ndim == 2 or bool((array[..., 0] == array[..., 1]).all() and (array[..., 1] == array[..., 2]).all())
+
+
+def _printable(text: str) -> str:
+    """In letters that Pillow's own font has: it draws boxes for "×" and "é"."""
+    plain = unicodedata.normalize("NFD", text.translate({ord("×"): "x", ord("−"): "-"}))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _fit(text: str, font: Any, width: int) -> str:

@@ -21,7 +21,9 @@ class Recorder:
         on_full: called once, when it is.
     """
 
-    def __init__(self, page: Callable[[], Image.Image], wanted: int, on_full: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self, page: Callable[[], Image.Image], wanted: int, on_full: Callable[[], object] | None = None
+    ) -> None:
         self.pages: list[Image.Image] = []
         self.full = threading.Event()
         self.paced = True  # one picture each twelfth of a second; else every frame

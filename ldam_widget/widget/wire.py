@@ -288,7 +288,8 @@ def comparison_frame(
         levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
         first = comparison.names[0]
         for k, row in enumerate(levels, start=1):
-            label = f"{comparison.names[k]}\nminus {first}"
+            name = comparison.names[k]
+            label = "difference\nof averages" if len(levels) == 1 else f"{name}\nminus {first}"
             panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], True, raw, model=k, colors="signed"))
     activations = comparison.activation.mean(2)
     content = {
