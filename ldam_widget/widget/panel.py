@@ -33,7 +33,7 @@ from .diagnosing import Diagnosis
 from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
 from .link import Link
 from .recording import Recorder
-from .traits import Live, Settings, UnknownParameterError
+from .traits import Live, UnknownParameterError, WidgetSettings
 
 STATIC = Path(__file__).parent.parent / "static"
 _AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
@@ -56,7 +56,7 @@ class Panel(anywidget.AnyWidget):
     _esm = STATIC / "widget.js" if (STATIC / "widget.js").exists() else "export default {}"
     _css = STATIC / "widget.css" if (STATIC / "widget.css").exists() else ""
 
-    settings = Settings()
+    settings = WidgetSettings()
 
     def __init__(self, runner: Sampler | Comparison, play: bool, title: str) -> None:
         if not (STATIC / "widget.js").exists():

@@ -14,7 +14,7 @@ class UnknownParameterError(AttributeError, ValueError):
     """An attribute was set that the widget does not have."""
 
 
-class Settings(traitlets.TraitType[Any, Any]):
+class WidgetSettings(traitlets.TraitType[Any, Any]):
     """What a widget is set to, as its page and marimo's cells may read it: {"layer": …, "neurons": […], "params": {…}}.
 
     marimo runs the cells that read a widget's value when its page saves another one. Saving is all that is needed: what

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import traitlets
 from PIL import Image
 
 from ldam_widget.widget import recording
@@ -102,3 +104,20 @@ def test_a_recording_ends_by_itself_when_it_is_full(
     assert page.of("download")[0]["mime"] == "image/gif"
     wait_until(lambda: not page.of("state")[-1]["recording"])
     assert page.widget.playing
+
+
+def test_settings_are_plain_data_and_follow(open_page: Callable[..., Page]) -> None:
+    page = open_page(neurons=[0, "3"])
+    w = page.widget
+    assert w.get_state("settings") == {"settings": w.settings}
+    assert w.settings == {"layer": w.layer, "neurons": w.neurons, "params": w.params}
+    assert json.loads(json.dumps(w.settings, allow_nan=False)) == w.settings
+    w.temperature = 0.5
+    w.neurons = [1]
+    assert (w.settings["params"]["temperature"], w.settings["neurons"]) == (0.5, [1])
+    w.set_state({"settings": {"layer": "another"}})  # as marimo's page saves it
+    assert w.settings["layer"] == w.layer
+    with pytest.raises(traitlets.TraitError, match="read-only"):
+        w.settings = {}
+    w.close()
+    assert w.settings == {}
