@@ -22,7 +22,11 @@ def test_figure_shows_samples_averages_labels_and_parameters(shape: tuple[int, .
     figure = ldam.figures.samples(frame, [n.label for n in s.neurons], title="a title", chains=2)
     assert len(figure.axes) == 3 * 4  # two chains and the average, four neurons
     assert [axis.get_title().split("\n")[0] for axis in figure.axes[:4]] == ["0 a", "1 b", "2 c", "3 d"]
-    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == ["sample, chain 1", "sample, chain 2", "average"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 4, 8)] == [
+        "sample\nchain 1 of 2",
+        "sample\nchain 2 of 2",
+        "average\n100 frames × 2",
+    ]
     text = figure.get_supxlabel()
     assert text.startswith("step 4; ")
     for name, value in s.params.items():

@@ -19,7 +19,7 @@ from ldam_widget.sampling.frame import Frame
 
 def frame(pictures: torch.Tensor, scale: float = 1.0, base: float = 127.5) -> Frame:
     neurons, chains = pictures.shape[:2]
-    params = {"display_scale": scale, "display_base": base}
+    params = {"display_scale": scale, "display_base": base, "average": 100.0}
     activation = torch.arange(neurons * chains).view(neurons, chains).float()
     return Frame(pictures, pictures * 0.5, activation, torch.zeros(neurons, chains, dtype=torch.bool), 7, params)
 
@@ -165,6 +165,14 @@ def test_grid_enlarges_small_tiles_by_whole_factors(size: tuple[int, int]) -> No
     assert factor == max(1, round(84 / max(size)))
     first = page[4 : 4 + size[0] * factor, 4 : 4 + size[1] * factor, 0]
     np.testing.assert_array_equal(first, tiles[0, 0, ..., 0].repeat(factor, 0).repeat(factor, 1))
+
+
+def test_a_grid_writes_no_boxes_for_letters_that_its_font_lacks() -> None:
+    tiles = np.zeros((1, 1, 8, 8, 1), np.uint8)
+    unknown, times, accent = (np.asarray(images.grid(tiles, rows=[text])) for text in ("\U0001f9ff", "×", "é"))
+    assert not np.array_equal(times, unknown)
+    np.testing.assert_array_equal(times, np.asarray(images.grid(tiles, rows=["x"])))
+    np.testing.assert_array_equal(accent, np.asarray(images.grid(tiles, rows=["e"])))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

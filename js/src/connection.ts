@@ -32,7 +32,7 @@ export interface Handlers {
   silence(silence: Silence): void;
 }
 
-/** The part of an anywidget model that is used here; never `save_changes`, it can stall an ipykernel for good. */
+/** The part of an anywidget model that is used here; never `save_changes` in Jupyter, it can stall an ipykernel for good. */
 export interface Model {
   on(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
   off(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;

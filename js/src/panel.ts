@@ -1,5 +1,6 @@
 // One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
 import { Connection, type Model } from "./connection";
+import { MarimoValue } from "./marimo";
 import { Compare } from "./parts/compare/compare";
 import { Controls } from "./parts/controls/controls";
 import { DiagnosisLine } from "./parts/diagnosis";
@@ -7,6 +8,7 @@ import { Notices } from "./parts/notices";
 import type { Part } from "./parts/part";
 import { NeuronPicker } from "./parts/picker/neuron-picker";
 import { Picture } from "./parts/picture/picture";
+import { ReducedMotion } from "./parts/picture/reduced-motion";
 import { TileCursor } from "./parts/picture/tile-cursor";
 import { TopBar } from "./parts/top-bar";
 import { Trace } from "./parts/trace";
@@ -17,7 +19,8 @@ import { formatCount } from "./ui/format";
 import { keepKeys } from "./ui/keys";
 import { watchTheme } from "./ui/theme";
 
-const REDUCED_MOTION = "paused, since your system asks for reduced motion; press play to start";
+const REDUCED_MOTION =
+  "your system asks for reduced motion: the picture stands still, and shows the samples when they have burned in; pause and play to see them move";
 const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
 
 export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
@@ -42,7 +45,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       steps = frame.steps;
       for (const part of parts) part.frame?.(frame);
     },
-    paint: (frame) => picture.paint(frame),
+    paint: (frame) => (still.admits(frame) ? picture.paint(frame) : undefined),
     units: (message) => parts.forEach((part) => part.units?.(message)),
     diagnosis: (message) => parts.forEach((part) => part.diagnosis?.(message)),
     changes: (message) => parts.forEach((part) => part.changes?.(message)),
@@ -84,6 +87,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     isStale: (name, answer) => connection.isStale(name, answer),
   });
   const picture = new Picture();
+  const still = new ReducedMotion(() => act("pause"));
   const trace = new Trace();
   const diagnosis = new DiagnosisLine(prefix);
   const compare = new Compare(topBar.extras, {
@@ -98,19 +102,18 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     scrub: (index) => connection.scrub(index),
     show: (what) => connection.show(what),
   });
-  const parts: Part[] = [picture, picker, controls, trace, diagnosis, compare, watch, topBar, notices];
+  const parts: Part[] = [picture, picker, controls, trace, diagnosis, compare, watch, topBar, notices, new MarimoValue(model)];
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
   const begin = (setup: Setup) => {
     known = true;
     topBar.element.hidden = body.hidden = false;
-    if (!setup.playing || !window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) return;
-    act("pause");
-    notices.add(REDUCED_MOTION);
+    if (setup.playing && still.begin()) notices.add(REDUCED_MOTION);
   };
   const showPlaying = (now: Pick<State, "playing">) => {
     if (now.playing === playing) return;
     playing = now.playing;
+    if (!playing) still.end();
     announce(`${playing ? "playing" : "paused"}, step ${formatCount(steps)}`);
     picture.relabel();
   };

@@ -364,7 +364,7 @@ const table = () => find(".ldam-changes-table");
 
 test("neurons on show, the most changed first, in three digits", () => {
   agree([row(0), row(1, { correlation: null, gap: null }), row(2)]);
-  assert.deepEqual(texts(".ldam-changes thead th"), ["neuron", "epoch 1", "epoch 10", "gap", "correlation", "difference"]);
+  assert.deepEqual(texts(".ldam-changes thead th"), ["neuron", "epoch 1", "epoch 10", "gap epoch 10 − epoch 1", "correlation", "difference"]);
   assert.deepEqual(cells(), [
     ["2 two", "22.0", "22.5", "+0.500", "0.800", "0.300"],
     ["1 one", "21.0", "20.5", "–", "–", "0.200"],
@@ -375,7 +375,7 @@ test("neurons on show, the most changed first, in three digits", () => {
 
 test("each head sorts, pressed again the other way, and what is unknown comes last", () => {
   agree([row(0), row(1, { gap: null }), row(2), row(3)]);
-  const press = (name: string) => ([...all<HTMLButtonElement>(".ldam-changes thead button")].find((each) => each.textContent === name)!.click(), names());
+  const press = (name: string) => ([...all<HTMLButtonElement>(".ldam-changes thead button")].find((each) => each.firstChild!.textContent === name)!.click(), names());
   assert.deepEqual(press("gap"), ["3 three", "2 two", "0 zero", "1 one"]);
   assert.deepEqual(press("gap"), ["0 zero", "2 two", "3 three", "1 one"]);
   assert.equal(find(".ldam-changes th[aria-sort]").getAttribute("aria-sort"), "ascending");
@@ -478,7 +478,11 @@ test("of thousands of neurons the first two hundred are shown", () => {
 
 test("the trace is of the model that is chosen, with its past", () => {
   for (let i = 0; i < 3; i++) frame({ activations: [NAMES.map(() => 1), NAMES.map(() => 30 + i)] });
-  assert.deepEqual([...select("trace of").options].map(({ text }) => text), ["epoch 1", "epoch 10"]);
+  assert.deepEqual([...select("trace of").options].map(({ text }) => text), ["all models", "epoch 1", "epoch 10"]);
+  assert.equal(select("trace of").value, "all");
+  assert.deepEqual(texts(".ldam-trace-key"), ["epoch 1", "epoch 10"]);
+  choose(select("trace of"), "0");
+  assert.deepEqual(texts(".ldam-trace-key"), []);
   page.pass(6000);
   const told = () => find(".ldam-trace .ldam-hidden").textContent!;
   assert.match(told(), /^0 zero from 20\.0 to 20\.0/);
@@ -496,6 +500,25 @@ test("the trace is of the model that is chosen, with its past", () => {
   frame({ gen: 4, activations: [NAMES.map(() => 1), NAMES.map(() => 7)] });
   page.pass(6000);
   assert.match(told(), /^0 zero from 7\.00 to 7\.00/);
+  choose(select("trace of"), "all");
+  assert.match(told(), /^epoch 1: 0 zero from 1\.00 to 20\.0; .*\. epoch 10: 0 zero from 7\.00 to 7\.00; /);
+});
+
+test("of several models each gap says whose it is", () => {
+  const three = [...MODELS.slice(0, 2), { name: "epoch 100", note: "" }];
+  setup({ gen: 2, models: three });
+  frame({ gen: 2, agreement: [row(0, { activations: [20, 21, 17], gap: -3 }), row(1, { activations: [20, 24, 21], gap: 4 })] });
+  page.pass(300);
+  assert.equal(texts(".ldam-changes thead th")[4], "gap to epoch 1");
+  assert.deepEqual(cells().map((each) => each[4]), ["epoch 10 +4.00", "epoch 100 −3.00"]);
+});
+
+test("one legend for all differences that have one scale", () => {
+  setup({ gen: 2, models: [...MODELS.slice(0, 2), { name: "epoch 100", note: "" }] });
+  const legends = () => all(".ldam-signed").filter(({ hidden }) => !hidden).length;
+  frame({ gen: 2, panes: ["sample:0", "difference:1", "difference:2"] });
+  page.pass(300);
+  assert.deepEqual([all(".ldam-signed").length, legends()], [2, 1]);
 });
 
 test("a widget of one model has none of this", () => {

@@ -33,8 +33,10 @@ for (const width of [320, 480, 780, 1400]) {
   }
 }
 
-test("ten digits stand in one row where they fit, in two where they do not", () => {
-  assert.equal(arrange(ROWS, 10, size(28), room()).perBlock, 10);
+test("ten digits stand in one row where they fit, in two where they do not, or are much larger by that", () => {
+  const [low, high] = [300, 440].map((budget) => arrange(ROWS, 10, size(28), room({ budget })));
+  assert.deepEqual([low!.perBlock, low!.tiles[0]!.width], [10, 56]);
+  assert.deepEqual([high!.perBlock, high!.tiles[0]!.width], [5, 84]);
   assert.equal(arrange(ROWS, 10, size(28), room({ width: 480 })).perBlock, 5);
 });
 
@@ -46,7 +48,7 @@ test("few small images are enlarged, large ones scaled down smoothly", () => {
 
 test("a higher head moves the tiles down by as much, and nothing sideways", () => {
   for (const columns of [1, 10, 40]) {
-    const [plain, high] = [{}, { head: HEAD + 14 }].map((changes) => arrange(ROWS, columns, size(28), room({ budget: 2000, ...changes })));
+    const [plain, high] = [{}, { head: HEAD + 14 }].map((changes) => arrange(ROWS, columns, size(28), room({ budget: 20_000, ...changes })));
     sound(high!, columns, 2, 1, 94);
     assert.deepEqual(high!.heads.map(({ height }) => height), Array(columns).fill(HEAD + 14));
     for (const [i, tile] of high!.tiles.entries()) {

@@ -54,12 +54,64 @@ test("chips remove their neuron, but never the last", () => {
   assert.deepEqual(selections.at(-1), { neurons: ["k2"] });
   assert.deepEqual(chips(), ["2 two"]);
   assert.equal(button("remove 2 two").disabled, true);
-  assert.equal(button("none").disabled, true);
 });
 
-test("none keeps the first, all and first 10 ask for the units first", () => {
+test("none puts all away, until one is chosen or the last ones are kept after all", () => {
   button("none").click();
-  assert.deepEqual(selections.at(-1), { neurons: ["k0"] });
+  assert.deepEqual([selections, chips()], [[], []]);
+  assert.equal(document.activeElement, input());
+  assert.equal(button("none").disabled, true);
+  picker.setup(setupMessage()); // the kernel says once more what it runs
+  assert.deepEqual(chips(), []);
+  button("keep the last ones").click();
+  assert.deepEqual([selections, chips().length], [[], 4]);
+  button("none").click();
+  type("dozen");
+  answer();
+  key("Enter");
+  assert.deepEqual([selections, chips()], [[{ neurons: ["k12"] }], ["12 a dozen"]]);
+  page.pass(4000);
+  button("none").click();
+  picker.setup(setupMessage({ gen: 2, neurons: UNITS.slice(5, 7) })); // Python's choice
+  assert.deepEqual(chips(), ["5", "6"]);
+});
+
+test("chips are one tab stop: arrow keys lead from one to the next, Delete removes", () => {
+  document.body.append(picker.element);
+  const removes = () => [...picker.element.querySelectorAll<HTMLButtonElement>(".ldam-remove")];
+  const stops = () => removes().filter(({ tabIndex }) => tabIndex === 0).map((each) => each.getAttribute("aria-label"));
+  const press = (name: string) => document.activeElement!.dispatchEvent(new page.window.KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }) as never);
+  const focused = () => document.activeElement!.getAttribute("aria-label");
+  assert.deepEqual(stops(), ["remove 0 zero"]);
+  removes()[0]!.focus();
+  press("ArrowRight");
+  press("ArrowRight");
+  assert.deepEqual([focused(), stops()], ["remove 2 two", ["remove 2 two"]]);
+  press("Home");
+  assert.equal(focused(), "remove 0 zero");
+  press("ArrowLeft");
+  assert.equal(focused(), "remove 0 zero");
+  press("Delete");
+  assert.deepEqual([chips(), focused()], [["1 one", "2 two", "3 three"], "remove 1 one"]);
+  press("End");
+  press("Backspace");
+  assert.deepEqual([chips(), focused()], [["1 one", "2 two"], "remove 2 two"]);
+});
+
+test("more than twenty chips fold", () => {
+  picker.setup(setupMessage({ gen: 2, layer: "conv2", neurons: UNITS.slice(0, 20) }));
+  assert.equal(chips().length, 20);
+  picker.setup(setupMessage({ gen: 3, layer: "conv2", neurons: UNITS.slice(0, 40) }));
+  assert.equal(chips().length, 16);
+  button("and 24 more").click();
+  assert.equal(chips().length, 40);
+  assert.equal(document.activeElement!.getAttribute("aria-label"), "remove 16");
+  assert.equal(button("show fewer").getAttribute("aria-expanded"), "true");
+  button("show fewer").click();
+  assert.equal(chips().length, 16);
+});
+
+test("all and first 10 ask for the units first", () => {
   button("all").click();
   assert.deepEqual(requests.at(-1), ["fc3", "", 0, 10]);
   answer(UNITS.slice(0, 10));

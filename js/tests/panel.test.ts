@@ -75,8 +75,15 @@ test("one button plays and pauses, one records and stops", () => {
   button("record").click();
   state({ playing: false, recording: true });
   page.pass(3000);
-  assert.match(button("stop recording").textContent!, /3 s/);
-  button("stop recording").click();
+  const recording = () => button("stop recording");
+  assert.match(recording().textContent!, /paused/);
+  assert.match(recording().title, /nothing is recorded while paused/);
+  state({ playing: true, recording: true });
+  page.pass(3000);
+  assert.match(recording().textContent!, /3 s/, "it counts what is recorded");
+  page.pass(100_000);
+  assert.match(recording().textContent!, /60 s/, "the limit");
+  recording().click();
   for (const name of ["step", "restart", "reset average", "snapshot"]) button(name).click();
   assert.deepEqual(
     model.take("do").map(({ what }) => what),
@@ -85,7 +92,7 @@ test("one button plays and pauses, one records and stops", () => {
 });
 
 test("the picture is the first canvas, and says neurons and activations", () => {
-  assert.equal(canvas().getAttribute("role"), "img");
+  assert.equal(canvas().getAttribute("role"), "application", "it takes arrow keys, which are not handed to an image");
   assert.equal(canvas().tabIndex, 0);
   assert.equal(canvas().getAttribute("aria-label"), "samples of layer fc3, 4 neurons: 0 zero; 1 one; 2 two; 3 three");
   model.frame(1);
@@ -322,13 +329,49 @@ test("notes are dismissed for good", () => {
   assert.equal(root.querySelectorAll(".ldam-notes li").length, 0);
 });
 
-test("reduced motion: paused once, and said so", () => {
+/** How often the picture was painted since last asked. */
+const paints = () => {
+  page.animate();
+  const count = page.drawn.filter((each) => each.canvas === canvas()).length / (2 * NAMES.length);
+  page.drawn = [];
+  return count;
+};
+
+test("reduced motion: the first picture, and then that at the end of burn-in, which stays; and it is said", () => {
   page.reducedMotion = true;
   show();
+  page.resize(700);
   model.post(setupMessage());
   model.post(setupMessage());
-  assert.deepEqual(model.take("do"), [{ kind: "do", what: "pause" }]);
+  const counts = [1, 2, 3].map((seq) => (model.frame(seq), paints()));
+  assert.deepEqual(counts, [1, 0, 0]);
+  assert.deepEqual(model.take("do"), []);
   assert.match(root.querySelector(".ldam-notes")!.textContent!, /reduced motion/);
+  model.frame(4, { burn_in_step: 30 });
+  assert.equal(paints(), 1);
+  assert.deepEqual(model.take("do"), [{ kind: "do", what: "pause" }]);
+  state({ playing: false });
+  state({ playing: true }); // by the reader's own hand
+  assert.deepEqual([5, 6].map((seq) => (model.frame(seq, { burn_in_step: 30 }), paints())), [1, 1]);
+  assert.deepEqual(model.take("do"), []);
+});
+
+test("reduced motion: chains that never burn in stand still after a minute; paused before, what there is is shown", () => {
+  page.reducedMotion = true;
+  show();
+  page.resize(700);
+  model.post(setupMessage());
+  assert.deepEqual([1, 2].map((seq) => (model.frame(seq), paints())), [1, 0]);
+  state({ playing: false });
+  model.frame(3);
+  assert.equal(paints(), 1);
+  show();
+  page.resize(700);
+  model.post(setupMessage());
+  model.take("do");
+  page.pass(61_000);
+  model.frame(1);
+  assert.deepEqual([paints(), model.take("do")], [1, [{ kind: "do", what: "pause" }]]);
 });
 
 test("hidden page, and panel off screen: frames are acked unseen", () => {

@@ -51,11 +51,12 @@ def samples(
     shown_chains = frame.images.shape[1] if chains is None else chains
     tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains)
     rows = np.concatenate([tiles.sample, tiles.average])
-    names = [f"sample, chain {i + 1}" for i in range(shown_chains)] + ["average"]
+    named, average = images.row_names(frame, shown_chains)
+    names = [*named, average]
     count, columns = rows.shape[:2]
     figure = PaperFigure(figsize=(0.9 + 0.85 * columns, 0.9 * count + 1.1), layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
-    activation = frame.activation[:, :shown_chains].mean(1).tolist()
+    activation = frame.activation.mean(1).tolist()
     for column in range(columns):
         axes[0, column].set_title(f"{labels[column]}\n{activation[column]:.3g}", fontsize=8)
         for row in range(count):

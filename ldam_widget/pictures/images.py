@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,6 +143,18 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
     )
 
 
+def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
+    """What the rows of `panes` are called, on the page and in files: a name a chain, and that of the average.
+
+    A line break parts the name from what it is of.
+    """
+    chains = frame.images.shape[1]
+    time = frame.params["average"]
+    frames = f"{time:.4g} frame{'' if time == 1 else 's'}"
+    samples = [f"sample\nchain {i + 1} of {chains}" for i in range(chains_shown)]
+    return samples, f"average\n{frames}{'' if chains == 1 else f' × {chains}'}"
+
+
 def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
     """`panes` of several models, first chains, with one contrast: what is darker in one picture is darker."""
     first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
@@ -157,15 +170,16 @@ def page(
     chains: int,
     tile: int = 84,
 ) -> Image.Image:
-    """A labelled picture: one column a neuron with its activation; rows are chain 1, the average, further chains.
+    """What the panel shows, as a labelled picture: rows are chains, then the average, columns are neurons.
 
-    Arguments as of `panes` and `grid`; `labels` names the neurons.
+    The activation above a column is the mean over all chains. Arguments as of `panes` and `grid`; `labels` names the
+    neurons.
     """
     tiles = panes(frame, image_ndim, pixel_range, chains)
-    rows = np.concatenate([tiles.sample[:1], tiles.average, tiles.sample[1:]])
-    names = ["sample", "average", *(f"chain {i + 2}" for i in range(chains - 1))]
-    heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, frame.activation[:, 0].tolist(), strict=True)]
-    return grid(rows, heads, names, tile)
+    samples, average = row_names(frame, chains)
+    activation = frame.activation.mean(1).tolist()
+    heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, activation, strict=True)]
+    return grid(np.concatenate([tiles.sample, tiles.average]), heads, [*samples, average], tile)
 
 
 def mosaic(tiles: Levels) -> Levels:
@@ -202,6 +216,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
         tile: small tiles are enlarged by a whole factor to about this many pixels.
     """
     n_rows, n_columns, height, width, _ = tiles.shape
+    columns, rows = [_printable(text) for text in columns], [_printable(text) for text in rows]
     factor = max(1, round(tile / max(height, width)))
     height, width, gap = height * factor, width * factor, 4
     font = ImageFont.load_default()
@@ -255,6 +270,12 @@ def gif_bytes(pages: Iterable[Image.Image], frames_per_second: float) -> bytes:
 def _grey(page: Image.Image) -> bool:
     array = np.asarray(page)
     return array.ndim == 2 or bool((array[..., 0] == array[..., 1]).all() and (array[..., 1] == array[..., 2]).all())
+
+
+def _printable(text: str) -> str:
+    """In letters that Pillow's own font has: it draws boxes for "×" and "é"."""
+    plain = unicodedata.normalize("NFD", text.translate({ord("×"): "x", ord("−"): "-"}))
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _fit(text: str, font: Any, width: int) -> str:

@@ -31,8 +31,9 @@ from .parts.part import Command, Part
 from .parts.picture import Picture
 from .parts.sliders import Sliders
 from .parts.top_bar import TopBar
-from .protocol import Ack, Bye, Do, Hello, Other, Set
+from .protocol import Ack, Bye, Do, Hello, Other, Set, fault
 from .stream import Stream
+from .traits import WidgetSettings
 
 STATIC = Path(__file__).parent.parent / "static"
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class Panel(anywidget.AnyWidget):
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
     _anywidget_id = traitlets.Unicode().tag(sync=True)
+    settings = WidgetSettings()
     _sliders: Sliders
 
     def __init__(self, runner: Sampler | Comparison, title: str) -> None:
@@ -131,6 +133,13 @@ class Panel(anywidget.AnyWidget):
         _ = self.runner
         return self._sliders.params
 
+    def _what_is_set(self) -> dict[str, Any]:
+        """In plain data; {} before it is assembled and once it is closed."""
+        if self._running is None or "_sliders" not in self.__dict__:
+            return {}
+        neurons = [neuron.plain for neuron in self.sampler.neurons]
+        return {"layer": self.sampler.layer, "neurons": neurons, "params": self.params}
+
     @property
     def loop(self) -> Loop:
         """What runs the sampler."""
@@ -184,9 +193,13 @@ class Panel(anywidget.AnyWidget):
         """There are other live parameters; see `Sliders.declare`."""
         self._sliders.declare(keep_defaults=keep_defaults)
 
+    def warn(self, message: str, hint: str) -> None:
+        """Show a remark in the banner, and what to do."""
+        self._notices.show({"message": message, "hint": hint})
+
     def report(self, error: BaseException | None) -> None:
         """Show an error in the banner; None takes the banner away."""
-        self._notices.show(error)
+        self._notices.show(None if error is None else fault(error))
 
     # ---- live parameters as attributes -----------------------------------------------------------------------------
 

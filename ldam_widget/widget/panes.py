@@ -29,14 +29,11 @@ def frame(
     picture: Frame, pixel_range: images.Range | None, rows: int, *, with_average: bool, quality: Quality
 ) -> Message:
     """Sample tiles, `rows` of them a neuron, and at a slower rate the average."""
-    _, chains, *shape = picture.images.shape
-    tiles = images.panes(picture, len(shape), pixel_range, rows)
-    labels = [f"sample\nchain {i + 1} of {chains}" for i in range(len(tiles.sample))]
-    panes = [_pane("sample", tiles.sample, tiles.shown, labels, quality)]
+    tiles = images.panes(picture, picture.images.ndim - 2, pixel_range, rows)
+    samples, average = images.row_names(picture, len(tiles.sample))
+    panes = [_pane("sample", tiles.sample, tiles.shown, samples, quality)]
     if with_average:
-        time = f"{picture.params['average']:.4g} frames"
-        label = f"average\n{time}" if chains == 1 else f"average\n{time} × {chains}"
-        panes.append(_pane("average", tiles.average, tiles.shown, [label], quality))
+        panes.append(_pane("average", tiles.average, tiles.shown, [average], quality))
     return _message(panes, picture)
 
 

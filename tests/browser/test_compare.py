@@ -115,6 +115,7 @@ def test_the_list_sorts_and_ranks_the_layer(notebook: Notebook) -> None:
     table = widget.root.get_by_role("table", name="most changed neurons")
     rows = table.locator("tbody tr")
     assert soon(lambda: rows.count() == 10)
+    assert soon(lambda: "–" not in rows.locator("td:nth-child(4)").all_inner_texts())
     widget.button("pause").click()
     head = table.get_by_role("button", name="gap")
     sorted_by = table.get_by_role("columnheader", name="gap")

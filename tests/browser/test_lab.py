@@ -324,3 +324,29 @@ def test_dark_theme_is_dark(notebook: Notebook) -> None:
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
     assert soon(lambda: widget.root.evaluate(shade) != light)
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})
+
+
+def test_sliders_stay_behind_while_the_longer_picture_is_scrolled_through(notebook: Notebook) -> None:
+    """JupyterLab's boxes around an output cut off what leaves them, and nothing is sticky in a box that does."""
+    widget, page = notebook.widget(), notebook.page
+    size = page.viewport_size
+    assert size
+    try:
+        page.set_viewport_size({"width": 1440, "height": 560})
+        places = [widget.slider("step size"), widget.root.locator(".ldam-plot")]
+        before = [place.bounding_box() for place in places]
+        places[1].scroll_into_view_if_needed()
+        slider, trace = (
+            a["y"] - b["y"] for a, b in zip(before, (p.bounding_box() for p in places), strict=True) if a and b
+        )
+        left = (
+            widget.root.locator(".ldam-side-panel").bounding_box(),
+            widget.root.locator(".ldam-controls").bounding_box(),
+        )
+        assert left[0]
+        assert left[1]
+        slack = left[0]["height"] - left[1]["height"]  # which the sliders can stay behind at most
+        assert slack > 100
+        assert trace - slider > slack - 40
+    finally:
+        page.set_viewport_size(size)

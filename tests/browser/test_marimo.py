@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from .conftest import watched_page
 from .lab import Widget
@@ -37,6 +37,19 @@ def _(ldam, mo, torch):
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
         return mo.ui.anywidget(ldam.LDAM(net, input_shape=(1, 8, 8), neurons=range(4)))
     mo.vstack([mo.hstack([mo.ui.slider(0, 10), panel()]), mo.hstack([panel(), panel()])])
+    return
+
+@app.cell
+def _(ldam, mo, torch):
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+    last = mo.ui.anywidget(ldam.LDAM(net, input_shape=(1, 8, 8), neurons=[2, 5], play=False))
+    last
+    return (last,)
+
+@app.cell
+def _(last, mo):
+    settings = last.value["settings"]
+    mo.md(f"layer {settings['layer']}, neurons {settings['neurons']}, T {settings['params']['temperature']:.6g}")
     return
 
 if __name__ == "__main__":
@@ -103,8 +116,25 @@ def test_panels_in_a_row_have_room(browser: Browser, url: str) -> None:
         panels = page.locator(".ldam")
         panels.nth(3).locator(".ldam-main").wait_for(timeout=60_000)
         boxes = [panel.bounding_box() for panel in panels.all()]
-        alone, beside_a_slider, left, right = (box["width"] for box in boxes if box)
+        alone, beside_a_slider, left, right, *_ = (box["width"] for box in boxes if box)
         assert alone > 600
         assert beside_a_slider > 450
         assert left == right > 300
         assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= 1200 for box in boxes)
+
+
+def test_cells_that_read_the_value_run_again(browser: Browser, url: str) -> None:
+    with watched_page(browser) as page:
+        page.goto(url)
+        said = page.get_by_text(re.compile(r"^layer 1, neurons"))
+        said.wait_for(timeout=60_000)
+        panel = page.locator(".ldam").last
+        panel.locator(".ldam-main").wait_for(timeout=60_000)
+        before = said.inner_text()
+        assert "neurons [2, 5]" in before
+        panel.get_by_role("slider", name="temperature").press("ArrowRight")
+        expect(said).not_to_have_text(before)
+        value = float(panel.get_by_role("spinbutton", name="temperature value").input_value())
+        expect(said).to_have_text(re.compile(rf"T {value:.4g}"))
+        panel.get_by_role("button", name="remove 2").click()
+        expect(said).to_have_text(re.compile(r"neurons \[5\]"))

@@ -688,6 +688,21 @@ def test_a_verdict_reaches_the_page(open_page: Callable[..., Page], monkeypatch:
     assert [line["label"] for line in verdict["neurons"]] == [n.label for n in page.widget.sampler.neurons]
 
 
+def test_a_verdict_is_due_when_burn_in_ends(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else "burning in" stands beside the step at which burn-in ended."""
+    monkeypatch.setattr(verdicts, "PERIOD", 3600.0)
+    page = open_page(kernel=BAOAB(0.3), chains=2, regularizers=[L2(1.0)])
+    page.widget.step(20)
+    assert not page.of("diagnosis")
+    for _ in range(200):
+        page.widget.step(20)
+        if page.widget.sampler.burn_in_step is not None:
+            break
+    wait_until(lambda: page.of("diagnosis"))
+    page.widget.step(1)
+    wait_until(lambda: page.of("diagnosis")[-1]["text"] != "burning in")
+
+
 def test_strongest_inputs_of_a_class(open_page: Callable[..., Page]) -> None:
     page = open_page(class_names=list("abcde"), model=with_fixed_weights(network))
     page.receive(kind="hello", view="a")

@@ -12,6 +12,7 @@ const ICONS = {
   stop: "M3.5 3.5h9v9h-9z",
 };
 
+const LONGEST = 60; // seconds: there the kernel ends a recording
 const SILENCES = { never: "", late: "waiting for the kernel…", stopped: "no answer" };
 
 export class TopBar implements Part {
@@ -22,7 +23,9 @@ export class TopBar implements Part {
   #record = h("button.ldam-button.ldam-record", { type: "button" });
   #speed = h("span.ldam-speed", { "aria-live": "off" });
   #playing: boolean | null = null;
-  #recordingSince: number | null = null;
+  #recording = false;
+  #recorded = 0; // ms that it played while it recorded
+  #tickedAt = 0;
   #elapsed = h("span.ldam-elapsed", { "aria-hidden": "true" });
   #timer: ReturnType<typeof setInterval> | undefined;
   #device = "";
@@ -38,7 +41,7 @@ export class TopBar implements Part {
       return element;
     };
     this.#play.addEventListener("click", () => act(this.#playing ? "pause" : "play"));
-    this.#record.addEventListener("click", () => act(this.#recordingSince === null ? "record" : "stop_record"));
+    this.#record.addEventListener("click", () => act(this.#recording ? "stop_record" : "record"));
     this.element = h(
       "div.ldam-top",
       {},
@@ -47,7 +50,7 @@ export class TopBar implements Part {
       button("restart", "restart", "new random pictures, new burn-in"),
       this.extras,
       button("reset average", "reset_average", "forget the average, keep the samples"),
-      button("snapshot", "snapshot", "download what is shown as a PNG"),
+      button("snapshot", "snapshot", "download all tiles and their names as a PNG"),
       this.#record,
       this.#speed,
     );
@@ -68,8 +71,12 @@ export class TopBar implements Part {
       this.#play.classList.toggle("ldam-playing", playing);
       this.#showSpeed.now();
     }
-    if (recording === (this.#recordingSince !== null) && this.#record.firstChild) return;
-    this.#recordingSince = recording ? performance.now() : null;
+    if (recording !== this.#recording || !this.#record.firstChild) this.#showRecording(recording);
+    else if (recording) this.#tick();
+  }
+
+  #showRecording(recording: boolean): void {
+    [this.#recording, this.#recorded, this.#tickedAt] = [recording, 0, performance.now()];
     clearInterval(this.#timer);
     if (recording) {
       this.#tick();
@@ -77,8 +84,8 @@ export class TopBar implements Part {
       this.#record.replaceChildren(icon(ICONS.stop), "stop recording", this.#elapsed);
     } else {
       this.#record.replaceChildren(icon(ICONS.record), "record");
+      this.#record.title = "record an animated GIF from now on";
     }
-    this.#record.title = recording ? "end the recording and download it" : "record an animated GIF from now on";
     this.#record.classList.toggle("ldam-recording", recording);
   }
 
@@ -100,7 +107,12 @@ export class TopBar implements Part {
   }
 
   #tick(): void {
-    setText(this.#elapsed, `${Math.round((performance.now() - this.#recordingSince!) / 1000)} s`);
+    const now = performance.now();
+    if (this.#playing) this.#recorded += now - this.#tickedAt;
+    this.#tickedAt = now;
+    setText(this.#elapsed, this.#playing ? `${Math.min(Math.round(this.#recorded / 1000), LONGEST)} s` : "paused");
+    const still = "nothing is recorded while paused: press play, or step";
+    this.#record.title = this.#playing ? "end the recording and download it" : still;
   }
 
   #writeSpeed(): void {

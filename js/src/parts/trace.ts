@@ -9,6 +9,8 @@ import { clear, holes, line } from "../ui/plot";
 import { lineStyle } from "../ui/theme";
 import type { Part } from "./part";
 
+const ALL = "all"; // models at once
+const MODEL_DASHES = [[], [6, 3], [2, 2], [9, 3, 2, 3], [12, 5], [2, 5]]; // as many as models can be compared
 const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
 
 export class Trace implements Part {
@@ -20,6 +22,7 @@ export class Trace implements Part {
   #plot = h("div.ldam-plot", {}, this.#canvas);
   #context = this.#canvas.getContext("2d")!;
   #heading = h("span");
+  #keys = h("span.ldam-trace-keys", { "aria-hidden": "true" }); // which line is whose
   #now = h("span.ldam-now");
   #text = h("span.ldam-hidden"); // the same for those who do not see the lines
   #neurons: Unit[] = [];
@@ -33,8 +36,9 @@ export class Trace implements Part {
   #retell = throttle(5000, () => this.#tell());
 
   constructor() {
-    this.element = h("div.ldam-trace", {}, h("div.ldam-trace-head", {}, h("span.ldam-trace-of", {}, this.#heading, this.#shown), this.#now), this.#plot, this.#text);
+    this.element = h("div.ldam-trace", {}, h("div.ldam-trace-head", {}, h("span.ldam-trace-of", {}, this.#heading, this.#shown, this.#keys), this.#now), this.#plot, this.#text);
     this.#shown.addEventListener("change", () => {
+      this.#showKeys();
       this.#draw();
       this.#tell();
     });
@@ -75,8 +79,9 @@ export class Trace implements Part {
     this.#retell();
   }
 
-  get history(): TraceHistory {
-    return this.#histories[Number(this.#shown.value)] ?? this.#histories[0]!;
+  /** What is drawn: one history, or those of all models. */
+  get #drawn(): TraceHistory[] {
+    return this.#overlaid ? this.#histories : [this.#histories[Number(this.#shown.value)] ?? this.#histories[0]!];
   }
 
   highlight(neuron: number | null): void {
@@ -106,12 +111,23 @@ export class Trace implements Part {
     if (JSON.stringify(names) === JSON.stringify(this.#models)) return;
     this.#models = names;
     this.#histories = [this.#histories[0]!, ...names.slice(1).map(() => new TraceHistory())];
-    replace(this.#shown, ...names.map((name, i) => h("option", { value: i }, name)));
+    replace(this.#shown, h("option", { value: ALL }, "all models"), ...names.map((name, i) => h("option", { value: i }, name)));
+    if (names.length > 2) this.#shown.value = "0"; // all at once are a thicket
+    this.#showKeys();
+  }
+
+  get #overlaid(): boolean {
+    return this.#models.length > 1 && this.#shown.value === ALL;
+  }
+
+  #showKeys(): void {
+    const key = (name: string, i: number) => h("span.ldam-trace-key", {}, h("i", { style: `background-image: ${stripes(modelDash(i))}` }), name);
+    replace(this.#keys, ...(this.#overlaid ? this.#models.map(key) : []));
   }
 
   #draw(): void {
-    const { steps, values } = this.history;
-    const step = steps.at(-1);
+    const drawn = this.#drawn;
+    const step = drawn[0]!.steps.at(-1);
     const ends = this.#burnIn === null ? "" : `burn-in ends at ${formatCount(this.#burnIn)} · `;
     setText(this.#now, step === undefined ? "" : `${ends}step ${formatCount(step)}`);
     const { width, height } = this.#size;
@@ -119,10 +135,9 @@ export class Trace implements Part {
     const context = this.#context;
     clear(context, width, height);
     const style = getComputedStyle(this.#canvas);
-    const finite = values.flat().filter(Number.isFinite);
-    if (!finite.length) return;
     let [low, high] = [Infinity, -Infinity];
-    for (const value of finite) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    for (const value of drawn.flatMap(({ values }) => values.flat())) if (Number.isFinite(value)) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    if (low > high) return;
     if (high - low < 1e-9 * Math.max(Math.abs(high), 1)) [low, high] = [low - 0.5, high + 0.5];
 
     context.font = `11px ${style.fontFamily}`;
@@ -130,8 +145,9 @@ export class Trace implements Part {
     const labels = [formatShort(high), formatShort(low)] as const;
     const left = Math.ceil(Math.max(...labels.map((text) => context.measureText(text).width))) + 8;
     const [top, bottom, right] = [6.5, height - 6.5, width - 2];
-    const from = steps[0]!;
-    const x = (at: number) => left + ((right - left) * (at - from)) / Math.max(step! - from, 1);
+    const from = Math.min(...drawn.map(({ steps }) => steps[0] ?? Infinity));
+    const to = Math.max(...drawn.map(({ steps }) => steps.at(-1) ?? -Infinity));
+    const x = (at: number) => left + ((right - left) * (at - from)) / Math.max(to - from, 1);
     const y = (value: number) => bottom - ((bottom - top) * (value - low)) / (high - low);
     context.textAlign = "right";
     context.textBaseline = "middle";
@@ -148,30 +164,49 @@ export class Trace implements Part {
       const at = Math.round(x(this.#burnIn)) + 0.5;
       line(context, [at, at], [0, height]);
     }
+    context.lineJoin = "round";
+    for (const [model, history] of drawn.entries()) this.#drawLines(history, drawn.length, drawn.length > 1 ? modelDash(model) : null, left, x, y);
+    context.globalAlpha = 1;
+  }
+
+  /** `dash`: whose lines these are, where there are those of several models; null: it tells neurons apart. */
+  #drawLines({ steps, values }: TraceHistory, histories: number, dash: number[] | null, left: number, x: (step: number) => number, y: (value: number) => number): void {
+    const context = this.#context;
     // Of many lines fewer points each, always the same ones, and the newest.
-    const every = Math.ceil((steps.length * this.#neurons.length) / DRAWN);
+    const every = Math.ceil((steps.length * this.#neurons.length * histories) / DRAWN);
     const drawn = [...steps.keys()].filter((i) => i % every === 0 || i === steps.length - 1);
     if (drawn.length === 1) drawn.push(0); // a first point alone is a dash, not nothing
     const xs = steps.length === 1 ? [left, left + 8] : drawn.map((i) => x(steps[i]!));
     const unseen = holes(drawn.map((i) => steps[i]!));
-    context.lineJoin = "round";
     for (let i = 0; i < this.#neurons.length; i++) {
       const on = this.#highlighted === i;
-      const { color, dash } = lineStyle(i, this.#dark);
-      context.strokeStyle = color;
-      context.setLineDash(dash);
+      const style = lineStyle(i, this.#dark);
+      context.strokeStyle = style.color;
+      context.setLineDash(dash ?? style.dash);
       context.lineWidth = on ? 2.25 : 1; // hairlines are many times cheaper than any wider stroke
       context.globalAlpha = this.#highlighted === null || on ? 1 : 0.25;
       line(context, xs, drawn.map((point) => y(values[point]![i] ?? NaN)), unseen);
     }
-    context.globalAlpha = 1;
   }
 
   #tell(): void {
-    const last = this.history.values.at(-1);
-    const first = this.history.values[0];
-    if (!last || !first) return;
-    const each = this.#neurons.map((unit, i) => `${unitText(unit)} from ${formatShort(first[i] ?? NaN)} to ${formatShort(last[i] ?? NaN)}`);
-    setText(this.#text, each.join("; "));
+    const texts = this.#drawn.map(({ values }) => {
+      const [first, last] = [values[0], values.at(-1)];
+      if (!first || !last) return "";
+      return this.#neurons.map((unit, i) => `${unitText(unit)} from ${formatShort(first[i] ?? NaN)} to ${formatShort(last[i] ?? NaN)}`).join("; ");
+    });
+    const named = this.#overlaid ? texts.map((text, i) => text && `${this.#models[i]}: ${text}`) : texts;
+    if (texts.some(Boolean)) setText(this.#text, named.filter(Boolean).join(". "));
   }
+}
+
+function modelDash(model: number): number[] {
+  return MODEL_DASHES[model % MODEL_DASHES.length]!;
+}
+
+/** A dash of lines as a background. */
+function stripes(dash: number[]): string {
+  let at = 0;
+  const stops = dash.map((length, i) => `${i % 2 ? "transparent" : "currentColor"} ${at}px ${(at += length)}px`);
+  return stops.length ? `repeating-linear-gradient(to right, ${stops.join(", ")})` : "linear-gradient(currentColor, currentColor)";
 }

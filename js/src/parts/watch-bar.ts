@@ -1,11 +1,12 @@
 // A model that is followed while it trains: how far it is, which of its checkpoints is on show, and what that costs.
 import type { Action, Frame, Setup, State, Watch } from "../protocol";
 import { Choice } from "../ui/choice";
-import { h, setText } from "../ui/dom";
+import { h, replace, setText } from "../ui/dom";
 import { formatCount, formatDigits } from "../ui/format";
 import type { Part } from "./part";
 
 const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+const MOST_TICKS = 60; // more stand too close to be told apart
 const ENDED = 30_000; // ms without an iteration after which training costs nothing any more
 const SOURCES = new Map([["average", "running average"]]);
 
@@ -23,6 +24,9 @@ export class WatchBar implements Part {
   #on: WatchActions;
   #text = h("span.ldam-watch-text");
   #slider = h("input.ldam-slider", { type: "range", "aria-label": "checkpoint", min: 0, step: 1 });
+  #ticks = h("div.ldam-ticks");
+  #ends = [h("span"), h("span")] as const;
+  #ticked = "";
   #follow = h("button.ldam-button", { type: "button" }, "follow");
   #source: Choice;
   #cost = h("span.ldam-watch-cost");
@@ -37,7 +41,10 @@ export class WatchBar implements Part {
     this.#on = on;
     this.#source = new Choice("weights", (what) => on.show(what));
     this.element = h("div.ldam-watch", { role: "group", "aria-label": "training", hidden: true });
-    this.element.append(this.#text, this.#slider, this.#follow, this.#source.box, this.#cost);
+    const ends = h("div.ldam-watch-ends", {}, ...this.#ends);
+    const scale = h("div.ldam-watch-scale", { "aria-hidden": "true" }, this.#ticks, ends);
+    const checkpoints = h("div.ldam-checkpoints", {}, h("span.ldam-watch-word", { "aria-hidden": "true" }, "checkpoint"), h("div.ldam-watch-bar", {}, this.#slider, scale));
+    this.element.append(this.#text, checkpoints, this.#follow, this.#source.box, this.#cost);
     this.#slider.addEventListener("input", () => this.#scrub());
     this.#slider.addEventListener("pointerdown", () => (this.#held = true));
     for (const end of ["pointerup", "pointercancel", "lostpointercapture", "change", "blur"]) {
@@ -151,6 +158,20 @@ export class WatchBar implements Part {
     const at = kept[slider.valueAsNumber];
     slider.setAttribute("aria-valuetext", at === undefined ? "no checkpoint yet" : `iteration ${formatCount(at)}`);
     slider.style.setProperty("--ldam-fill", `${(100 * slider.valueAsNumber) / Math.max(last, 1)}%`);
+    this.#showScale(kept);
+  }
+
+  /** A tick where each checkpoint stands, and the iterations of the first and the last one. */
+  #showScale(kept: number[]): void {
+    const shown = JSON.stringify(kept);
+    if (shown === this.#ticked) return;
+    this.#ticked = shown;
+    const many = kept.length < 2 || kept.length > MOST_TICKS;
+    const ticks = many ? [] : kept.map((_, i) => h("i", { style: `left: ${(100 * i) / (kept.length - 1)}%` }));
+    replace(this.#ticks, ...ticks);
+    for (const [end, at] of [[this.#ends[0], kept[0]], [this.#ends[1], kept.length > 1 ? kept.at(-1) : undefined]] as const) {
+      setText(end, at === undefined ? "" : formatCount(at));
+    }
   }
 }
 

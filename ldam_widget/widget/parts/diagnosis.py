@@ -25,7 +25,7 @@ class DiagnosisLine(Part):
         self.diagnosis.restart()
 
     def on_frame(self) -> None:
-        self.diagnosis.offer(self.host.sampler.recorded)
+        self.diagnosis.offer(self.host.sampler.recorded, self.host.sampler.burn_in_step)
 
     def _send(self, level: str, text: str, neurons: list[str]) -> None:
         """On a thread of the diagnosis."""

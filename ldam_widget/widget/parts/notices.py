@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .. import protocol
 from .part import Action, Part
 
 
@@ -21,9 +20,9 @@ class Notices(Part):
         """Remarks on what is run."""
         return list(self.host.sampler.notes)
 
-    def show(self, error: BaseException | None) -> None:
-        """Show an error; None takes the banner away."""
-        self.error = None if error is None else protocol.fault(error)
+    def show(self, error: dict[str, str] | None) -> None:
+        """Show a message and a hint; None takes the banner away."""
+        self.error = error
         self.host.post({"kind": "error", "error": self.error})
 
     def immediate_actions(self) -> Mapping[str, Action]:

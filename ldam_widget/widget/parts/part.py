@@ -77,6 +77,10 @@ class Host(Protocol):
         """There are other live parameters. keep_defaults=False: a reset goes back to what there is now."""
         ...
 
+    def warn(self, message: str, hint: str) -> None:
+        """Show a remark in the banner, and what to do."""
+        ...
+
     def report(self, error: BaseException | None) -> None:
         """Show an error in the banner; None takes the banner away."""
         ...

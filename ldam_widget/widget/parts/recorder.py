@@ -18,13 +18,16 @@ class Recorder:
     Args:
         page: draws the present picture.
         wanted: pictures after which it is full.
+        on_full: called once, when it is.
     """
 
-    def __init__(self, page: Callable[[], Image.Image], wanted: int) -> None:
+    def __init__(
+        self, page: Callable[[], Image.Image], wanted: int, on_full: Callable[[], object] | None = None
+    ) -> None:
         self.pages: list[Image.Image] = []
         self.full = threading.Event()
         self.paced = True  # one picture each twelfth of a second; else every frame
-        self._page, self._wanted, self._due = page, wanted, 0.0
+        self._page, self._wanted, self._on_full, self._due = page, wanted, on_full, 0.0
 
     def __call__(self) -> None:
         now = time.monotonic()
@@ -34,3 +37,5 @@ class Recorder:
         self.pages.append(self._page())
         if len(self.pages) >= self._wanted:
             self.full.set()
+            if self._on_full is not None:
+                self._on_full()

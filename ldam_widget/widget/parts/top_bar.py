@@ -78,13 +78,14 @@ class TopBar(Part):
         """What is shown, as a labelled picture."""
         return self._page(self._TILE)
 
-    def film(self, wanted: int) -> Recorder:
+    def film(self, wanted: int, on_full: Action | None = None) -> Recorder:
         """A recorder of what is shown, which is not yet running."""
-        return Recorder(lambda: self._page(self._RECORDED_TILE), wanted)
+        return Recorder(lambda: self._page(self._RECORDED_TILE), wanted, on_full)
 
     def _record(self) -> None:
         if self._recorder is None:
-            self._recorder = self.film(round(recorder.LONGEST * recorder.PER_SECOND))
+            wanted = round(recorder.LONGEST * recorder.PER_SECOND)
+            self._recorder = self.film(wanted, lambda: self.host.loop.submit(self._stop_recording))
             self.host.loop.observers.append(self._recorder)
         self.host.post_state()
 
@@ -94,6 +95,9 @@ class TopBar(Part):
             self.host.loop.observers.remove(film)
             if film.pages:
                 self._download(images.gif_bytes(film.pages, recorder.PER_SECOND), "gif")
+            else:
+                hint = "Only pictures that are made while it records are in a recording: play, or step."
+                self.host.warn("nothing was recorded, since no picture was made", hint)
         self.host.post_state()
 
     def _download(self, data: bytes, ending: str) -> None:

@@ -24,18 +24,28 @@ class Diagnosis:
     def __init__(self, tell: Callable[[str, str, list[str]], None]) -> None:
         self._tell = tell
         self._due = 0.0
+        self._burn_in_step: int | None = None
+        self._hasty = False
         self._busy = threading.Lock()
 
     def restart(self) -> None:
         """Other chains are watched from now on: wait until there is something to tell."""
         self._due = time.monotonic() + PERIOD
 
-    def offer(self, samples: Callable[[], Samples]) -> None:
-        """Take the samples if a verdict is due; returns at once."""
+    def offer(self, samples: Callable[[], Samples], burn_in_step: int | None = None) -> None:
+        """Take the samples if a verdict is due; returns at once.
+
+        Args:
+            samples: to be judged.
+            burn_in_step: where burn-in ended, if it has. A verdict is due as soon as that changes: "burning in" must
+                not stand beside the end of the burn-in.
+        """
         now = time.monotonic()
-        if now < self._due or not self._busy.acquire(blocking=False):
+        self._hasty |= burn_in_step != self._burn_in_step
+        self._burn_in_step = burn_in_step
+        if (now < self._due and not self._hasty) or not self._busy.acquire(blocking=False):
             return
-        self._due = now + PERIOD
+        self._due, self._hasty = now + PERIOD, False
         try:
             taken = samples()
         except BaseException:

@@ -8,6 +8,7 @@ const MOST = 200; // rows that are built: a layer may have thousands
 interface Column {
   id: string; // a model may be called as another column, or as another model
   name: string;
+  note?: string; // a small line below the name
   title: string;
   text(row: Change): string;
   value(row: Change): number | string | null;
@@ -52,7 +53,7 @@ export class ChangesTable {
     this.#columns = [
       { id: "neuron", name: "neuron", title: "", value: unitText, text: unitText },
       ...names.map((name, i) => number(name, `activation of ${name}`, ({ activations }) => activations[i] ?? null, formatDigits, `model ${i}`)),
-      number("gap", "activation of the further model minus that of the first", ({ gap }) => gap, (gap) => formatSigned(gap)),
+      gapColumn(names),
       number("correlation", "correlation of the averages: 1 is the same picture", ({ correlation }) => correlation, formatDigits),
       number("difference", "mean difference of the averages, in units of the pixels", ({ difference }) => difference, formatDigits),
     ];
@@ -89,8 +90,8 @@ export class ChangesTable {
     this.#write();
   }
 
-  #heading({ id, name, title }: Column): HTMLElement {
-    const button = h("button", { type: "button", title: title || name }, name);
+  #heading({ id, name, note, title }: Column): HTMLElement {
+    const button = h("button", { type: "button", title: title || name }, h("span", {}, name), note && h("small", {}, ` ${note}`));
     button.addEventListener("click", () => {
       const same = this.#sort.id === id;
       this.#sort = { id, descending: same ? !this.#sort.descending : id !== "neuron" };
@@ -137,6 +138,27 @@ export class ChangesTable {
     for (const [i, { text }] of this.#columns.entries()) setText(i ? row.children[i]! : row.children[0]!.firstChild!, text(change));
     return row;
   }
+}
+
+/** Of two models the heading says whose gap it is; of several each row does, whose largest one it is. */
+function gapColumn([first = "", ...others]: string[]): Column {
+  const value = ({ gap }: Change) => gap;
+  const [second = ""] = others;
+  const title = `activation of ${others.length > 1 ? "the model that is furthest from" : second + " minus that of"} ${first}`;
+  const text = (row: Change) => {
+    const gap = formatSigned(row.gap ?? NaN);
+    const whose = others.length > 1 ? furthest(row, others) : "";
+    return whose ? `${whose} ${gap}` : gap;
+  };
+  return { id: "gap", name: "gap", note: others.length > 1 ? `to ${first}` : `${second} − ${first}`, title, value, text };
+}
+
+/** Which of the models the gap is of: its difference from the first one is nearest to it. */
+function furthest({ gap, activations: [first, ...rest] }: Change, others: string[]): string {
+  if (gap === null || first === null || first === undefined) return "";
+  const apart = rest.map((value) => (value === null ? Infinity : Math.abs(value - first - gap)));
+  const best = Math.min(...apart);
+  return Number.isFinite(best) ? (others[apart.indexOf(best)] ?? "") : "";
 }
 
 const COLLATOR = new Intl.Collator("en", { numeric: true }); // "9" before "10"

@@ -2,7 +2,8 @@
 import type { Selection } from "../../connection";
 import type { Action, Layer, Setup, State, Unit, Units } from "../../protocol";
 import { h, replace } from "../../ui/dom";
-import { formatCount, unitText } from "../../ui/format";
+import { formatCount } from "../../ui/format";
+import { Chips } from "./chips";
 import { DiscriminatorOnly } from "./discriminator-only";
 import { UnitSearch } from "./unit-search";
 import { WiringBox } from "./wiring-box";
@@ -22,7 +23,7 @@ export class NeuronPicker implements Part {
   readonly element: HTMLElement;
   #actions: PickerActions;
   #layerBox = h("select.ldam-layer", { "aria-label": "layer" });
-  #chips = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
+  #chips: Chips;
   #search: UnitSearch;
   #wiring: WiringBox;
   #only: DiscriminatorOnly;
@@ -31,7 +32,8 @@ export class NeuronPicker implements Part {
   #first: HTMLButtonElement;
   #layers: Layer[] = [];
   #layer = "";
-  #selected: Unit[] = [];
+  #selected: Unit[] = []; // none: the reader has put all away, and the kernel goes on with the last ones
+  #running: Unit[] = []; // that the kernel was last told of, or told
   #askedFor: { keys: string; at: number } | null = null; // a selection whose answer is still out
   #wanted: { layer: string; count: number } | null = null; // a set whose units are still out
 
@@ -43,7 +45,12 @@ export class NeuronPicker implements Part {
       ask: actions.units,
     });
     this.#all = this.#button("all", () => this.#takeFirst(this.#current()?.units ?? 0));
-    this.#none = this.#button("none", () => this.#select(this.#selected.slice(0, 1)));
+    this.#none = this.#button("none", () => this.#putAway());
+    this.#chips = new Chips({
+      remove: (unit) => this.#toggle(unit),
+      back: () => this.#show(this.#running),
+      leave: () => this.#search.focus(),
+    });
     this.#first = this.#button(`first ${FIRST}`, () => this.#takeFirst(FIRST));
     this.#layerBox.addEventListener("change", () => {
       this.#askedFor = null;
@@ -57,7 +64,7 @@ export class NeuronPicker implements Part {
     this.#only = new DiscriminatorOnly(actions.act, (ignored) => this.element.classList.toggle("ldam-ignored", ignored));
     const layer = h("label.ldam-layer-label", {}, h("span", { "aria-hidden": "true" }, "layer"), this.#layerBox);
     const sets = h("span.ldam-sets", { role: "group", "aria-label": "choose neurons" }, this.#all, this.#none, this.#first, this.#only.button);
-    this.element = h("div.ldam-picker", {}, layer, this.#chips, this.#search.element, sets, this.#wiring.element, this.#only.note);
+    this.element = h("div.ldam-picker", {}, layer, this.#chips.element, this.#search.element, sets, this.#wiring.element, this.#only.note);
   }
 
   setup(setup: Setup): void {
@@ -69,9 +76,11 @@ export class NeuronPicker implements Part {
     // Toggling quickly is faster than the kernel answers: an older answer must not undo the newer choice.
     if (waits && this.#askedFor!.keys !== keys) return;
     this.#askedFor = null;
+    const same = setup.layer === this.#layer && keys === keysOf(this.#running);
     this.#layer = setup.layer;
     this.#search.layer = setup.layer;
-    this.#show(setup.neurons);
+    this.#running = setup.neurons;
+    if (!same || this.#selected.length) this.#show(setup.neurons); // said once more, what was put away stays away
   }
 
   state({ discriminator }: Pick<State, "discriminator">): void {
@@ -137,10 +146,17 @@ export class NeuronPicker implements Part {
     } else if (rest.length < MOST) this.#select([...rest, unit]);
   }
 
+  /** No network is sampled without a neuron: the picture goes on until one is chosen. */
+  #putAway(): void {
+    this.#show([]);
+    this.#search.focus();
+  }
+
   /** Shown at once: the kernel needs a moment, and the next choice builds on this one. */
   #select(units: Unit[]): void {
     if (!units.length) return;
     this.#askedFor = { keys: keysOf(units), at: performance.now() };
+    this.#running = units;
     this.#wiring.reset();
     this.#actions.select({ neurons: units.map(({ key }) => key) });
     this.#show(units);
@@ -148,28 +164,12 @@ export class NeuronPicker implements Part {
 
   #show(units: Unit[]): void {
     this.#selected = units;
-    const chips = this.#chips;
-    const { activeElement } = chips.getRootNode() as Document | ShadowRoot;
-    const focused = activeElement ? [...chips.querySelectorAll("button")].indexOf(activeElement as HTMLButtonElement) : -1;
-    const only = units.length === 1;
-    replace(
-      chips,
-      ...units.map((unit) => {
-        const text = unitText(unit);
-        const title = only ? "one neuron has to stay" : `remove ${text}`;
-        const remove = h("button.ldam-remove", { type: "button", "aria-label": `remove ${text}`, title, disabled: only }, "×");
-        remove.addEventListener("click", () => this.#toggle(unit));
-        return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, h("b", {}, unit.label), unit.name && ` ${unit.name}`), remove);
-      }),
-    );
-    // A removed chip took the focus with it: the next one, so that the keyboard can go on removing.
-    if (focused >= 0 && only) this.#search.focus();
-    else if (focused >= 0) chips.querySelectorAll("button")[Math.min(focused, units.length - 1)]?.focus();
+    this.#chips.show(units);
     const count = this.#current()?.units ?? 0;
     this.#all.disabled = count > MOST;
     this.#all.title = count > MOST ? `${formatCount(count)} units: more than ${MOST} do not fit on one panel` : `all ${count} units`;
-    this.#none.disabled = only;
-    this.#none.title = only ? "one neuron has to stay" : "keep the first only";
+    this.#none.disabled = !units.length;
+    this.#none.title = "begin the choice anew; the picture stays until a neuron is chosen";
     this.#search.refresh();
   }
 }

@@ -39,7 +39,7 @@ export interface Room {
   budget: number; // height that is not exceeded as long as tiles stay legible
   largest?: number; // CSS pixels, widest tile
   head?: number; // height of what stands above the tiles
-  large?: boolean; // the largest tiles, in as many blocks as that takes
+  large?: boolean; // the largest tiles, in as many blocks as that takes, however little they gain
 }
 
 export const GAP = 6; // between tiles, if there is room
@@ -50,9 +50,10 @@ const SPREAD = 36; // columns may stand further apart than tiles need, for the s
 const LEGIBLE = 52; // a narrower tile leaves no room for "3 three" above it
 const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
 const SHRUNK = 160; // device pixels of the widest pictures that are not made smaller if they fit as they are
+const WORTH_WRAPPING = 1.4; // times as large: then columns may stand in more blocks
 const VECTOR = 4; // a side of so few pixels is no picture's: it is drawn at least a third as long as the other
 
-/** Fewest blocks of columns first, then the largest tiles that fit. */
+/** The largest tiles that fit, in few blocks of columns: more of them only where tiles gain much by that. */
 export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { width: number; height: number }, room: Room): Layout {
   const { width, ratio, gutter, budget, head = HEAD } = room;
   const available = Math.max(width - gutter - 2, 40); // 2: the frame of the last tile
@@ -68,8 +69,10 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const readable = fit.filter(({ tile }) => tile >= legible);
   const smallest = readable.at(-1) ?? fit[0]!; // candidates run from large to small
   const same = fit.filter(({ blocks, tile }) => blocks === smallest.blocks && tile >= smallest.tile);
-  const wanted = room.large ? readable : same;
-  const { tile, blocks } = wanted.find(({ tall }) => tall <= budget) ?? smallest;
+  const fits = ({ tall }: { tall: number }) => tall <= budget;
+  const largest = readable.find(fits) ?? smallest;
+  const usual = same.find(fits) ?? smallest;
+  const { tile, blocks } = room.large || largest.tile >= WORTH_WRAPPING * usual.tile ? largest : usual;
 
   const device = (css: number) => Math.round(css * ratio);
   const perBlock = Math.ceil(columns / blocks);

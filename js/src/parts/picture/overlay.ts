@@ -20,6 +20,7 @@ export class Overlay {
   #scoreLabels = h("div");
   #modelLabels = h("div");
   #legends: { pane: string; legend: SignedLegend }[] = [];
+  #pairs = 1; // rows of differences in a block
   #layout: Layout | null = null;
   #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
 
@@ -48,6 +49,7 @@ export class Overlay {
     replace(this.#heads, ...names);
     const lines = this.#content.lines();
     this.#legends = [];
+    this.#pairs = Math.max(lines.filter(({ pane }) => this.#content.image(pane)?.signed).length, 1);
     const beside = sides.map((box) => {
       // Rows that stand side by side have one gutter: there each difference says whose it is.
       const block = () => layout.tiles.filter(({ y }) => y === Math.round(box.y * ratio));
@@ -104,6 +106,9 @@ export class Overlay {
       const image = content.image(pane);
       if (image) legend.range = image.pane.range;
     }
+    // One for all rows that have one scale; side by side each difference has its own heading there.
+    const ranges = new Set(this.#legends.map(({ pane }) => String(content.image(pane)?.pane.range)));
+    for (const [i, { legend }] of this.#legends.entries()) legend.element.hidden = !only && ranges.size === 1 && i % this.#pairs > 0;
     const lines = content.lines();
     for (const [i, side] of [...this.#sides.children].entries()) {
       const { pane, row } = lines[layout.sides[i]!.line] ?? lines[0]!;

@@ -13,13 +13,15 @@ import { PaneImage } from "./pane-image";
 import { SCORE_LINE } from "./scores";
 import { STANDING_LINE } from "./standing";
 
-const GRID_HEIGHT = 440; // CSS pixels that a grid of small pictures keeps to if it can
+const GRID_HEIGHT = 490; // CSS pixels that a grid of small pictures keeps to if it can
+const COMPARED_HEIGHT = 560; // of several models, which have more rows
 const PHOTO_GRID_HEIGHT = 640;
 const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
 const NAME_LINE = 15; // CSS pixels, the first one of a head
 
 export class Picture implements Part {
-  readonly canvas = h("canvas.ldam-canvas", { role: "img", tabindex: 0 });
+  /** It takes arrow keys, which screen readers hand on to an application, but not to an image. */
+  readonly canvas = h("canvas.ldam-canvas", { role: "application", "aria-roledescription": "picture", tabindex: 0 });
   readonly element: HTMLElement;
   readonly content = new Content();
   /** Told after anything was painted or relabelled: what lies under the pointer may have changed. */
@@ -222,8 +224,9 @@ export class Picture implements Part {
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
-    const gutter = this.#width < 460 ? (several ? 90 : 76) : 94; // legends need more
-    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: photo ? PHOTO_GRID_HEIGHT : GRID_HEIGHT };
+    const gutter = several ? (this.#width < 460 ? 90 : 94) : 78; // legends need more
+    const budget = photo ? PHOTO_GRID_HEIGHT : several ? COMPARED_HEIGHT : GRID_HEIGHT;
+    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget };
     room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (standsBelow(content, this.#column)) room.head += STANDING_LINE;

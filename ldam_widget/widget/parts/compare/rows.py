@@ -98,7 +98,7 @@ class ComparedPicture(Picture):
         for name, tile_of in zip(self._names, tiles, strict=True):
             if self.show != "averages":
                 rows.append(tile_of.sample)
-                names.append(name)
+                names.append(f"{name}\nnow")
         for name, tile_of in zip(self._names, tiles, strict=True):
             if self.show != "samples":
                 rows.append(tile_of.average)
@@ -107,7 +107,7 @@ class ComparedPicture(Picture):
         everything = np.concatenate([
             everything if colour else everything.repeat(3, -1), images.signed_colours(levels)
         ])  # fmt: skip
-        names += [f"{name} minus\n{self._names[0]}\n(±{end:g})" for name in self._names[1:]]
+        names += [f"{name}\nminus {self._names[0]}\n(±{end:g})" for name in self._names[1:]]
         activations = comparison.activation.mean(2)
         heads = [
             f"{neuron.label}\n" + "\n".join(f"{value:.4g}" for value in activations[:, n].tolist())

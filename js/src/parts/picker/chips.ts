@@ -1,0 +1,91 @@
+// The chosen neurons, each with a button that removes it. One tab stop: arrow keys lead from one to the next.
+import type { Unit } from "../../protocol";
+import { h, replace } from "../../ui/dom";
+import { unitText } from "../../ui/format";
+
+const MOST = 20; // that are shown unasked
+const FOLDED = 16; // are left when there are more
+
+export class Chips {
+  readonly element = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
+  #on: { remove(unit: Unit): void; back(): void; leave(): void };
+  #units: Unit[] = [];
+  #unfolded = false;
+  #stop = 0; // which of the buttons Tab comes to
+
+  constructor(on: { remove(unit: Unit): void; back(): void; leave(): void }) {
+    this.#on = on;
+    this.element.addEventListener("keydown", this.#key);
+    this.element.addEventListener("focusin", ({ target }) => this.#moveStop(this.#buttons.indexOf(target as HTMLButtonElement)));
+  }
+
+  /** Empty: all were put away. */
+  show(units: Unit[]): void {
+    const at = this.#focused();
+    this.#units = units;
+    const folds = units.length > MOST;
+    const shown = folds && !this.#unfolded ? units.slice(0, FOLDED) : units;
+    const chips = shown.map((unit) => this.#chip(unit, units.length === 1));
+    replace(this.element, ...chips, folds && this.#fold(units.length - FOLDED), !units.length && this.#nothing());
+    this.#moveStop(at >= 0 ? at : this.#stop);
+    // A removed chip took the focus with it: the next one, so that the keyboard can go on removing.
+    if (at < 0) return;
+    const next = this.#buttons[this.#stop];
+    if (next && !next.disabled) next.focus();
+    else this.#on.leave();
+  }
+
+  #chip(unit: Unit, only: boolean): HTMLElement {
+    const text = unitText(unit);
+    const title = only ? "one neuron has to stay" : `remove ${text}`;
+    const remove = h("button.ldam-remove", { type: "button", "aria-label": `remove ${text}`, title, disabled: only }, "×");
+    remove.addEventListener("click", () => this.#on.remove(unit));
+    return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, h("b", {}, unit.label), unit.name && ` ${unit.name}`), remove);
+  }
+
+  #fold(hidden: number): HTMLElement {
+    const text = this.#unfolded ? "show fewer" : `and ${hidden} more`;
+    const button = h("button.ldam-link", { type: "button", "aria-expanded": String(this.#unfolded) }, text);
+    button.addEventListener("click", () => {
+      this.#unfolded = !this.#unfolded;
+      this.#stop = this.#unfolded ? FOLDED : Infinity; // the first that came, or this button
+      this.show(this.#units);
+      this.#buttons[this.#stop]?.focus();
+    });
+    return button;
+  }
+
+  #nothing(): HTMLElement {
+    const back = h("button.ldam-link", { type: "button" }, "keep the last ones");
+    back.addEventListener("click", () => this.#on.back());
+    return h("span.ldam-none", { role: "status" }, "none chosen: search one, ", back);
+  }
+
+  get #buttons(): HTMLButtonElement[] {
+    return [...this.element.querySelectorAll("button")];
+  }
+
+  #focused(): number {
+    const { activeElement } = this.element.getRootNode() as Document | ShadowRoot;
+    return this.#buttons.indexOf(activeElement as HTMLButtonElement);
+  }
+
+  #moveStop(at: number): void {
+    const buttons = this.#buttons;
+    this.#stop = Math.max(Math.min(at, buttons.length - 1), 0);
+    for (const [i, button] of buttons.entries()) button.tabIndex = i === this.#stop ? 0 : -1;
+  }
+
+  #key = (event: KeyboardEvent): void => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
+    const buttons = this.#buttons;
+    const at = this.#focused();
+    const steps: Record<string, number> = { ArrowLeft: at - 1, ArrowUp: at - 1, ArrowRight: at + 1, ArrowDown: at + 1, Home: 0, End: buttons.length - 1 };
+    const removes = event.key === "Delete" || event.key === "Backspace";
+    const to = steps[event.key];
+    if (at < 0 || (to === undefined && !removes)) return;
+    event.preventDefault(); // the page must not scroll
+    if (removes) buttons[at]!.classList.contains("ldam-remove") && buttons[at]!.click();
+    else buttons[Math.max(0, Math.min(to!, buttons.length - 1))]!.focus();
+  };
+}
