@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..network.trace import Preprocess
 from ..network.units import Neuron, as_list, layer_of_strings
 from ..parametrizations import Natural
 from . import checks
+from .arguments import SharedArguments, completed_by
 from .heat import HeatPulse
 from .in_step import InStep
 from .models import check_params, checked_names, measured, naming, paired
@@ -43,15 +46,16 @@ class Comparison:
             lack a layer or a class.
     """
 
+    @completed_by(Sampler.__init__)
     def __init__(
         self,
         models: Mapping[str, nn.Module],
         *,
         layer: str | Mapping[str, str] | None = None,
         neurons: Iterable[Any] | None = None,
-        preprocess: Any = None,
-        class_names: Any = None,
-        **settings: Any,
+        preprocess: Preprocess | Mapping[str, Preprocess] | None = None,
+        class_names: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        **settings: Unpack[SharedArguments],
     ) -> None:
         self.names = checked_names(models)
         self._models = {name: models[name] for name in self.names}
@@ -62,11 +66,11 @@ class Comparison:
                 self._per_model("preprocess", preprocess), self._per_model("class_names", class_names), strict=True
             )
         ]
-        self._settings = settings
+        self._settings: dict[str, Any] = dict(settings)
         if "regularizers" in settings:  # an iterator would give the first model all of them
-            self._settings = settings | {"regularizers": checks.regularizers(settings["regularizers"])}
+            self._settings |= {"regularizers": checks.regularizers(settings["regularizers"])}
         if "input_shape" in settings:  # else the first sampler asks for it
-            self._settings = self._settings | measured(settings)
+            self._settings |= measured(dict(settings))
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
         layers = [first if own is None else own for own in layers]

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..core.notes import QuietNotes
 from ..network.view import detached_copy, weights_of
+from .arguments import SamplerArguments
 from .run import in_turn
 from .sampler import Sampler, SamplingError
 
@@ -84,7 +86,7 @@ class Follower(Sampler):
     of the weights of one moment all the same.
     """
 
-    def __init__(self, model: nn.Module, **settings: Any) -> None:
+    def __init__(self, model: nn.Module, **settings: Unpack[SamplerArguments]) -> None:
         # one thread puts in what another takes out
         self._wanted: deque[tuple[int, Sequence[Tensor], float]] = deque(maxlen=1)
         self.iteration = 0  # of the weights in use

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from torch import nn
+from typing_extensions import Unpack
 
 from ..adversary.recipe import Recipe
 from ..adversary.trainer import Trainer
@@ -15,6 +16,7 @@ from ..diagnostics import Diagnostics
 from ..objectives import Discriminator
 from ..objectives.discriminator_net import build_discriminator
 from ..pictures import figures
+from ..sampling.arguments import OneModelArguments, SamplerArguments, completed_by
 from ..sampling.sampler import Sampler
 from .parts.diagnosis import DiagnosisLine
 from .parts.law import Law
@@ -26,6 +28,13 @@ from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .parts.training import Training
 from .player import Player
+
+
+class LDAMArguments(SamplerArguments, total=False):
+    """All keyword arguments of `LDAM`."""
+
+    play: bool
+    title: str | None
 
 
 class LDAM(Player):
@@ -51,6 +60,7 @@ class LDAM(Player):
 
     _sampler_class: type[Sampler] = Sampler
 
+    @completed_by(Sampler.__init__)
     def __init__(
         self,
         model: nn.Module,
@@ -60,7 +70,7 @@ class LDAM(Player):
         input_shape: Sequence[int],
         regularizers: Sequence[Regularizer] = (),
         dataset: Any = None,
-        **settings: Any,
+        **settings: Unpack[OneModelArguments],
     ) -> None:
         if dataset is not None:
             regularizers = tuple(regularizers)

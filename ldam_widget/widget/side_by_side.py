@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from ..analysis.ranking import Ranking
 from ..checkpoints import load_checkpoint
 from ..diagnostics.agreement import AgreementTable
 from ..pictures import figures
+from ..sampling.arguments import ComparisonArguments, completed_by
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
 from .parts.compare.locks import ComparedSliders
@@ -25,6 +27,14 @@ from .parts.picker import Picker
 from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .player import Player
+
+
+class CompareArguments(ComparisonArguments, total=False):
+    """All keyword arguments of `Compare`."""
+
+    play: bool
+    title: str | None
+    show: Literal["samples", "averages", "both"] | None
 
 
 class Compare(Player):
@@ -44,6 +54,7 @@ class Compare(Player):
         ValueError, TypeError: as `Sampler`, with the model named.
     """
 
+    @completed_by(Comparison.__init__)
     def __init__(
         self,
         models: Mapping[str, nn.Module],
@@ -51,7 +62,7 @@ class Compare(Player):
         play: bool = True,
         title: str | None = None,
         show: Literal["samples", "averages", "both"] | None = None,
-        **settings: Any,
+        **settings: Unpack[ComparisonArguments],
     ) -> None:
         comparison = Comparison(models, **settings)
         rows = ("both" if len(comparison.names) == 2 else "samples") if show is None else show
@@ -180,7 +191,8 @@ class Compare(Player):
         return self._call(lambda: figures.comparison(self.comparison, title=self._title))
 
 
-def compare(models: Mapping[str, nn.Module], **arguments: Any) -> Compare:
+@completed_by(Compare.__init__)
+def compare(models: Mapping[str, nn.Module], **arguments: Unpack[CompareArguments]) -> Compare:
     """Two to six models side by side: ``ldam.compare({"epoch 1": a, "epoch 10": b}, input_shape=(1, 28, 28))``.
 
     Arguments and errors as of `Compare`, defaults as of `Sampler`.
@@ -188,8 +200,9 @@ def compare(models: Mapping[str, nn.Module], **arguments: Any) -> Compare:
     return Compare(models, **arguments)
 
 
+@completed_by(Compare.__init__)
 def compare_checkpoints(
-    model_or_factory: nn.Module | Callable[[], nn.Module], *paths: str | Path, **arguments: Any
+    model_or_factory: nn.Module | Callable[[], nn.Module], *paths: str | Path, **arguments: Unpack[CompareArguments]
 ) -> Compare:
     """Checkpoints of one architecture side by side: ``ldam.compare_checkpoints(Net, "a.pt", "b.pt", input_shape=…)``.
 

@@ -10,11 +10,13 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from typing_extensions import Unpack
 
 from ..core.notes import LDAMWarning
 from ..sampling import checks
+from ..sampling.arguments import completed_by
 from ..sampling.follower import Follower
-from .live import LDAM
+from .live import LDAM, LDAMArguments
 from .parts.watch_bar import Checkpoints, checked_source, sources_of
 
 
@@ -40,6 +42,7 @@ class Watch(LDAM):
     _sampler_class = Follower
     _hook: Any = None
 
+    @completed_by(LDAM.__init__)
     def __init__(
         self,
         model: nn.Module,
@@ -50,7 +53,7 @@ class Watch(LDAM):
         decay: float | None = None,
         source: Literal["weights", "average"] = "weights",
         optimizer: torch.optim.Optimizer | None = None,
-        **arguments: Any,
+        **arguments: Unpack[LDAMArguments],
     ) -> None:
         every, keep = checks.count("every", every), checks.count("keep", keep)
         if keep < 2:
@@ -161,7 +164,19 @@ class Watch(LDAM):
         self._optimizer = None
 
 
-def watch(model: nn.Module, *, display: bool = True, **arguments: Any) -> Watch:
+class WatchArguments(LDAMArguments, total=False):
+    """All keyword arguments of `Watch`."""
+
+    every: int
+    keep: int
+    half: bool
+    decay: float | None
+    source: Literal["weights", "average"]
+    optimizer: torch.optim.Optimizer | None
+
+
+@completed_by(Watch.__init__)
+def watch(model: nn.Module, *, display: bool = True, **arguments: Unpack[WatchArguments]) -> Watch:
     """Watch a model's neurons while it trains::
 
         w = ldam.watch(model, every=100, input_shape=(1, 28, 28))
