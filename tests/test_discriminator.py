@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget import L2, Discriminator, LDAMWarning, Sampler, build_discriminator, load_discriminator
 from ldam_widget.core.notes import Notes
-from ldam_widget.core.target import Setting
+from ldam_widget.core.target import BindContext
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
 from ldam_widget.objectives.discriminator_file import save_discriminator
 from ldam_widget.objectives.discriminator_net import DiscriminatorNet
@@ -76,7 +76,7 @@ def sampler(term: Any, model: nn.Module | None = None, **options: Any) -> Sample
 
 def bound(term: Discriminator, pixel_range: tuple[float, float] | None = None) -> tuple[Discriminator, Notes]:
     notes = Notes()
-    return term.bound(Setting(None, SHAPE, pixel_range, torch.device("cpu"), notes)), notes
+    return term.bound(BindContext(None, SHAPE, pixel_range, torch.device("cpu"), notes)), notes
 
 
 # ---- R and its gradient ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_a_public_class_name_means_one_thing() -> None:
                 where.setdefault(node.name, []).append(name_of(path))
     assert {"Sampler", "Recipe"} <= where.keys()  # the control
     assert {name: files for name, files in where.items() if len(files) > 1} == {}
+
+
+FRONT_END = PACKAGE.parent / "js/src"
+
+
+def test_files_are_read_in_one_sitting() -> None:
+    lengths = {
+        path: len(path.read_text(encoding="utf-8").splitlines())
+        for path in (*modules(), *FRONT_END.rglob("*.ts"), *FRONT_END.rglob("*.css"))
+    }
+    assert {path.suffix for path in lengths} == {".py", ".ts", ".css"}
+    assert {str(path): length for path, length in lengths.items() if length > 450} == {}
+    assert statistics.median(lengths.values()) <= 130
 
 
 def test_the_walk_sees_relative_imports_and_imports_in_functions() -> None:

@@ -18,7 +18,7 @@ import ldam_widget as ldam
 from ldam_widget.core.exact import LinearNeuron
 from ldam_widget.core.target import NEURON, Evaluation, State, Target
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1, LeimkuhlerMatthews
-from ldam_widget.sampling.ladder import Climb, coldest, exchange
+from ldam_widget.sampling.ladder import SwapRecord, coldest, exchange
 
 from .conftest import SIGMAS, UNSCALED, run_seed, with_fixed_weights
 from .law.harness import CURVATURE, Departure, DoubleWell, direction, gaussian, normal_score, within_bounds
@@ -155,11 +155,11 @@ def drawn() -> tuple[State, Target]:
     return State(x, target.evaluate(x), 0, (velocity,)), target
 
 
-def rounds(target: Target, state: State, noise: Any, count: int) -> tuple[State, Climb]:
-    climb = Climb.start(CHAINS, 3, CPU)
+def rounds(target: Target, state: State, noise: Any, count: int) -> tuple[State, SwapRecord]:
+    swaps = SwapRecord.start(CHAINS, 3, CPU)
     for _ in range(count):
-        state, climb = exchange(state, climb, target, noise)
-    return state, climb
+        state, swaps = exchange(state, swaps, target, noise)
+    return state, swaps
 
 
 def require_laws(state: State) -> None:
@@ -175,10 +175,10 @@ def test_swaps_leave_the_laws_where_they_are(count: int) -> None:
     """Six statements: false alarm 2e-7."""
     state, target = drawn()
     require_laws(state)
-    moved, climb = rounds(target, state, Uniform(), count)
+    moved, swaps = rounds(target, state, Uniform(), count)
     require_laws(moved)
     assert not torch.equal(moved.x, state.x)
-    assert climb.rounds == count
+    assert swaps.rounds == count
 
 
 @dataclass(frozen=True)
@@ -216,50 +216,54 @@ def test_swap_acceptance_is_what_independent_draws_give() -> None:
     standard deviation ≤ ½: 5.5 standard errors are at most .0194. False alarm: 4e-8 a pair.
     """
     state, target = drawn()
-    _, climb = rounds(target, state, Uniform(), 2)
+    _, swaps = rounds(target, state, Uniform(), 2)
     draws = np.random.default_rng(run_seed()).chisquare(DIMENSIONS, size=(2, 1_000_000))
-    report = climb.report()
+    report = swaps.report()
     for i in (0, 1):
         low, high = FACTORS[i], FACTORS[i + 1]
         gain = (1 / low - 1 / high) * (low * draws[0] - high * draws[1]) / 2
         expected = float(np.exp(np.minimum(gain, 0)).mean())
         print(f"seed {run_seed()}: T {low} and {high}: {report['swap_acceptance'][i]:.4f}, expected {expected:.4f}")
         assert report["swap_acceptance"][i] == pytest.approx(expected, abs=SIGMAS * 0.5 / CHAINS**0.5)
-    assert climb.tried.tolist() == [CHAINS, CHAINS]
+    assert swaps.tried.tolist() == [CHAINS, CHAINS]
 
 
 def test_what_swaps_and_what_stays() -> None:
     """Pictures move with their values and gradients; velocities stay on their rung; who came from where is recorded."""
     state, target = drawn()
-    moved, climb = rounds(target, state, Uniform(), 3)
+    moved, swaps = rounds(target, state, Uniform(), 3)
     assert torch.equal(moved.memory[0], state.memory[0])
     again = target.evaluate(moved.x)
     for name in again.grads:
         torch.testing.assert_close(moved.evaluation.grads[name], again.grads[name])
         torch.testing.assert_close(moved.evaluation.values[name], again.values[name])
-    came_from = (climb.replica + 3 * torch.arange(CHAINS)[:, None]).flatten()
+    came_from = (swaps.replica + 3 * torch.arange(CHAINS)[:, None]).flatten()
     assert torch.equal(moved.x, state.x[came_from])
-    assert torch.equal(climb.replica.sort(1).values, torch.arange(3).expand(CHAINS, 3))
+    assert torch.equal(swaps.replica.sort(1).values, torch.arange(3).expand(CHAINS, 3))
 
 
 def test_arrivals_count_other_copies_at_the_bottom() -> None:
     state, target = drawn()
     noise = Uniform()
-    climb, at_bottom, count = Climb.start(CHAINS, 3, CPU), torch.zeros(CHAINS, dtype=torch.long), torch.zeros(CHAINS)
+    swaps, at_bottom, count = (
+        SwapRecord.start(CHAINS, 3, CPU),
+        torch.zeros(CHAINS, dtype=torch.long),
+        torch.zeros(CHAINS),
+    )
     for _ in range(6):
-        state, climb = exchange(state, climb, target, noise)
-        count = count + (climb.replica[:, 0] != at_bottom)
-        at_bottom = climb.replica[:, 0]
-    assert torch.equal(climb.arrivals, count.long())
+        state, swaps = exchange(state, swaps, target, noise)
+        count = count + (swaps.replica[:, 0] != at_bottom)
+        at_bottom = swaps.replica[:, 0]
+    assert torch.equal(swaps.arrivals, count.long())
 
 
 def test_energies_that_are_not_finite_swap_nothing() -> None:
     state, target = drawn()
     values = {name: torch.full_like(value, math.nan) for name, value in state.evaluation.values.items()}
     state = state._replace(evaluation=Evaluation(values, state.evaluation.grads))
-    moved, climb = rounds(target, state, Uniform(), 1)
+    moved, swaps = rounds(target, state, Uniform(), 1)
     assert torch.equal(moved.x, state.x)
-    assert climb.report()["swap_acceptance"][0] == 0
+    assert swaps.report()["swap_acceptance"][0] == 0
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------

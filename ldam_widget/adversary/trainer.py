@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..core.notes import Notes
-from ..core.target import Setting
+from ..core.target import BindContext
 from ..data import RealImages
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
@@ -94,7 +94,7 @@ class Trainer:
         # what it was trained on is kept where it cannot be learned anew from the images as they are here
         known = self._raw.pixel_range
         self._raw.pixel_range = self._asked_range or (known if self._preprocess is not None else None) or self._range
-        self._term = self._reading(self._raw, 1.0).bound(Setting(model, shape, self._range, self._device, Quiet()))
+        self._term = self._reading(self._raw, 1.0).bound(BindContext(model, shape, self._range, self._device, Quiet()))
         if self._asked_range is None and (net is None or known is None or known != self._raw.pixel_range):
             some = self._real.draw(min(len(self._real), _STANDARDIZED_BY), self._choose, self._device)
             self._raw.standardize(self._term.given(some))

@@ -84,7 +84,7 @@ class Term(Protocol):
         ...
 
 
-class Setting(NamedTuple):
+class BindContext(NamedTuple):
     """What a regulariser may have to know of the sampler that it serves."""
 
     model: nn.Module | None  # the classifier
@@ -98,7 +98,7 @@ class Regularizer(Term, Protocol):
     """A term with a weight of its own on a slider.
 
     One with a normalisation of its own has `pull(value) -> (chain,)`, the length that its gradient has where
-    gradients are normalised. One that has to fit the images or the device has `bound(setting) -> Regularizer`, called
+    gradients are normalised. One that has to fit the images or the device has `bound(context) -> Regularizer`, called
     once by the sampler.
     """
 

@@ -157,7 +157,7 @@ _UNITS_FIRST = (
 )
 
 
-class Maker(NamedTuple):
+class AxisHint(NamedTuple):
     """A module that says on which axis it puts its units, as it ran."""
 
     first: bool  # units on axis 1; else on the last one
@@ -165,27 +165,27 @@ class Maker(NamedTuple):
     ndim: int  # of its output
 
 
-def maker(module: nn.Module, output: Any) -> Maker | None:
+def axis_hint(module: nn.Module, output: Any) -> AxisHint | None:
     """None: the module says nothing (activation, dropout, a block), or has only one axis to choose from."""
     tensor = next(iter(tensors(output)), ((), None))[1]
     if tensor is None or tensor.ndim < 3:
         return None
     if isinstance(module, _UNITS_FIRST):
-        return Maker(True, getattr(module, "out_channels", getattr(module, "num_features", None)), tensor.ndim)
+        return AxisHint(True, getattr(module, "out_channels", getattr(module, "num_features", None)), tensor.ndim)
     shape = getattr(module, "normalized_shape", None)  # LayerNorm, RMSNorm and their like
     if shape is not None:
-        return Maker(False, int(shape[0]), tensor.ndim) if len(shape) == 1 else None
+        return AxisHint(False, int(shape[0]), tensor.ndim) if len(shape) == 1 else None
     if isinstance(module, nn.RNNBase):
         width = (module.proj_size or module.hidden_size) * (2 if module.bidirectional else 1)
-        return Maker(False, width, tensor.ndim)
+        return AxisHint(False, width, tensor.ndim)
     for name, kind in (("out_features", nn.Module), ("embed_dim", nn.MultiheadAttention), ("embedding_dim", nn.Module)):
         features = getattr(module, name, None)
         if isinstance(module, kind) and isinstance(features, int):
-            return Maker(False, features, tensor.ndim)
+            return AxisHint(False, features, tensor.ndim)
     return None
 
 
-def unit_axis(output: Tensor, last: Maker | None) -> int:
+def unit_axis(output: Tensor, last: AxisHint | None) -> int:
     """Which axis of (batch, …) holds the units.
 
     Convolutions, batch norms and pooling put them on axis 1; linear layers, layer norms, attention and recurrent
@@ -200,7 +200,7 @@ def unit_axis(output: Tensor, last: Maker | None) -> int:
 
     Args:
         output: (batch, …), at least two axes.
-        last: of `maker`, of the last module that said something; None is axis 1.
+        last: of `axis_hint`, of the last module that said something; None is axis 1.
     """
     end = output.ndim - 1
     if end == 1 or last is None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..core.tables import Row, Table
-from .addresses import Address, Maker, maker, module_names, parse, unit_axis
+from .addresses import Address, AxisHint, axis_hint, module_names, parse, unit_axis
 from .capture import Call, listed, listen
 from .memory import is_out_of_memory
 from .view import device_of, dtype_of, private_view
@@ -39,7 +39,7 @@ class LayerTable(Table, list[Layer]):
         return head, [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
 
 
-class Made(NamedTuple):
+class LayerOutput(NamedTuple):
     """One tensor that a forward pass made."""
 
     address: Address
@@ -52,7 +52,7 @@ class Made(NamedTuple):
 class Trace(NamedTuple):
     """One forward pass."""
 
-    made: list[Made]  # in order
+    outputs: list[LayerOutput]  # in order
     names: dict[str, str]  # every name of every module -> the one it is listed under
     calls: Counter[str]  # by listed name
     coupled: dict[str, int]  # batch norm that mixes the images of a batch -> how many tensors were made before it
@@ -60,10 +60,10 @@ class Trace(NamedTuple):
 
     @property
     def table(self) -> LayerTable:
-        return LayerTable(made.layer for made in self.made if made.listed)
+        return LayerTable(output.layer for output in self.outputs if output.listed)
 
-    def find(self, address: Address) -> Made | None:
-        return next((made for made in self.made if made.address == address), None)
+    def find(self, address: Address) -> LayerOutput | None:
+        return next((output for output in self.outputs if output.address == address), None)
 
 
 def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess | None = None) -> LayerTable:
@@ -108,34 +108,34 @@ def trace(
     transformers take a fast path that does not run the modules inside.
     """
     names = module_names(view)
-    made: list[Made] = []
+    outputs: list[LayerOutput] = []
     calls: Counter[str] = Counter()
     coupled: dict[str, int] = {}
-    last: Maker | None = None
+    last: AxisHint | None = None
 
     def record(call: Call) -> None:
         nonlocal last
         name, module = call.address.module, call.module
         calls[name] += 1
-        last = maker(module, call.output) or last
+        last = axis_hint(module, call.output) or last
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
-            coupled.setdefault(name, len(made))
+            coupled.setdefault(name, len(outputs))
         for address, tensor, shown in listed(call, 1):
             batch_first = tensor.movedim(tensor.shape.index(1), 0)
             axis = unit_axis(batch_first, last)
             sizes = tuple(batch_first.shape)
             row = Layer(str(address), type(module).__name__, sizes[1:], sizes[axis], not any(module.children()))
-            made.append(Made(address, row, module, axis, shown))
+            outputs.append(LayerOutput(address, row, module, axis, shown))
 
     x = torch.zeros(1, *shape, dtype=torch.float32, device=device_of(view)).requires_grad_(True).clone()
     try:
         listen(dict(view.named_modules()), record, lambda: run(view, x, preprocess, shape))
     except ValueError as error:
         address = parse(wanted, names) if isinstance(wanted, str) else None
-        if address is None or address not in [row.address for row in made]:
+        if address is None or address not in [row.address for row in outputs]:
             raise
-        notes.tell(f"the forward pass is listed up to {made[-1].layer.name!r} only: {error}")
-    return Trace(made, names, calls, coupled, x._version > 0)
+        notes.tell(f"the forward pass is listed up to {outputs[-1].layer.name!r} only: {error}")
+    return Trace(outputs, names, calls, coupled, x._version > 0)
 
 
 def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:

@@ -101,8 +101,8 @@ class Traced:
                     f"layer {name!r} gives integers ({output.dtype}), which have no gradient; choose a layer before it"
                 )
             _require_gradient(name, output, x)
-        made = self.trace.find(address)
-        axis = made.axis if made is not None else unit_axis(output.movedim(batch_axis, 0), None)
+        listed = self.trace.find(address)
+        axis = listed.axis if listed is not None else unit_axis(output.movedim(batch_axis, 0), None)
         found = Place(address, batch_axis, axis, (), output.dtype)
         return found._replace(shape=tuple(found.in_order(output).shape[1:]))
 
@@ -126,7 +126,7 @@ class Traced:
 
     def coupled_before(self, addresses: Iterable[Address]) -> list[str]:
         """Batch norms that use the statistics of the batch, before the last of some outputs."""
-        made = [each.address for each in self.trace.made]
+        made = [each.address for each in self.trace.outputs]
         reached = max(made.index(address) if address in made else len(made) for address in addresses)
         return [name for name, before in self.trace.coupled.items() if before <= reached]
 

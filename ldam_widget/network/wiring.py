@@ -18,7 +18,7 @@ from ..core.notes import Notes
 from ..core.tables import Row, Table
 from .addresses import Address, module_names, parse, replace, select
 from .capture import STOP, Call, listen
-from .trace import Made, Preprocess, Trace, check_shape, run, trace
+from .trace import LayerOutput, Preprocess, Trace, check_shape, run, trace
 from .view import device_of, dtype_of, private_view
 
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -178,7 +178,7 @@ def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, 
             raise ValueError(f"layer {layer!r} is not run by the model's forward pass; choose one of layers(model)")
         order = [asked.module]
     elif seen is not None:
-        order = [made.address.module for made in seen.made if made.address.module in weighted]
+        order = [candidate.address.module for candidate in seen.outputs if candidate.address.module in weighted]
     else:
         order = list(weighted)
     if not order:
@@ -196,8 +196,8 @@ def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, 
 
 def _is_global(head: Any, seen: Trace | None) -> bool:
     """Does the kernel cover its whole input, so that there is one place?"""
-    made = None if seen is None else next((m for m in seen.made if m.module is head), None)
-    return made is not None and set(made.layer.shape[1:]) == {1} and not any(head.padding)
+    candidate = None if seen is None else next((m for m in seen.outputs if m.module is head), None)
+    return candidate is not None and set(candidate.layer.shape[1:]) == {1} and not any(head.padding)
 
 
 # ---- the layer below, by order ---------------------------------------------------------------------------------------
@@ -243,26 +243,28 @@ def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], A
     What a module returns is exchanged for numbers of ours; the derivatives of the classifier's input with respect to
     them say which element feeds which feature, whatever lies between.
     """
-    end = max(i for i, made in enumerate(seen.made) if made.address.module == name)
+    end = max(i for i, candidate in enumerate(seen.outputs) if candidate.address.module == name)
     at = Address(name, seen.calls[name])
-    best: tuple[Made, Tensor] | None = None
-    for made in reversed(seen.made[:end]):  # the classifier has no modules inside: all these ended before it began
+    best: tuple[LayerOutput, Tensor] | None = None
+    for candidate in reversed(
+        seen.outputs[:end]
+    ):  # the classifier has no modules inside: all these ended before it began
         # pooling by maxima depends on the values; what is wired does not
-        fed = _features_fed(head, at, made, forward, seed=1)
-        again = None if fed is None else _features_fed(head, at, made, forward, seed=2)
+        fed = _features_fed(head, at, candidate, forward, seed=1)
+        again = None if fed is None else _features_fed(head, at, candidate, forward, seed=2)
         if fed is None or again is None or not torch.equal(fed, again):
-            if best is not None and not made.address.keys:
+            if best is not None and not candidate.address.keys:
                 break
             continue
-        best = made, fed
-        if next(made.module.parameters(), None) is not None:
+        best = candidate, fed
+        if next(candidate.module.parameters(), None) is not None:
             break
     if best is None:
         raise ValueError(
             f"no layer feeds {name!r} one to one: something between them mixes units, e.g. pooling by maxima without a "
             "module of its own; give layer= another classifying layer"
         )
-    made, fed = best
+    candidate, fed = best
 
     def units(feature: int) -> tuple[int, str]:
         places = (fed == feature).nonzero().tolist()
@@ -271,17 +273,19 @@ def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], A
             return unit, str(unit)
         return unit, f"{unit}@mean" if len(places) > 1 else f"{unit}@{','.join(map(str, place))}"
 
-    return made.layer.name, units
+    return candidate.layer.name, units
 
 
-def _features_fed(head: Any, at: Address, made: Made, forward: Callable[[], Any], seed: int) -> Tensor | None:
+def _features_fed(
+    head: Any, at: Address, candidate: LayerOutput, forward: Callable[[], Any], seed: int
+) -> Tensor | None:
     """Which feature of the classifier each element of a layer's output feeds.
 
     Returns:
         (units, *positions), −1 for an element that feeds none; None unless every feature is fed by one element, or
         every one by all positions of one unit.
     """
-    exchanged = _exchange(head, at, made, forward, seed)
+    exchanged = _exchange(head, at, candidate, forward, seed)
     if exchanged is None or not exchanged[1].requires_grad:
         return None
     ours, inputs = exchanged
@@ -299,7 +303,7 @@ def _features_fed(head: Any, at: Address, made: Made, forward: Callable[[], Any]
     if not bool(number.isfinite().all()) or bool(((number - number.round()).abs() > tolerance).any()):
         return None
     fed = number.round().long().cpu() - 1
-    fed = fed.movedim(list(fed.shape).index(1), 0).movedim(made.axis, 1)[0]  # axes as in the trace
+    fed = fed.movedim(list(fed.shape).index(1), 0).movedim(candidate.axis, 1)[0]  # axes as in the trace
     if int(fed.max()) >= count or int(fed.min()) < -1:
         return None
     rows = fed.reshape(len(fed), -1)
@@ -309,7 +313,7 @@ def _features_fed(head: Any, at: Address, made: Made, forward: Callable[[], Any]
 
 
 def _exchange(
-    head: Any, at: Address, made: Made, forward: Callable[[], Any], seed: int
+    head: Any, at: Address, candidate: LayerOutput, forward: Callable[[], Any], seed: int
 ) -> tuple[Tensor, Tensor] | None:
     """Numbers of ours in place of a layer's output, and what then reaches the classifier; None if they do not fit."""
     own = torch.Generator().manual_seed(seed)
@@ -320,17 +324,17 @@ def _exchange(
         if call.address == at:
             arrived.append(call.inputs[0])
             return STOP
-        if call.address != made.address._replace(keys=()):
+        if call.address != candidate.address._replace(keys=()):
             return None
-        part = select(call.output, made.address)
+        part = select(call.output, candidate.address)
         if not part.is_floating_point():
             return None
         # where rectifiers are open and other activations have a slope
         ours.append((0.3 + 0.4 * torch.rand(part.shape, generator=own)).to(part).requires_grad_(True))
-        return replace(call.output, made.address.keys, ours[0].clone())
+        return replace(call.output, candidate.address.keys, ours[0].clone())
 
     try:
-        listen({made.address.module: made.module, at.module: head}, put, forward)
+        listen({candidate.address.module: candidate.module, at.module: head}, put, forward)
     except Exception:  # the model does not take such numbers there
         return None
     return (ours[0], arrived[0]) if ours and arrived else None

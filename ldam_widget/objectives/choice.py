@@ -24,10 +24,10 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
     Raises:
         ValueError: an unknown layer, or one that runs less often; the message says what would work.
     """
-    rows = [made for made in trace.made if made.listed]
-    leaves = [made for made in rows if made.layer.leaf]
-    makers = [made for made in leaves if not isinstance(made.module, (*_SOFTMAX, *_SAME_UNITS))]
-    makers = [made for made in makers if not made.address.keys] or makers  # tuples only if there is nothing else
+    rows = [output for output in trace.outputs if output.listed]
+    leaves = [output for output in rows if output.layer.leaf]
+    makers = [output for output in leaves if not isinstance(output.module, (*_SOFTMAX, *_SAME_UNITS))]
+    makers = [output for output in makers if not output.address.keys] or makers  # tuples only if there is nothing else
     if layer is None and not makers:
         raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
     asked = parse(layer, trace.names) if isinstance(layer, str) else None
@@ -42,7 +42,7 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
         return makers[-1].address
     if asked is None or (layer == "" and not leaves):
         near = difflib.get_close_matches(str(layer), [name for name in trace.names if name], n=3, cutoff=0.4)
-        listed = ", ".join(made.layer.name for made in rows[:30]) + (", …" if len(rows) > 30 else "")
+        listed = ", ".join(output.layer.name for output in rows[:30]) + (", …" if len(rows) > 30 else "")
         hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         raise ValueError(f"unknown layer {layer!r}.{hint} The forward pass runs: {listed}")
     calls = trace.calls[asked.module]

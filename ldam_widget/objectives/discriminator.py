@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..core.parameters import Parameter
-from ..core.target import Setting
+from ..core.target import BindContext
 from ..network.addresses import Address
 from ..network.capture import STOP, Call, listen
 from ..network.trace import Preprocess, run
@@ -120,7 +120,7 @@ class Discriminator:
         """(lo, hi) of the images it was trained on, as given; None: as the network says."""
         return self._asked_range
 
-    def bound(self, setting: Setting) -> Discriminator:
+    def bound(self, context: BindContext) -> Discriminator:
         """This term for the images of a sampler, on its device; checks that they fit.
 
         Raises:
@@ -129,10 +129,10 @@ class Discriminator:
         term = copy.copy(self)
         if term._net is None:
             assert self._stored is not None, "without a network there is a file"
-            term._net = restored(self._stored, self.path or "", setting.model)
+            term._net = restored(self._stored, self.path or "", context.model)
         trained_on = self._asked_range or getattr(term._net, "pixel_range", None)
-        convert = _conversion(setting.pixel_range, trained_on, setting.notes)
-        term._bound = _Logit(term._net, setting, self._preprocess, convert)
+        convert = _conversion(context.pixel_range, trained_on, context.notes)
+        term._bound = _Logit(term._net, context, self._preprocess, convert)
         return term
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -186,8 +186,8 @@ class Discriminator:
 
     def _reader(self, x: Tensor) -> _Logit:
         if self._bound is None:  # on its own, without a sampler
-            setting = Setting(None, tuple(x.shape[1:]), None, x.device, Notes())
-            self._bound = self.bound(setting)._bound
+            context = BindContext(None, tuple(x.shape[1:]), None, x.device, Notes())
+            self._bound = self.bound(context)._bound
             assert self._bound is not None
         return self._bound
 
@@ -196,13 +196,13 @@ class _Logit:
     """x -> log D/(1 − D), (chain,), whatever the network returns."""
 
     def __init__(
-        self, net: nn.Module, setting: Setting, preprocess: Preprocess | None, convert: Preprocess | None
+        self, net: nn.Module, context: BindContext, preprocess: Preprocess | None, convert: Preprocess | None
     ) -> None:
-        self._view = private_view(net, setting.device, Quiet())  # it is meant to be in training mode
+        self._view = private_view(net, context.device, Quiet())  # it is meant to be in training mode
         self._dtype, self._preprocess, self._convert = dtype_of(self._view), preprocess, convert
         self._writes_input = False
         self._stop: Address | None = None  # the call of a sigmoid or softmax at the end
-        shape = setting.input_shape
+        shape = context.input_shape
         device = device_of(self._view)
         own = torch.Generator(device).manual_seed(0)  # the user's random numbers stay where they are
         with torch.inference_mode(False), torch.enable_grad():
@@ -222,7 +222,7 @@ class _Logit:
             told = self._stop is None and not isinstance(net, DiscriminatorNet)
             told = told and all(_looks_like_probabilities(seen) for seen in (output, self._output(wild)))
         if told:
-            setting.notes.tell(
+            context.notes.tell(
                 "the discriminator's outputs lie between 0 and 1 but are read as logits; if they are probabilities, "
                 "let it return what comes before its sigmoid or softmax"
             )

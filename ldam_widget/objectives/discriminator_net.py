@@ -23,7 +23,7 @@ _WIDEST = 256  # channels
 
 
 class Quiet(Notes):
-    """Takes remarks that are meant for whoever samples a model, where nobody does."""
+    """Discards notes."""
 
     def tell(self, message: str) -> None:
         pass
@@ -142,8 +142,10 @@ class _CannotDeriveError(Exception):
 def _like(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     view = private_view(model, None, Quiet())
     seen = trace(view, shape, None, None, Quiet())
-    leaves = [made for made in seen.made if made.layer.leaf and not isinstance(made.module, _SOFTMAX)]
-    heads = [made.address for made in leaves if isinstance(made.module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    leaves = [output for output in seen.outputs if output.layer.leaf and not isinstance(output.module, _SOFTMAX)]
+    heads = [
+        output.address for output in leaves if isinstance(output.module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    ]
     if not heads:
         raise _CannotDeriveError("the classifier has no linear layer or convolution")
     head: Address = heads[-1]

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from ..core.parameters import Parameter
-from ..core.target import Setting
+from ..core.target import BindContext
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class L2:
         if self.toward != "middle" and (isinstance(self.toward, (bool, str)) or not math.isfinite(self.toward)):
             raise ValueError(f'L2 toward must be a pixel value or "middle"; got {self.toward!r}')
 
-    def bound(self, setting: Setting) -> L2:
+    def bound(self, context: BindContext) -> L2:
         """This term for the pixels of a sampler."""
         if self.toward != "middle":
             return self
-        return replace(self, toward=0.0 if setting.pixel_range is None else sum(setting.pixel_range) / 2)
+        return replace(self, toward=0.0 if context.pixel_range is None else sum(context.pixel_range) / 2)
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> −½‖x − c‖² (chain,), c − x."""

@@ -17,7 +17,7 @@ from ..network.units import Neuron
 from ..objectives.neuron import Neurons
 from . import defaults
 from .faults import require_finite, tell_dead
-from .ladder import Climb, coldest, exchange
+from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
 from .warm_up import WarmUp, as_scales, merged, present_norms
 
@@ -38,7 +38,7 @@ class Chains:
         noise: the chains' streams.
         target: the density of `settings`.
         warm_up: in progress; None: it is over, or there was none.
-        climb: of a ladder.
+        swaps: of a ladder.
         evaluated_in: the coordinates in which the state was evaluated.
         softness: T/τ² that the time steps fit to.
         found: softness of the warm-up, and the step sizes that it found, (chain,).
@@ -52,7 +52,7 @@ class Chains:
     noise: ChainNoise
     target: Target
     warm_up: WarmUp | None
-    climb: Climb | None
+    swaps: SwapRecord | None
     evaluated_in: Coordinates
     softness: float
     found: tuple[float, Tensor] | None = None
@@ -69,11 +69,11 @@ class Chains:
             norms = present_norms(settings.target(neurons), state, fixed.per_neuron)
             settings = replace(settings, scales=as_scales(norms, fixed.per_neuron))
         count = len(neurons.neurons) * fixed.chains
-        climb = None if fixed.ladder is None else Climb.start(count, fixed.rungs, state.x.device)
+        swaps = None if fixed.ladder is None else SwapRecord.start(count, fixed.rungs, state.x.device)
         goal = goals(settings, neurons)
         return cls(
             settings, neurons, state, noise, settings.target(neurons), _warm_up(settings, goal),
-            climb, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
+            swaps, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
     def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
@@ -129,13 +129,13 @@ class Chains:
         found = None
         if warm_up is None and self.found is not None and settings.finds_step_size:
             found = settings.softness, settings.kernel.step_size_of(state)  # type: ignore[attr-defined]
-        climb = None
-        if self.climb is not None:
+        swaps = None
+        if self.swaps is not None:
             shown = rows[:: fixed.rungs] // fixed.rungs
-            climb = self.climb.regrouped(shown, kept[:: fixed.rungs])
+            swaps = self.swaps.regrouped(shown, kept[:: fixed.rungs])
         return replace(
             self, settings=settings, neurons=neurons, state=state, noise=noise, target=settings.target(neurons),
-            warm_up=warm_up, climb=climb, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
+            warm_up=warm_up, swaps=swaps, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
 
@@ -214,7 +214,7 @@ class Chains:
             SamplingError: an activation or gradient is no longer finite; the noise then stands where it was.
         """
         settings, noise, ladder = self.settings, self.noise, self.settings.fixed.ladder
-        state, warm_up, climb = self.state, self.warm_up, self.climb
+        state, warm_up, swaps = self.state, self.warm_up, self.swaps
         accepted: Tensor | None = None
         mark, target = noise.mark(), self.target
         draws = {} if target.energy_needed else target.draws  # one density has the same numbers at every step
@@ -233,8 +233,8 @@ class Chains:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:
                     warm_up, state = warm_up.after(settings.kernel, target, state, info, heat)
-                if climb is not None and ladder is not None and state.step % ladder.every == 0:
-                    state, climb = exchange(state, climb, target, noise)
+                if swaps is not None and ladder is not None and state.step % ladder.every == 0:
+                    state, swaps = exchange(state, swaps, target, noise)
             require_finite(state, self.neurons, target, settings)
         except BaseException:
             noise.rewind(mark)
@@ -242,7 +242,7 @@ class Chains:
         phase = self.phase + n
         if phase >= settings.params["steps_per_frame"]:
             phase = 0
-        return replace(self, state=state, warm_up=warm_up, climb=climb, phase=phase), accepted
+        return replace(self, state=state, warm_up=warm_up, swaps=swaps, phase=phase), accepted
 
     def measured(self) -> Mapping[str, Tensor]:
         """Scales by the end of the warm-up, (chain,); those there are if it measures none."""
@@ -282,7 +282,7 @@ class Chains:
         """With a warm-up from where the chains are."""
         return replace(self, warm_up=_warm_up(self.settings, goals(self.settings, self.neurons)), found=None)
 
-    def asked_anew(self, name: str) -> Chains:
+    def reevaluated(self, name: str) -> Chains:
         """A term has changed: what it said of the present images is forgotten, and asked again if it is shown."""
         values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self.state.evaluation)
         evaluation = Evaluation(values, grads)

@@ -49,8 +49,8 @@ class Ladder:
         return torch.tensor(self.factors, dtype=torch.float64, device=device).mul(temperature).repeat(chains)
 
 
-class Climb(NamedTuple):
-    """Who stands where, and how swaps went. Never changed in place."""
+class SwapRecord(NamedTuple):
+    """Replica positions and swap statistics. Never changed in place."""
 
     replica: Tensor  # (chains, rungs): which copy stands on the rung
     tried: Tensor  # (rungs − 1,): swaps of neighbours
@@ -59,13 +59,13 @@ class Climb(NamedTuple):
     rounds: int = 0
 
     @classmethod
-    def start(cls, chains: int, rungs: int, device: torch.device) -> Climb:
+    def start(cls, chains: int, rungs: int, device: torch.device) -> SwapRecord:
         """Every copy on its own rung."""
         none = torch.zeros(rungs - 1, dtype=torch.float64, device=device)
         own = torch.arange(rungs, device=device).expand(chains, rungs)
         return cls(own, none, none, torch.zeros(chains, dtype=torch.long, device=device))
 
-    def regrouped(self, rows: Tensor, kept: Tensor) -> Climb:
+    def regrouped(self, rows: Tensor, kept: Tensor) -> SwapRecord:
         """Of other chains: those kept (chains,) are the ones in these rows of the present ones."""
         own = torch.arange(self.replica.shape[1], device=rows.device)
         return self._replace(
@@ -81,18 +81,18 @@ class Climb(NamedTuple):
         }
 
 
-def exchange(state: State, climb: Climb, target: Target, noise: Noise) -> tuple[State, Climb]:
+def exchange(state: State, swaps: SwapRecord, target: Target, noise: Noise) -> tuple[State, SwapRecord]:
     """One round of swaps between neighbours, of the even pairs and the odd pairs in turn.
 
     Pictures swap and velocities stay where they are: their law depends on the rung alone, so that the joint law is
     kept. Swapping pictures x_i, x_j at T_i < T_j is accepted with min(1, exp((1/T_i − 1/T_j)(E_j − E_i))).
     """
     assert isinstance(target.temperature, Tensor), "a ladder gives every rung its temperature"
-    chains, rungs = climb.replica.shape
+    chains, rungs = swaps.replica.shape
     evaluation = target.complete(state.evaluation, state.x)
     energy = target.terms_energy(evaluation).view(chains, rungs)
     beta = 1 / target.temperature.view(chains, rungs)
-    first = climb.rounds % 2
+    first = swaps.rounds % 2
     low = torch.arange(first, rungs - 1, 2, device=energy.device)
     gain = (beta[:, low] - beta[:, low + 1]) * (energy[:, low + 1] - energy[:, low])
     chance = torch.nan_to_num(gain, nan=-torch.inf).clamp_max(0).exp()
@@ -111,11 +111,11 @@ def exchange(state: State, climb: Climb, target: Target, noise: Noise) -> tuple[
         state.step,
         state.memory,
     )
-    tried, done = climb.tried.clone(), climb.done.clone()
+    tried, done = swaps.tried.clone(), swaps.done.clone()
     tried[low] += chains
     done[low] += chance.sum(0)
-    arrivals = climb.arrivals + (order[:, 0] != 0)
-    return moved, Climb(climb.replica.gather(1, order), tried, done, arrivals, climb.rounds + 1)
+    arrivals = swaps.arrivals + (order[:, 0] != 0)
+    return moved, SwapRecord(swaps.replica.gather(1, order), tried, done, arrivals, swaps.rounds + 1)
 
 
 def coldest(tensor: Tensor, rungs: int) -> Tensor:

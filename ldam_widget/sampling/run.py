@@ -337,9 +337,9 @@ class Run(Readings):
 
     @explain_out_of_memory
     @in_turn
-    def _ask_anew(self, name: str, follow: float) -> None:
+    def _reevaluate(self, name: str, follow: float) -> None:
         """A term has changed: ask it once more, and let a frozen scale of it follow."""
-        chains = self._chains.asked_anew(name)
+        chains = self._chains.reevaluated(name)
         if name == NEURON:
             require_finite(chains.state, chains.neurons, chains.target, chains.settings)
         self._put(chains)

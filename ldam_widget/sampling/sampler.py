@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..core.notes import Notes
-from ..core.target import NEURON, Kernel, Regularizer, Setting
+from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..execution import check_execution
 from ..network.memory import give_back
@@ -148,8 +148,8 @@ class Sampler(Run):
             warm_up=None if warm_up is None else checks.count("warm_up", warm_up), preprocess=preprocess,
             view=view, device=device, notes=self.notes,
         )  # fmt: skip
-        setting = Setting(model, shape, pixels, device, self.notes)
-        terms = tuple(r.bound(setting) if hasattr(r, "bound") else r for r in terms)
+        context = BindContext(model, shape, pixels, device, self.notes)
+        terms = tuple(r.bound(context) if hasattr(r, "bound") else r for r in terms)
         given = {"steps_per_frame": steps_per_frame, "average": average.time}
         settings = Settings.begun(
             fixed, kernel, terms, scale, found_prior, temperature=temperature, goal=goal, given=given
@@ -294,7 +294,9 @@ class Sampler(Run):
         if not isinstance(discriminator, Discriminator):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
         fixed = self._settings.fixed
-        bound = discriminator.bound(Setting(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes))
+        bound = discriminator.bound(
+            BindContext(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes)
+        )
         self._change(lambda settings: settings.with_discriminator(bound))
         if self.scale == "frozen" and bound.name not in self._settings.scales:
             self._rescale(bound.name, 1.0)
@@ -306,7 +308,7 @@ class Sampler(Run):
 
         A frozen scale of it follows its gradient, which grows while it learns.
         """
-        self._ask_anew(Discriminator.name, _SCALE_FOLLOWS)
+        self._reevaluate(Discriminator.name, _SCALE_FOLLOWS)
 
     @torch.inference_mode(False)
     @in_turn
@@ -321,7 +323,7 @@ class Sampler(Run):
         """
         self._execution.follow(changed=True)
         self._standing = None
-        self._ask_anew(NEURON, follow)
+        self._reevaluate(NEURON, follow)
 
     @in_turn
     def measure_scales(self) -> None:

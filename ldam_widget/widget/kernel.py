@@ -40,7 +40,7 @@ def cell_running() -> Callable[[], bool]:
     return lambda: watch.running
 
 
-def keep_hearing() -> None:
+def patch_shell_socket() -> None:
     """Mend ipykernel 7.0 to 7.3, which our traffic would deafen within seconds.
 
     They send replies past the stream that reads requests from the same socket. A request that arrives at that moment
@@ -55,7 +55,7 @@ def keep_hearing() -> None:
             manager._shell_socket = kernel.shell_stream  # type: ignore[union-attr]
 
 
-def hear_where_asked(comm: Any) -> None:
+def honour_requested_subshell(comm: Any) -> None:
     """Let a comm's messages go to the subshell that the page names, also in ipykernel 7.4.
 
     7.4 takes them to the shell that the comm has last sent from instead. For a widget that is made and shown in a cell
@@ -65,7 +65,7 @@ def hear_where_asked(comm: Any) -> None:
         comm._reply_subshell_for = lambda _data, asked: asked
 
 
-def stay_open(comm: Any, on_close: Callable[[], None]) -> None:
+def survive_page_reload(comm: Any, on_close: Callable[[], None]) -> None:
     """Call `on_close` when a page closes the comm, and keep it: a reloaded page, or another one, can then go on.
 
     The kernel would forget it, and the widget would go on playing for a page that it can no longer hear.

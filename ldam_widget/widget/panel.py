@@ -25,7 +25,7 @@ from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
 from . import lifetime
 from .connection import Connection
-from .kernel import cell_running, hear_where_asked, keep_hearing, stay_open
+from .kernel import cell_running, honour_requested_subshell, patch_shell_socket, survive_page_reload
 from .parts.notices import Notices
 from .parts.part import Command, Part
 from .parts.picture import Picture
@@ -62,12 +62,12 @@ class Panel(anywidget.AnyWidget):
         self._stating = threading.RLock()  # and states leave from two: an older one must not come last
         self._gen = 0  # of panes: counts what makes those of before worthless
         lifetime.collect()
-        keep_hearing()
+        patch_shell_socket()
         super().__init__()
         lifetime.hold_weakly(self)
-        hear_where_asked(self.comm)
+        honour_requested_subshell(self.comm)
         me = weakref.ref(self)
-        stay_open(self.comm, lambda: _of(me, lambda w: w._on_page_unload(), None))
+        survive_page_reload(self.comm, lambda: _of(me, lambda w: w._on_page_unload(), None))
         self._loop = Loop(
             runner,
             publish=lambda seq: _of(me, lambda w: w._stream.send(seq, w._gen), 0),

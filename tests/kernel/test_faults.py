@@ -56,7 +56,7 @@ def test_a_model_that_raises(kernel: KernelClient) -> None:
 
 
 def test_a_talkative_page_does_not_deafen_the_kernel(kernel: KernelClient, view: View) -> None:
-    """ipykernel 7.0 to 7.3 would hear nothing more after some twenty of these cells: see `keep_hearing`."""
+    """ipykernel 7.0 to 7.3 would hear nothing more after some twenty of these cells: see `patch_shell_socket`."""
     for _ in range(15):
         cells = []
         for _ in range(10):
