@@ -15,7 +15,6 @@ from ldam_widget.execution import Execution
 from ldam_widget.kernels import BAOAB, GHMC, Algorithm1
 
 from .conftest import with_fixed_weights
-from .test_whole_steps import lenet, recording
 
 
 @contextmanager
@@ -112,19 +111,6 @@ def test_of_a_comparison_and_of_widgets() -> None:
         w.neurons = [5, 6]
         w.step(4)
         w.close()
-
-    play()
-    with collected() as left:
-        play()
-    assert not left
-
-
-def test_of_whole_steps() -> None:
-    def play() -> None:
-        s = recording(lenet(kernel=BAOAB())())
-        s.step(8)
-        s.select(None, [1, 4])
-        s.step(8)
 
     play()
     with collected() as left:

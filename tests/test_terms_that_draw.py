@@ -18,7 +18,6 @@ from ldam_widget.core.target import NEURON
 from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1
 
 from .conftest import SIGMAS, TINY_SHAPE, TinyCnn, run_seed, with_fixed_weights
-from .test_whole_steps import count, recording
 
 COUNT = 5  # numbers a chain and step
 NET = with_fixed_weights(TinyCnn)
@@ -167,20 +166,6 @@ def test_a_recorded_network_sees_the_same_numbers(kernel: Any, execution: str) -
     plain, mine = sampler(kernel, **more), sampler(kernel, execution=execution, **more)
     assert torch.equal(drawn(mine, 15), drawn(plain, 15))
     torch.testing.assert_close(mine.images, plain.images, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("more", [{}, {"kernel": GHMC(0.1)}, {"ladder": (1, 2)}, {"scale": "frozen"}], ids=str)
-def test_a_whole_step_that_is_recorded_takes_fresh_numbers(more: Any) -> None:
-    """The neuron's changes, too. One recording serves all steps."""
-    more = {"regularizers": [Slant(), Tilt()], "transforms": ldam.Jitter(1), "warm_up": 4} | more
-    plain, mine = sampler(**more), recording(sampler(**more))
-    for s in (plain, mine):
-        s.step(4)
-    for name in ("slant", "tilt"):
-        assert torch.equal(drawn(mine, 8, name), drawn(plain, 8, name))
-    torch.testing.assert_close(mine.images, plain.images, rtol=1e-4, atol=1e-4)
-    assert count(mine)
-    assert not mine._whole_steps.failed
 
 
 def test_a_step_that_failed_uses_no_numbers_up() -> None:

@@ -1,4 +1,8 @@
-"""A program as one CUDA graph: launched at once, where a small network's operations wait for Python one by one."""
+"""A program as one CUDA graph: launched at once, where a small network's operations wait for Python one by one.
+
+Forward and backward pass are captured, and nothing else. A whole step as one graph would need kernels that compute with
+tensors where they have numbers, a copy of every state, and noise drawn ahead; they are plain arithmetic instead.
+"""
 
 from __future__ import annotations
 

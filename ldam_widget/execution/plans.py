@@ -16,6 +16,7 @@ from ..network.capture import Call, listen
 from ..network.view import private_view
 from .banded import Band, BandedConv2d
 from .convolutions import THIN, NativeBackwardConv2d, NativeConv2d, native_modules
+from .cuda_graph import CudaGraph
 from .hooks import hooked
 from .operations import Operations, can_be_recorded
 from .packed import PackedConv2d, packable
@@ -36,7 +37,7 @@ class Plan:
         native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
             backward pass alone, or all.
         recorded: forward and backward pass are a list of operations, without Python and autograd.
-        captured: a step, with its noise and regularisers, is one CUDA graph.
+        captured: forward and backward pass are one CUDA graph.
         banded: small convolutions are products with banded matrices, together with the max pooling after them.
         packed: convolutions keep their weights in oneDNN's own order, and turn them round for gradients.
     """
@@ -137,7 +138,8 @@ class Prepared:
 
     def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair], bands: Sequence[Band] = ()) -> None:
         self.plan = plan
-        self.recordings = Recordings(Operations) if plan.recorded else None
+        tape = CudaGraph if plan.captured else Operations if plan.recorded else None
+        self.recordings = None if tape is None else Recordings(tape)
         self.network = view if plan == Plan() else private_view(view, None, QuietNotes())
         self._updates: list[Callable[[], object]] = []
         folded = pairs if plan.folded else ()

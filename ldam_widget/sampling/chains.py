@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..core.noise import ChainNoise
-from ..core.target import NEURON, Coordinates, Evaluation, Info, Kernel, Noise, State, Target, per_image
+from ..core.target import NEURON, Coordinates, Evaluation, Kernel, State, Target, per_image
 from ..network.units import Neuron
 from ..objectives.neuron import Neurons
 from . import defaults
@@ -21,7 +21,6 @@ from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
 from .warm_up import WarmUp, as_scales, merged, present_norms
 
-Step = Callable[[State, Target, Noise], tuple[State, Info]]
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
 
 _START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
@@ -207,7 +206,7 @@ class Chains:
             chains = replace(chains, state=state, softness=settings.softness)
         return chains
 
-    def advanced(self, n: int, step: Step) -> tuple[Chains, Tensor | None]:
+    def advanced(self, n: int) -> tuple[Chains, Tensor | None]:
         """n steps on; and the sum of acceptances (chain · rung,), None where the kernel accepts everything.
 
         Raises:
@@ -228,7 +227,7 @@ class Chains:
                 if draws:
                     drawn = {name: noise.of_term(name, count) for name, count in draws.items()}
                     target = replace(target, numbers=drawn)
-                state, info = step(state, target, noise)
+                state, info = settings.kernel.step(state, target, noise)
                 if info.acceptance is not None:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:

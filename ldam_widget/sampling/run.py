@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from ..core.noise import ChainNoise
 from ..core.parameters import GOAL
 from ..core.target import NEURON, Kernel, State, Target
-from ..execution import CudaGraph, Execution
-from ..execution.whole_steps import WholeSteps
+from ..execution import Execution
 from ..network.memory import is_out_of_memory
 from ..objectives.neuron import Neurons
 from . import checks, defaults
@@ -94,7 +93,6 @@ class Run(Readings):
         self._turn = FairLock()
         self._lock = threading.Lock()  # held for as long as it takes to replace the settings
         self._execution = Execution(settings.fixed.view, model, execution)
-        self._whole_steps = WholeSteps(CudaGraph, self._execution.marks)
         self._standing: tuple[Neurons, Standing] | None = None
         self._kernels: dict[tuple[str, bool], Kernel] = {}  # used last, by name and whether there is a natural prior
         self._temperatures: dict[tuple[Unit, bool], float] = {}  # used last, by unit and whether there is a prior
@@ -142,10 +140,7 @@ class Run(Readings):
     @property
     def execution_report(self) -> str:
         """`execution`, with the number of threads, and the time a step takes over that of the plain way."""
-        failed = self._execution.decision.plan.captured and self._whole_steps.failed
-        return str(self._execution) + (
-            "; which failed here: steps are run one operation after another" if failed else ""
-        )
+        return str(self._execution)
 
     # ---- questions that run the network; they wait for the step in progress -----------------------------------------
 
@@ -295,14 +290,12 @@ class Run(Readings):
         with self._execution.threads():
             before = self._chains
             chains = before.caught_up(self._goals)
-            settings, kernel = chains.settings, chains.settings.kernel
+            settings = chains.settings
             n = min(most, max(1, int(settings.params["steps_per_frame"]) - chains.phase))
             if chains.warm_up is not None:
                 n = min(n, chains.warm_up.left)
-            captured = self._execution.decision.plan.captured
-            step = functools.partial(self._whole_steps.step, kernel) if captured else kernel.step
             began = time.perf_counter()
-            chains, accepted = chains.advanced(n, step)
+            chains, accepted = chains.advanced(n)
             took = time.perf_counter() - began
             goal_taken_back = before.warm_up is not None and chains.warm_up is None
             self._put(chains, Change.CHAINS if goal_taken_back else None)

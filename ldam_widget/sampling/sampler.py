@@ -224,7 +224,6 @@ class Sampler(Run):
             self._regroup(aimed, places)
         else:
             self._start(aimed, self.seed)
-        self._whole_steps.clear()
         give_back()  # other layers need memory in other pieces
 
     @in_turn
@@ -238,7 +237,6 @@ class Sampler(Run):
             SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
         """
         self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
-        self._whole_steps.try_again()
 
     @in_turn
     def reset_average(self) -> None:
@@ -282,7 +280,6 @@ class Sampler(Run):
         coordinates = fixed.coordinates_of(chosen)
         z = coordinates.place(self._chains.picture)
         self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z, same_prior=False)
-        self._whole_steps.clear()
 
     @torch.inference_mode(False)
     @in_turn
