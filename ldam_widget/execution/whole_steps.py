@@ -1,6 +1,6 @@
-"""Whole steps of a kernel through recordings: gradients, regularisers and the move are one launch.
+"""Run whole kernel steps through recordings: gradients, regularisers and the move in a single launch.
 
-Noise is drawn before, from the streams of the chains, many steps at a time.
+Noise is drawn beforehand from the chains' streams, many steps at a time.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from ..core.target import NEURON, Evaluation, Info, Kernel, Noise, State, Target
 from .recordings import Recordings, Tape, Tensors, same
 
 _NUMBERS = (int, float)
-_KINDS = 3  # of steps whose recordings are kept
+_KINDS = 3  # kinds of steps whose recordings are kept
 
 
 class WholeSteps:
-    """Does steps of any kernel through recordings of them.
+    """Runs steps of any kernel through recordings.
 
-    All that a slider moves is a number that the recording reads where it lies, and so is the number of the step: a
-    kernel computes with tensors () where it otherwise has floats. What it decides by them is not recorded. A kernel
-    that cannot be recorded, or does something else with tensors than with numbers, is run as it is.
+    Slider values and the step number are read by the recording from a tensor: a kernel receives tensors () in place of
+    floats. Decisions based on them cannot be recorded. A kernel that cannot be recorded, or computes differently with
+    tensors than with floats, is run directly.
 
     Args:
-        record: runs a program of no arguments and makes a tape of it, see `Recordings`.
-        marks: changes when the model's weights do.
+        record: runs a program without arguments and returns a tape of it, see `Recordings`.
+        marks: returns a value that changes with the model's weights.
     """
 
     def __init__(self, record: Callable[[Callable[[], Tensors]], Tape], marks: Callable[[], Any]) -> None:
         self._record, self._marks = record, marks
         self._numbers = _Numbers()
-        self._kinds: dict[Hashable, _Kind] = {}  # the one used last comes last
-        self._misses = 0  # in a row: steps of a kind that was not known
-        self.failed = False  # are steps run as they are?
+        self._kinds: dict[Hashable, _Kind] = {}  # least recently used first
+        self._misses = 0  # consecutive steps of an unknown kind
+        self.failed = False  # whether steps are run directly
 
     def clear(self) -> None:
-        """Give back what the recordings hold."""
+        """Free the recordings."""
         self._kinds.clear()
         self._misses, self.failed = 0, False
 
     def try_again(self) -> None:
-        """Forget what could not be recorded: from other pictures it may go."""
+        """Forget recording failures: from other pictures, recording may succeed."""
         self._kinds = {kind: known for kind, known in self._kinds.items() if known.usable}
         self._misses, self.failed = 0, False
 
     def step(self, kernel: Kernel, state: State, target: Target, noise: ChainNoise) -> tuple[State, Info]:
-        """As `kernel.step`, up to rounding."""
+        """`kernel.step`, up to rounding."""
         try:
             step = _Step(kernel, state, target)
             known = self._kinds.pop(step.kind, None)
-        except Exception:  # it holds something that cannot be told from something else
+        except Exception:  # e.g. an unhashable field
             self.failed = True
             return kernel.step(state, target, noise)
         if known is None:
@@ -66,14 +66,14 @@ class WholeSteps:
         mark = noise.mark()
         if known.usable:
             assert known.recordings is not None
-            with contextlib.suppress(Exception):  # of the model's, of memory, or of ours
+            with contextlib.suppress(Exception):  # errors from the model, out of memory, or from recording
                 return self._through(known.recordings, known.draws, step, noise)
-            self._kinds = {each: one for each, one in self._kinds.items() if one is known}  # now that it let go of all
+            self._kinds = {each: one for each, one in self._kinds.items() if one is known}  # free the others
             known.recordings.clear()
             if state.x.is_cuda:
                 torch.cuda.empty_cache()
             noise.rewind(mark)
-            made = kernel.step(state, target, noise)  # if it fails as well, it is no fault of ours
+            made = kernel.step(state, target, noise)  # if this fails too, recording is not to blame
             known.recordings.failed = True
         else:
             made = kernel.step(state, target, noise)
@@ -81,14 +81,14 @@ class WholeSteps:
         return made
 
     def _begin(self, step: _Step, noise: Noise) -> tuple[State, Info]:
-        """The first step of a kind is done as it is: what does it ask of the noise, and can it do with tensors?"""
+        """Run the first step of a kind directly, to find out which noise it draws and whether it works with tensors."""
         watched = _Watched(noise)
         made = step.kernel.step(step.state, step.target, watched)
         self._misses += 1
         self.failed = self._misses > 1
         finite = all(bool(tensor.isfinite().all()) for tensor in _tensors(made[0]))
         if _outline_of(made[0]) != step.outline or not finite:
-            return made  # of another kind than the next one, or nothing to compare with
+            return made  # the next step will be of another kind, or there is nothing to compare with
         while len(self._kinds) >= _KINDS:
             self._kinds.pop(next(iter(self._kinds)))
         draws = tuple(draw for draw, _ in watched.drawn)
@@ -98,7 +98,7 @@ class WholeSteps:
             if made[0].step == step.state.step + 1 and same((*_tensors(made[0]), *_told(made[1])), again):
                 recordings = Recordings(self._record)
                 recordings.marks = self._marks
-                made = step.result(again)  # as of all that follow, or a restart would differ by rounding
+                made = step.result(again)  # like all later steps; otherwise a restart would differ by rounding
         self._kinds[step.kind] = _Kind(draws, recordings)
         self.failed = recordings is None
         return made
@@ -118,22 +118,22 @@ class WholeSteps:
 
 
 class _Kind(NamedTuple):
-    """Steps that differ in numbers alone."""
+    """Steps that differ only in numbers."""
 
-    draws: tuple[str, ...]  # what they ask of the noise
-    recordings: Recordings | None  # None: they have to be done as they are
+    draws: tuple[str, ...]  # the noise they draw
+    recordings: Recordings | None  # None: they must be run directly
 
     @property
     def usable(self) -> bool:
-        """Can they be recorded, as far as is known?"""
+        """Whether they can be recorded, as far as is known."""
         return self.recordings is not None and not self.recordings.failed
 
 
 class _Step:
-    """A step to be done: what of it is a number, and what is a tensor."""
+    """A step to run, split into numbers, tensors and the rest."""
 
     def __init__(self, kernel: Kernel, state: State, target: Target) -> None:
-        # without what does not count at present, in the order of the target
+        # only terms in use, in the target's order
         values, grads = state.evaluation
         names = [name for name in target.terms if name in grads and (target.uses(name) or name == NEURON)]
         used = Evaluation({n: values[n] for n in names if n in values}, {n: grads[n] for n in names})
@@ -142,7 +142,7 @@ class _Step:
         self._fields = [p.name for p in kernel.parameters if isinstance(getattr(kernel, p.name, None), _NUMBERS)]
         self._weights = [name for name in target.weights if target.uses(name)]
         temperature = target.temperature
-        self._warm = isinstance(temperature, _NUMBERS) and temperature > 0  # of 0, kernels may ask whether it is 0
+        self._warm = isinstance(temperature, _NUMBERS) and temperature > 0  # kernels may test T for 0
         own = [getattr(kernel, name) for name in self._fields]
         weights = [target.weights[name] for name in self._weights]
         self.numbers = tuple(map(float, (state.step, *own, *weights, *((temperature,) if self._warm else ()))))
@@ -152,7 +152,7 @@ class _Step:
         self.kind = self._kind()
 
     def _kind(self) -> Hashable:
-        """Steps of one kind differ in numbers alone. Holds what it tells apart, so that nothing else gets its place."""
+        """A key shared by steps that differ only in numbers. It keeps its objects alive, so that ids are not reused."""
         kernel, target = self.kernel, self.target
         rest = [(f.name, getattr(kernel, f.name)) for f in fields(kernel) if f.name not in self._fields]  # type: ignore[arg-type]  # every kernel is a dataclass
         kind = (
@@ -165,12 +165,12 @@ class _Step:
         return kind
 
     def result(self, made: Tensors) -> tuple[State, Info]:
-        """What `function` gave, as a kernel gives it."""
+        """The result of `function` in the form of a kernel step."""
         tensors = iter(made)
         return _filled(self.outline, tensors, self.state.step + 1), Info(next(tensors, None))
 
     def function(self, draws: tuple[str, ...]) -> Callable[..., Tensors]:
-        """Numbers, what is drawn, and `tensors` -> those of the state after this step, and of what is told of it."""
+        """Numbers, drawn noise and `tensors` -> tensors of the state after this step, and of its `Info`."""
 
         def step(numbers: Tensor, *tensors: Tensor) -> Tensors:
             given = _Given(draws, tensors[: len(draws)])
@@ -185,10 +185,10 @@ class _Step:
         return step
 
     def _put(self, values: list[Tensor], own: list[Tensor]) -> tuple[Kernel, Target]:
-        """Kernel and target with these in place of theirs."""
+        """Kernel and target with these values and tensors substituted."""
         kernel, left = copy.copy(self.kernel), iter(values)
         for name in self._fields:
-            object.__setattr__(kernel, name, next(left))  # frozen, and would refuse what is no number
+            object.__setattr__(kernel, name, next(left))  # bypasses the frozen dataclass and its checks
         weights = {**self.target.weights, **{name: next(left) for name in self._weights}}
         tensors = iter(own)
         scales = dict(zip(self.target.scales, tensors, strict=False))
@@ -198,7 +198,7 @@ class _Step:
 
 
 class _Numbers:
-    """Numbers where tensors live; nothing is sent there as long as only the first one moves."""
+    """Numbers on the tensors' device; no transfer is needed while only the first one (the step) changes."""
 
     def __init__(self) -> None:
         self._values: tuple[float, ...] = ()
@@ -219,7 +219,7 @@ class _Numbers:
 
 
 class _Watched:
-    """Noise, and what was asked of it."""
+    """A noise source that records what is drawn from it."""
 
     def __init__(self, noise: Noise) -> None:
         self._noise = noise
@@ -235,7 +235,7 @@ class _Watched:
 
 
 class _Given:
-    """Noise that was drawn before."""
+    """A noise source that returns previously drawn numbers."""
 
     def __init__(self, draws: Sequence[str], tensors: Sequence[Tensor]) -> None:
         self.left = list(zip(draws, tensors, strict=True))
@@ -256,11 +256,11 @@ def _told(info: Info) -> Tensors:
     return () if info.acceptance is None else (info.acceptance,)
 
 
-# ---- states as tensors and what is left without them -----------------------------------------------------------------
+# ---- states as tensors plus an outline -------------------------------------------------------------------------------
 
 
 class _Outline(NamedTuple):
-    """Of a state: the same for states that differ in numbers alone."""
+    """The structure of a state: equal for states that differ only in numbers."""
 
     values: tuple[str, ...]
     grads: tuple[str, ...]
@@ -268,7 +268,7 @@ class _Outline(NamedTuple):
 
 
 class _Place:
-    """Of a tensor, in an outline."""
+    """Placeholder for a tensor in an outline."""
 
 
 def _outline_of(state: State) -> _Outline:
