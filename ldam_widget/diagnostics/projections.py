@@ -49,8 +49,7 @@ def principal(draws: npt.ArrayLike) -> Array:
         draws: (draws, N, C, P) thumbnails.
 
     Returns:
-        (draws, N, C, k), k = min(3, P), of pictures centred on their mean. NaN for a neuron with a pixel that is not
-        finite.
+        (draws, N, C, k), k = min(3, P), of pictures centred on their mean. NaN for neurons with non-finite pixels.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains, pixels = values.shape

@@ -49,7 +49,7 @@ class Algorithm1:
 
     Args:
         step_size: β > 0, a number or a `PolynomialDecay`; live.
-        noise: σ ≥ 0, standard deviation (the paper does not say whether variance); live.
+        noise: σ ≥ 0, standard deviation (the paper leaves open whether it is the variance); live.
         momentum: γ in [0, 0.99]; live.
         normalize: "unit", "none" or "rms" (which does not normalise formula terms such as L2, as in the program).
         mix: "add" is Σ λ_i as printed; "convex" is (1 − w) ∇f + w ∇R for learned R (the program): w = 1 ignores f.

@@ -107,7 +107,7 @@ class Traced:
         return found._replace(shape=tuple(found.in_order(output).shape[1:]))
 
     def ends_at(self, address: Address) -> bool:
-        """Whether this output is what the model returns, so that the forward pass need not be stopped."""
+        """Whether the model returns exactly this output, so that the forward pass need not be stopped."""
         name = address.module
         if self.trace.calls[name] != 1:
             return False

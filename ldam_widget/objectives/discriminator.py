@@ -1,4 +1,4 @@
-"""Discriminator: a network that tells real images from sampled ones, as a prior."""
+"""Discriminator: a network that distinguishes real images from sampled ones, used as a prior."""
 
 from __future__ import annotations
 

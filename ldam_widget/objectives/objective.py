@@ -209,7 +209,7 @@ class Objective:
         if self._coupled or _captured(x) or time.monotonic() < self._look_again:
             return
         fitting = memory.images_at_once(self._bytes_each, self.count, x.device)
-        if fitting >= min(2 * self.at_once, self.count):  # a few more are not worth another recording
+        if fitting >= min(2 * self.at_once, self.count):  # a few more do not justify a new recording
             self._take_at_once(fitting)
         self._look_again = time.monotonic() + _EVERY
 
