@@ -9,11 +9,11 @@ divide it. Kernels sample exp(U(z) / Θ), where Θ is also the temperature of th
 The prior alone then has curvature 1 at every T, so one time step suits all temperatures.
 
 Units, for the whole package. Chains move in coordinates z (`State.x`); the network sees the picture x = g(z), which is
-z itself without a natural prior (see `parametrizations`). Pixels x are in the units of `pixel_range`
-(unbounded if that is None). The energy E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T),
-so the temperature T is in the neuron's units too; λ_i converts the units of R_i into them. Axes of a batch of images
-are always (chain, channel, height, width); "chain" is neurons × chains, neuron-major. Losses are summed over the
-batch, never averaged: a mean would multiply the temperature by the batch size.
+z itself without a natural prior (see `parametrizations`). Pixels x are in the units of `pixel_range` (unbounded if that
+is None). The energy E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T), so the temperature T
+is in the neuron's units too; λ_i converts the units of R_i into them. Axes of a batch of images are always (chain,
+channel, height, width); "chain" is neurons × chains, neuron-major. Energies are summed over the batch, never averaged:
+a mean would multiply the temperature by the batch size.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ class Kernel(Protocol):
     name: ClassVar[str]
     calibrated: ClassVar[bool]  # samples p ∝ exp(E/T) with the requested T and λ
     parameters: ClassVar[tuple[Parameter, ...]]
-    needs_energy: ClassVar[bool]  # for acceptance; otherwise only gradients are computed
+    needs_energy: ClassVar[bool]  # of all terms, for acceptance; otherwise only gradients are computed
 
     def init(self, x: Tensor, target: Target) -> State: ...
 
