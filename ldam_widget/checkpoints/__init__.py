@@ -1,7 +1,7 @@
-"""Weights from files: whatever a training script wrote, put into a copy of the user's model; and means of several.
+"""Load checkpoints from training scripts into a copy of the user's model, and average several of them.
 
-A file is only ever read as tensors. One that would run code while it is loaded is refused. The way of a file:
-`reading`, `matching`, `fitting`, `values`, `loading`; `averaging` stands above them.
+Files are only ever read as tensors; a file that would run code on loading is rejected. A file passes through
+`reading`, `matching`, `fitting`, `values` and `loading`; `averaging` builds on these.
 """
 
 from .averaging import average_checkpoints

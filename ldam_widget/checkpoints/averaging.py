@@ -1,4 +1,4 @@
-"""The mean of the weights of several models."""
+"""Average the weights of several models."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ def average_checkpoints(
 ) -> nn.Module:
     """A model whose weights are the mean of several, in eval mode: Izmailov et al. 2018 (arXiv:1803.05407).
 
-    Floating-point weights and buffers are averaged, in their own dtype; integer buffers are those of the last source.
-    The models given are not changed, and the generators of the CPU and of the model's device stay as they were.
+    Floating-point weights and buffers are averaged, in their own dtype; integer buffers come from the last source. The
+    given models are not changed, and the generators of the CPU and of the model's device keep their state.
 
     Args:
-        sources: two or more models or paths (see `load_checkpoint`) with the same weights by name, shape and order.
-        model_or_factory: the model that the files are for; only for paths.
-        loader: batches from which the statistics of batch norm are taken anew, in training mode as in
-            `torch.optim.swa_utils.update_bn`: inputs (N, …), or tuples that begin with them.
-        decay: in (0, 1): an exponential moving average in the order given, decay · average + (1 - decay) · next,
-            which begins with the first. None: the plain mean.
-        device: where the model shall be; None: where the first source is.
+        sources: two or more models or paths (see `load_checkpoint`) whose weights agree in name, shape and order.
+        model_or_factory: the model to load the files into; only for paths.
+        loader: batches for recomputing batch-norm statistics, in training mode as in
+            `torch.optim.swa_utils.update_bn`: inputs (N, …), or tuples starting with them.
+        decay: in (0, 1): an exponential moving average in the given order, decay · average + (1 - decay) · next,
+            starting with the first. None: the plain mean.
+        device: of the result; None: that of the first source.
 
     Raises:
-        TypeError, ValueError: an argument is none of those above, the sources are not of one architecture, a weight
-            is not finite, `loader` is empty.
+        TypeError, ValueError: an invalid argument, sources of different architectures, a non-finite weight, an empty
+            `loader`.
         FileNotFoundError, IsADirectoryError, CheckpointError, ValueError: see `load_checkpoint`.
     """
     given = _check_sources(sources, model_or_factory)
@@ -66,7 +66,7 @@ def average_checkpoints(
 
 
 def _check_sources(sources: object, model_or_factory: object) -> list[nn.Module | str | os.PathLike[str]]:
-    single = isinstance(sources, (str, os.PathLike, nn.Module))  # a text and a Sequential could be iterated, too
+    single = isinstance(sources, (str, os.PathLike, nn.Module))  # strings and Sequentials are iterable too
     if single or not isinstance(sources, Iterable):
         raise TypeError(f"sources must be a list of models or paths; got {sources!r:.80}")
     given = list(sources)
@@ -84,7 +84,7 @@ def _check_sources(sources: object, model_or_factory: object) -> list[nn.Module 
 
 
 def _models(sources: Sequence[nn.Module | str | os.PathLike[str]], base: nn.Module | None) -> Iterator[nn.Module]:
-    """One after the other, so that no more than one file is in memory at a time; checked against the first."""
+    """Yield the models one at a time, so that only one file is in memory; each is checked against the first."""
     layout: list[tuple[str, Shape]] = []
     for index, source in enumerate(sources):
         loaded = source if isinstance(source, nn.Module) else load_checkpoint(cast(nn.Module, base), source)
@@ -99,7 +99,7 @@ def _models(sources: Sequence[nn.Module | str | os.PathLike[str]], base: nn.Modu
 
 
 def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters and buffers in the order in which AveragedModel goes through them."""
+    """Parameters and buffers in AveragedModel's order."""
     return [*model.named_parameters(), *model.named_buffers()]
 
 
@@ -115,7 +115,7 @@ def _averaging(decay: float | None) -> Callable[[Tensor, Tensor, Tensor | int], 
     mean = get_swa_avg_fn() if decay is None else get_ema_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        # counters and tables of indices have no mean, and would lose digits on the way through float32
+        # counters and index tables have no meaningful mean, and would lose digits in float32
         return mean(average, current, count) if average.is_floating_point() or average.is_complex() else current
 
     return update
@@ -136,7 +136,7 @@ def _refresh_batch_norm(model: nn.Module, loader: Iterable[Any] | None, device: 
     if not norms:
         warnings.warn("loader was not used: the model has no batch norm with statistics", LDAMWarning, stacklevel=3)
         return
-    # dropout draws from the generators in training mode, and a DataLoader from that of the CPU
+    # in training mode dropout draws from the generators, and a DataLoader from the CPU's
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         update_bn(loader, model, device)
     if not any(int(norm.num_batches_tracked) for norm in norms if norm.num_batches_tracked is not None):

@@ -1,4 +1,4 @@
-"""A model of our own to fill, so that the user's stays as it is."""
+"""Copy the user's model before filling it, so that the original is unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 
 def own_model(model_or_factory: object) -> nn.Module:
-    """A copy of a model, or what a callable without arguments makes; the CPU's generator stays as it was."""
+    """A copy of a model, or the result of a callable without arguments; the CPU generator keeps its state."""
     if isinstance(model_or_factory, nn.Module):
         return copied(model_or_factory)
     model: object = None
     if callable(model_or_factory):
-        with torch.random.fork_rng(devices=[]):  # its initial weights are to be replaced
+        with torch.random.fork_rng(devices=[]):  # its initial weights will be replaced
             model = model_or_factory()
     if not isinstance(model, nn.Module):
         got = f"{model_or_factory!r:.80}" + (f", which made {model!r:.80}" if callable(model_or_factory) else "")
@@ -26,7 +26,7 @@ def own_model(model_or_factory: object) -> nn.Module:
 
 
 def copied(model: _Module) -> _Module:
-    """A deep copy; of a model with plain tensors among its attributes, too."""
+    """A deep copy; also handles models with plain tensors as attributes."""
     # tensors that are plain attributes, such as a pruned weight, belong to a graph that deepcopy refuses to copy
     memo: dict[int, Any] = {
         id(value): value.detach().clone()
@@ -44,7 +44,7 @@ def copied(model: _Module) -> _Module:
 
 
 def check_has_memory(module: nn.Module) -> None:
-    """Raise an error if a weight of a model has no shape yet, or no data."""
+    """Raise ValueError if a weight has no shape yet (lazy modules) or no data (meta device)."""
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if nn.parameter.is_lazy(tensor):
             raise ValueError(f"model weight {name!r} has no shape yet; pass a batch through the lazy model first")

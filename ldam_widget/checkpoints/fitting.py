@@ -1,4 +1,4 @@
-"""What a reading of a file gives to a model, and in which words the rest is told of."""
+"""Compare a reading of a file with a model, and describe the differences."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Mismatch = tuple[str, Shape, Shape]  # name, shape in the file, shape in the mod
 
 
 class CheckpointError(ValueError):
-    """The weights in a file are not those of the model.
+    """The weights in a file do not match the model.
 
     Attributes:
-        missing: names that the model has and the file has not.
-        unexpected: names that the file has and the model has not, as they are written in the file.
-        mismatched: (name in the model, shape in the file, shape in the model); None for what is no tensor.
+        missing: names in the model but not in the file.
+        unexpected: names in the file but not in the model, as written in the file.
+        mismatched: (name in the model, shape in the file, shape in the model); a shape is None for a non-tensor.
     """
 
     def __init__(
@@ -34,16 +34,16 @@ class CheckpointError(ValueError):
 
 
 class Fit(NamedTuple):
-    """A reading beside a model."""
+    """A reading compared with a model."""
 
-    values: dict[str, object]  # by the names of the model: what can be loaded
+    values: dict[str, object]  # loadable values, by the model's names
     missing: list[str]
     unexpected: list[str]
     mismatched: list[Mismatch]
 
 
 def compare(reading: Reading, state: Mapping[str, object]) -> Fit:
-    """What a reading gives to a model with that state dict, and what it does not."""
+    """Compare a reading with a model's state dict."""
     wanted, start = plain_names(state), len(reading.prefix)
     known, unexpected = {}, []
     for long, name in reading.names.items():
@@ -62,14 +62,14 @@ def compare(reading: Reading, state: Mapping[str, object]) -> Fit:
 
 
 def memory_of(value: object) -> object:
-    """Equal for tensors that are one and the same."""
+    """A key that is equal for tensors sharing the same memory and layout."""
     if isinstance(value, Tensor) and value.numel():
         return value.device, value.data_ptr(), value.shape, value.stride()
     return id(value)
 
 
 def complaint(path: str | os.PathLike[str], module: nn.Module, reading: Reading, fit: Fit) -> str:
-    """All that does not agree, in one sentence or two."""
+    """An error message listing all mismatches."""
     place = [f"under {'.'.join(reading.where)!r}"] * bool(reading.where)
     place += [f"with the prefix {reading.prefix!r}"] * bool(reading.prefix)
     verdict = "does not fit" if fit.values else "has not a single weight that fits"
@@ -85,5 +85,5 @@ def complaint(path: str | os.PathLike[str], module: nn.Module, reading: Reading,
 
 
 def shape_text(shape: Shape) -> str:
-    """A shape in words of an error message."""
+    """A shape as shown in error messages."""
     return "no tensor" if shape is None else str(shape)

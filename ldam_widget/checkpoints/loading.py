@@ -1,4 +1,4 @@
-"""The weights of a file, put into a copy of the user's model."""
+"""Load the weights of a file into a copy of the user's model."""
 
 from __future__ import annotations
 
@@ -29,37 +29,36 @@ def load_checkpoint(
 ) -> nn.Module:
     """A model with the weights of a file, in eval mode.
 
-    The weights may be the file itself or lie under one of the usual keys, up to three deep: ``state_dict``,
-    ``model_state_dict``, ``model_state``, ``model``, ``net``, ``network``, ``module``, ``weights``, ``params``,
-    ``generator``, then those of averaged weights: ``ema``, ``ema_state_dict``, ``model_ema``, ``ema_model``,
-    ``state_dict_ema``, ``model_state_dict_ema``, ``params_ema``, ``swa_state_dict``, ``swa_model``,
-    ``averaged_model``, ``shadow``. What wrappers insert into names (``module.``, ``_orig_mod.``, …) is ignored in
-    the file and in the model, and any prefix before the model's names is stripped (``model.``, ``net.``, …). Of all
-    such readings, the one counts that gives the most weights of the right name and shape; the earlier key and the
-    shorter prefix where several give as many.
+    The weights may be at the top level of the file or under one of the usual keys, up to three levels deep:
+    ``state_dict``, ``model_state_dict``, ``model_state``, ``model``, ``net``, ``network``, ``module``, ``weights``,
+    ``params``, ``generator``, then those of averaged weights: ``ema``, ``ema_state_dict``, ``model_ema``,
+    ``ema_model``, ``state_dict_ema``, ``model_state_dict_ema``, ``params_ema``, ``swa_state_dict``, ``swa_model``,
+    ``averaged_model``, ``shadow``. Name parts inserted by wrappers (``module.``, ``_orig_mod.``, …) are ignored in the
+    file and in the model, and any prefix before the model's names is stripped (``model.``, ``net.``, …). Among all
+    such readings, the one with the most weights of the right name and shape is used; ties go to the earlier key and
+    the shorter prefix.
 
-    A weight that the file lacks is not missing if it shares its memory with one that was loaded (tied weights, which
-    safetensors writes once) or if it is a `num_batches_tracked` (which old files do not have; it plays no part in
-    eval mode). The `n_averaged` of `torch.optim.swa_utils.AveragedModel` is dropped. Weights of another dtype are
-    converted to that of the model.
+    A weight absent from the file does not count as missing if it shares memory with a loaded one (tied weights, which
+    safetensors writes once) or is a `num_batches_tracked` (absent from old files, unused in eval mode). The
+    `n_averaged` of `torch.optim.swa_utils.AveragedModel` is dropped. Weights are converted to the model's dtype.
 
     Args:
-        model_or_factory: a model, which is copied and not changed; or a callable without arguments that makes one,
-            for instance its class. That one is then loaded and returned; the global CPU generator stays as it was.
-        path: `.safetensors`, or what `torch.save` wrote. Never a pickle with code in it.
-        device: where the model shall be; None: where it is.
-        strict: raise an error unless all names and shapes agree. Else load what agrees, with an `LDAMWarning` that
-            lists the rest.
-        prefer: for a file with both, the "raw" weights or their average over training, "ema". The other kind is
-            taken where those preferred are not there (for "ema" with an `LDAMWarning`), or give less than half as
-            many weights.
+        model_or_factory: a model, which is copied and not changed; or a callable without arguments that returns one,
+            for instance its class. Its result is loaded and returned; the global CPU generator keeps its state.
+        path: a `.safetensors` file, or one written by `torch.save`. Never a pickle containing code.
+        device: of the result; None: the model's own.
+        strict: raise an error unless all names and shapes match. Otherwise load what matches, with an `LDAMWarning`
+            listing the rest.
+        prefer: for a file with both, the "raw" weights or their training average, "ema". The other kind is used if the
+            preferred one is absent (for "ema" with an `LDAMWarning`), or has less than half as many matching weights.
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
-        CheckpointError: the weights are not those of this model; or, whatever `strict` is, not a single one fits.
+        CheckpointError: the weights do not match this model; or, regardless of `strict`, not a single one does.
         ValueError: the file would run code, is damaged, or holds no weights; a weight is not finite, or is quantised,
-            sparse or without data; the model has no memory for its weights; an option is none of those above.
-        TypeError: `model_or_factory` is no model and makes none, or cannot be copied; `path` is no path.
+            sparse or without data; the model has no memory for its weights; an invalid option.
+        TypeError: `model_or_factory` is not a model and does not return one, or cannot be copied; `path` is not a
+            path.
     """
     if prefer not in ("raw", "ema"):
         raise ValueError(f"prefer={prefer!r}: there is 'raw' and 'ema'")
@@ -81,7 +80,7 @@ def load_checkpoint(
 
 
 def _put(path: str | os.PathLike[str], values: Mapping[str, object], module: nn.Module) -> None:
-    # Filled into the model's own state dict: that carries the versions of its layers, so that none takes the weights
+    # Filled into the model's own state dict: it carries the layers' versions, so that no layer mistakes the weights
     # for those of an older version and converts them.
     state = module.state_dict()
     for name in state.keys() - values.keys():

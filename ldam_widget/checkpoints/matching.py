@@ -1,4 +1,4 @@
-"""Which dict of a file, and which prefix of its names, gives a model the most weights."""
+"""Find the dict and the name prefix in a file that match the most weights of a model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-# Where training scripts put a state dict, in the order in which they are looked for: averaged weights last.
+# Keys under which training scripts store a state dict, in search order: averaged weights last.
 _KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
     "generator",
@@ -19,10 +19,10 @@ _KEYS = (
 _DEPTH = 3  # {"checkpoint keys": {"ema": {"module": weights}}}
 _EMA_NAME = re.compile(r"(^|[._])(ema|swa|averaged|shadow)([._]|$)")
 
-# What DataParallel and AveragedModel, torch.compile, FSDP and activation checkpointing insert into a name.
+# Name parts inserted by DataParallel and AveragedModel, torch.compile, FSDP and activation checkpointing.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
-_SHOWN = 8  # names in an error message, of each sort
+_SHOWN = 8  # names of each kind in an error message
 
 Shape = tuple[int, ...] | None  # None: not a tensor
 
@@ -30,22 +30,22 @@ Shape = tuple[int, ...] | None  # None: not a tensor
 class Reading(NamedTuple):
     """One way to find the weights of a model in a file."""
 
-    where: tuple[str, ...]  # keys of the dict that holds them
-    prefix: str  # before the names of the model
-    names: dict[str, str]  # names in the model's style, with prefix, to those in the dict
+    where: tuple[str, ...]  # keys that lead to the dict
+    prefix: str  # before the model's names
+    names: dict[str, str]  # names without wrapper parts, with prefix -> names in the dict
     table: Mapping[str, object]  # the dict
     fits: int  # weights of the right name and shape
     named: int  # weights of the right name
 
     @property
     def averaged(self) -> bool:
-        """Whether these are averaged weights, as far as names tell."""
+        """Whether these are averaged weights, judging by names."""
         path = ".".join((*self.where, self.prefix))
         return bool(_EMA_NAME.search(path)) or self.prefix + "n_averaged" in self.names
 
 
 def best_reading(content: object, state: Mapping[str, object], prefer: str, path: str | os.PathLike[str]) -> Reading:
-    """The reading of a file that gives the most weights, of the preferred kind if that has half as many."""
+    """The reading with the most matching weights; one of the preferred kind wins with at least half as many."""
     readings = [reading for where, table in _tables(content) for reading in _readings(where, table, state)]
     if not readings:
         keys = list(content) if isinstance(content, Mapping) else []
@@ -60,7 +60,7 @@ def best_reading(content: object, state: Mapping[str, object], prefer: str, path
 
 
 def _tables(content: object, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, object]]]:
-    """Dicts that hold tensors and the keys that lead to them, the outermost first."""
+    """Dicts that hold tensors, with the keys that lead to them, outermost first."""
     if not isinstance(content, Mapping):
         return
     if any(isinstance(value, Tensor) for value in content.values()):
@@ -71,7 +71,7 @@ def _tables(content: object, where: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 
 
 def _readings(where: tuple[str, ...], table: Mapping[str, object], state: Mapping[str, object]) -> list[Reading]:
-    """A reading for every prefix that stands before a name of the model, the shortest first; at least for none."""
+    """One reading per prefix found before a name of the model, shortest first; always includes the empty prefix."""
     wanted, names = plain_names(state), plain_names(table)
     counts = {"": (0, 0)}
     for long, name in names.items():
@@ -85,14 +85,14 @@ def _readings(where: tuple[str, ...], table: Mapping[str, object], state: Mappin
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Names without what wrappers inserted, to the names themselves; unchanged where two would become the same."""
+    """Names without wrapper parts -> original names; unchanged if two names would collide."""
     names = list(names)
     plain = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in names}
     return plain if len(plain) == len(names) else {name: name for name in names}
 
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
-    """All prefixes of a name and what they leave: ("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")."""
+    """All prefixes of a name and their remainders: ("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")."""
     for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
         yield name[:start], name[start:]
 
@@ -103,6 +103,6 @@ def shape_of(value: object) -> Shape:
 
 
 def listed(names: Sequence[object]) -> str:
-    """Names for an error message, of which only the first are shown."""
+    """The first few names, for an error message."""
     more = len(names) - _SHOWN
     return ", ".join(map(str, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")

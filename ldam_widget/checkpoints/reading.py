@@ -1,4 +1,4 @@
-"""What a file holds, read as tensors and never run."""
+"""Read a file as tensors, without ever running code from it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAFE = (
 
 
 def read(path: str | os.PathLike[str]) -> object:
-    """What a file holds, on the CPU."""
+    """Contents of a file, on the CPU."""
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be the path of a file; got {type(path).__name__}")
     file = Path(path)
@@ -48,14 +48,14 @@ def _read_torch(file: Path) -> object:
             return torch.load(str(file), map_location="cpu", weights_only=True, mmap=zipped)
     except OSError:
         raise
-    except Exception as error:  # of any type: a damaged file can hold anything
+    except Exception as error:  # a damaged file can raise any error
         culprit = _code_in(file, error)
         if culprit:
             raise ValueError(
                 f"{file} is refused: it is a pickle that asks for {culprit}, and to load it would run code. Nothing "
                 f"of it was run. Save the weights alone where you trust the file: {_SAFE}"
             ) from error
-        # torch's advice for a pickle that it cannot read is weights_only=False, which is not ours
+        # torch advises weights_only=False for a pickle it cannot read; we do not
         why = "its pickle cannot be read" if isinstance(error, pickle.UnpicklingError) else f"{error!r:.300}"
         raise ValueError(f"{file} is damaged, or was not written by torch.save: {why}") from error
     raise ValueError(
@@ -65,7 +65,7 @@ def _read_torch(file: Path) -> object:
 
 
 def _code_in(file: Path, error: Exception) -> str:
-    """The first function or class that a pickle asks for and must not have; "" where there is none to be seen."""
+    """The first disallowed function or class that a pickle requests; "" if none is found."""
     if not isinstance(error, pickle.UnpicklingError):
         return ""
     named = re.search(r"(?:GLOBAL|class) (\S+)", str(error))
@@ -73,8 +73,8 @@ def _code_in(file: Path, error: Exception) -> str:
 
 
 def _first_global(data: bytes) -> str:
-    """The same for a bare pickle of a protocol that torch does not read. It is taken apart here and not run."""
-    if not data.startswith(b"\x80"):  # the mark of a pickle: nearly any bytes can be read as a few instructions of one
+    """The same for a bare pickle of a protocol that torch does not read. It is disassembled, not run."""
+    if not data.startswith(b"\x80"):  # the pickle marker; almost any bytes parse as a few instructions
         return ""
     strings: list[str] = []
     try:
@@ -85,6 +85,6 @@ def _first_global(data: bytes) -> str:
                 return ".".join(strings[-2:])
             if isinstance(argument, str):
                 strings.append(argument)
-    except ValueError:  # the end of what can be read
+    except ValueError:  # the rest cannot be parsed
         pass
     return ""

@@ -1,4 +1,4 @@
-"""The numbers themselves: finite, and such as the model can hold."""
+"""Check that weights are finite and representable in the model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .fitting import memory_of
 
 
 def check_values(path: str | os.PathLike[str], values: Mapping[str, object], state: Mapping[str, object]) -> None:
-    """Raise an error unless all are numbers that the model can hold, and tied weights agree."""
+    """Raise ValueError unless all weights can be stored in the model and tied weights agree."""
     seen: dict[object, tuple[str, Tensor]] = {}
     for name, value in values.items():
         if isinstance(value, Tensor):
@@ -24,7 +24,7 @@ def check_values(path: str | os.PathLike[str], values: Mapping[str, object], sta
 
 
 def _converted(what: str, value: Tensor, dtype: torch.dtype) -> Tensor:
-    """As it will be in the model: finite there, too."""
+    """The value in the model's dtype, checked to be finite there."""
     if value.is_meta:
         raise ValueError(f"{what} was saved from the meta device and has no data; save the model after it is loaded")
     if value.is_quantized:
@@ -39,7 +39,7 @@ def _converted(what: str, value: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def check_numbers(what: str, value: Tensor) -> None:
-    """Raise an error unless all numbers of a tensor are finite."""
+    """Raise ValueError unless all numbers of a tensor are finite."""
     if (value.is_floating_point() or value.is_complex()) and not bool(torch.isfinite(value).all()):
         count = int((~torch.isfinite(value)).sum())
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Neurons whose law is known in closed form: to test samplers with, and to see what a sampler ought to show.
+"""Neurons whose distribution is known in closed form: references for testing samplers.
 
 Both are modules for `Sampler(model, input_shape=(D,), regularizers=[L2(λ)])`: x (batch, D) -> (batch, 1), so that
 E(x) = f(x) − ½λ‖x‖² and p ∝ exp(E/T).
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 
 class LinearNeuron(nn.Module):
-    """f(x) = w·x + b, so that p is the Gaussian N(w/λ, T/λ) in every pixel, whatever b.
+    """f(x) = w·x + b, so that p is the Gaussian N(w/λ, T/λ) in every pixel, for any b.
 
     Args:
         weight: w, (D,).
         bias: b.
 
     Raises:
-        ValueError: weight is no vector.
+        ValueError: weight is not a non-empty vector.
     """
 
     def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
@@ -52,20 +52,20 @@ class LinearNeuron(nn.Module):
 class TwoTemplates(nn.Module):
     """f(x) = T logsumexp_k((w_k·x + b_k)/T): a neuron with K templates, K = 2 the double well in any dimension.
 
-    Sampled at that same T with an L2 weight λ it is exactly a mixture of Gaussians, one a template,
+    Sampled at the same T with an L2 weight λ, it is exactly a mixture of Gaussians, one per template,
 
         p(x) = Σ_k π_k N(x; w_k/λ, T/λ),   π_k ∝ exp((b_k + ‖w_k‖²/(2λ))/T),
 
-    with known shares π_k, however far apart the modes are. At another temperature, as on the hot rungs of a ladder, it
-    is no such mixture. (The name counts the templates of the double well; there may be more.)
+    with known shares π_k, however far apart the modes are. At any other temperature, as on the hot rungs of a ladder,
+    it is not a mixture of Gaussians. (The name refers to the double well; K may be larger than 2.)
 
     Args:
         weights: w, (K, D).
         biases: b, (K,); None is 0.
-        temperature: T > 0 of f, a constant of the neuron and no slider.
+        temperature: T > 0 in f, a constant of the neuron, not a slider.
 
     Raises:
-        ValueError: shapes that do not go together, or a temperature ≤ 0.
+        ValueError: mismatched shapes, or a temperature ≤ 0.
     """
 
     def __init__(self, weights: Tensor, biases: Tensor | None = None, temperature: float = 1.0) -> None:
@@ -86,7 +86,7 @@ class TwoTemplates(nn.Module):
         return self.temperature * torch.logsumexp(heights / self.temperature, 1, keepdim=True)
 
     def probabilities(self, l2: float) -> Tensor:
-        """π, (K,) float64, summing to 1: the share of samples that belongs to each template."""
+        """π, (K,) float64, summing to 1: the share of samples in each mode."""
         weights, biases = self.weights.detach().double(), self.biases.detach().double()
         return torch.softmax((biases + weights.square().sum(1) / (2 * l2)) / self.temperature, 0)
 
@@ -107,18 +107,18 @@ class TwoTemplates(nn.Module):
 
 
 def truncated_normal(mean: Tensor, variance: float, low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Mean and variance of N(mean, variance) given that it lies in [low, high], each like mean, float64.
+    """Mean and variance of N(mean, variance) truncated to [low, high]; both shaped like mean, float64.
 
-    This is the law of every pixel of a `LinearNeuron` in a box: mean w/λ, variance T/λ. With α, β the walls in
-    standard deviations σ from the mean, and Z = Φ(β) − Φ(α),
+    This is the distribution of every pixel of a `LinearNeuron` in a box: mean w/λ, variance T/λ. With α, β the walls
+    in standard deviations σ from the mean, and Z = Φ(β) − Φ(α),
 
         E = mean + σ (φ(α) − φ(β))/Z,   Var = σ² (1 + (α φ(α) − β φ(β))/Z − ((φ(α) − φ(β))/Z)²).
 
-    Good to five digits while the box is at least 10⁻³ σ wide and not more than 30 σ away from the mean.
+    Accurate to five digits if the box is at least 10⁻³ σ wide and at most 30 σ from the mean.
 
     Args:
-        mean: of the normal law without walls, any shape.
-        variance: of the same, > 0.
+        mean: of the untruncated normal, any shape.
+        variance: of the untruncated normal, > 0.
         low, high: the walls.
 
     Raises:
@@ -129,7 +129,7 @@ def truncated_normal(mean: Tensor, variance: float, low: float, high: float) -> 
     sigma = math.sqrt(variance)
     centre = mean.double()
     alpha, beta = (low - centre) / sigma, (high - centre) / sigma
-    # seen in a mirror if the box lies above the mean: a difference of two Φ near 1 would be rounded away
+    # mirrored if the box lies above the mean: a difference of two Φ near 1 would be lost to rounding
     mirrored = alpha + beta > 0
     a, b = torch.where(mirrored, -beta, alpha), torch.where(mirrored, -alpha, beta)
     inside = (torch.erfc(-b / math.sqrt(2)) - torch.erfc(-a / math.sqrt(2))) / 2  # torch's own Φ has no lower tail

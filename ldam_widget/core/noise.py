@@ -1,7 +1,7 @@
-"""Random numbers that depend on (seed, neuron, chain, step) alone.
+"""Random numbers that depend only on (seed, neuron, chain, step).
 
-Every chain has a generator of its own, so chain 0 of 4 sees the numbers of chain 0 of 64, and two models sampled with
-one seed see the same noise (common random numbers): what differs between their pictures is the weights.
+Every chain has its own generator, so chain 0 of 4 sees the same numbers as chain 0 of 64, and two models sampled with
+the same seed see the same noise (common random numbers): their pictures differ only because their weights do.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from torch import Tensor
 
 from .target import NEURON
 
-# Numbers of several steps are drawn in one call a chain: the call costs more than its 784 numbers. The block length
-# depends on the image size alone, never on the number of chains, else chains would not be reproducible one by one.
+# The numbers of several steps are drawn in one call per chain: the call costs more than its 784 numbers. The block
+# length depends only on the image size, never on the number of chains; otherwise single chains would not be
+# reproducible.
 _BLOCK_NUMBERS = 2**14
 _BLOCK_STEPS = 16
 
@@ -26,9 +27,9 @@ _Mark = tuple[list[Tensor], int]
 
 
 class _Kind(NamedTuple):
-    """One of the streams of a chain."""
+    """Identifies one of a chain's streams."""
 
-    entropy: tuple[int, ...]  # that tells it from the others
+    entropy: tuple[int, ...]  # distinguishes it from the other streams
     uniform: bool
 
 
@@ -36,18 +37,18 @@ _NORMAL, _UNIFORM = _Kind((), uniform=False), _Kind((1,), uniform=True)
 
 
 class Mark(NamedTuple):
-    """A place in all streams of a run."""
+    """A position in all streams of a run."""
 
     normal: _Mark
     uniform: dict[_Kind, _Mark]
 
 
 class ChainNoise:
-    """Streams of normal and of uniform numbers for (neuron, chain) pairs.
+    """Streams of normal and uniform numbers for (neuron, chain) pairs.
 
     Args:
         seed: non-negative integer.
-        neurons, chains: how many of each; the batch axis counts neurons × chains, neuron first.
+        neurons, chains: how many of each; the batch axis is neurons × chains, neuron-major.
         shape: of one image.
         device: where the numbers are drawn. CPU and CUDA streams differ.
     """
@@ -56,23 +57,23 @@ class ChainNoise:
         self.shape = tuple(shape)
         self.device = device
         self._seed, self._chains = seed, chains
-        self._numbers = list(range(neurons))  # of the neurons' streams
+        self._numbers = list(range(neurons))  # stream number of each neuron
         self._next_number = neurons
         self._seeds = [(seed, neuron, chain) for neuron in self._numbers for chain in range(chains)]
         self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
-        self._uniform: dict[_Kind, _Stream] = {}  # made on first use: not every kernel asks for one
+        self._uniform: dict[_Kind, _Stream] = {}  # created on first use: not every kernel needs one
 
     def start(self, attempt: int = 0) -> Tensor:
         """Standard normal start images (chain, *shape); attempt 0 is drawn once, before the first step.
 
-        Other attempts have streams of their own: a chain's numbers do not depend on whether another had to try again.
+        Later attempts use separate streams, so that a chain's numbers do not depend on whether another chain retried.
         """
         other = _Kind((1 + attempt,), uniform=False)
         stream = _Stream(self._seeds, other, self.shape, self.device) if attempt else self._normal
         return stream.draw((len(self._seeds), *self.shape))
 
     def normal(self) -> Tensor:
-        """The next standard normal numbers, (chain, *shape); a view that later calls leave alone."""
+        """The next standard normal numbers, (chain, *shape); a view that later calls do not overwrite."""
         return self._normal.next()
 
     def uniform(self) -> Tensor:
@@ -80,15 +81,15 @@ class ChainNoise:
         return self._next(_UNIFORM, ())
 
     def of_term(self, name: str, count: int) -> Tensor:
-        """The next numbers uniform on [0, 1) of a term that draws, (chain, count) float64, from a stream of its own."""
+        """The next uniform numbers on [0, 1) for a stochastic term, (chain, count) float64, from the term's stream."""
         return self._next(_kind_of(name), (count,))
 
     def of_neurons(self, places: Sequence[int | None]) -> ChainNoise:
-        """Streams for other neurons, at the same step; these ones stay as they are.
+        """Streams for another set of neurons, at the same step; this object is unchanged.
 
         Args:
-            places: for each neuron wanted, which of the present ones it is; None: it is new, and gets streams that no
-                neuron has had before.
+            places: for each neuron wanted, its index among the present ones; None: it is new, and gets streams that
+                no neuron has used before.
         """
         other = copy.copy(self)
         other._numbers = []
@@ -102,13 +103,13 @@ class ChainNoise:
         return other
 
     def mark(self) -> Mark:
-        """The present place, for `rewind`."""
+        """The current position, for `rewind`."""
         return Mark(self._normal.mark(), {kind: stream.mark() for kind, stream in self._uniform.items()})
 
     def rewind(self, mark: Mark) -> None:
-        """Go back to a marked place, whose numbers come again: steps that were not taken do not use any up."""
+        """Go back to a marked position and repeat its numbers, so that abandoned steps use none up."""
         self._normal.rewind(mark.normal)
-        # those that had not been used begin anew
+        # streams not yet in use at the mark start afresh
         self._uniform = {kind: stream for kind, stream in self._uniform.items() if kind in mark.uniform}
         for kind, stream in self._uniform.items():
             stream.rewind(mark.uniform[kind])
@@ -121,7 +122,7 @@ class ChainNoise:
 
 
 class _Stream:
-    """One kind of numbers, a generator a chain."""
+    """One kind of numbers, with one generator per chain."""
 
     def __init__(
         self, seeds: Sequence[tuple[int, int, int]], kind: _Kind, shape: tuple[int, ...], device: torch.device
@@ -129,7 +130,7 @@ class _Stream:
         self.kind, self.shape, self.device = kind, shape, device
         self._generators = [self._generator(seed) for seed in seeds]
         self._block = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // max(1, math.prod(shape))))
-        self._before: list[Tensor] = []  # states of the generators before they drew the block in use
+        self._before: list[Tensor] = []  # generator states before the current block was drawn
         self._buffer = torch.empty(0)
         self._next = self._block
 
@@ -137,10 +138,10 @@ class _Stream:
         return torch.Generator(self.device).manual_seed(_mixed(seed, self.kind))
 
     def of_rows(self, rows: Sequence[int | None], seeds: Sequence[tuple[int, int, int]]) -> _Stream:
-        """A copy for other chains; None: a new one, of this seed."""
+        """A copy for other chains; a row of None is a new chain, started from its seed."""
         other = copy.copy(self)
         other._generators = [self._generator(seed) for seed in seeds]
-        if self._next == self._block:  # the next block is drawn when it is asked for
+        if self._next == self._block:  # the next block is drawn on demand
             for row, generator in zip(rows, other._generators, strict=True):
                 if row is not None:
                     generator.set_state(self._generators[row].get_state())
@@ -176,11 +177,11 @@ class _Stream:
         self._before = [generator.get_state() for generator in self._generators]
         # a fresh tensor each time: a state may still hold a view of the last block
         drawn = self.draw((len(self._generators), self._block, *self.shape))
-        self._buffer = drawn.transpose(0, 1).contiguous()  # each step's numbers in one piece
+        self._buffer = drawn.transpose(0, 1).contiguous()  # each step's numbers contiguous
         self._next = 0
 
     def draw(self, shape: tuple[int, ...]) -> Tensor:
-        # an acceptance of 1 − 1e-8 is not 1: what is compared with a probability has double precision
+        # an acceptance of 1 − 1e-8 is not 1: numbers compared with a probability need double precision
         uniform = self.kind.uniform
         out = torch.empty(shape, dtype=torch.float64 if uniform else torch.float32, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
@@ -189,11 +190,11 @@ class _Stream:
 
 
 def _kind_of(term: str) -> _Kind:
-    """A stream that does not depend on which other terms there are."""
+    """The term's stream, independent of which other terms exist."""
     return _Kind((100,) if term == NEURON else (100, *term.encode()), uniform=True)
 
 
 def _mixed(seed: tuple[int, int, int], kind: _Kind) -> int:
-    """Well-mixed 63-bit seed of one stream: neighbouring seeds must not give neighbouring streams."""
+    """Well-mixed 63-bit seed of one stream: neighbouring seeds must not give correlated streams."""
     entropy = (*seed, *kind.entropy)
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))

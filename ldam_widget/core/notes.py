@@ -1,4 +1,4 @@
-"""Remarks for the user: what was handled for them that they will want to know."""
+"""Notes for the user about anything that was handled automatically."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import warnings
 
 
 class LDAMWarning(UserWarning):
-    """Something was handled for the user that they will want to know."""
+    """Something was handled automatically that the user should know about."""
 
 
 class Notes(list[str]):
-    """Remarks for the user: shown in the panel, and given once as a Python warning."""
+    """Notes for the user: shown in the panel, and raised once as a Python warning."""
 
     def tell(self, message: str) -> None:
         if message not in self:
@@ -19,7 +19,7 @@ class Notes(list[str]):
 
 
 class QuietNotes(Notes):
-    """Remarks for the panel alone."""
+    """Notes shown in the panel only."""
 
     def tell(self, message: str) -> None:
         if message not in self:

@@ -1,4 +1,4 @@
-"""Live parameters: what a slider, an attribute, a JSON message and a command-line option all agree on."""
+"""Live parameters: the common definition behind a slider, an attribute, a JSON message and a command-line option."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 
 class Parameter(NamedTuple):
-    """One number that may change while the sampler runs.
+    """One number that can change while the sampler runs.
 
-    A kernel or regulariser declares its own; the panel is built from these declarations.
+    Kernels and regularisers declare their own; the panel is built from these declarations.
     """
 
     name: str  # in Python, JSON and on the command line
@@ -20,7 +20,7 @@ class Parameter(NamedTuple):
     high: float
     default: float
     help: str
-    label: str = ""  # in words, the accessible name of the slider; the name without underscores if empty
+    label: str = ""  # accessible name of the slider; if empty, the name without underscores
     group: str = "sampler"  # heading in the panel: "sampler", "image prior", "picture"
     unit: str = ""
     log: bool = False  # logarithmic slider
@@ -31,18 +31,18 @@ class Parameter(NamedTuple):
         """Return value as a plain number.
 
         Raises:
-            TypeError: it is no real number.
-            ValueError: it is not finite, out of range, or no integer where one is asked for.
+            TypeError: it is not a real number.
+            ValueError: it is not finite, out of range, or not an integer although `integer` is set.
         """
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            # numpy and torch scalars are welcome, strings and arrays are not
+            # numpy and torch scalars are accepted, strings and arrays are not
             item = getattr(value, "item", None)
             if isinstance(value, (bool, str, bytes)) or item is None or getattr(value, "ndim", 0) != 0:
                 raise TypeError(f"{self.name} must be a number, {self.allowed()}; got {value!r}")
             value = item()
         try:
             number = float(value)
-        except OverflowError:  # an integer too long for a float
+        except OverflowError:  # an integer too large for a float
             number = math.inf if value > 0 else -math.inf
         inside = self.low <= number <= self.high or (self.zero and number == 0.0)
         if not math.isfinite(number) or not inside:
@@ -64,7 +64,7 @@ def check_all(known: Iterable[Parameter], values: Mapping[str, Any]) -> dict[str
     """Validate several values before any of them is applied.
 
     Raises:
-        ValueError: an unknown name; the message offers the nearest ones and lists all that are known.
+        ValueError: an unknown name; the message suggests the closest ones and lists all known names.
     """
     table = {parameter.name: parameter for parameter in known}
     checked = {}

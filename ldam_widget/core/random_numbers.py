@@ -1,7 +1,7 @@
-"""Random numbers of our own where torch would draw from its global generators.
+"""Private random numbers where torch would use its global generators.
 
-Those belong to the user, who may be drawing from them in another thread: to reseed them for a moment, as
-`torch.random.fork_rng` does, spoils the user's numbers meanwhile.
+Those belong to the user, who may be drawing from them in another thread: reseeding them temporarily, as
+`torch.random.fork_rng` does, would corrupt the user's numbers.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @contextmanager
 def drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Within it, whatever this thread draws without naming a generator comes from this one.
+    """Inside the context, everything this thread draws without naming a generator comes from `generator`.
 
-    Initial weights, dropout, `torch.rand` and the like: on a CPU the numbers that the global generator would give with
-    the same seed. Other devices draw from generators seeded by this one. What numpy and Python's `random` draw is not
-    reached.
+    This covers initial weights, dropout, `torch.rand` and the like; on the CPU the numbers equal those of the global
+    generator with the same seed. Other devices draw from generators seeded by this one. numpy and Python's `random`
+    are not affected.
 
     Args:
-        generator: one of the CPU.
+        generator: a CPU generator.
 
     Raises:
-        RuntimeError: an operation draws and takes no generator, such as cuDNN's recurrent layers with dropout.
+        RuntimeError: a random operation takes no generator, such as cuDNN's recurrent layers with dropout.
     """
     with _OpenAttention(), _DrawFrom(generator):
         yield
@@ -43,7 +43,7 @@ class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # to be skipped by a compiler, it would be imported: a second, and 80 MB
+        return False  # answering True would import the compiler: a second, and 80 MB
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -53,7 +53,7 @@ class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
         given = dict(zip(names, args, strict=False)) | kwargs
         shares = [given.get(name, 0) for name in names if name in ("dropout_p", "dropout")]
         if given.get("generator") is not None or (shares and not any(shares)):
-            return func(*args, **kwargs)  # draws from a generator that was named, or nothing
+            return func(*args, **kwargs)  # draws from an explicit generator, or not at all
         if func is torch.ops.aten.native_dropout.default:
             return self._dropout(*args)
         like = _LIKE.get(func._schema.name)
@@ -63,14 +63,14 @@ class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
         taking = func if "generator" in names else _with_generator(func)
         if taking is not None:
             return taking(*args, **kwargs, generator=self._of(_device_of(args, kwargs)))
-        with self:  # in inference mode, what consists of several operations arrives whole
+        with self:  # in inference mode, composite operations arrive undecomposed
             parts = func.decompose(*args, **kwargs)
         if parts is NotImplemented:
             raise RuntimeError(f"{func} takes no generator: the random numbers it draws would be the user's")
         return parts
 
     def _dropout(self, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
-        """As CUDA's own, which takes no generator."""
+        """Like CUDA's own dropout, which takes no generator."""
         kept = torch.ones_like(x, dtype=torch.bool)
         if train is False:
             return x.clone(), kept
@@ -87,7 +87,7 @@ class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class _OpenAttention(TorchFunctionMode):
-    """Attention in single operations: fused kernels take no generator, nor have they a second derivative."""
+    """Attention as separate operations: fused kernels take no generator and have no second derivative."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -111,7 +111,7 @@ _LIKE: dict[str, Callable[..., Tensor]] = {
 
 
 def _with_generator(func: Any) -> Any:
-    """The same operation with one more argument; None if there is none."""
+    """The overload of an operation that also takes a generator; None if there is none."""
     wanted = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
     for name in func.overloadpacket.overloads():
         other = getattr(func.overloadpacket, name)

@@ -1,4 +1,4 @@
-"""Step sizes that fall with the step number."""
+"""Step sizes that decay with the step number."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from torch import Tensor
 class PolynomialDecay:
     """β_t = a (b + t)^−µ (paper, section 3.2; Welling & Teh 2011).
 
-    With constant noise this anneals: the hidden temperature of `Algorithm1` falls with β_t, so that averages are taken
-    at a falling temperature. A constant step size samples at one temperature.
+    With constant noise this anneals: the hidden temperature of `Algorithm1` falls with β_t, so averages are taken at a
+    falling temperature. A constant step size samples at a fixed temperature.
 
     Args:
         a: scale, > 0, pixels per unit of gradient.
         b: offset in steps, > 0.
-        mu: exponent, ≥ 0; the sums of Welling & Teh's conditions want 0.5 < µ ≤ 1.
+        mu: exponent, ≥ 0; Welling & Teh's conditions require 0.5 < µ ≤ 1.
 
     Raises:
-        TypeError, ValueError: a or b is no positive number, or µ negative.
+        TypeError, ValueError: a or b is not a positive number, or µ is negative.
     """
 
     a: float

@@ -1,4 +1,4 @@
-"""Results that print as tables, and read as mappings."""
+"""Results that print as tables and behave as mappings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Table:
     """Prints as a table, as text and in a notebook."""
 
     def table(self) -> tuple[Row, list[Row]]:
-        """Head and rows."""
+        """Header and rows."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -27,7 +27,7 @@ class Table:
 
 
 class Record(Mapping[str, Any]):
-    """For frozen dataclasses (with eq=False): they also read as mappings of their fields, without private ones."""
+    """Lets frozen dataclasses (with eq=False) act as mappings of their public fields."""
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._names():
@@ -41,7 +41,7 @@ class Record(Mapping[str, Any]):
         return len(self._names())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists all the way down."""
+        """As a plain dict; nested records become dicts too."""
         return {name: value.to_dict() if isinstance(value, Record) else value for name, value in self.items()}
 
     @classmethod
@@ -50,7 +50,7 @@ class Record(Mapping[str, Any]):
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Rows under their head, the last column flush right."""
+    """Rows under a header, the last column right-aligned."""
     width = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     ruled = [rows[0], tuple("-" * w for w in width), *rows[1:]]
     return "\n".join(
@@ -60,7 +60,7 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def as_html(rows: Sequence[Row]) -> str:
-    """Rows under their head; every cell is text, whatever it looks like."""
+    """Rows under a header; every cell is escaped as plain text."""
     head, *body = (
         "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
         for tag, row in zip(["th", *["td"] * len(rows)], rows, strict=False)
@@ -69,5 +69,5 @@ def as_html(rows: Sequence[Row]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Three figures; "–" if it is not known."""
+    """Three significant figures; "–" if unknown."""
     return "–" if value is None or value != value else f"{value:.3g}"

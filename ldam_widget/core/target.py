@@ -2,18 +2,18 @@
 
 z are the chains' coordinates and x = g(z) the picture. In pixels g is the identity and the base measure is flat: the
 paper's own density. In white coordinates (`parametrizations.natural`) the base measure is N(0, τ²I), and T does not
-divide it. Kernels know one density only, exp(U(z) / Θ) with a temperature Θ that is also that of their velocities:
+divide it. Kernels sample exp(U(z) / Θ), where Θ is also the temperature of their velocities:
 
     pixels: U = E,   Θ = T;          white coordinates: U = τ² E(g(z)) / T − ½|z|²,   Θ = τ².
 
-The prior alone then has curvature 1 whatever T is, so that one time step suits all temperatures.
+The prior alone then has curvature 1 at every T, so one time step suits all temperatures.
 
-Units, once for the whole package. Chains move in coordinates z, `State.x`, and the network sees the picture x = g(z),
-which is z itself without a natural prior (see `parametrizations`). Pixels x are in the units of `pixel_range`
-(unbounded if that is None). The energy E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T),
-so the temperature T is in the neuron's units too; λ_i converts the units of R_i into them. Axes of a batch of images
-are always (chain, channel, height, width); "chain" counts neurons × chains, neuron first. Sums run over the batch,
-never means: a mean would multiply the temperature by the batch size.
+Units, for the whole package. Chains move in coordinates z (`State.x`); the network sees the picture x = g(z), which is
+z itself without a natural prior (see `parametrizations`). Pixels x are in the units of `pixel_range` (unbounded if that
+is None). The energy E(x) = f(x) + Σ λ_i R_i(x) is in the neuron's own units, p(x) ∝ exp(E(x) / T), so the temperature T
+is in the neuron's units too; λ_i converts the units of R_i into them. Axes of a batch of images are always (chain,
+channel, height, width); "chain" is neurons × chains, neuron-major. Energies are summed over the batch, never averaged:
+a mean would multiply the temperature by the batch size.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ class Evaluation(NamedTuple):
 
 
 class State(NamedTuple):
-    """Where the chains are. Never changed in place: whoever holds a state may read it from another thread."""
+    """State of the chains. Never modified in place, so it can be read from another thread."""
 
     x: Tensor  # (chain, *image)
     evaluation: Evaluation  # at x
     step: int
-    memory: tuple[Any, ...] = ()  # what the kernel carries along (velocity, running squares, …)
+    memory: tuple[Any, ...] = ()  # kernel state (velocity, running squares, …)
 
 
 class Info(NamedTuple):
-    """What a kernel reports of one step."""
+    """What a kernel reports about one step."""
 
     acceptance: Tensor | None = None  # (chain,) in [0, 1]; None: the kernel accepts everything
 
 
 class Noise(Protocol):
-    """The random numbers of one run, a stream of its own for every chain."""
+    """The random numbers of one run, with a separate stream per chain."""
 
     def normal(self) -> Tensor:
         """The next standard normal numbers, like x."""
@@ -67,16 +67,16 @@ class Noise(Protocol):
 
 
 class Term(Protocol):
-    """One scalar a chain and its gradient.
+    """One scalar per chain, and its gradient.
 
-    A term whose gradient costs less without its value may also have `gradient(x)`; kernels that need no energy use it.
+    A term whose gradient is cheaper without its value may also have `gradient(x)`; kernels that need no energy use it.
 
-    A term that draws at random says how much: `numbers`, an int > 0. In a step it is then called
+    A stochastic term declares how many random numbers it needs: `numbers`, an int > 0. During a step it is called as
     `evaluate(x, numbers)` and `gradient(x, numbers)` with that many numbers for every chain, (chain, `numbers`)
-    float64, uniform on [0, 1): fresh ones each step, from a stream that every chain has for every term. Outside of
-    steps, where chains begin or somebody merely looks, it is called `evaluate(x)` and `gradient(x)`, and gives what it
-    is without chance. Kernels that need energies, and ladders, sample one density: there it gets the same numbers all
-    the time, equal for all chains.
+    float64, uniform on [0, 1), fresh each step, from a stream per chain and term. Outside of steps (at the start of
+    chains, or for display) it is called as `evaluate(x)` and `gradient(x)`, and returns its deterministic version.
+    Kernels that need energies, and ladders, sample a fixed density: there it gets the same numbers at every step,
+    equal for all chains.
     """
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ class Term(Protocol):
 
 
 class BindContext(NamedTuple):
-    """What a regulariser may have to know of the sampler that it serves."""
+    """What a regulariser may need to know about its sampler."""
 
     model: nn.Module | None  # the classifier
     input_shape: tuple[int, ...]
@@ -95,11 +95,11 @@ class BindContext(NamedTuple):
 
 
 class Regularizer(Term, Protocol):
-    """A term with a weight of its own on a slider.
+    """A term with its own weight slider.
 
-    One with a normalisation of its own has `pull(value) -> (chain,)`, the length that its gradient has where
-    gradients are normalised. One that has to fit the images or the device has `bound(context) -> Regularizer`, called
-    once by the sampler.
+    A regulariser with its own normalisation has `pull(value) -> (chain,)`, the length of its gradient where gradients
+    are normalised. One that must adapt to the images or the device has `bound(context) -> Regularizer`, called once by
+    the sampler.
     """
 
     name: ClassVar[str]  # of its live parameter
@@ -111,17 +111,17 @@ class Regularizer(Term, Protocol):
 
 
 class Coordinates(Protocol):
-    """x = g(z): z (chain, *image) is where the kernels move, x (chain, *image) is the picture.
+    """x = g(z): kernels move z (chain, *image); x (chain, *image) is the picture.
 
-    The density is p(z) ∝ base(z) · exp(E(g(z))/T). The base measure of `white` coordinates is N(0, τ²I), which the
-    temperature does not divide; that of the others is flat within `bounds`.
+    The density is p(z) ∝ base(z) · exp(E(g(z))/T). The base measure of `white` coordinates is N(0, τ²I), which is not
+    divided by the temperature; for other coordinates it is flat within `bounds`.
     """
 
     white: ClassVar[bool]
 
     @property
     def bounds(self) -> Range:
-        """Walls for the coordinates; None: there are none."""
+        """Bounds of the coordinates; None: unbounded."""
         ...
 
     def picture(self, z: Tensor) -> Tensor:
@@ -129,34 +129,34 @@ class Coordinates(Protocol):
         ...
 
     def pulled_back(self, grad: Tensor, picture: Tensor) -> Tensor:
-        """The gradient with respect to z from the one with respect to x = `picture`; like z."""
+        """Pull a gradient with respect to x = `picture` back to z; like z."""
         ...
 
     def place(self, picture: Tensor) -> Tensor:
-        """Coordinates of a picture, or of the nearest one that these coordinates can show."""
+        """Coordinates of a picture, or of the nearest one they can represent."""
         ...
 
     def start(self, numbers: Tensor, prior_scale: float) -> Tensor:
-        """Where chains begin, from standard normal numbers; like them."""
+        """Start positions of chains, from standard normal numbers; same shape."""
         ...
 
 
 @dataclass(frozen=True)
 class Target:
-    """Terms, their weights and the temperature; a slider replaces the target, never the evaluations.
+    """Terms, their weights and the temperature; moving a slider replaces the target but keeps the evaluations.
 
     Attributes:
         terms: name -> term; `NEURON` is f_α, the others are regularisers.
-        weights: name -> λ; a term of weight 0 is not evaluated, but for the neuron, whose activation is shown anyway.
-            A tensor (), whose number is not looked at, is not 0.
+        weights: name -> λ; a term of weight 0 is not evaluated, except the neuron, whose activation is always shown.
+            A tensor () counts as non-zero; its value is not read.
         temperature: T ≥ 0, in units of the activation; a tensor (chain,) gives every chain its own.
         coordinates: from z to the picture.
         prior_scale: τ > 0 of white coordinates.
-        energy_needed: False lets terms that can give their gradient alone do so; `energy` is then not available.
+        energy_needed: False lets terms return only their gradient where they can; `energy` is then unavailable.
         learned: names of the terms that are networks; only these are mixed convexly or RMS-normalised by `Algorithm1`.
         scales: name -> s > 0, (chain,): the density is that of f/s_f + Σ λ_i R_i/s_i. Empty: no scales.
-        numbers: name -> (chain, numbers), for the terms that draw at random; one that has none here gives what it is
-            without chance.
+        numbers: name -> (chain, numbers), for stochastic terms; a term without an entry is evaluated
+            deterministically.
     """
 
     terms: Mapping[str, Term]
@@ -171,40 +171,40 @@ class Target:
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Walls of the coordinates, (lo, hi); None: there are none."""
+        """Bounds of the coordinates, (lo, hi); None: unbounded."""
         return self.coordinates.bounds
 
     @property
     def kinetic_temperature(self) -> float | Tensor:
-        """Θ, the temperature of what kernels move and of their velocities; a number, or (chain,)."""
+        """Θ, the temperature of the coordinates and velocities; a number, or (chain,)."""
         if not self.coordinates.white:
             return self.temperature
         return self.temperature if is_zero(self.temperature) else self.prior_scale**2
 
     @property
     def pull(self) -> float | Tensor:
-        """What E is multiplied by in U; a number, or (chain,). At T = 0 the prior is left out: U = E."""
+        """Factor of E in U; a number, or (chain,). At T = 0 the prior is left out: U = E."""
         if not self.coordinates.white or is_zero(self.temperature):
             return 1.0
         return self.prior_scale**2 / self.temperature
 
     @property
     def has_prior(self) -> bool:
-        """Is −½|z|² a part of U?"""
+        """Whether U contains −½|z|²."""
         return self.coordinates.white and not is_zero(self.temperature)
 
     @property
     def draws(self) -> dict[str, int]:
-        """The terms that draw at random, and how many numbers a chain and step."""
+        """The stochastic terms, with how many numbers each needs per chain and step."""
         asked = {name: getattr(term, "numbers", 0) for name, term in self.terms.items()}
         return {name: count for name, count in asked.items() if count}
 
     def uses(self, name: str) -> bool:
-        """Does a term count?"""
+        """Whether a term has non-zero weight."""
         return not is_zero(self.weights[name])
 
     def coefficient(self, name: str) -> float | Tensor:
-        """What a term is multiplied by in E: its weight over its scale, a number or (chain,)."""
+        """Coefficient of a term in E: weight / scale, a number or (chain,)."""
         weight = self.weights[name]
         return weight / self.scales[name] if name in self.scales else weight
 
@@ -213,7 +213,7 @@ class Target:
         return self.complete(Evaluation({}, {}), z)
 
     def complete(self, evaluation: Evaluation, z: Tensor) -> Evaluation:
-        """Add the terms that had weight 0 when x was evaluated; the same object if there are none."""
+        """Add terms that had weight 0 when x was evaluated; returns the same object if none are missing."""
         wanted = [name for name in self.terms if self.uses(name) or name == NEURON]
         missing = [name for name in wanted if name not in evaluation.grads]
         if not missing:
@@ -232,12 +232,12 @@ class Target:
         return Evaluation(values, grads)
 
     def own_length(self, name: str, evaluation: Evaluation) -> Tensor | None:
-        """Length, (chain,), that a term's own normalisation gives its gradient; None: 1 wherever it is."""
+        """Gradient length, (chain,), set by a term's own normalisation; None: always 1."""
         own = getattr(self.terms[name], "pull", None)
         return None if own is None else own(evaluation.values[name])
 
     def terms_energy(self, evaluation: Evaluation) -> Tensor:
-        """E, (chain,) float64: differences of energies decide on acceptance and must not be rounded."""
+        """E, (chain,) float64: acceptance depends on energy differences, which must not be rounded."""
         energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)
         for name, value in evaluation.values.items():
             if self.uses(name):
@@ -254,7 +254,7 @@ class Target:
         pull = self.pull
         total: Tensor | None = None
         for name, grad in evaluation.grads.items():
-            if not self.uses(name):  # times 0 would make NaN of an infinite gradient
+            if not self.uses(name):  # 0 times an infinite gradient would be NaN
                 continue
             factor = per_image(pull * self.coefficient(name), grad)
             weighted = grad if isinstance(factor, (int, float)) and factor == 1 else factor * grad
@@ -275,41 +275,41 @@ class Target:
 
 
 class Kernel(Protocol):
-    """A transition: a frozen dataclass of its parameters, whose fields named in `parameters` are live.
+    """A transition: a frozen dataclass of its parameters; the fields named in `parameters` are live.
 
-    A kernel whose `step_size` may be None finds it by itself; it then also has `adapt(state, info, count, target) ->
-    State`, called after steps of the warm-up, `step_size_of(state)`, (chain,), and `rescaled(state, found, factor)`,
-    which makes the time steps longer. One that weighs terms in a way of its own has `weight_of(name, target)`; a
-    gradient of weight 0 may be anything, it is not used.
+    A kernel whose `step_size` may be None tunes it itself; it then also has `adapt(state, info, count, target) ->
+    State`, called after warm-up steps, `step_size_of(state)`, (chain,), and `rescaled(state, found, factor)`, which
+    lengthens the time steps. A kernel with its own weighting of terms has `weight_of(name, target)`; a gradient of
+    weight 0 is unused and may be anything.
     """
 
     name: ClassVar[str]
-    calibrated: ClassVar[bool]  # samples p ∝ exp(E/T) with the T and λ that are asked for
+    calibrated: ClassVar[bool]  # samples p ∝ exp(E/T) with the requested T and λ
     parameters: ClassVar[tuple[Parameter, ...]]
-    needs_energy: ClassVar[bool]  # of all terms, for acceptance; else only their gradients are computed
+    needs_energy: ClassVar[bool]  # of all terms, for acceptance; otherwise only gradients are computed
 
     def init(self, x: Tensor, target: Target) -> State: ...
 
     def step(self, state: State, target: Target, noise: Noise) -> tuple[State, Info]: ...
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
-        """The temperature the chain has at `step`, in closed form; None where no closed form is known."""
+        """The chain's temperature at `step`; None where no closed form is known."""
         ...
 
     def note(self, target: Target, step: int = 0) -> str:
-        """One line for the panel on what is known of the law of the samples."""
+        """One line for the panel on what is known about the distribution of the samples."""
         ...
 
 
 def weight_of(kernel: Any, name: str, target: Target) -> float | Tensor:
-    """What a kernel multiplies a term's gradient by: λ, unless it has a way of its own."""
+    """A kernel's factor of a term's gradient: λ, unless the kernel defines its own weighting."""
     own = getattr(kernel, "weight_of", None)
     weight: float | Tensor = target.weights[name] if own is None else own(name, target)
     return weight
 
 
 def is_zero(number: float | Tensor) -> bool:
-    """Is it 0, and nothing that is known only where tensors live?"""
+    """Whether it is the number 0; False for any tensor, whose value is not read."""
     return not isinstance(number, Tensor) and number == 0
 
 
@@ -318,8 +318,8 @@ def per_image(value: Tensor, x: Tensor) -> Tensor: ...
 @overload
 def per_image(value: float | Tensor, x: Tensor) -> float | Tensor: ...
 def per_image(value: float | Tensor, x: Tensor) -> float | Tensor:
-    """A number, or one number a chain (chain,) with axes added so that it multiplies images x (chain, *image)."""
+    """A number unchanged, or one number per chain (chain,) reshaped to broadcast over images x (chain, *image)."""
     if not isinstance(value, Tensor):
         return value
-    # a temperature in double precision must not make doubles of the images
+    # a double-precision temperature must not promote the images to double
     return (value.to(x.dtype) if value.is_floating_point() else value).view(-1, *(1,) * (x.ndim - 1))

@@ -1,8 +1,9 @@
-"""CIFAR-10 from what people have of it: the binary version, or class folders of pictures. Reading, checking, fetching.
+"""CIFAR-10 in its common forms, the binary version or class folders of pictures: reading, checking, downloading.
 
-Binary: `cifar-10-binary.tar.gz` as published, or its unpacked folder; records of a label and 3×32×32 bytes, colour by
-colour. Pictures: `train/<class>/*.jpg` and `test/<class>/*.jpg` (or .png), in folders or in `cifar10_jpeg_60k.tar.xz`.
-Archives are read in memory, nothing is unpacked. The version for Python is a pickle, which may run code: never read.
+Binary: `cifar-10-binary.tar.gz` as published, or its unpacked folder; records of a label and 3×32×32 bytes, channel by
+channel. Pictures: `train/<class>/*.jpg` and `test/<class>/*.jpg` (or .png), in folders or in
+`cifar10_jpeg_60k.tar.xz`. Archives are read in memory and never unpacked. The Python version is a pickle, which may run
+code, so it is never read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from torch import Tensor
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive at URL, as the page says
+MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of the archive at URL, as published there
 
 BINARY_ARCHIVE, BINARY_FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
 PICTURE_ARCHIVE, PICTURE_FOLDER = "cifar10_jpeg_60k.tar.xz", "cifar10"
@@ -47,7 +48,7 @@ class Split(NamedTuple):
 
 
 class Cifar(NamedTuple):
-    """Both splits, what they were read from, in words, and some test images without JPEG's losses where there are."""
+    """Both splits, their source in words, and lossless test images if available."""
 
     train: Split
     test: Split
@@ -56,12 +57,12 @@ class Cifar(NamedTuple):
 
 
 def load_cifar(folder: str | os.PathLike[str]) -> Cifar:
-    """CIFAR-10, or any data of the same form and classes, from `folder`; the binary version goes before pictures.
+    """CIFAR-10, or any data of the same form and classes, from `folder`; the binary version takes precedence.
 
-    Pictures come class by class, in the order of their names; binary records as they lie. `lossless` is the test part
-    of `cifar10_lossless_5k.npz`, where that lies in the folder.
+    Pictures are ordered by class, then by name; binary records keep their order. `lossless` is the test part of
+    `cifar10_lossless_5k.npz`, if the folder contains it.
 
-    Raises FileNotFoundError where the folder or a part of the data is missing, ValueError for damaged or other data.
+    Raises FileNotFoundError if the folder or part of the data is missing, ValueError for damaged or different data.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -93,20 +94,20 @@ def load_cifar(folder: str | os.PathLike[str]) -> Cifar:
 
 
 def checksum(split: Split) -> str:
-    """sha256 of all labels (a byte each), then all images (colour by colour), as `load_cifar` orders them."""
+    """sha256 of all labels (one byte each), then all images (channel by channel), in `load_cifar`'s order."""
     digest = hashlib.sha256(split.labels.to(torch.uint8).numpy().tobytes())
     digest.update(split.images.numpy().tobytes())
     return digest.hexdigest()
 
 
 def download_cifar(folder: str | os.PathLike[str], *, progress: bool = True) -> None:
-    """Fetch the binary version into `folder` (made if need be), 170 MB; checked by the published md5.
+    """Download the binary version into `folder` (created if needed), 170 MB; verified by the published md5.
 
-    An archive already there is checked and kept; where the unpacked batches are, nothing is fetched. Needs pooch:
+    An existing archive is verified and kept; if the unpacked batches exist, nothing is downloaded. Needs pooch:
     `pip install "ldam-widget[train]"`.
 
-    Raises ImportError without pooch, ValueError where another file has the archive's name, ConnectionError where the
-    site gave no good file.
+    Raises ImportError without pooch, ValueError if a different file has the archive's name, ConnectionError if the
+    download fails.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,7 +142,7 @@ def _how_to_get(folder: Path) -> str:
 
 
 def _members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Path and content of every file in a tar archive, links left out."""
+    """Path and content of every regular file in a tar archive."""
     try:
         with tarfile.open(archive, "r:*") as tar:
             for member in tar:
@@ -183,7 +184,7 @@ def _split(images: _Bytes, labels: _Bytes) -> Split:
 
 
 def _read_pictures(files: Iterator[tuple[PurePosixPath, bytes]], place: Path) -> tuple[Split, Split]:
-    """Both splits from (…/split/class/name, content), in any order; files that lie elsewhere are left out."""
+    """Both splits from (…/split/class/name, content), in any order; other files are ignored."""
     found: dict[str, dict[tuple[int, str], _Bytes]] = {"train": {}, "test": {}}
     for path, content in files:
         if len(path.parts) < 3 or path.parts[-3] not in found or path.suffix.lower() not in PICTURES:
@@ -216,7 +217,7 @@ def _decode(content: bytes, where: str) -> _Bytes:
 
 
 def _read_lossless(path: Path) -> Split | None:
-    """`test_images` uint8 (N, 32, 32, 3) and `test_labels` of an npz file; None where there is no file."""
+    """`test_images` uint8 (N, 32, 32, 3) and `test_labels` of an npz file; None if there is no file."""
     if not path.is_file():
         return None
     try:

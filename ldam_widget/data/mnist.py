@@ -1,8 +1,8 @@
-"""MNIST from its four idx files: reading, checking, fetching.
+"""MNIST from its four idx files: reading, checking, downloading.
 
-The format is LeCun's: a big-endian header of 32-bit words (a magic number, then one size a dimension), then bytes.
-A gzip file has no canonical form, so what identifies the data is the checksum of the *decoded* bytes; the checksum of
-the `.gz` as published serves the download only. A folder with re-compressed files is as good as the original.
+The format is LeCun's: a big-endian header of 32-bit words (a magic number, then one size per dimension), then bytes.
+Gzip files have no canonical form, so the data is identified by the checksum of the *decoded* bytes; the checksum of
+the published `.gz` is used only for downloads. Re-compressed files are accepted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Bytes = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 class _File(NamedTuple):
     name: str
     magic: int  # 0x08 = unsigned byte, then the number of dimensions
-    gz_sha256: str  # as the mirrors serve it
+    gz_sha256: str  # as served by the mirrors
     raw_sha256: str  # of the decoded content
 
 
@@ -66,11 +66,11 @@ MIRRORS = (
 def load_mnist(folder: str | os.PathLike[str], split: str = "train", *, verify: bool = False) -> tuple[Tensor, Tensor]:
     """Images uint8 (N, 28, 28) and labels int64 (N,) of one split, "train" or "test".
 
-    `verify=True` also asks that the content be the published MNIST, however it was compressed; without it any data
+    `verify=True` also requires the content to be the published MNIST, however it was compressed; otherwise any data
     set of the same form is read (Fashion-MNIST has the same file names).
 
-    Raises FileNotFoundError for a missing folder or file, ValueError for an unknown split, a damaged file, images
-    and labels that do not belong together, or (with `verify`) other data.
+    Raises FileNotFoundError for a missing folder or file, ValueError for an unknown split, a damaged file, unequal
+    numbers of images and labels, or (with `verify`) different data.
     """
     if split not in ("train", "test"):
         raise ValueError(f'split={split!r} is not known: use "train" or "test"')
@@ -88,23 +88,23 @@ def load_mnist(folder: str | os.PathLike[str], split: str = "train", *, verify: 
 
 
 def checksums(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """sha256 of the decoded content of the four files, by file name without `.gz`; raises as `load_mnist` does."""
+    """sha256 of the decoded content of the four files, by file name without `.gz`; raises like `load_mnist`."""
     folder = Path(folder)
     return {_stem(f): hashlib.sha256(_decode(folder, f)).hexdigest() for f in FILES.values()}
 
 
 def published_checksums() -> dict[str, str]:
-    """What `checksums` gives for MNIST itself."""
+    """The result of `checksums` for the published MNIST."""
     return {_stem(f): f.raw_sha256 for f in FILES.values()}
 
 
 def download_mnist(folder: str | os.PathLike[str], *, progress: bool = True) -> None:
-    """Fetch what is missing of the four files into `folder` (made if need be), 11.6 MB in all; checked by sha256.
+    """Download missing files of the four into `folder` (created if needed), 11.6 MB in all; verified by sha256.
 
-    Files already there are checked and kept, never overwritten. Needs pooch: `pip install "ldam-widget[train]"`.
+    Existing files are verified and kept, never overwritten. Needs pooch: `pip install "ldam-widget[train]"`.
 
-    Raises ImportError without pooch, ValueError where a file is there but is not MNIST, ConnectionError where no
-    mirror gave a good file.
+    Raises ImportError without pooch, ValueError if an existing file is not MNIST, ConnectionError if the download
+    fails from every mirror.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _check(path: Path, raw: bytes, file: _File) -> None:
 
 
 def _read(folder: Path, file: _File, verify: bool) -> _Bytes:
-    """The array in one idx file: uint8, as many dimensions as the magic number says; writable."""
+    """The array in one idx file: writable uint8, with as many dimensions as the magic number says."""
     raw = _decode(folder, file)
     path = folder / file.name
     dimensions = file.magic & 0xFF

@@ -1,4 +1,4 @@
-"""Real images to learn from: any map-style data set, tensor or array, drawn in the sampler's pixel range."""
+"""Real images for training: any map-style data set, tensor or array, converted to the sampler's pixel range."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from ..core.random_numbers import drawing_from
 
-_LOOKED_AT = 64  # images of a Dataset that are checked at once
-_LOOKED_AT_IN_MEMORY = 10_000  # of a floating-point tensor, where it is cheap to find a NaN or another range
-_OUTSIDE = 1e-3  # of the pixel range: rounding is no reason to refuse
+_LOOKED_AT = 64  # images of a Dataset that are checked; also the batch size of checks
+_LOOKED_AT_IN_MEMORY = 10_000  # of a floating-point tensor, where finding NaNs or a wrong range is cheap
+_OUTSIDE = 1e-3  # tolerance for rounding, as a fraction of the pixel range
 
 
 class RealImages:
     """Batches of real images, (n, *input_shape) float32 in `pixel_range`.
 
     Args:
-        dataset: a map-style `torch.utils.data.Dataset` (its items are images, or tuples that begin with one), or a
-            tensor or array of images. Bytes 0…255 are scaled to the pixel range, floating-point numbers are taken to
-            be in it. Channels may come last, and be left out if there is only one.
-        input_shape: of one image; None: as the data set has it.
-        pixel_range: (lo, hi); None: unbounded, where bytes become 0…1.
+        dataset: a map-style `torch.utils.data.Dataset` (items are images, or tuples starting with one), or a tensor or
+            array of images. Bytes 0…255 are scaled to the pixel range; floating-point numbers must already be in it.
+            Channels may come last, or be omitted if there is only one.
+        input_shape: of one image; None: taken from the data set.
+        pixel_range: (lo, hi); None: unbounded, with bytes scaled to 0…1.
 
     Raises:
-        TypeError: nothing with a length and items.
-        ValueError: no images, other shapes, labels, numbers that are not finite or outside of the pixel range.
+        TypeError: an object without length and items.
+        ValueError: no images, wrong shapes, labels instead of images, numbers non-finite or outside the pixel range.
     """
 
     def __init__(
@@ -54,19 +54,19 @@ class RealImages:
     def checked(
         cls, dataset: Any, input_shape: tuple[int, ...] | None, pixel_range: tuple[float, float] | None
     ) -> RealImages | None:
-        """As the constructor; None for None, and what is checked already stays as it is."""
+        """Like the constructor, but passes None and `RealImages` through unchanged."""
         return dataset if dataset is None or isinstance(dataset, cls) else cls(dataset, input_shape, pixel_range)
 
     def __len__(self) -> int:
         return len(self._all)
 
     def draw(self, n: int, generator: torch.Generator, device: torch.device | None = None) -> Tensor:
-        """n images at random; `generator` is one of the CPU, from which random transforms of the data set draw too."""
+        """n random images; `generator` is a CPU generator, also used by random transforms of the data set."""
         chosen = torch.randint(len(self), (n,), generator=generator)
         return self._take(chosen, generator).to(device)
 
     def spread(self, most: int) -> Tensor:
-        """Up to `most` images, evenly over the data set, on the CPU."""
+        """Up to `most` images, evenly spaced over the data set, on the CPU."""
         some = self._take(self._evenly(most)).cpu()
         self._require_sound(some)
         return some
@@ -86,7 +86,7 @@ class RealImages:
         return self._in_range(self._in_shape(batch))
 
     def _items(self, chosen: list[int], generator: torch.Generator | None = None) -> list[Any]:
-        """As the data set gives them; it may transform them at random, and the global generators are the user's."""
+        """Raw items; random transforms draw from `generator`, not from the user's global generators."""
         with drawing_from(torch.Generator().manual_seed(0) if generator is None else generator):
             return [self._all[i] for i in chosen]
 
@@ -158,6 +158,6 @@ def _image(item: Any) -> Tensor:
     if isinstance(item, Tensor):
         return item
     try:
-        return torch.as_tensor(np.array(item))  # a copy: the pixels of a PIL image may not be written to
+        return torch.as_tensor(np.array(item))  # a copy: the pixels of a PIL image are read-only
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"dataset items must be images or (image, label); got {type(item).__name__}") from error

@@ -1,4 +1,4 @@
-"""Pure functions of arrays: how well the chains mix, and what temperature they have."""
+"""Pure functions of arrays: how well the chains mix, and their temperature."""
 
 from .mixing import History, mixing
 from .modes import modes, moves

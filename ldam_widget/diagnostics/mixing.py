@@ -16,10 +16,10 @@ Steps = npt.NDArray[np.int64]
 
 
 class History:
-    """The activation of every chain over time in bounded memory.
+    """The activation of every chain over time, in bounded memory.
 
-    When full, every second draw is dropped and from then on every second one is kept: the draws stay equally spaced,
-    which the estimators need, and cover the whole run.
+    When full, every second draw is dropped and the spacing doubles: draws stay equally spaced, as the estimators
+    require, and cover the whole run.
     """
 
     def __init__(self, capacity: int = 2000) -> None:
@@ -29,11 +29,11 @@ class History:
     def clear(self) -> None:
         self.spacing = 1  # pictures between two kept draws
         self._seen = 0
-        # Draws, their steps, and how many; replaced as a whole: another thread may be reading.
+        # Draws, their steps, and their count; replaced as a whole, since another thread may be reading.
         self._kept: tuple[Draws, Steps, int] = (np.empty((0, 0, 0), np.float32), np.empty(0, np.int64), 0)
 
     def add(self, draw: Draws | Callable[[], Draws], step: int) -> None:
-        """One draw (N, C), taken at `step`; a function that makes it is called only if it is kept."""
+        """Add one draw (N, C), taken at `step`; a callable is evaluated only if the draw is kept."""
         if self._seen % self.spacing == 0:
             value = draw() if callable(draw) else draw
             draws, steps, count = self._kept
@@ -67,22 +67,22 @@ class History:
 
 
 def _room(shape: tuple[int, ...], dtype: type[np.generic]) -> Any:
-    """An array in memory of its own: what stays long among what comes and goes at every step keeps the allocator from
-    ever giving memory back. A forked process has its own."""
+    """An array in its own memory mapping: a long-lived block among short-lived ones would keep the allocator from
+    returning memory. A forked process has its own copy."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     return np.frombuffer(mmap.mmap(-1, max(1, size), access=mmap.ACCESS_COPY), dtype, math.prod(shape)).reshape(shape)
 
 
 def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
-    """Effective sample size, split rank R-hat and autocorrelation time, a number a neuron.
+    """Effective sample size, split rank R-hat and autocorrelation time, per neuron.
 
     Args:
         draws: (draws, N, C) of one scalar, burn-in removed.
 
     Returns:
         `ess` (bulk), `r_hat` (rank-normalised, split; Vehtari et al. 2021), `autocorrelation_time` in draws, each (N,).
-        R-hat of a single chain compares its parts. NaN where there are fewer than 8 draws, where every chain stays at
-        one value, and where a draw is not finite.
+        R-hat of a single chain compares its parts. NaN with fewer than 8 draws, where every chain is constant, and
+        where a draw is not finite.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains = values.shape
@@ -100,7 +100,7 @@ def mixing(draws: npt.ArrayLike) -> dict[str, Array]:
 
 
 def _two_or_more(values: Array) -> Array:
-    """A single chain as two, its halves: (draws, N, 1) -> (draws // 2, N, 2)."""
+    """Split a single chain into its halves: (draws, N, 1) -> (draws // 2, N, 2)."""
     if values.shape[2] > 1:
         return values
     half = len(values) // 2

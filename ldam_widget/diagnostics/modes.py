@@ -1,4 +1,4 @@
-"""Which pictures are the same mode?"""
+"""Group pictures into modes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import numpy.typing as npt
 
 
 def modes(pictures: npt.ArrayLike, alike: float = 0.9, spread: float = 1.0) -> npt.NDArray[np.int64]:
-    """Group pictures that point the same way.
+    """Group pictures by cosine similarity.
 
-    Each picture joins the first group whose first member has at least the cosine `alike` with it, or founds a new one
-    (leader clustering). Groups are numbered in order of appearance. Blank pictures are one group. A picture of a single
-    pixel has no direction but its sign: it joins a group whose first member is at most (1 − alike) · spread away.
+    Each picture joins the first group whose first member has cosine ≥ `alike` with it, or starts a new one (leader
+    clustering). Groups are numbered in order of appearance. Blank pictures form one group. A single-pixel picture has
+    no direction except its sign: it joins a group whose first member is at most (1 − alike) · spread away.
 
     Args:
-        pictures: (P, pixels), centred on the grey that counts as nothing.
+        pictures: (P, pixels), centred on neutral grey.
         alike: cosine in (0, 1).
-        spread: how far samples lie apart in the pixel, if there is but one.
+        spread: spread of the samples, for pictures of a single pixel.
 
     Returns:
         the group of every picture, (P,).
@@ -24,7 +24,7 @@ def modes(pictures: npt.ArrayLike, alike: float = 0.9, spread: float = 1.0) -> n
     values = np.asarray(pictures, dtype=np.float64)
     if values.shape[1] > 1:
         norms = np.linalg.norm(values, axis=1, keepdims=True)
-        blank = norms <= 1e-6 * norms.max(initial=0)  # a direction of their own
+        blank = norms <= 1e-6 * norms.max(initial=0)  # a separate direction
         values = np.where(blank, 0, values) / np.where(blank, 1, norms)
         values = np.concatenate([values, blank], axis=1)
     leaders: list[npt.NDArray[np.float64]] = []
@@ -44,6 +44,6 @@ def modes(pictures: npt.ArrayLike, alike: float = 0.9, spread: float = 1.0) -> n
 
 
 def moves(labels: npt.ArrayLike) -> int:
-    """How often a chain's group changes from one look to the next; labels (looks, chains)."""
+    """How often a chain's group changes between successive snapshots; labels (snapshots, chains)."""
     values = np.asarray(labels)
     return int((values[1:] != values[:-1]).sum())

@@ -1,6 +1,7 @@
-"""Small copies of pictures, and the directions in which chains differ most.
+"""Thumbnails of pictures, and the directions in which chains differ most.
 
-The activation alone does not tell locked chains from mixing ones: modes of equal height have the same activation.
+The activation alone does not distinguish locked chains from mixing ones: modes of equal height have the same
+activation.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
-SIDE = 8  # pixels of a thumbnail
+SIDE = 8  # pixels per side of a thumbnail
 PROJECTIONS = 3
 Array = npt.NDArray[np.float64]
 
 
 def thumbnails(images: Tensor, image_ndim: int) -> Tensor:
-    """Pictures (…, *image) -> (…, P) with P ≤ 64: themselves if small, else area means over 8×8 squares."""
+    """Pictures (…, *image) -> (…, P) with P ≤ 64: unchanged if small, else area means on an 8×8 grid."""
     lead, shape = images.shape[: images.ndim - image_ndim], images.shape[images.ndim - image_ndim :]
     if shape.numel() <= SIDE**2:
         return images.reshape(*lead, -1)
@@ -34,7 +35,7 @@ def thumbnails(images: Tensor, image_ndim: int) -> Tensor:
 @functools.lru_cache(maxsize=8)
 def _area_means(pixels: int, parts: int, device: torch.device) -> Tensor:
     """(parts, pixels): row i averages the pixels that part i touches. Two small products cost less than pooling."""
-    rows = torch.zeros(parts, pixels, dtype=torch.float32)  # as pictures have, whatever the user's default is
+    rows = torch.zeros(parts, pixels, dtype=torch.float32)  # like pictures, whatever the user's default dtype
     for i in range(parts):
         first, end = i * pixels // parts, -(-(i + 1) * pixels // parts)
         rows[i, first:end] = 1 / (end - first)
@@ -42,14 +43,13 @@ def _area_means(pixels: int, parts: int, device: torch.device) -> Tensor:
 
 
 def principal(draws: npt.ArrayLike) -> Array:
-    """Projections onto the directions of largest variance, a set of its own for every neuron.
+    """Projections onto the directions of largest variance, separately for every neuron.
 
     Args:
         draws: (draws, N, C, P) thumbnails.
 
     Returns:
-        (draws, N, C, k), k = min(3, P), of pictures centred on their mean. NaN for a neuron with a pixel that is not
-        finite.
+        (draws, N, C, k), k = min(3, P), of pictures centred on their mean. NaN for neurons with non-finite pixels.
     """
     values = np.asarray(draws, dtype=np.float64)
     count, neurons, chains, pixels = values.shape
@@ -64,10 +64,10 @@ def principal(draws: npt.ArrayLike) -> Array:
 
 
 def switches(projection: npt.ArrayLike) -> Array:
-    """How often chains cross from one side to the other, in all chains together, (N,); NaN if a draw is not finite.
+    """How often chains cross from one side to the other, summed over chains, (N,); NaN if a draw is not finite.
 
-    A chain has changed side once it is half a standard deviation (of all draws) beyond the middle of the range:
-    noise about the middle does not count.
+    A chain has changed sides once it is half a standard deviation (of all draws) beyond the middle of the range, so
+    noise around the middle does not count.
 
     Args:
         projection: (draws, N, C), the direction of largest variance.

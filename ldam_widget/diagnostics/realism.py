@@ -1,7 +1,7 @@
-"""Do samples look like the data? Distance to it, variety within a class, and whether they are copies of it.
+"""Do samples look like the data? Distance to the data, variety within a class, and detection of copies.
 
-Features are those of a network that did not make the samples (`ldam_widget.demo.judge`). Arrays may be numpy's or
-torch's; everything is computed in float64 on the CPU and given back as numpy.
+Features come from a network that did not produce the samples (`ldam_widget.demo.judge`). Arrays may be numpy or torch;
+everything is computed in float64 on the CPU and returned as numpy.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from torch import Tensor
 Floats = npt.NDArray[np.float64]
 Array = npt.ArrayLike | Tensor
 
-ROWS = 1024  # of a matrix of pairs in memory at a time
+ROWS = 1024  # rows of a pairwise matrix in memory at a time
 
 
 class KernelDistance(NamedTuple):
-    value: float  # squared distance; scatters around 0, hence may be negative, where both sets follow one law
+    value: float  # squared distance; scatters around 0, so may be negative, if both distributions are equal
     standard_error: float
 
 
 def kernel_distance(a: Array, b: Array, *, subsets: int = 10, size: int | None = None, seed: int = 0) -> KernelDistance:
-    """KID: squared maximum mean discrepancy between two sets of features, kernel (a·b/d + 1)³, without bias.
+    """KID: unbiased squared maximum mean discrepancy between two sets of features, kernel (a·b/d + 1)³.
 
-    Both sets are shuffled and dealt into `subsets` pairs of blocks without a feature in common. Each pair gives one
-    unbiased estimate (a U-statistic: no feature is compared with itself); the value is their mean, and its standard
-    error is that of a mean of independent numbers, their standard deviation / √subsets. KID is usually quoted with
-    subsets that overlap, whose spread is no standard error. More subsets know the error better (relative uncertainty
-    1/√(2 (subsets − 1)), 24 % for 10) and the value slightly worse.
+    Both sets are shuffled and split into `subsets` pairs of disjoint blocks. Each pair gives one unbiased estimate (a
+    U-statistic: no feature is compared with itself); the value is their mean, and its standard error is that of a mean
+    of independent numbers, their standard deviation / √subsets. KID is usually quoted with overlapping subsets, whose
+    spread is not a standard error. More subsets estimate the error better (relative uncertainty 1/√(2 (subsets − 1)),
+    24 % for 10) and the value slightly worse.
 
     Args:
-        a: features (n, d) of independent images: thin a chain first, or the error comes out too small.
+        a: features (n, d) of independent images: thin a chain first, or the error will be too small.
         b: features (m, d); n and m may differ.
         subsets: number of blocks, at least 2.
-        size: images a block, of a and of b, at least 2; None uses all: n // subsets of a and m // subsets of b.
+        size: images per block, for both a and b, at least 2; None uses all: n // subsets of a and m // subsets of b.
         seed: of the shuffle.
 
     Raises:
-        ValueError: not (n, d) and (m, d) with one d ≥ 1, numbers that are not finite, too few images for the blocks.
+        ValueError: not (n, d) and (m, d) with a common d ≥ 1, non-finite numbers, too few images for the blocks.
 
-    Source: Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv:1801.01401; the blocks are those of Zaremba, Gretton &
-    Blaschko 2013, arXiv:1307.1954.
+    Source: Bińkowski, Sutherland, Arbel & Gretton 2018, arXiv:1801.01401; blocks as in Zaremba, Gretton & Blaschko
+    2013, arXiv:1307.1954.
     """
     first, second = _features("a", a), _features("b", b)
     if first.shape[1] != second.shape[1]:
@@ -80,23 +80,23 @@ def _kernel_sum(x: Floats, y: Floats) -> float:
 
 def _kernel(products: Floats, dimension: int) -> Floats:
     base: Floats = products / dimension + 1
-    return base * base * base  # a power of a float array is ten times slower
+    return base * base * base  # `**` on a float array is ten times slower
 
 
 def diversity(features: Array, labels: Array) -> Floats:
-    """How much images of one class differ: mean Euclidean distance between the features of two of them.
+    """How much images of one class differ: mean pairwise Euclidean distance between their features.
 
     Args:
         features: (n, d).
-        labels: class of every image, whole numbers from 0, (n,).
+        labels: class of every image, integers ≥ 0, (n,).
 
     Returns:
-        mean over all pairs within a class, (classes,) with classes = the largest label + 1; nan for a class of fewer
-        than two images. 0 means that all are the same.
+        mean over all pairs within a class, (classes,) with classes = the largest label + 1; nan for a class with fewer
+        than two images. 0 means that all are identical.
 
     Raises:
-        ValueError: shapes that do not fit, no images, numbers that are not finite.
-        TypeError: labels that are not whole numbers.
+        ValueError: mismatched shapes, no images, negative labels, non-finite numbers.
+        TypeError: labels that are not integers.
     """
     values, classes = _features("features", features), _numpy(labels)
     if classes.dtype.kind not in "iu":
@@ -114,7 +114,7 @@ def diversity(features: Array, labels: Array) -> Floats:
 
 
 def _mean_pair_distance(members: Floats) -> float:
-    # differences, not |x|² + |y|² − 2x·y: of images that are nearly the same that would leave rounding errors only
+    # differences, not |x|² + |y|² − 2x·y: for nearly equal images that would leave only rounding errors
     points = torch.from_numpy(np.ascontiguousarray(members))
     exact = "donot_use_mm_for_euclid_dist"
     total = sum(float(torch.cdist(some, points, compute_mode=exact).sum()) for some in torch.split(points, ROWS))
@@ -122,24 +122,24 @@ def _mean_pair_distance(members: Floats) -> float:
 
 
 class Nearest(NamedTuple):
-    distance: Floats  # (n,) Euclidean, over all pixels, in the units of a pixel
+    distance: Floats  # (n,) Euclidean, over all pixels, in pixel units
     indices: npt.NDArray[np.int64]  # (n,) into the training images
 
 
 def nearest(images: Array, training: Array, *, chunk: int = 2048) -> Nearest:
-    """The training image that lies nearest to each image in pixel space: has a sample been learnt by heart?
+    """The nearest training image to each image in pixel space: has a sample been memorised?
 
-    Compare the distances with those of test images, which cannot have been: a sample that is much nearer is a copy.
-    A copy to the bit has distance 0. Of several training images at one distance any may be named.
+    Compare the distances with those of test images, which cannot have been memorised: a sample that is much nearer is
+    a copy. An exact copy has distance 0. Ties are broken arbitrarily.
 
     Args:
         images: (n, …), at least one.
         training: (m, …), at least one; images of the same shape and scale.
-        chunk: images of either set in memory at a time as float64; with 784 pixels 2048 take 130 MB in all.
+        chunk: images of either set in memory at a time as float64; with 784 pixels, 2048 take 130 MB in all.
 
     Raises:
-        ValueError: shapes that do not fit, nothing to compare, pixels that are not finite, chunk below 1.
-        TypeError: one set is of whole numbers (0…255?) and the other is not.
+        ValueError: mismatched shapes, nothing to compare, non-finite pixels, chunk below 1.
+        TypeError: one set has floating-point pixels and the other does not (0…255?).
     """
     queries, known = _numpy(images), _numpy(training)
     if queries.ndim < 2 or queries.shape[1:] != known.shape[1:] or not queries.size or not known.size:
@@ -152,14 +152,14 @@ def nearest(images: Array, training: Array, *, chunk: int = 2048) -> Nearest:
     for start, some in _chunks("images", queries, chunk):
         best, which = np.full(len(some), np.inf), np.zeros(len(some), dtype=np.int64)
         for offset, others in _chunks("training", known, chunk):
-            partial = (others * others).sum(1) - 2 * (some @ others.T)  # squared distance less |image|²
+            partial = (others * others).sum(1) - 2 * (some @ others.T)  # squared distance minus |image|²
             candidate = partial.argmin(1)
             value = partial[np.arange(len(some)), candidate]
             which = np.where(value < best, candidate + offset, which)
             best = np.minimum(value, best)
         found = known[which].reshape(len(some), -1).astype(np.float64)
         indices[start : start + len(some)] = which
-        distance[start : start + len(some)] = np.linalg.norm(some - found, axis=1)  # 0 of a copy, not a rounding error
+        distance[start : start + len(some)] = np.linalg.norm(some - found, axis=1)  # exactly 0 for a copy
     return Nearest(distance, indices)
 
 

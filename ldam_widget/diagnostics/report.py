@@ -1,4 +1,4 @@
-"""How far the chains can be believed: numbers, and a verdict in words."""
+"""How far the chains can be trusted: numbers, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .mixing import Array, mixing
 from .projections import principal, switches
 from .results import ProjectionReport, Report, Samples, Verdict
 
-R_HAT_LIMIT = 1.05  # above it the chains have not all seen the same
-TOO_WARM = 0.1  # departure of the temperature measured from the one asked for, as a share of it
-ESS_WANTED = 100  # effective samples below which neither R-hat nor the averages say much
-STILL = 50  # draws at one and the same value, from which on an activation is said never to change
+R_HAT_LIMIT = 1.05  # above it the chains have not converged to the same distribution
+TOO_WARM = 0.1  # tolerated relative deviation of the measured temperature from the requested one
+ESS_WANTED = 100  # effective samples below which neither R-hat nor averages are reliable
+STILL = 50  # draws at one value after which an activation counts as never changing
 
 
 def report(samples: Samples) -> Report:
-    """R-hat, ESS and autocorrelation time of activation and projections, and what follows from them."""
+    """R-hat, ESS and autocorrelation time of activation and projections, and the resulting verdicts."""
     draws, neurons, chains = samples.activation.shape if samples.activation.ndim == 3 else (0, 0, 0)
     steps = int(samples.steps[-1] - samples.steps[0]) if draws > 1 else 0
     spacing = steps / (draws - 1) if draws > 1 else np.nan  # steps between two draws
@@ -60,11 +60,11 @@ def report(samples: Samples) -> Report:
 
 
 def fault(activation: npt.NDArray[Any], thumbnails: npt.NDArray[Any]) -> str | None:
-    """What makes the figures of one neuron meaningless, in words; None: nothing.
+    """Why the figures of one neuron are meaningless, in words; None: they are not.
 
     Args:
         activation: (draws, C).
-        thumbnails: (looks, C, P).
+        thumbnails: (snapshots, C, P).
     """
     if not np.isfinite(activation).all():
         return "the activation is NaN or infinite"
@@ -89,14 +89,14 @@ def _in_some(count: int, chains: int) -> str:
 def verdict(
     ess: float, r_hat: float, projections: Array, chains: int, burned_in: bool, ratio: float = np.nan
 ) -> Verdict:
-    """On one neuron.
+    """The verdict on one neuron.
 
     Args:
         ess, r_hat: of the activation.
         projections: R-hat of each projection of the pictures.
-        chains: how many chains.
+        chains: number of chains.
         burned_in: whether all of them have burned in.
-        ratio: temperature measured / asked; NaN is not known, or nothing was promised.
+        ratio: temperature measured / requested; NaN: unknown, or the kernel guarantees none.
     """
     if not burned_in:
         return Verdict("wait", "burning in")
@@ -104,7 +104,7 @@ def verdict(
         return Verdict("warn", f"runs at {ratio:.2f} of the temperature asked for; {_remedy(ratio)}")
     if not (np.isfinite(ess) and np.isfinite(r_hat) and np.isfinite(projections).any()):
         return Verdict("wait", "too few pictures to tell")
-    pictures = float(np.nanmax(projections))  # a direction in which pictures do not differ has no R-hat
+    pictures = float(np.nanmax(projections))  # R-hat is undefined along directions in which pictures do not differ
     worst = max(r_hat, pictures)
     if chains == 1:
         if worst > R_HAT_LIMIT:
@@ -120,7 +120,7 @@ def verdict(
 
 
 def _departs(ratio: float) -> bool:
-    return abs(ratio - 1) > TOO_WARM  # not NaN, which is unknown
+    return abs(ratio - 1) > TOO_WARM  # False for NaN (unknown)
 
 
 def _remedy(ratio: float) -> str:
@@ -135,7 +135,7 @@ def overall(
     chains: int,
     ratios: Sequence[float] = (),
 ) -> Verdict:
-    """On all neurons, in one line."""
+    """The verdict on all neurons, in one line."""
     count = len(verdicts)
     broken = Counter(text for text in faults if text)
     if broken:

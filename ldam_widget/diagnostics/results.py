@@ -1,4 +1,4 @@
-"""What diagnostics give back: frozen dataclasses that also read as mappings and print as tables."""
+"""Results of diagnostics: frozen dataclasses that also act as mappings and print as tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..core.tables import Record, Row, Table, number
 
 
 class Samples(NamedTuple):
-    """What a report is made of: pictures since burn-in."""
+    """Input of a report: the chains since burn-in."""
 
     activation: npt.NDArray[np.float32]  # (draws, N, C)
-    thumbnails: npt.NDArray[np.float32]  # (looks, N, C, P), over the same time
+    thumbnails: npt.NDArray[np.float32]  # (snapshots, N, C, P), over the same period
     steps: npt.NDArray[np.int64]  # (draws,)
     seconds_per_step: float
     burned_in: bool
-    ratios: tuple[float, ...] | list[float] = ()  # temperature measured / asked, N; empty if the kernel promises none
+    ratios: tuple[float, ...] | list[float] = ()  # temperature measured / requested, N; empty if none is guaranteed
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Verdict(Record):
 
 @dataclass(frozen=True, eq=False)
 class ProjectionReport(Record):
-    """Of the pictures along their three directions of largest variance, N × 3."""
+    """Statistics of the pictures along their three directions of largest variance, N × 3."""
 
     ess: list[list[float]]
     r_hat: list[list[float]]
@@ -42,23 +42,23 @@ class ProjectionReport(Record):
 class TemperatureReport(Record):
     """Temperatures in units of the activation."""
 
-    asked: float  # T times heat; the geometric mean over neurons where a goal found T
+    asked: float  # requested: T times heat; geometric mean over neurons where a goal determines T
     measured: list[float]  # by the virial, N
-    ratio: list[float]  # of the two, N
-    each: list[float]  # asked, N
-    closed_form: float | None  # what the kernel runs at by its formula; None where there is none
+    ratio: list[float]  # measured / requested, N
+    each: list[float]  # requested, N
+    closed_form: float | None  # the kernel's temperature by its formula; None if it has none
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Report(Record):
-    """How the chains mix. Lists of N numbers, one a neuron; NaN where there are too few pictures."""
+    """How well the chains mix. Lists of N numbers, one per neuron; NaN where there are too few pictures."""
 
     ess: list[float]  # effective samples, of the activation
     r_hat: list[float]  # of the activation
     autocorrelation_time: list[float]  # steps, of the activation
     ess_per_second: list[float]
     ess_per_gradient: list[float]
-    mode_switches: list[float]  # a thousand steps and chain: crossings along the direction of largest variance
+    mode_switches: list[float]  # crossings along the direction of largest variance, per 1000 steps and chain
     projections: ProjectionReport
     verdict: Verdict  # on all neurons
     verdicts: list[str]  # on each neuron
@@ -66,19 +66,19 @@ class Report(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Diagnostics(Table, Report):
-    """How far the chains can be believed. Lists of N numbers, one a neuron; NaN where there are too few pictures."""
+    """How far the chains can be trusted. Lists of N numbers, one per neuron; NaN where there are too few pictures."""
 
     neurons: list[str]  # labels
     temperature: TemperatureReport
     acceptance: list[list[float]] | None  # of proposals, (N, C); None for kernels that accept everything
-    gradient_norm: dict[str, list[float]]  # term -> N numbers, of the present samples, unweighted
-    spread: list[float]  # mean distance between chains, in units of the pixels
-    scales: dict[str, list[float]] | None  # term -> N numbers; None without
-    ladder: dict[str, Any] | None  # acceptance of swaps; None without
+    gradient_norm: dict[str, list[float]]  # term -> N numbers, for the current samples, unweighted
+    spread: list[float]  # mean distance between chains, in pixel units
+    scales: dict[str, list[float]] | None  # term -> N numbers; None without scales
+    ladder: dict[str, Any] | None  # acceptance of swaps; None without a ladder
     _samples: Samples = field(repr=False)
 
     def table(self) -> tuple[Row, list[Row]]:
-        """A row a neuron."""
+        """One row per neuron."""
         head = ("neuron", "R-hat", "effective samples", "T measured / asked", "verdict")
         rows = zip(self.neurons, self.r_hat, self.ess, self.temperature.ratio, self.verdicts, strict=True)
         return head, [(name, number(r), number(ess), number(ratio), said) for name, r, ess, ratio, said in rows]

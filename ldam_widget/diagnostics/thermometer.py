@@ -1,15 +1,15 @@
-"""The temperature that samples really have, from their gradients: nearly free, and right without a closed form.
+"""The actual temperature of samples, measured from their gradients: nearly free, without needing a closed form.
 
 For any density p ∝ exp(E/T) and any vector field φ that vanishes at the walls (or fast enough at infinity), integration
-by parts gives ⟨φ·∇E⟩ = −T ⟨∇·φ⟩, the virial theorem. Which field is used changes the noise alone.
+by parts gives ⟨φ·∇E⟩ = −T ⟨∇·φ⟩, the virial theorem. The choice of field affects only the noise.
 
-Unbounded pixels: φ = x − c, so that T = −⟨(x − c)·∇E⟩/D. Any constant c is right, the mean of x has the least noise.
+Unbounded pixels: φ = x − c, so that T = −⟨(x − c)·∇E⟩/D. Any constant c is valid; the mean of x gives the least noise.
 
-In a box [a, b] with the middle m: φ = (x − a)(b − x)(k + q (x − m)) with constants k, q for each pixel (the plain form
+In a box [a, b] with middle m: φ = (x − a)(b − x)(k + q (x − m)) with constants k, q for each pixel (the unbounded form
 would read −T there; k = 0, q = 1 is the form of reference/algorithm.md, section 1.6). A pixel that fills its box
-evenly says nothing of the temperature, so each gets the weights k = ⟨m − x⟩ and q = ⟨(x − a)(b − x) − 2 (x − m)²⟩/w²,
-by which every part of ⟨∇·φ⟩ becomes a square: pixels that lean to a wall count by k, those that crowd in the middle or
-at both walls by q, and none cancels another.
+evenly carries no information about the temperature, so each gets the weights k = ⟨m − x⟩ and
+q = ⟨(x − a)(b − x) − 2 (x − m)²⟩/w², which make every part of ⟨∇·φ⟩ a square: pixels that lean towards one wall count
+through k, those that crowd in the middle or at both walls through q, and none cancel.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from collections import deque
 import torch
 from torch import Tensor
 
-MEMORY = 1000  # pictures: the reading follows a chain that changes
-LEARN = 50  # pictures from which c, or k and q, are taken; the temperature is then measured on later ones, and on
-# other chains than those: a constant that a chain has a part in would make slow chains look cold
-BLOCKS = 10  # of pictures, whose means tell the error
+MEMORY = 1000  # pictures: a moving window, so the reading follows changes
+LEARN = 50  # pictures used to estimate c, or k and q; the temperature is then measured on later pictures, and each
+# chain uses constants estimated from the other chains: its own would make slow chains look cold
+BLOCKS = 10  # blocks of pictures, whose means give the error
 
-Field = tuple[Tensor | float, Tensor | float]  # (c, unused) of unbounded pixels; (k, q) in a box
+Field = tuple[Tensor | float, Tensor | float]  # (c, unused) for unbounded pixels; (k, q) in a box
 
 
 def virial(x: Tensor, drift: Tensor, bounds: tuple[float, float] | None, field: Field) -> tuple[Tensor, Tensor]:
-    """One picture's part of the two means whose ratio is the temperature.
+    """One picture's contributions to the two means whose ratio is the temperature.
 
     Args:
         x: samples (chain, *image).
         drift: ∇E at x, like x.
         bounds: of a pixel; None is unbounded.
-        field: constants, like x or one number for all pixels: c and anything, or k and q.
+        field: constants, like x or one number for all pixels: (c, unused), or (k, q).
 
     Returns:
         −φ·∇E and ∇·φ, each (chain,) float64, divided by the number of pixels; summed in the precision of x.
@@ -54,7 +54,7 @@ def virial(x: Tensor, drift: Tensor, bounds: tuple[float, float] | None, field: 
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """a·b of every chain, (chain,) float64; in one call, since this is done at every picture."""
+    """a·b per chain, (chain,) float64; a single call, since it runs for every picture."""
     product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
     return product.double()
 
@@ -70,29 +70,29 @@ class Thermometer:
     def __init__(self, bounds: tuple[float, float] | None, neurons: int) -> None:
         self._bounds, self._neurons = bounds, neurons
         self._field: Field = (0.0, 0.0) if bounds is None else (0.0, 1.0)
-        self._learnt: list[Tensor] = []  # sums over the pictures so far
+        self._learnt: list[Tensor] = []  # running sums over pictures
         self._left = LEARN
-        self._parts: deque[Tensor] = deque(maxlen=MEMORY)  # (2, N) a picture
-        self._before: tuple[Tensor, ...] = ()  # those of the field before, read until the new one has enough
+        self._parts: deque[Tensor] = deque(maxlen=MEMORY)  # (2, N) per picture
+        self._before: tuple[Tensor, ...] = ()  # from the previous field, used until the new one has enough pictures
 
     def reset(self) -> None:
-        """Forget what was measured, as a parameter has changed; the field stays, any constants are right."""
+        """Discard measurements after a parameter change; the field stays, since any constants are valid."""
         self._parts.clear()
         self._before = ()
 
     def add(self, x: Tensor, drift: Tensor) -> None:
-        """The next picture: samples and ∇E there, each (chain, *image)."""
+        """Add the next picture: samples and ∇E there, each (chain, *image)."""
         if self._left:
             self._learn(x)
             if not self._left:
-                return  # this picture made the field
+                return  # this picture completed the field
         parts = torch.stack(virial(x, drift, self._bounds, self._field))
         self._parts.append(parts.view(2, self._neurons, -1).mean(2))
 
     def read(self) -> list[float]:
-        """Temperature of each neuron; NaN where the pictures so far do not tell it to a quarter (one sigma).
+        """Temperature of each neuron; NaN while its relative standard error is a quarter or more.
 
-        The error is that of means over blocks of pictures, which know of autocorrelation up to their length.
+        The error is estimated from block means, which account for autocorrelation up to the block length.
         """
         parts = tuple(self._parts)  # another thread may be adding
         if len(parts) < 2 * BLOCKS:
@@ -104,7 +104,7 @@ class Thermometer:
         length = len(parts) // BLOCKS
         residue = (up - found * divergence)[-length * BLOCKS :].view(BLOCKS, length, -1).mean(1)
         error = residue.std(0) / BLOCKS**0.5 / divergence.mean(0).abs()
-        clear = (divergence.mean(0) > 0) & (error < found.abs() / 4)  # not where no picture has a gradient: 0 ± 0
+        clear = (divergence.mean(0) > 0) & (error < found.abs() / 4)  # excludes 0 ± 0, if no picture has a gradient
         return [float(value) for value in torch.where(clear, found, float("nan")).cpu()]
 
     def _learn(self, x: Tensor) -> None:
@@ -128,7 +128,7 @@ class Thermometer:
             self._before = before
 
     def _of_the_others(self, means: Tensor) -> Tensor:
-        """Mean over the other chains of the neuron; of a chain that is alone its own."""
+        """Mean over the neuron's other chains; a single chain keeps its own."""
         chains = means.view(self._neurons, -1, *means.shape[1:])
         if chains.shape[1] == 1:
             return means

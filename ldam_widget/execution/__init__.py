@@ -1,10 +1,10 @@
-"""How the network is run: other ways to the same numbers, of which a short trial takes the fastest.
+"""How the network is run: equivalent faster implementations, chosen by a short timing trial.
 
-The sampler's private view of the model computes as the user wrote it. A `Plan` makes another network of it that gives
-the same outputs and gradients up to rounding, in less time: batch norms folded into the layers before them, another
-memory layout, other routines for convolutions. Both passes may then be recorded as a list of operations, or on a GPU
-as one graph. Which of them is faster depends on network, layer, batch, and machine, so it is
-measured. No process-wide switch of torch is touched, and nothing of the user's.
+The sampler's private view of the model computes as the user wrote it. A `Plan` builds from it another network with the
+same outputs and gradients up to rounding, in less time: batch norms folded into the layers before them, another memory
+layout, other convolution routines. Both passes may then be recorded as a list of operations, or on a GPU as one graph.
+The fastest choice depends on network, layer, batch and machine, so it is measured. No process-wide torch setting is
+changed, nor anything of the user's.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Convolutions of small maps as products with banded matrices, together with the max pooling that follows them.
+"""Convolutions of small maps as products with banded matrices, together with the max pooling that follows.
 
-A row of an output map depends on a few rows of the input: where those lie side by side in memory, all rows of all
-images are one product with one matrix, whose entries off a band are zeros. It multiplies by zeros several times more
-often than by weights, and is faster all the same while maps are narrow: large products run at the processor's peak,
-im2col and oneDNN's loops over five columns at a tenth of it. The columns of that matrix may come in any order: in one
-that sets what max pooling compares apart, pooling is vectorised too, where torch's own goes number by number.
+A row of an output map depends on a few rows of the input: if those are adjacent in memory, all rows of all images are
+one product with one banded matrix. It multiplies by zeros several times more often than by weights, but is still
+faster for narrow maps: large products run at the processor's peak, im2col and oneDNN's loops over five columns at a
+tenth of it. The columns of that matrix may be in any order: one that separates the values compared by max pooling
+makes pooling vectorisable too, where torch's own works element by element.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from .hooks import hooked
 from .recordings import taken
 
 _MOST_ENTRIES = 2**19  # of a matrix: larger ones do not stay in the processor's cache
-_MOST_WASTE = 12  # width of a map over that of the kernel: products with zeros
-_MOST_POOLED = 3  # columns and rows of a pooling window
-_SIZES = 2  # of batches that memory is kept for: a whole part and the last one
+_MOST_WASTE = 12  # largest ratio of map width to kernel width, which bounds products with zeros
+_MOST_POOLED = 3  # largest side of a pooling window
+_SIZES = 2  # batch sizes that buffers are kept for: a full part and the last one
 
-# They commute with a maximum, in value and in gradient: what is larger stays larger, and where it does not, the
-# gradient is zero.
+# Functions that commute with the maximum, in value and gradient: they preserve order, or have zero gradient where they
+# do not.
 _MONOTONE = frozenset(
     [
         F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh, F.hardtanh_, torch.tanh,
@@ -41,24 +41,24 @@ _MONOTONE = frozenset(
 
 
 class Band(NamedTuple):
-    """A convolution that can be a product, and what comes in."""
+    """A convolution that can be computed as a product, and its input size."""
 
     name: str  # of the module, dotted
     height: int
     width: int
-    pool: int  # side of the max pooling that alone takes what the convolution gives; 1: none
-    in_rows: bool = False  # leave the output as it is made, row by row: a permuted view, which not every network takes
+    pool: int  # window side of the max pooling that is the output's only consumer; 1: none
+    in_rows: bool = False  # keep the output row by row: a permuted view, which not every network accepts
 
 
 def bands(network: nn.Module, forward: Callable[[], object], keep: Collection[str]) -> list[Band]:
     """Convolutions of maps so small that products may be faster.
 
-    Whether a product computes the same has to be seen by comparing: what is done out of torch's sight is not recorded.
+    The caller must compare results: operations that torch cannot see are not recorded.
 
     Args:
         network: in eval mode.
-        forward: runs it once, as far as sampling goes.
-        keep: dotted names of the layers that are read, whose outputs must stay what they are.
+        forward: runs it once, as far as sampling needs.
+        keep: dotted names of the layers that are read, whose outputs must not change.
     """
     names = {module: name for name, module in network.named_modules()}
     recorder, calls = _Recorder(), Counter[nn.Module]()
@@ -73,7 +73,7 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: Collection[st
             recorder.follow(output, module)
 
     candidates = [module for module in native_modules(network) if not hooked(module)]
-    seen = any(hooked(module) for module in network.modules())  # somebody's hook would be given the stand-in
+    seen = any(hooked(module) for module in network.modules())  # a user's hook would receive the stand-in
     with recorder:
         listen({names[module]: module for module in candidates}, record, forward)
     found = [
@@ -85,11 +85,11 @@ def bands(network: nn.Module, forward: Callable[[], object], keep: Collection[st
 
 
 class BandedConv2d(nn.Module):
-    """What a convolution computes; given a `pool`, a `Pooled` of it.
+    """Computes a convolution; with a `pool`, returns a `Pooled` instead.
 
     Args:
-        conv: the convolution, whose weights are those of the matrix.
-        band: what comes in.
+        conv: the convolution, whose weights fill the matrix.
+        band: its input size and pooling.
     """
 
     def __init__(self, conv: Any, band: Band) -> None:
@@ -97,9 +97,9 @@ class BandedConv2d(nn.Module):
         self.conv, self.pool, self.in_rows = conv, band.pool, band.in_rows
         self.shape = conv.in_channels, band.height, band.width
         self.made = conv.out_channels, *(_out(conv, size, axis) // band.pool for axis, size in enumerate(band[1:3]))
-        self._rooms: dict[int, _Room] = {}  # of batches of a size; not here while a pass is in it
+        self._rooms: dict[int, _Room] = {}  # by batch size; removed while a pass is using it
         (c, _, width), (o, _, columns), pool = self.shape, self.made, band.pool
-        # of every entry that holds a weight: where it stands, and which weight it is
+        # for every entry that holds a weight: its position, and which weight it is
         row, channel, tap, place, out, column = (
             axis.flatten()
             for axis in torch.meshgrid(
@@ -119,14 +119,14 @@ class BandedConv2d(nn.Module):
 
     @torch.no_grad()
     def update(self) -> None:
-        """Compute the matrix anew from the convolution's weights."""
+        """Recompute the matrix from the convolution's weights."""
         self.matrix.view(-1)[self._entries] = self.conv.weight.detach().flatten()[self._weights]
         self.turned.copy_(self.matrix[: self.inner].t())
         if self.conv.bias is not None:
             self.matrix[self.inner].view(self.pool, self.made[0], -1).copy_(self.conv.bias.detach()[:, None])
 
     def forward(self, x: Tensor) -> Any:
-        if x.shape[1:] != self.shape:  # not what it was made for
+        if x.shape[1:] != self.shape:  # not the expected input size
             return self.conv(x)
         return Pooled(x, self) if self.pool > 1 else _Product.apply(x, self)  # type: ignore[no-untyped-call]
 
@@ -138,7 +138,7 @@ class BandedConv2d(nn.Module):
         return made if self.in_rows else made.contiguous()
 
     def empty(self, n: int) -> Tensor:
-        """(n, channels, rows, columns), in memory row by row; no view, for what comes next may write into it."""
+        """(n, channels, rows, columns), row by row in memory; not a view, since the next module may write into it."""
         channels, tall, columns = self.made
         row = channels * columns
         strides = tall * row, columns, row, 1
@@ -147,11 +147,11 @@ class BandedConv2d(nn.Module):
 
     @contextlib.contextmanager
     def room(self, n: int) -> Iterator[_Room]:
-        """Memory for a pass of n images, which no other thread uses meanwhile."""
+        """Buffers for a pass of n images, exclusive to this thread."""
         mine = taken.get()
         room = (mine or {}).get((self, n)) or self._rooms.pop(n, None) or _Room(self, n)
         yield room
-        if mine is not None:  # of a recording, which keeps it
+        if mine is not None:  # a recording owns it
             mine[self, n] = room
             return
         if len(self._rooms) >= _SIZES:
@@ -160,7 +160,7 @@ class BandedConv2d(nn.Module):
 
 
 class _Room:
-    """Memory for n images, in which nothing lives longer than a pass; what is zero in it stays zero."""
+    """Buffers for n images, reused between passes; padding zeros are never overwritten."""
 
     def __init__(self, conv: BandedConv2d, n: int) -> None:
         (c, height, width), taken, taps = conv.shape, conv.made[1] * conv.pool, conv.conv.kernel_size[0]
@@ -169,12 +169,12 @@ class _Room:
         new = conv.matrix.new_zeros
         padded = new(n, tall, c, width)
         self.inside = padded[:, above : above + height].permute(0, 2, 1, 3)
-        # a row of the output depends on rows of the input that lie side by side
+        # a row of the output depends on adjacent rows of the input
         self.overlapping = padded.as_strided((n, taken, taps * row), (tall * row, stride * row, 1))
         self.product = new(n * taken, conv.inner + 1)
         self.product[:, conv.inner] = 1  # for the bias
         self.windows = self.product.view(n, taken, -1)[:, :, : conv.inner]
-        # back: every tap's rows at the height where they belong; the sum over taps is what comes back
+        # backward: every tap's rows at their proper height; the gradient is the sum over taps
         self.apart = new(n, taps, tall, c, width)
         steps = taps * tall * row, stride * row, (tall + 1) * row, width, 1
         self.diagonal = self.apart.as_strided((n, taken, taps, c, width), steps)
@@ -182,9 +182,9 @@ class _Room:
 
 
 class _Product(torch.autograd.Function):
-    """A convolution; where its output is pooled, (n, output channels · pooled columns, output rows, pool).
+    """A convolution; if its output is pooled, (n, output channels · pooled columns, output rows, pool).
 
-    Of a window that is pooled, every column of every channel is a channel of its own, in the layout that pools fastest.
+    Every pooled column of every channel becomes a separate channel, in the layout that pools fastest.
     """
 
     @staticmethod
@@ -216,13 +216,13 @@ class _Product(torch.autograd.Function):
 
 
 class Pooled:
-    """Stands for what a convolution gives until max pooling is asked for: then it is computed, and pooled at once.
+    """A lazy stand-in for a convolution's output: computed and pooled in one go when max pooling is requested.
 
-    What is done to it in between is done afterwards, when there is less of it; `bands` has seen to it that this is the
-    same. Anything else is refused.
+    Functions applied in between are deferred until after pooling, when there is less data; `bands` has ensured that
+    they commute. Anything else raises TypeError.
 
     Args:
-        x: what comes in.
+        x: the convolution's input.
         conv: the convolution.
     """
 
@@ -238,9 +238,9 @@ class Pooled:
         pooled = args[0] if args else None
         if isinstance(pooled, cls):
             if func in _MONOTONE:
-                rest = args[1:]  # without itself, or it would live, with its room, until cycles are collected
+                rest = args[1:]  # excludes `pooled`, to avoid a reference cycle
                 pooled.functions.append(lambda tensor: func(tensor, *rest, **kwargs))
-                return pooled  # nobody uses what it was before
+                return pooled  # the previous value has no other consumer
             untouched = pooled.x._version == pooled.version
             if untouched and _window(func, args, kwargs) == pooled.conv.pool:
                 return pooled.computed()
@@ -276,21 +276,21 @@ def _out(conv: Any, size: int, axis: int) -> int:
 
 
 class _Chain:
-    """A convolution's output and what is made of it."""
+    """A convolution's output and what is computed from it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.latest = tensor
         self.pool = 1
-        self.ended = False  # by pooling, or by something else
+        self.ended = False  # by pooling or another operation
 
 
 class _Recorder(TorchFunctionMode):
-    """Which max pooling, and nothing else, takes what a convolution gives, but for monotone functions between?"""
+    """Finds convolutions whose only consumer is a max pooling, with at most monotone functions in between."""
 
     def __init__(self) -> None:
         super().__init__()
         self._chains: dict[nn.Module, _Chain] = {}
-        self._tensors: dict[int, tuple[Tensor, _Chain]] = {}  # kept, so that an id stays its own
+        self._tensors: dict[int, tuple[Tensor, _Chain]] = {}  # kept alive, so that ids are not reused
 
     def follow(self, tensor: Tensor, maker: nn.Module) -> None:
         chain = self._chains[maker] = _Chain(tensor)
@@ -309,7 +309,7 @@ class _Recorder(TorchFunctionMode):
                 continue
             chain = self._tensors[id(tensor)][1]
             first = not chain.ended and tensor is chain.latest and bool(args) and tensor is args[0]
-            # inside an operation with a backward pass of its own, gradients are off: what it does is not seen
+            # inside a custom autograd function gradients are off, so its operations cannot be trusted
             first = first and torch.is_grad_enabled() and tensor.requires_grad
             if first and func in _MONOTONE and isinstance(result, Tensor):
                 chain.latest = result
@@ -329,7 +329,7 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 
 def _window(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
-    """Side of the windows of a max pooling that lie side by side; 1: it is something else."""
+    """Window side of a non-overlapping max pooling; 1: any other operation."""
     if func not in (F.max_pool2d, torch.max_pool2d):
         return 1
     return _side(*args, **kwargs)

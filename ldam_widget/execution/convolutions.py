@@ -1,8 +1,8 @@
-"""Convolutions by matrix products (im2col), which beat oneDNN where there are few input channels or small batches.
+"""Convolutions by matrix products (im2col), which beat oneDNN for few input channels or small batches.
 
 oneDNN's gradient with respect to an input of one or three channels is five times slower than its forward pass: it is
-made for many channels. These run the very same ATen routines that torch uses where oneDNN is absent, per module and
-without the process-wide switch `torch.backends.mkldnn`, which would change other threads' work.
+optimised for many channels. These classes run the ATen routines that torch uses without oneDNN, per module and without
+the process-wide switch `torch.backends.mkldnn`, which would affect other threads.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class NativeConv2d(nn.Conv2d):
 
 
 class NativeBackwardConv2d(nn.Conv2d):
-    """The forward pass as ever, the gradient with respect to the input by matrix products."""
+    """The usual forward pass; the gradient with respect to the input by matrix products."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         made: Tensor = _NativeBackward.apply(input, weight, bias, self)  # type: ignore[no-untyped-call]
@@ -44,7 +44,7 @@ class _NativeBackward(torch.autograd.Function):
         refuse_second_derivatives()
         x, weight = ctx.saved_tensors
         module = ctx.module
-        # weights are frozen: the gradient of the input alone
+        # weights are frozen, so only the input gradient is needed
         grad, _, _ = torch.ops.aten._slow_conv2d_backward(
             grads[0], x, weight, module.kernel_size, module.stride, module.padding, (True, False, False)
         )
@@ -52,17 +52,17 @@ class _NativeBackward(torch.autograd.Function):
 
 
 def refuse_second_derivatives() -> None:
-    """In a backward pass of our own, which has no derivative: one that is asked for must not be lost unseen.
+    """Call in a custom backward pass that has no derivative, so that a second derivative is not silently lost.
 
     Raises:
-        RuntimeError: gradients of the gradient are wanted (`create_graph`).
+        RuntimeError: second derivatives are requested (`create_graph`).
     """
     if torch.is_grad_enabled():
         raise RuntimeError("this way of computing a convolution has no second derivative: give execution='plain'")
 
 
 def native_modules(network: nn.Module) -> list[nn.Conv2d]:
-    """The plain two-dimensional convolutions, as the routines above know them."""
+    """The plain 2-D convolutions that the routines above support."""
     return [
         module
         for module in network.modules()

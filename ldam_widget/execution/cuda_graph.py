@@ -1,7 +1,7 @@
-"""A program as one CUDA graph: launched at once, where a small network's operations wait for Python one by one.
+"""Record a program as one CUDA graph, to avoid the launch overhead of a small network's operations.
 
-Forward and backward pass are captured, and nothing else. A whole step as one graph would need kernels that compute with
-tensors where they have numbers, a copy of every state, and noise drawn ahead; they are plain arithmetic instead.
+Only the forward and backward pass are captured. Capturing whole steps would require kernels that compute with tensors
+instead of numbers, a copy of every state, and noise drawn in advance. Kernels stay plain arithmetic instead.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import torch
 
 from .recordings import NotNowError, Tensors
 
-_WARM_UPS = 3  # runs before the recording: libraries choose their algorithms and allocate what they keep
-_right = [True]  # to record: one at a time in a process
-# that no graph uses, by device: libraries keep memory for every stream, and some give it up with a graph of it
+_WARM_UPS = 3  # runs before recording, in which libraries choose algorithms and allocate workspaces
+_right = [True]  # token for recording: one at a time per process
+# streams not used by any graph, by device: libraries keep memory for every stream, and some free it with its graph
 _streams: dict[int, list[Any]] = {}
 
 
 class CudaGraph:
-    """A tape of a program that waits for nothing.
+    """A `Tape` of a program without host synchronisation.
 
-    It reads the weights where they lie: changes in place are seen. Every number that is not on the device stays what
-    it was. An attempt that fails may leave torch unable to free memory, so this is for those who ask for it.
+    Weights are read in place, so in-place changes take effect. Values that are not on the device are frozen at
+    recording. A failed recording may leave torch unable to free memory, so this is opt-in.
 
     Args:
-        program: runs on the present device, without drawing random numbers.
+        program: runs on the current device, without drawing random numbers.
     """
 
     made: Tensors
@@ -44,7 +44,7 @@ class CudaGraph:
 
     def _record(self, program: Callable[[], Tensors]) -> None:
         here: Any = torch.cuda.current_stream()
-        # a failure inside must not leave this thread on another stream than before
+        # a failure inside must not leave this thread on a different stream
         with torch.cuda.stream(here):
             free = _streams.setdefault(here.device_index, [])
             stream: Any = free.pop() if free else torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -55,10 +55,10 @@ class CudaGraph:
                     program()
             here.wait_stream(stream)
             self._graph = torch.cuda.CUDAGraph()
-            # what other threads do with the device meanwhile is no fault of this recording
+            # thread_local: other threads may use the device during recording
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self.made = program()
 
     def replay(self) -> None:
-        """Write what the program would make into `made`."""
+        """Run the program again, writing its results into `made`."""
         self._graph.replay()

@@ -1,4 +1,4 @@
-"""Have the weights changed since we looked? For networks whose own weights are computed from the user's."""
+"""Detect changes of the user's weights, for networks whose weights are derived from them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-_EVERY = 1.0  # seconds between two sums over all weights, at least
-_SHARE = 0.005  # of the time that the sums may take
+_EVERY = 1.0  # minimum seconds between two sums over all weights
+_SHARE = 0.005  # largest fraction of time spent on sums
 
 
 class Freshness:
-    """Notices changes of tensors: at once what torch counts as one (optimisers, `load_state_dict`, `copy_`), and
-    within about a second what it does not (writes through `.data`, NumPy or shared memory).
+    """Detects changes of tensors: at once if torch counts them (optimisers, `load_state_dict`, `copy_`), otherwise
+    within about a second (writes through `.data`, NumPy or shared memory).
 
     Args:
         originals: the user's own tensors, which share memory with `aliases`.
@@ -33,10 +33,10 @@ class Freshness:
         self._look()
 
     def changed(self) -> bool:
-        """Since the last call, or since it was made?"""
+        """Whether tensors have changed since the last call, or since construction."""
         versions = counted(self._originals)
         if versions != self._versions:
-            # no look now: a training changes them at every step, and would pay for one at every step
+            # skip the sums: training changes weights at every step and would pay for them each time
             self._versions, self._sum, self._sum_at = versions, [], time.monotonic() + _EVERY
             return True
         return time.monotonic() >= self._sum_at and self._look()
@@ -49,8 +49,8 @@ class Freshness:
         return before != self._sum
 
     def _sums(self, tensor: Tensor) -> tuple[int, float]:
-        """Two sums, one of which any change makes another: of the bits as integers, which one number changes without
-        rounding, and of the numbers times random ones, which tells where they stand."""
+        """Two sums that detect any change between them: of the bits as integers, which is exact for single changes,
+        and of the numbers times random ones, which also depends on their positions."""
         if not tensor.numel():
             return 0, 0.0
         flat = tensor.detach().contiguous().flatten()
@@ -62,7 +62,7 @@ class Freshness:
 
 
 def counted(originals: Iterable[weakref.ref[Tensor]]) -> list[int]:
-    """What torch counts of changes of each."""
+    """torch's version counter of each tensor."""
     tensors = (ref() for ref in originals)
     return [tensor._version for tensor in tensors if tensor is not None and not tensor.is_inference()]
 

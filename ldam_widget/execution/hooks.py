@@ -1,4 +1,4 @@
-"""Has somebody hung something onto a module? Then it is run as it is."""
+"""Detect modules with hooks, which must be run as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 def hooked(module: nn.Module) -> bool:
-    """Is there a hook of any kind, which another module in its place would not call?"""
+    """Whether a module has hooks of any kind, which a replacement module would not call."""
     return any(
         getattr(module, f"_{kind}_hooks", None) for kind in ("forward", "forward_pre", "backward", "backward_pre")
     )

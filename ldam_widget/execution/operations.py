@@ -1,6 +1,6 @@
-"""A program as the list of operations that it is: done again without the network's Python and without autograd.
+"""Record a program as a list of operations, replayed without the network's Python code and without autograd.
 
-Every tensor keeps its place in memory, so that views of it are made once and nothing is allocated.
+Every tensor keeps its memory, so views are created once and nothing is allocated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .hooks import hooked
 from .recordings import Tensors
 
-_MOST_BYTES = 2**26  # that a recording may hold: where there are more, Python's share of the time is nothing
+_MOST_BYTES = 2**26  # that a recording may hold; with more, Python's overhead is negligible
 _DECIDES = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 _MOVES = ("aten::set_", "aten::resize_", "aten::resize_as_")
 _AS_LARGE = (torch.ops.aten.clone.default,)
@@ -26,22 +26,22 @@ _NOTHING: dict[str, Any] = {}
 
 
 class NotRepeatableError(RuntimeError):
-    """What a function does cannot be done again without it."""
+    """A function's operations cannot be replayed without it."""
 
 
 def can_be_recorded(network: nn.Module) -> bool:
-    """Is there nothing in sight that has to be called every time?"""
+    """Whether no visible part of the network must be called every time."""
     everywhere = getattr(torch.nn.modules.module, "_has_any_global_hook", lambda: False)
     return not (everywhere() or any(hooked(module) for module in network.modules()))
 
 
 class Operations:
-    """A tape of a program of which Python decides nothing by looking at numbers.
+    """A `Tape` of a program without data-dependent control flow.
 
-    It reads the weights where they lie: changes in place are seen.
+    Weights are read in place, so in-place changes take effect.
 
     Raises:
-        NotRepeatableError: Python decides by numbers, or it would hold too much memory.
+        NotRepeatableError: control flow depends on tensor values, or the recording would hold too much memory.
     """
 
     def __init__(self, program: Callable[[], Tensors]) -> None:
@@ -51,7 +51,7 @@ class Operations:
         self._calls = _needed(recorder.calls, self.made)
 
     def replay(self) -> None:
-        """Write what the program would make into `made`."""
+        """Run the operations again, writing the results into `made`."""
         with torch.inference_mode():
             for function, args, kwargs, copied in self._calls:
                 returned = function(*args, **kwargs)
@@ -60,19 +60,19 @@ class Operations:
 
 
 class _Call(NamedTuple):
-    """One operation, which finds and leaves everything at its place in memory."""
+    """One operation, with inputs and outputs at fixed places in memory."""
 
-    function: Any  # an operation of ATen's
+    function: Any  # an ATen operation
     args: Sequence[Any]
     kwargs: dict[str, Any]
-    copied: Sequence[tuple[Tensor, int]]  # where it cannot leave things itself: place, number among what it returns
+    copied: Sequence[tuple[Tensor, int]]  # outputs to copy, lacking an out= form: destination, index (−1: the result)
 
 
-_Seen = tuple[_Call, bool, list[Tensor], list[Tensor]]  # does it write in place? What does it take, and make?
+_Seen = tuple[_Call, bool, list[Tensor], list[Tensor]]  # call, writes in place, inputs, outputs
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down every operation that torch runs, those of backward passes too."""
+    """Records every operation that torch runs, including backward passes."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -81,7 +81,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        return False  # to be skipped by a compiler, it would be imported: a second, and 80 MB
+        return False  # answering True would import the compiler: a second, and 80 MB
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or _NOTHING
@@ -95,7 +95,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         mutable = func._schema.is_mutable
         known = {_memory(tensor) for tensor in taken}
         fresh = [tensor for tensor in made if _memory(tensor) not in known]
-        if mutable or fresh:  # views stay views
+        if mutable or fresh:  # views need no replay
             self.calls.append((_call(func, args, kwargs, returned, made, fresh), mutable, taken, made))
             self._bytes += sum(tensor.nbytes for tensor in fresh)
             if self._bytes > _MOST_BYTES:
@@ -106,7 +106,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _call(
     func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], returned: Any, made: list[Tensor], fresh: list[Tensor]
 ) -> _Call:
-    """Args: returned: tensors and others; made: the tensors among it; fresh: those that are not of its arguments."""
+    """Args: returned: the full result; made: its tensors; fresh: those that do not share memory with the arguments."""
     several = isinstance(returned, (tuple, list))
     if not func._schema.is_mutable and len(made) == (len(returned) if several else 1):
         into, names = _with_places(func)
@@ -119,9 +119,9 @@ def _call(
 
 @functools.cache
 def _with_places(func: Any) -> tuple[Any, list[str]]:
-    """The same operation given where to leave its results, and the names of those arguments; None: there is none.
+    """The out= overload of an operation, and the names of its out arguments; None if there is no safe one.
 
-    Those that torch derives from the others may move what they are given, if its size turns out to be another.
+    Overloads that torch generates may reallocate the given tensors if the result has another size.
     """
     wanted = [(argument.name, str(argument.type)) for argument in func._schema.arguments]
     for name in func.overloadpacket.overloads():
@@ -135,18 +135,18 @@ def _with_places(func: Any) -> tuple[Any, list[str]]:
 
 
 def _needed(calls: list[_Seen], returned: Tensors) -> list[_Call]:
-    """The operations that anything depends on."""
+    """The operations that the results depend on, or that write in place."""
     wanted, kept = {_memory(tensor) for tensor in returned}, []
     for call, writes, taken, made in reversed(calls):
         memory = {_memory(tensor) for tensor in made}
-        if writes or memory & wanted:  # what is written in place may be read in the next pass
+        if writes or memory & wanted:  # in-place results may be read in the next pass
             kept.append(call)
             wanted |= memory | {_memory(tensor) for tensor in taken}
     return kept[::-1]
 
 
 class _Refusing(TorchFunctionMode):
-    """Sees what looks at numbers behind torch's back."""
+    """Rejects functions that read tensor values without a dispatched operation."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if func in _LOOKS:
@@ -155,7 +155,7 @@ class _Refusing(TorchFunctionMode):
 
 
 def _by_places(func: Any, args: tuple[Any, ...]) -> bool:
-    """Is it an indexing by numbers of places, and by no mask, so that as many come out as went in?"""
+    """Whether it is indexing by integers, not by a mask, so that the output size is fixed."""
     masks = (torch.bool, torch.uint8)
     return func is torch.ops.aten.index.Tensor and all(i is None or i.dtype not in masks for i in args[1])
 
@@ -165,7 +165,7 @@ def _memory(tensor: Tensor) -> int:
 
 
 def _frozen(value: Any) -> Any:
-    """With tensors that lie where those did, and know of no graph."""
+    """The value with its tensors detached, at the same memory."""
     if isinstance(value, Tensor):
         return value.detach() if value.layout is torch.strided else value
     if isinstance(value, (tuple, list)):

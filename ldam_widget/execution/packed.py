@@ -1,10 +1,9 @@
-"""Convolutions that keep their weights as oneDNN wants them, and whose gradients are convolutions themselves.
+"""Convolutions with weights prepacked for oneDNN, whose gradients are computed as convolutions too.
 
-oneDNN puts weights into an order of its own before every pass; where maps are small and batches too, as in a sampler,
-that takes as long as the convolution. And its routines for gradients are slower than those for convolutions, above all
-towards one or three channels. With a stride of 1 the gradient with respect to the input is a convolution by the same
-weights turned round; with a stride of s it is s · s of them, one for every place of a pixel among s · s, which are done
-as one.
+oneDNN reorders weights before every pass; for small maps and small batches, as in a sampler, that takes as long as the
+convolution. Its gradient routines are also slower than its convolutions, especially towards one or three channels.
+With a stride of 1 the gradient with respect to the input is a convolution with the flipped weights; with a stride of s
+it is s · s of them, one per pixel phase, computed as a single convolution.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ def packable(network: nn.Module) -> list[str]:
 
 
 def _is_right(module: nn.Conv2d) -> bool:
-    """oneDNN (of torch 2.13) computes other numbers where one channel is convolved with uneven strides."""
+    """False where oneDNN (in torch 2.13) gives wrong results: one input channel with unequal strides."""
     return module.in_channels > 1 or module.stride[0] == module.stride[1]
 
 
 class PackedConv2d(nn.Module):
-    """What a convolution computes, (n, in, rows, columns) -> (n, out, rows, columns), channels last in memory.
+    """Computes a convolution, (n, in, rows, columns) -> (n, out, rows, columns), channels last in memory.
 
     Args:
-        conv: the convolution, whose weights are those that are packed.
+        conv: the convolution whose weights are packed.
     """
 
     def __init__(self, conv: Any) -> None:
@@ -48,14 +47,14 @@ class PackedConv2d(nn.Module):
         self.conv = conv
         self._there = _Packed(lambda: conv.weight.detach(), conv.stride)
         self._back: _Packed | None = None
-        # with a stride, weights are padded to whole strides: where there are many, oneDNN's own way is faster
+        # with a stride, weights are padded to whole strides: with many channels, oneDNN's own gradient is faster
         if conv.stride == (1, 1) or (conv.stride[0] == conv.stride[1] and conv.in_channels <= THIN):
             self._axes = [_Axis(*axis) for axis in zip(conv.kernel_size, conv.stride, conv.padding, strict=True)]
             self._back = _Packed(functools.partial(_turned, conv, self._axes), (1, 1))
 
     @torch.no_grad()
     def update(self) -> None:
-        """Pack the convolution's weights anew, in place."""
+        """Repack the convolution's weights, in place."""
         for packed in (self._there, self._back):
             if packed is not None:
                 packed.update()
@@ -69,7 +68,7 @@ class PackedConv2d(nn.Module):
         return self._there.convolve(x, self.conv.bias, self.conv.padding)
 
     def gradient(self, grad: Tensor, x: Tensor) -> Tensor:
-        """That of the input x, given that of the output."""
+        """Gradient with respect to the input x, from that with respect to the output."""
         if self._back is None:
             c, only_input = self.conv, (True, False, False)
             own: Tensor = torch.ops.aten.convolution_backward(
@@ -85,7 +84,7 @@ class PackedConv2d(nn.Module):
 
 
 def _turned(conv: Any, axes: list[_Axis]) -> Tensor:
-    """Weights (out, in, …) -> (in · places, out, …)."""
+    """Weights (out, in, …) -> flipped, by phase: (in · phases, out, …)."""
     rows, columns = axes
     weight = F.pad(conv.weight.detach(), (*columns.zeros, *rows.zeros))
     o, c = weight.shape[:2]
@@ -102,15 +101,15 @@ class _Axis:
         self.last = (stride - 1 + padding) // stride
         self.taps = self.last - self.first + 1
         before = stride * self.last - padding
-        self.zeros = before, stride * self.taps - kernel - before  # around the taps, to whole strides
+        self.zeros = before, stride * self.taps - kernel - before  # padding of the taps to whole strides
 
     def padding(self, made: int, size: int) -> int:
-        """On either side of a gradient of so many numbers, for an input of so many."""
+        """Padding on either side of a gradient of length `made`, for an input of length `size`."""
         return max(0, -self.first, self.last + -(-size // self.stride) - made)
 
 
 class _Packed:
-    """Weights in oneDNN's order, the one that it wants for the first pictures that come."""
+    """Weights in oneDNN's layout, chosen for the shape of the first input."""
 
     def __init__(self, source: Callable[[], Tensor], stride: tuple[int, ...]) -> None:
         self._source, self._stride = source, stride
@@ -126,7 +125,7 @@ class _Packed:
         return made
 
     def update(self) -> None:
-        """In place: where they are used, they lie."""
+        """Repack in place, since recordings refer to the memory."""
         if self._weight is not None:
             self._weight.copy_(self._pack())
 

@@ -1,4 +1,4 @@
-"""Plans, and networks made by them."""
+"""Plans, and networks built from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .operations import Operations, can_be_recorded
 from .packed import PackedConv2d, packable
 from .recordings import Recordings
 
-Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that takes its output
+Pair = tuple[str, str]  # dotted names of a layer and of the batch norm that follows it
 _SMALL = 1e7  # multiplications
 _BEFORE_NORM = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -32,14 +32,14 @@ class Plan:
     """How to run a network.
 
     Attributes:
-        folded: batch norms become part of the layers before them.
-        channels_last: weights and pictures lie channels last in memory.
-        native: which convolutions are matrix products: none, those of few input channels ("thin"), of these the
-            backward pass alone, or all.
-        recorded: forward and backward pass are a list of operations, without Python and autograd.
-        captured: forward and backward pass are one CUDA graph.
-        banded: small convolutions are products with banded matrices, together with the max pooling after them.
-        packed: convolutions keep their weights in oneDNN's own order, and turn them round for gradients.
+        folded: fold batch norms into the layers before them.
+        channels_last: store weights and pictures channels last.
+        native: which convolutions run as matrix products: none, those with few input channels ("thin"), only the
+            backward pass of these, or all.
+        recorded: run forward and backward pass as a list of operations, without Python and autograd.
+        captured: run forward and backward pass as one CUDA graph.
+        banded: compute small convolutions as products with banded matrices, together with the following max pooling.
+        packed: keep convolution weights in oneDNN's layout, and flip them for gradients.
     """
 
     folded: bool = False
@@ -64,11 +64,11 @@ class Plan:
 
     @property
     def derives(self) -> bool:
-        """Are there weights of its own, computed from the user's?"""
+        """Whether its network has weights derived from the user's."""
         return self.folded or self.channels_last or self.banded or self.packed
 
 
-_NETWORKS = (  # what promises most comes first: a trial of a slow network does not come to the end
+_NETWORKS = (  # most promising first: trials of slow networks do not reach the end
     Plan(),
     Plan(banded=True),
     Plan(folded=True, banded=True),
@@ -94,7 +94,7 @@ PLANS = _NETWORKS + tuple(replace(plan, recorded=True) for plan in _NETWORKS) + 
 
 
 def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], device: torch.device) -> list[Plan]:
-    """The plans that would change anything; the plain one first."""
+    """The applicable plans, the plain one first."""
     maps = [module for module in view.modules() if isinstance(module, nn.Conv2d)]
     native = native_modules(view) if device.type == "cpu" else []
     thin = [module for module in native if module.in_channels <= THIN]
@@ -102,7 +102,7 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], dev
     return [
         plan
         for plan in PLANS
-        # folding costs less in every layout, but a graph may be asked for by its bare name; channels last is for maps
+        # folding always pays, but "CUDA graph" may be requested by its bare name; channels last needs maps
         if plan == Plan()
         or (
             (plan.folded == bool(pairs) or plan == Plan(captured=True))
@@ -117,23 +117,23 @@ def plans_for(view: nn.Module, pairs: Sequence[Pair], bands: Sequence[Band], dev
 
 
 def is_small(view: nn.Module, images: int) -> bool:
-    """Is there nothing to gain on a CPU, whatever the plan or the number of threads: a few dense layers?"""
+    """Whether no plan or number of threads can help on a CPU: a few small dense layers."""
     if any(isinstance(module, (nn.modules.conv._ConvNd, _BatchNorm)) for module in view.modules()):
         return False
     return images * sum(parameter.numel() for parameter in view.parameters()) < _SMALL
 
 
 class Prepared:
-    """A network that computes what `view` does, by a plan.
+    """A network equivalent to `view`, built by a plan.
 
-    Weights that the plan does not change are those of the view, which are the user's own; `follow` computes the others
-    anew.
+    Weights not affected by the plan are shared with the view, and so with the user's model; `follow` recomputes the
+    others.
 
     Args:
-        view: see `models.private_view`.
-        plan: how.
+        view: see `network.view.private_view`.
+        plan: how to build the network.
         pairs: what can be folded, see `foldable`.
-        bands: what can be banded, see `banded.bands`, once the pairs are folded if the plan wants that.
+        bands: what can be banded, see `banded.bands`; after folding, if the plan folds.
     """
 
     def __init__(self, view: nn.Module, plan: Plan, pairs: Sequence[Pair], bands: Sequence[Band] = ()) -> None:
@@ -157,12 +157,12 @@ class Prepared:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """Of pictures given to the network."""
+        """Memory format of the network's input."""
         return torch.channels_last if self.plan.channels_last else torch.contiguous_format
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Compute the plan's own weights anew from the view's, in place."""
+        """Recompute the plan's derived weights from the view's, in place."""
         for update in self._updates:
             update()
 
@@ -200,7 +200,7 @@ class Prepared:
         self._updates.append(made.update)
 
     def _put(self, module: nn.Module, name: str) -> None:
-        """In place of the module that has this name, and perhaps others."""
+        """Replace the module of this name, under all of its names."""
         replaced = self.network.get_submodule(name)
         parents = [parent for parent in self.network.modules() if parent is not module]
         for parent in parents:
@@ -210,20 +210,21 @@ class Prepared:
 
 
 def foldable(view: nn.Module, forward: Callable[[], object], keep: Collection[str]) -> list[Pair]:
-    """Batch norms that take the output of a layer, as it is, and nothing else takes it as far as modules show.
+    """Pairs of a layer and a batch norm that takes its output unchanged.
 
-    Whether the output is used by other code too is not seen here: a folded network has to be compared with the plain.
+    Uses of the output outside modules are not visible here, so the caller must compare the folded network with the
+    plain one.
 
     Args:
         view: in eval mode.
-        forward: runs the view once, as far as sampling goes.
-        keep: dotted names of the layers that are read, whose outputs must stay what they are.
+        forward: runs the view once, as far as sampling needs.
+        keep: dotted names of the layers that are read, whose outputs must not change.
     """
     if not any(isinstance(module, _BatchNorm) for module in view.modules()):
         return []
     names = {module: name for name, module in view.named_modules()}
     shared = {id(p) for p in _shared_parameters(view)}
-    made: dict[int, tuple[nn.Module, Tensor, int]] = {}  # the tensor is kept, so that its id is its own; its version
+    made: dict[int, tuple[nn.Module, Tensor, int]] = {}  # by id: layer, output (kept so the id is not reused), version
     calls: dict[nn.Module, int] = {}
     pairs: list[tuple[nn.Module, nn.Module]] = []
 
@@ -234,7 +235,7 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: Collection[st
             made[id(output)] = module, output, output._version
         if isinstance(module, _BatchNorm) and len(inputs) == 1 and id(inputs[0]) in made and _plain_norm(module):
             layer, tensor, version = made[id(inputs[0])]
-            if tensor._version == version:  # nothing was done to it in place on the way
+            if tensor._version == version:  # not modified in place in between
                 pairs.append((layer, module))
 
     leaves = [module for module in view.modules() if not any(module.children())]
@@ -248,8 +249,8 @@ def foldable(view: nn.Module, forward: Callable[[], object], keep: Collection[st
 
 
 def with_other_norms(view: nn.Module) -> nn.Module:
-    """A copy whose batch norms do something: those of a network that was never trained hardly do, and to leave one out
-    where it must not be would not be seen."""
+    """A copy with non-trivial batch norms: in an untrained network they hardly matter, so a wrong folding would go
+    unnoticed."""
     copied = private_view(view, None, QuietNotes())
     for module in copied.modules():
         if isinstance(module, _BatchNorm):
@@ -259,9 +260,7 @@ def with_other_norms(view: nn.Module) -> nn.Module:
                 tensor = getattr(module, name)
                 if tensor is not None:
                     other = torch.empty(tensor.shape).uniform_(low, high, generator=own)
-                    tensor.data = other.to(
-                        tensor.device, tensor.dtype
-                    )  # a tensor of its own: the old one is the user's
+                    tensor.data = other.to(tensor.device, tensor.dtype)  # a new tensor: the old one is the user's
     return copied
 
 
@@ -270,7 +269,7 @@ def _copying(own: Tensor, source: Tensor) -> Callable[[], object]:
 
 
 def _own_weights(module: Any, shared: set[int]) -> bool:
-    """Plain parameters: nothing computes them (pruning, weight norm), no other module uses them."""
+    """Whether a layer's parameters are plain: not computed (pruning, weight norm) and not shared between modules."""
     exact = type(module) in _BEFORE_NORM
     return exact and set(module._parameters) == {"weight", "bias"} and id(module.weight) not in shared
 

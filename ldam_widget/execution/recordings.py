@@ -1,4 +1,4 @@
-"""A function through recordings of it: one for every shape of its arguments, watched for still being right."""
+"""Call a function through recordings of it, one per argument shape, with regular checks against the function."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from ..network.memory import is_out_of_memory
 Tensors = tuple[Tensor, ...]
 Function = Callable[..., Tensors]
 
-_SHAPES = 3  # of batches that are kept: a whole part, the last one, and those of before
-_EVERY = 1.0  # seconds between two comparisons with the function itself, at least
-_SHARE = 0.01  # of the time that comparisons may take
-_TOLERANCE = 1e-4  # of the largest number of an image: the same routines compute both
+_SHAPES = 3  # recordings kept, by batch shape: a full part, the last part, and a previous one
+_EVERY = 1.0  # minimum seconds between two comparisons with the function itself
+_SHARE = 0.01  # largest fraction of time spent on comparisons
+_TOLERANCE = 1e-4  # relative to an image's largest number: both are computed by the same routines
 
-# What a network keeps for its passes and a recording now writes into: nobody else may use it any more.
+# A network's work buffers that a recording has taken over: nothing else may use them.
 taken: contextvars.ContextVar[dict[Any, Any] | None] = contextvars.ContextVar("taken", default=None)
 
 
 class NotNowError(RuntimeError):
-    """Nothing is wrong; it can be recorded another time."""
+    """Recording is temporarily impossible; try again later."""
 
 
 class Tape(Protocol):
-    """Does again what a program did when it was recorded, with what now lies where its tensors lay."""
+    """Replays a recorded program on the current contents of its tensors."""
 
-    made: Tensors  # what the program returned; written anew by every replay
+    made: Tensors  # what the program returned; overwritten by every replay
 
     def replay(self) -> None: ...
 
@@ -39,22 +39,22 @@ class Tape(Protocol):
 class Recordings:
     """Calls a function through recordings of it.
 
-    Whatever Python decides is decided for good in a recording. Therefore it is compared with the function itself once
-    a second, or as often as a hundredth of the time allows, and made anew if they differ.
+    A recording freezes every decision that Python made. It is therefore compared with the function itself once a
+    second, or less often so as to spend at most a hundredth of the time, and recorded again if they differ.
 
     Args:
-        record: runs a program of no arguments, perhaps several times, and makes a tape of it.
+        record: runs a program without arguments, perhaps several times, and returns a tape of it.
     """
 
     def __init__(self, record: Callable[[Callable[[], Tensors]], Tape]) -> None:
         self._record = record
-        self._kept: dict[Hashable, _Recording] = {}  # the one used last comes last
+        self._kept: dict[Hashable, _Recording] = {}  # least recently used first
         self._check_at: dict[Hashable, float] = {}
         self._rest_until = 0.0
-        self._free = [True]  # to be popped: a recording writes where it always writes, for one caller at a time
-        self.marks: Callable[[], Any] = lambda: None  # changes when the weights do
-        self._worked = False  # has there been a recording?
-        self.failed = False  # the function, or a batch of another size than that of the trial, could not be recorded
+        self._free = [True]  # a token: a recording reuses its memory, so it serves one caller at a time
+        self.marks: Callable[[], Any] = lambda: None  # returns a value that changes with the weights
+        self._worked = False  # whether any recording has succeeded
+        self.failed = False  # the function could not be recorded, or a replay failed
 
     def __call__(
         self,
@@ -63,14 +63,14 @@ class Recordings:
         others: Callable[[Tensors], Tensors] | None = None,
         strict: bool = False,
     ) -> Tensors:
-        """`function(*given)`; the tensors that come back are the caller's own.
+        """`function(*given)`; the caller owns the returned tensors.
 
         Args:
-            function: gives new tensors, the same for the same arguments; one that does the same at every call.
+            function: deterministic, and returns new tensors; equivalent at every call.
             given: tensors without gradients.
-            others: arguments of the same shapes with other numbers, to try a recording with; None turns the first round
-                and changes the sign of the rest.
-            strict: raise where the function cannot be recorded, rather than run it as it is.
+            others: returns arguments of the same shapes with other numbers, for testing a recording; None reverses the
+                first argument and negates the rest.
+            strict: raise if the function cannot be recorded, rather than run it directly.
         """
         try:
             free = self._free.pop()
@@ -91,7 +91,7 @@ class Recordings:
             self._free.append(free)
 
     def clear(self) -> None:
-        """Give back what the recordings hold."""
+        """Free the recordings."""
         self._kept.clear()
 
     def _again(self, recording: _Recording, function: Function, given: Tensors) -> Tensors:
@@ -100,7 +100,7 @@ class Recordings:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self._give_up()  # what it does depends on numbers, in a way that was not seen
+            self._give_up()  # undetected data-dependent behaviour
             return function(*given)
 
     def _give_up(self) -> None:
@@ -110,7 +110,7 @@ class Recordings:
     def _begin(
         self, key: Hashable, function: Function, given: Tensors, others: Callable[[Tensors], Tensors], strict: bool
     ) -> Tensors:
-        plain = function(*given)  # what it makes once and keeps is made now; what it raises is its own
+        plain = function(*given)  # triggers one-time initialisation; its errors propagate
         began, marks = time.monotonic(), self.marks()
         try:
             token = taken.set({})
@@ -118,14 +118,14 @@ class Recordings:
                 recording = _recorded(self._record, function, given)
             finally:
                 taken.reset(token)
-            # by other numbers than it was recorded with, or one that does nothing at all would seem right
+            # test with different numbers; otherwise a recording that does nothing would pass
             other = others(given)
             if not same(function(*other), recording.replay(other)):
                 raise RuntimeError("what was recorded does not follow its input")
         except Exception as error:
             if strict or is_out_of_memory(error):
                 raise
-            # weights that are just being changed prove nothing
+            # a mismatch while weights are changing proves nothing
             if self.marks() == marks and not self._worked and not isinstance(error, NotNowError):
                 self._give_up()
             now = time.monotonic()
@@ -142,20 +142,20 @@ class Recordings:
         plain, again = function(*given), self._again(recording, function, given)
         right = same(plain, again)
         if not right and self.marks() == marks:
-            self._kept.pop(key, None)  # the next call makes another
+            self._kept.pop(key, None)  # the next call records again
         now = time.monotonic()
         self._check_at[key] = now + max(_EVERY, (now - began) / _SHARE)
-        return again if right else plain  # the moment of a check must not be seen in a chain, not even by rounding
+        return again if right else plain  # the timing of checks must not affect a chain, not even by rounding
 
 
 class _Recording(NamedTuple):
-    """A tape, and where it finds its arguments."""
+    """A tape, and the tensors that hold its arguments."""
 
     places: Tensors
     tape: Tape
 
     def replay(self, given: Tensors) -> Tensors:
-        """For arguments of the same shapes; returns copies."""
+        """Replay with other arguments of the same shapes; returns copies."""
         with torch.inference_mode():
             for place, tensor in zip(self.places, given, strict=True):
                 place.copy_(tensor)
@@ -165,12 +165,12 @@ class _Recording(NamedTuple):
 
 def _recorded(record: Callable[[Callable[[], Tensors]], Tape], function: Function, given: Tensors) -> _Recording:
     places = tuple(tensor.detach().clone() for tensor in given)
-    with torch.cuda.device_of(places[0]):  # type: ignore[no-untyped-call]  # nothing on a CPU
+    with torch.cuda.device_of(places[0]):  # type: ignore[no-untyped-call]  # no-op on a CPU
         return _Recording(places, record(lambda: function(*places)))
 
 
 def same(plain: Tensors, again: Tensors) -> bool:
-    """Image by image: one that is wrong among many is wrong."""
+    """Whether results agree image by image: a single wrong image fails."""
     return all(a.shape == b.shape and _near(_rows(a), _rows(b)) for a, b in zip(plain, again, strict=True))
 
 
@@ -179,7 +179,7 @@ def _near(a: Tensor, b: Tensor) -> bool:
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """An image a row; one number an image is compared with the largest of them."""
+    """One image per row; a vector (one number per image) becomes a single row."""
     return tensor.flatten(1) if tensor.ndim > 1 else tensor.reshape(1, -1)
 
 

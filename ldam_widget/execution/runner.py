@@ -1,4 +1,4 @@
-"""`Execution`: the way in which a sampler's network is run, chosen once a layer and kept."""
+"""`Execution`: how a sampler's network is run, chosen once per layer and kept."""
 
 from __future__ import annotations
 
@@ -24,33 +24,33 @@ from .recordings import Recordings, Tensors
 from .threads import cpu_threads
 from .trial import agree, best_threads, ranked
 
-_TRIAL_PIXELS = 2**16  # of all images of a trial: more would take long, and tells the same
-_RECORDED = 4  # of the fastest plans are tried as recordings too
-_PATIENCE = 3.0  # seconds, after which no further plan is tried, if one fits
-_NEAR = 1.4  # times the fastest: what consists of many small operations gains the most
-_WEIGHTS = (torch.float32, torch.float64)  # coarser ones round too much for two ways to be called the same
+_TRIAL_PIXELS = 2**16  # total over a trial's images: more would take longer without changing the outcome
+_RECORDED = 4  # number of fastest plans that are also tried as recordings
+_PATIENCE = 3.0  # seconds after which no further plan is tried, if one fits
+_NEAR = 1.4  # times the fastest: slower plans of many small operations may gain most from recording
+_WEIGHTS = (torch.float32, torch.float64)  # lower precision rounds too much to compare two implementations
 
 
 class Decision(NamedTuple):
-    """What a trial found."""
+    """The outcome of a trial."""
 
     plan: Plan
-    threads: int  # 0: as many as there are
-    ratio: float  # of the plain time; NaN where nothing was measured
+    threads: int  # 0: torch's default
+    ratio: float  # of the plain time; NaN if not measured
 
 
 _UNDECIDED = Decision(Plan(), 0, math.nan)
 
 
 class MisfitError(ValueError):
-    """The plan that was asked for does not fit."""
+    """The requested plan does not fit the network."""
 
 
 class Runnable(Protocol):
-    """An objective, as far as it matters here."""
+    """The part of an objective that matters here."""
 
-    layer: str  # what is read, as it is written
-    leaky: float  # slope of shut rectifiers in the backward pass
+    layer: str  # what is read, as the user writes it
+    leaky: float  # slope of inactive rectifiers in the backward pass
 
     @property
     def image_shape(self) -> tuple[int, ...]: ...
@@ -68,7 +68,7 @@ class Runnable(Protocol):
     def run_by(
         self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
     ) -> None:
-        """Run this network from now on, which has the modules of the view under the same names."""
+        """Run this network from now on; it has the view's modules under the same names."""
         ...
 
     def some_images(self, count: int) -> Tensor: ...
@@ -87,11 +87,11 @@ def check_execution(execution: Any) -> str:
 
 
 class Execution:
-    """How a sampler's network is run: found by a trial at the first step, once for all networks of one kind.
+    """How a sampler's network is run: chosen by a trial at the first step, once for all networks of one kind.
 
     Args:
         view: the sampler's private view of the model.
-        model: the user's own, whose changes are to be followed.
+        model: the user's model, whose weight changes are followed.
         asked: "auto", or the name of a plan.
     """
 
@@ -118,12 +118,12 @@ class Execution:
         return "; ".join(part for part in parts if part)
 
     def prepare(self, neurons: Runnable) -> bool:
-        """Choose how these neurons are run, and let them: True if by another network, or on other threads, from now on.
+        """Choose how to run these neurons, and apply it; True if that changes the network or the number of threads.
 
-        What fails in a trial is left to the sampling to tell.
+        Errors during a trial are ignored; if they are real, sampling will raise them.
 
         Raises:
-            ValueError: the plan that was asked for does not fit the network.
+            ValueError: the requested plan does not fit the network.
         """
         if neurons is self._prepared_neurons:
             return False
@@ -143,7 +143,7 @@ class Execution:
         except Exception:
             self._prepared, self.decision, self._freshness = plain, _UNDECIDED, None
         finally:
-            neurons.run_by(plain.network, plain.memory_format)  # whatever was being tried
+            neurons.run_by(plain.network, plain.memory_format)  # undo whatever was being tried
         if self._prepared.recordings is not None:
             self._prepared.recordings.marks = self.marks
         neurons.run_by(self._prepared.network, self._prepared.memory_format, self._prepared.recordings)
@@ -151,26 +151,26 @@ class Execution:
         return self._prepared.plan != Plan() or self.decision.threads > 0
 
     def follow(self, changed: bool = False) -> None:
-        """Take over changes of the user's weights; `changed`: there are some, whether they are noticed or not."""
+        """Apply changes of the user's weights; `changed` forces it without detection."""
         if self._freshness is not None and self._prepared is not None and (self._freshness.changed() or changed):
             self._prepared.follow()
 
     @property
     def marks(self) -> Callable[[], object]:
-        """Gives something else once the user has changed weights in a way that torch counts."""
-        return functools.partial(counted, self._originals)  # holds nothing of ours, which would hold it
+        """A function whose result changes when the user changes weights in a way that torch counts."""
+        return functools.partial(counted, self._originals)  # no reference to self, to avoid a cycle
 
     def threads(self) -> AbstractContextManager[None]:
-        """Within it, this thread's work is spread over the CPU threads that the trial found best."""
-        found = min(self.decision.threads, torch.get_num_threads())  # of a cell's trial, the loop's thread has half
+        """A context in which this thread uses the number of CPU threads that the trial found best."""
+        found = min(self.decision.threads, torch.get_num_threads())  # the loop's thread has half of a cell's threads
         return cpu_threads(found) if found else nullcontext()
 
     def _key(self, neurons: Runnable) -> str:
-        """All that a decision depends on, as a short word: it is kept as long as the process lives."""
+        """A hash of everything that a decision depends on; decisions are cached for the life of the process."""
         view = self._view
         kinds = [(name, type(module).__qualname__, module.extra_repr()) for name, module in view.named_modules()]
         sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
-        # of half as many images or fewer it may be another: somebody who takes neurons away one by one waits for few
+        # rounded up to a power of two, so that removing neurons one by one triggers few trials
         images = 1 << (self._images(neurons) - 1).bit_length()
         rest = neurons.layer, neurons.image_shape, images, neurons.leaky, torch.get_num_threads()
         return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
@@ -199,14 +199,14 @@ class Execution:
         pairs = foldable(self._view, lambda: run(plain), neurons.read_modules)
         if pairs and not self._sound(pairs, run):
             pairs = []
-        # pooled first, a map has no rectifiers to leak
+        # banding applies rectifiers after pooling, which would change a leaky gradient
         narrow = self._narrow(pairs, neurons, run) if device.type == "cpu" and not neurons.leaky else []
         plans = plans_for(self._view, pairs, narrow, device)
         known = self._found.get(key)
         wanted = self._asked if self._asked != "auto" else str(known.plan) if known is not None else None
-        # a recording that fails may harm more than it is worth: only for those who ask for it
+        # CUDA graphs only on request, since a failed capture can do harm; recordings are tried below
         others = [p for p in plans if p != Plan() and (str(p) == wanted if wanted else not (p.captured or p.recorded))]
-        with cpu_threads(1):  # as long as it is not known whether more are good for anything
+        with cpu_threads(1):  # until it is known whether more threads help
             reference = run(plain)
 
             def fit(some: Iterable[Plan]) -> list[Prepared]:
@@ -214,7 +214,7 @@ class Execution:
                 for plan in some:
                     if fitting and time.monotonic() > began + _PATIENCE:
                         break
-                    with contextlib.suppress(Exception):  # e.g. `view` of a map that lies channels last
+                    with contextlib.suppress(Exception):  # e.g. `view` of a channels-last map
                         prepared = Prepared(self._view, plan, pairs, narrow)
                         if agree(reference, run(prepared)):
                             fitting.append(prepared)
@@ -239,18 +239,18 @@ class Execution:
                         break
                     recorded += fit([plan])
                     if not recorded:
-                        break  # the others are the same network
+                        break  # the others run the same network
                 (chosen, more), *_ = ranked([chosen, *recorded], run, device)
                 ratio = ratio * more if fitting or recorded else math.nan
             self._prepared, self.decision = chosen, Decision(chosen.plan, threads, ratio)
             self._found[key] = self.decision
 
     def _narrow(self, pairs: list[Pair], neurons: Runnable, run: Callable[[Prepared], Tensors]) -> list[Band]:
-        """What can be banded once these are folded."""
+        """What can be banded once these pairs are folded."""
         plan = Plan(folded=bool(pairs))
         prepared = Prepared(self._view, plan, pairs)
         found = bands(prepared.network, lambda: run(prepared), neurons.read_modules)
-        for count in (len(found), len(found) - 1) if found else ():  # the last is often flattened, by `view`
+        for count in (len(found), len(found) - 1) if found else ():  # the last is often flattened by `view`
             with contextlib.suppress(Exception):
                 some = [band._replace(in_rows=i < count) for i, band in enumerate(found)]
                 run(Prepared(self._view, replace(plan, banded=True), pairs, some))
@@ -258,7 +258,7 @@ class Execution:
         return found
 
     def _sound(self, pairs: list[Pair], run: Callable[[Prepared], Tensors]) -> bool:
-        """Can these be folded, whatever their weights become?"""
+        """Whether these pairs can be folded for any weights."""
         view = with_other_norms(self._view)
         with cpu_threads(1):
             return agree(run(Prepared(view, Plan(), ())), run(Prepared(view, Plan(folded=True), pairs)))

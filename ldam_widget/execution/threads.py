@@ -1,4 +1,4 @@
-"""The number of CPU threads that the calling thread's own work is spread over."""
+"""The number of CPU threads that the calling thread uses."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import torch
 
 @contextlib.contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Let torch use `count` CPU threads for work that *this* thread starts meanwhile; all other threads keep theirs.
+    """Let torch use `count` CPU threads for work started by *this* thread; other threads are unaffected.
 
-    `torch.set_num_threads` would change every thread that starts later; OpenMP's own call changes the caller alone.
-    Where torch's OpenMP cannot be found, nothing is changed.
+    `torch.set_num_threads` would affect every thread started later; OpenMP's own call affects only the caller. If
+    torch's OpenMP library cannot be found, nothing changes.
     """
-    before = torch.get_num_threads()  # torch sets the number of a new thread on first use: let that be over
+    before = torch.get_num_threads()  # also triggers torch's initialisation of a new thread's number
     if before == count:
         yield
         return
@@ -31,7 +31,7 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def can_be_set() -> bool:
-    """Was torch's OpenMP found?"""
+    """Whether torch's OpenMP library was found."""
     return bool(_libraries())
 
 
@@ -44,7 +44,7 @@ def _set(count: int) -> None:
 def _libraries() -> list[Callable[[int], None]]:
     found: list[Callable[[int], None]] = []
     root = Path(torch.__file__).parent
-    # wheels for some processors keep the library beside torch
+    # wheels for some processors put the library next to torch
     places = [folder for folder in (root / "lib", root.parent / "torch.libs") if folder.is_dir()]
     for library in (
         file for place in places for file in place.iterdir() if re.match(r"lib[gi]?omp[-.\d].*", file.name)

@@ -1,4 +1,4 @@
-"""Which way of running the network is fastest here? Measured, in about a second, or twice for every candidate."""
+"""Measure which way of running the network is fastest: about a second, or at least two runs per candidate."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ from .threads import can_be_set, cpu_threads
 
 T = TypeVar("T")
 
-SECONDS = 0.5  # that a trial takes
+SECONDS = 0.5  # duration of a trial
 _ROUNDS = 20
-_HOPELESS = 1.3  # times the best: not timed again
-_GAIN = 0.95  # of the plain time: less is noise, and plain is plain
-_WORTH_TWICE = 0.75  # of the time, that twice the threads must get below: they are taken from others
-_SMALL = 2e-3  # seconds of a gradient that nothing is gained by sharing out
-# How far two right ways of running a network were apart, image by image. Outputs: by 1e-6 of the largest in float32,
-# 1e-5 in a deep network, 3e-3 where hardware multiplies numbers of 10 bits (TF32). Gradients: by 1e-6 in float32, as
-# long as rounding decides for no rectifier on which side of its kink it is. Values that are off by r do so for about a
-# share r of them, and that moves a gradient by √r of its length: by up to 1 % in float32, and with TF32 by 2 to 16 %
-# (measured on LeNet, VGG and a residual block).
-_OUTPUTS = {True: 1e-3, False: 1e-2}  # is it exact? of an image's largest output
-_GRADIENTS = {True: 0.05, False: 0.25}  # of the length of an image's gradient
-_NOTHING = 1e-4  # of the largest in the batch: an image with a dead neuron has nothing but rounding
+_HOPELESS = 1.3  # candidates slower than this times the best are not timed again
+_GAIN = 0.95  # of the plain time: smaller gains are noise, and plain is preferred
+_WORTH_TWICE = 0.75  # doubling the threads must cut the time below this fraction, since others need them too
+_SMALL = 2e-3  # seconds per gradient below which more threads do not help
+# Measured differences between two correct implementations, image by image. Outputs: 1e-6 of the largest in float32,
+# 1e-5 in a deep network, 3e-3 where hardware multiplies with 10-bit mantissas (TF32). Gradients: 1e-6 in float32,
+# unless rounding flips a rectifier across its kink. Values off by r flip about a fraction r of the rectifiers, which
+# changes a gradient by √r of its length: by up to 1 % in float32, and by 2 to 16 % with TF32 (measured on LeNet, VGG
+# and a residual block).
+_OUTPUTS = {True: 1e-3, False: 1e-2}  # exact arithmetic -> tolerance, relative to an image's largest output
+_GRADIENTS = {True: 0.05, False: 0.25}  # relative to the length of an image's gradient
+_NOTHING = 1e-4  # relative to the largest in the batch: an image with a dead neuron has only rounding errors
 
 Run = Callable[[T], object]
 
 
 def ranked(candidates: Sequence[T], run: Run[T], device: torch.device) -> list[tuple[T, float]]:
-    """The candidates that are as fast as the first of them, the plain one, with their times over its time; the fastest
-    comes first.
+    """The first candidate (the plain one) and all that are faster, with their times relative to it, fastest first.
 
-    All have run before. Rounds are interleaved and least times compared: whatever else the machine does only adds.
+    All must have run before. Rounds are interleaved and minimum times compared, since other load only adds time.
     """
     if len(candidates) == 1:
         return [(candidates[0], 1.0)]
@@ -54,7 +53,7 @@ def ranked(candidates: Sequence[T], run: Run[T], device: torch.device) -> list[t
 
 
 def best_threads(run: Callable[[], object], device: torch.device) -> int:
-    """How many CPU threads are worth taking, up to the number that torch would use for this thread's work."""
+    """How many CPU threads are worth using, up to the number torch would use for this thread's work."""
     most = torch.get_num_threads()
     if device.type != "cpu" or most == 1 or not can_be_set():
         return most
@@ -70,8 +69,8 @@ def best_threads(run: Callable[[], object], device: torch.device) -> int:
 
 
 def agree(plain: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
-    """Are outputs (image, …), and the gradient (image, …) that comes last, of two networks the same but for rounding,
-    image by image?"""
+    """Whether the outputs and, last, the gradient of two networks, (image, …) each, agree image by image up to
+    rounding."""
     exact = plain[0].device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
     if [tensor.shape for tensor in plain] != [tensor.shape for tensor in other]:
         return False
@@ -92,7 +91,7 @@ def _near(a: Tensor, b: Tensor, order: float, tolerance: float) -> bool:
 
 
 def _with_threads(run: Callable[[], object], count: int) -> float:
-    """Seconds of wall time: what is taken from others counts."""
+    """Seconds of wall time, so that waiting for contended CPUs counts."""
     with cpu_threads(count):
         run()
         began = time.perf_counter()
@@ -101,7 +100,7 @@ def _with_threads(run: Callable[[], object], count: int) -> float:
 
 
 def _seconds(run: Run[T], candidate: T, device: torch.device) -> float:
-    # what other processes do is no part of this thread's own time, but that of its helpers would be missing
+    # thread time excludes other processes, but would miss helper threads
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     clock = time.thread_time if alone else time.perf_counter
     _synchronize(device)

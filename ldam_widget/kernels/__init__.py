@@ -1,4 +1,4 @@
-"""Transition kernels, one a file."""
+"""Transition kernels, one per file."""
 
 from .algorithm1 import Algorithm1
 from .baoab import BAOAB

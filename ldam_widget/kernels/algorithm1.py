@@ -1,4 +1,4 @@
-"""Algorithm 1 of the paper, as printed, with the readings that paper, text and released program disagree on."""
+"""Algorithm 1 of the paper, as printed, with options where the paper and the released program disagree."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ _TEMPERATURE = TEMPERATURE._replace(
 
 @dataclass(frozen=True)
 class Algorithm1:
-    """Langevin dynamics activation maximisation as the paper prints it (Jiang et al. 2018, Algorithm 1).
+    """Langevin dynamics activation maximisation as printed in the paper (Jiang et al. 2018, Algorithm 1).
 
         g_t     = ∇f/‖∇f‖ + Σ λ_i ∇R_i/‖∇R_i‖ + N(0, σ²)
         v_{t+1} = γ v_t + β_t g_t
         x_{t+1} = x_t + v_{t+1}
 
-    This is a heuristic. What is known of its law:
+    This is a heuristic. What is known about its distribution:
 
-    * ``normalize="none"`` samples Eq. 2 at a temperature that no slider names, βσ²/(2(1 − γ)) (to first order in β;
-      exact on quadratics up to the factor 1/(1 − βΛ/(2(1 + γ))) for curvature Λ). `temperature` gives that number.
-    * ``normalize="unit"`` (as printed, all terms) has no stationary law of the form of Eq. 2: temperature and λ depend
-      on the place, T = T_hidden ‖∇f(x)‖. For a first-layer filter w the averaged image still points along w.
-    * ``normalize="rms"`` (the released program, Synthesis.scala) divides every pixel's gradient by its own running
-      root mean square. A constant gradient w then becomes sign(w): averages of a first-layer neuron show the sign of
-      the filter and not the filter, so the check of paper section 4.1 cannot succeed with it.
+    * ``normalize="none"`` samples Eq. 2 at a hidden temperature, βσ²/(2(1 − γ)) (to first order in β; exact on
+      quadratics up to the factor 1/(1 − βΛ/(2(1 + γ))) for curvature Λ). `temperature` returns that number.
+    * ``normalize="unit"`` (as printed, all terms) has no stationary distribution of the form of Eq. 2: temperature and
+      λ depend on x, T = T_hidden ‖∇f(x)‖. For a first-layer filter w the averaged image still points along w.
+    * ``normalize="rms"`` (the released program, Synthesis.scala) divides every pixel's gradient by its running root
+      mean square. A constant gradient w then becomes sign(w): averages of a first-layer neuron show the sign of the
+      filter, not the filter, so the check of paper section 4.1 cannot succeed with it.
 
-    A `Discriminator` brings its own normalisation: with "unit", ∇ log D has the length 1.5(1 − D), not 1.
+    A `Discriminator` has its own normalisation: with "unit", ∇ log D has the length 1.5(1 − D), not 1.
 
-    Cost: one gradient a step. Bounded pixels are clamped, as the original does; `λ` with ``normalize="unit"`` is a
-    constant pull, which below 1 cannot hold an unbounded image.
+    Cost: one gradient per step. Bounded pixels are clamped, as in the original; `λ` with ``normalize="unit"`` is a
+    constant pull, which below 1 cannot confine an unbounded image.
 
     Args:
         step_size: β > 0, a number or a `PolynomialDecay`; live.
-        noise: σ ≥ 0, standard deviation (the paper does not say whether variance); live.
+        noise: σ ≥ 0, standard deviation (the paper leaves open whether it is the variance); live.
         momentum: γ in [0, 0.99]; live.
-        normalize: "unit", "none" or "rms" (which leaves formula terms such as L2 as they are, as the program does).
+        normalize: "unit", "none" or "rms" (which does not normalise formula terms such as L2, as in the program).
         mix: "add" is Σ λ_i as printed; "convex" is (1 − w) ∇f + w ∇R for learned R (the program): w = 1 ignores f.
-        burst: steps between kicks of the program: noise σ/(1 + t²), t counted within a burst; 1 is constant noise. The
+        burst: steps between the program's noise kicks: σ/(1 + t²), t counted within a burst; 1 is constant noise. The
             original program's step is ``Algorithm1(25.6 * lrate, noise, 0.9, normalize="rms", mix="convex",
             burst=steps_per_frame)`` on pixels 0…255 with ``L2(2 * lambda / 256)``.
 
@@ -92,11 +92,11 @@ class Algorithm1:
         x, evaluation, t, (velocity, squares) = state
         beta = self.beta(t)
         sigma = self.noise * root(target.kinetic_temperature) / (1 + (t % self.burst) ** 2)
-        # v' = γ v + β g, added up in one new tensor: on a small network every further operation is felt.
-        # The noise is drawn even if sigma is 0: that of a step depends on (seed, chain, step) alone.
+        # v' = γ v + β g, accumulated in one new tensor: on a small network every extra operation costs.
+        # The noise is drawn even if sigma is 0, so that a step's noise depends only on (seed, chain, step).
         velocity = add(velocity * self.momentum, beta * sigma, noise.normal())
         squares = self._add_gradients(velocity, beta, target.complete(evaluation, x), target, squares)
-        if target.has_prior:  # a formula, and no part of what is normalised
+        if target.has_prior:  # a formula, not normalised
             velocity = add(velocity, -beta, x)
         x = x + velocity
         if target.bounds is not None:
@@ -108,15 +108,15 @@ class Algorithm1:
         return self.step_size.at(step) if isinstance(self.step_size, PolynomialDecay) else self.step_size
 
     def weight_of(self, name: str, target: Target) -> float | Tensor:
-        """What a term's gradient is multiplied by: λ, or where terms are mixed convexly, 1 − Σ λ of the neuron."""
+        """Factor of a term's gradient: λ; for the neuron under convex mixing, its weight minus Σ λ of learned terms."""
         weight = target.weights[name]
         if not is_zero(weight) and name == NEURON and self.mix == "convex":
             for other in target.learned - {NEURON}:
-                weight = weight - target.weights[other]  # a new one: weights are not ours
+                weight = weight - target.weights[other]  # out of place: the weights belong to the target
         return weight
 
     def temperature(self, target: Target, step: int = 0) -> float | Tensor | None:
-        """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where there is no law to have one."""
+        """The hidden temperature T βσ²/(2(1 − γ)) with plain gradients; None where no distribution is known."""
         if self.normalize != "none" or self.mix != "add" or self.burst != 1:
             return None
         return target.temperature * self.beta(step) * self.noise**2 / (2 * (1 - self.momentum))
@@ -136,7 +136,7 @@ class Algorithm1:
         updated = {}
         for name, grad in evaluation.grads.items():
             weight = self.weight_of(name, target)
-            if is_zero(weight):  # times 0 would make NaN of an infinite gradient
+            if is_zero(weight):  # 0 times an infinite gradient would be NaN
                 continue
             weight = weight * target.pull
             if self.normalize == "unit":

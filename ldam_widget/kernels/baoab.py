@@ -1,4 +1,4 @@
-"""BAOAB: underdamped Langevin dynamics, split so that its error is small where it matters."""
+"""BAOAB: underdamped Langevin dynamics, with a splitting that is accurate for positions."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ..core.target import Info, Noise, State, Target, is_zero
 from .moves import FRICTION, coast, exp, plus, refitted, refresh
 
 _STEP_SIZE = Parameter("step_size", 1e-4, 1e2, 1.0, "Time step h: pixels move h times their velocity.", log=True)
-FIRST = 0.15  # of white coordinates, where the prior alone has curvature 1: where the search for a step size begins
+FIRST = 0.15  # initial step size of the search in white coordinates, where the prior alone has curvature 1
 _SHORTEST, _LONGEST = 0.05, 0.7
-_WARMTH = 0.008  # that velocities may be too hot; pictures are about four times as much too hot
+_WARMTH = 0.008  # tolerated relative excess of the velocities' temperature; that of pictures is about four times larger
 _GAIN = 0.2
 
 
 @dataclass(frozen=True)
 class BAOAB:
-    """Langevin dynamics with velocities, p(x) ∝ exp(E/T): one gradient a step, and the best mixing of all.
+    """Langevin dynamics with velocities, p(x) ∝ exp(E/T): one gradient per step, and the fastest mixing of all kernels.
 
         v += h/2 ∇E;  x += h/2 v;  v = c v + √((1 − c²) T) ξ;  x += h/2 v;  v += h/2 ∇E,   c = exp(−friction · h)
 
-    Exact on quadratics for any stable h (h² Λ < 4, Λ the largest curvature of −E), elsewhere wrong by O(h²) at most;
-    the thermometer shows by how much. Bounded pixels bounce off elastic walls. In white coordinates E/T stands for the
-    whole log density, prior included, and T for τ² (see `Target`).
+    Exact on quadratics for any stable h (h² Λ < 4, Λ the largest curvature of −E), otherwise accurate to O(h²); the
+    thermometer shows the error. Bounded pixels bounce off elastic walls. In white coordinates E/T stands for the whole
+    log density, prior included, and T for τ² (see `Target`).
 
-    Cost: one gradient a step. Source: Leimkuhler & Matthews, Robust and efficient configurational molecular sampling
+    Cost: one gradient per step. Source: Leimkuhler & Matthews, Robust and efficient configurational molecular sampling
     via Langevin dynamics, J. Chem. Phys. 138 (2013), 174102.
 
     Args:
-        step_size: h > 0, in pixels per √energy; live. None: what suits the picture; in white coordinates every chain
-            finds its own during the warm-up, with which it runs 5 % too warm, and keeps it.
+        step_size: h > 0, in pixels per √energy; live. None: chosen automatically; in white coordinates every chain
+            tunes its own during the warm-up, at which it runs 5 % too warm, and keeps it.
         friction: > 0, per unit of h; live.
     """
 
@@ -68,19 +68,19 @@ class BAOAB:
         return State(x, evaluation, state.step + 1, (velocity, own)), Info()
 
     def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
-        """The state with step sizes nearer to velocities 0.8 % too hot; unchanged if given, or T = 0."""
+        """Adapt step sizes towards velocities 0.8 % too hot; unchanged if the step size is given, or T = 0."""
         if self.step_size is not None or is_zero(target.kinetic_temperature):
             return state
         velocity, own = state.memory
         return state._replace(memory=(velocity, own * _correction(state, target, count).to(own.dtype)))
 
     def step_size_of(self, state: State) -> Tensor:
-        """Step sizes the chains have found, (chain,)."""
+        """Tuned step sizes, (chain,)."""
         own: Tensor = state.memory[1]
         return own
 
     def rescaled(self, state: State, found: Tensor, factor: float) -> State:
-        """The state with step sizes that were found (chain,), now that the neuron pulls less by `factor`²."""
+        """The state with tuned step sizes `found` (chain,), refitted to a neuron weaker by `factor`²."""
         velocity, _ = state.memory
         return state._replace(memory=(velocity, refitted(found, factor, _LONGEST)))
 
@@ -92,11 +92,11 @@ class BAOAB:
 
 
 def _correction(state: State, target: Target, count: int) -> Tensor:
-    """What step sizes (chain,) are multiplied by, by Robbins & Monro's rule (1951) on the logarithm.
+    """Factor for the step sizes, (chain,), by Robbins & Monro's rule (1951) on the logarithm.
 
-    Too long a step heats the velocities where the gradient jumps (a rectifier's kinks). They forget in 1/friction,
-    long before slow modes have come to rest, and tell the error while the chain is still on its way. In one chain of D
-    pixels their temperature scatters by √(2/D), which is little.
+    Too long a step heats the velocities where the gradient jumps (a rectifier's kinks). Velocities decorrelate within
+    1/friction, long before slow modes equilibrate, so they reveal the error while the chain is still burning in. Their
+    temperature in one chain of D pixels fluctuates only by √(2/D).
     """
     velocity, own = state.memory
     excess = velocity.flatten(1).double().square().mean(1) / target.kinetic_temperature - 1

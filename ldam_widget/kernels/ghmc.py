@@ -15,25 +15,25 @@ from .metropolis import accepted, adapted, choose, choose_evaluation
 from .moves import FRICTION, coast, exp, plus, refitted, refresh
 
 _STEP_SIZE = Parameter("step_size", 1e-5, 1e2, 0.15, "Time step h: pixels move h times their velocity.", log=True)
-WANTED = 0.9  # a rejection turns the velocity round, so fewer are wanted than with MALA; 0.9 beat 0.55 when measured
+WANTED = 0.9  # higher than for MALA, since a rejection reverses the velocity; 0.9 beat 0.55 when measured
 
-_WHITE = 1.0  # time step that is accepted so often on the prior alone, times the sixth root of its pixels
+_WHITE = 1.0  # time step with that acceptance on the prior alone, times the sixth root of its number of pixels
 
 
 @dataclass(frozen=True)
 class GHMC:
-    """Generalised hybrid Monte Carlo: exactly p(x) ∝ exp(E/T), with velocities that last over steps.
+    """Generalised hybrid Monte Carlo: exactly p(x) ∝ exp(E/T), with velocities that persist across steps.
 
         v = c v + √((1 − c²) T) ξ;   one leapfrog step of time h, accepted with probability min(1, exp(−ΔH/T)),
-        else v turns round;   v = c v + √((1 − c²) T) ξ',   c = exp(−friction · h / 2),   H = ½|v|² − E
+        else v is reversed;   v = c v + √((1 − c²) T) ξ',   c = exp(−friction · h / 2),   H = ½|v|² − E
 
-    The exact reference among the kernels. Elastic walls keep volume and are reversible, so it is exact in a box, too.
+    The exact reference kernel. Elastic walls preserve volume and are reversible, so it is exact in a box too.
 
-    Cost: one gradient a step. Law: exact. Source: Horowitz, Phys. Lett. B 268 (1991), 247; Neal (2011), section 5.3.
+    Cost: one gradient per step. Source: Horowitz, Phys. Lett. B 268 (1991), 247; Neal (2011), section 5.3.
 
     Args:
-        step_size: h > 0, in pixels per √energy; live. None: every chain finds its own during the warm-up, so that
-            90 % is accepted, and keeps it.
+        step_size: h > 0, in pixels per √energy; live. None: every chain tunes its own during the warm-up to
+            90 % acceptance, and keeps it.
         friction: > 0, per unit of h; live.
     """
 
@@ -71,7 +71,7 @@ class GHMC:
         return State(choose(moves, x, state.x), evaluation, state.step + 1, (velocity, own)), Info(acceptance)
 
     def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
-        """The state with step sizes nearer to the wanted acceptance; unchanged if the step size is given."""
+        """Adapt step sizes towards the target acceptance; unchanged if the step size is given."""
         assert info.acceptance is not None
         if self.step_size is not None:
             return state
@@ -79,12 +79,12 @@ class GHMC:
         return state._replace(memory=(velocity, adapted(own, info.acceptance, WANTED, count)))
 
     def step_size_of(self, state: State) -> Tensor:
-        """Step sizes the chains have found, (chain,)."""
+        """Tuned step sizes, (chain,)."""
         own: Tensor = state.memory[1]
         return own
 
     def rescaled(self, state: State, found: Tensor, factor: float) -> State:
-        """The state with step sizes that were found (chain,), now that the neuron pulls less by `factor`²."""
+        """The state with tuned step sizes `found` (chain,), refitted to a neuron weaker by `factor`²."""
         velocity, _ = state.memory
         longest = _WHITE * velocity[0].numel() ** (-1 / 6)
         return state._replace(memory=(velocity, refitted(found, factor, longest)))

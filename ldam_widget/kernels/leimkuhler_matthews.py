@@ -1,4 +1,4 @@
-"""Leimkuhler–Matthews: overdamped Langevin dynamics whose noise remembers one step."""
+"""Leimkuhler–Matthews: overdamped Langevin dynamics with noise averaged over two steps."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class LeimkuhlerMatthews:
 
         x' = x + h ∇E(x) + √(2hT) (ξ + ξ')/2,   ξ' is the next step's ξ
 
-    It is BAOAB with infinite friction and time step √(2h), and is computed so: the velocity carries half of the noise
-    to the next step, and turns round at an elastic wall. Reflecting x alone would be wrong by a quarter of the
-    variance (reference/algorithm.md, section 1.5).
+    It is computed as BAOAB with infinite friction and time step √(2h): the velocity carries half of the noise to the
+    next step, and is reversed at an elastic wall. Reflecting only x would be wrong by a quarter of the variance
+    (reference/algorithm.md, section 1.5).
 
-    Cost: one gradient a step. Law: exact on quadratics for hΛ < 2, elsewhere wrong by O(h²). Source: Leimkuhler &
+    Cost: one gradient per step. Accuracy: exact on quadratics for hΛ < 2, otherwise O(h²). Source: Leimkuhler &
     Matthews, Rational construction of stochastic numerical methods for molecular sampling, AMRX 2013, Eq. 1.3.
 
     Args:
@@ -52,7 +52,7 @@ class LeimkuhlerMatthews:
         x, _ = coast(state.x, velocity, time / 2, target.bounds)
         x, velocity = coast(x, thermal(target.kinetic_temperature, noise.normal()), time / 2, target.bounds)
         evaluation = target.evaluate(x)
-        # kicked by half, the velocity has its own law whatever x is: replica exchange leaves it where it is
+        # after the half kick, the velocity's distribution does not depend on x: replica exchange leaves it in place
         velocity = plus(velocity, time / 2, target.drift(evaluation, x))
         return State(x, evaluation, state.step + 1, (velocity,)), Info()
 

@@ -15,26 +15,27 @@ from .moves import coast, plus, refitted, root, thermal
 _STEP_SIZE = Parameter(
     "step_size", 1e-8, 1e3, 0.02, "h: pixels move h times the gradient, plus noise √(2hT).", log=True
 )
-WANTED = 0.574  # acceptance of the best step in many dimensions: Roberts & Rosenthal, J. R. Stat. Soc. B 60 (1998), 255
+WANTED = 0.574  # optimal acceptance in high dimension: Roberts & Rosenthal, J. R. Stat. Soc. B 60 (1998), 255
 
-_WHITE = 1.7  # time step √(2h) of that acceptance on the prior alone, times the sixth root of its pixels
+_WHITE = 1.7  # time step √(2h) with that acceptance on the prior alone, times the sixth root of its number of pixels
 
 
 @dataclass(frozen=True)
 class MALA:
-    """Langevin proposals that are accepted or rejected, chain by chain: exactly p(x) ∝ exp(E/T).
+    """Langevin proposals accepted or rejected per chain: exactly p(x) ∝ exp(E/T).
 
         x* = x + h ∇E(x) + √(2hT) ξ,   accepted with probability min(1, p(x*) q(x|x*) / (p(x) q(x*|x)))
 
-    Computed as one leapfrog step of Hamiltonian dynamics with time step √(2h) and fresh velocities, which is the same
-    (Neal, Handbook of MCMC, 2011, section 5.2): log of the ratio = the loss of E + ½|v|² over T. Elastic walls keep
-    volume and are reversible, so it is exact in a box, too.
+    Computed as the equivalent leapfrog step of Hamiltonian dynamics with time step √(2h) and fresh velocities (Neal,
+    Handbook of MCMC, 2011, section 5.2): log of the ratio = decrease of H = ½|v|² − E over T. Elastic walls preserve
+    volume and are reversible, so it is exact in a box too.
 
-    Cost: one gradient a step. Law: exact. Source: Besag, J. R. Stat. Soc. B 56 (1994), 591; Roberts & Tweedie (1996).
+    Cost: one gradient per step. Accuracy: exact. Source: Besag, J. R. Stat. Soc. B 56 (1994), 591; Roberts & Tweedie
+    (1996).
 
     Args:
-        step_size: h > 0, in squared pixels per energy; live. None: every chain finds its own during the warm-up, so
-            that 57 % is accepted, and keeps it.
+        step_size: h > 0, in squared pixels per energy; live. None: every chain tunes its own during the warm-up
+            to 57 % acceptance, and keeps it.
     """
 
     step_size: float | None = None
@@ -66,19 +67,19 @@ class MALA:
         return State(choose(moves, x, state.x), evaluation, state.step + 1, state.memory), Info(acceptance)
 
     def adapt(self, state: State, info: Info, count: int, target: Target) -> State:
-        """The state with step sizes nearer to the wanted acceptance; unchanged if the step size is given."""
+        """Adapt step sizes towards the target acceptance; unchanged if the step size is given."""
         assert info.acceptance is not None
         if self.step_size is not None:
             return state
         return state._replace(memory=(adapted(state.memory[0], info.acceptance, WANTED, count),))
 
     def step_size_of(self, state: State) -> Tensor:
-        """Step sizes the chains have found, (chain,)."""
+        """Tuned step sizes, (chain,)."""
         own: Tensor = state.memory[0]
         return own
 
     def rescaled(self, state: State, found: Tensor, factor: float) -> State:
-        """The state with step sizes that were found (chain,), now that the neuron pulls less by `factor`²."""
+        """The state with tuned step sizes `found` (chain,), refitted to a neuron weaker by `factor`²."""
         longest = _WHITE * state.x[0].numel() ** (-1 / 6)
         return state._replace(memory=(refitted((2 * found).sqrt(), factor, longest).square() / 2,))
 
@@ -93,5 +94,5 @@ class MALA:
 
 
 def kinetic(velocity: Tensor) -> Tensor:
-    """½|v|² of every chain, (chain,), summed in float64: single precision is too coarse for large pictures."""
+    """½|v|² of every chain, (chain,), summed in float64: single precision is too coarse for large images."""
     return velocity.flatten(1).double().square().sum(1) / 2

@@ -1,4 +1,4 @@
-"""Accept or reject, chain by chain; and the step size that is accepted as often as one wants."""
+"""Metropolis acceptance per chain, and step-size adaptation towards a target acceptance."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 from ..core.target import Evaluation, Noise, per_image
 
-# Robbins and Monro: the gain is 4/(8 + n)^0.6; with an exponent above 1/2 it settles, below 1 it can get anywhere; the
-# first steps, on the way from the start images, may not weigh more than 1, the last ones must still be felt
+# Robbins–Monro gain 4/(8 + n)^0.6: an exponent above 1/2 makes it converge, below 1 it can reach any value; the first
+# steps, away from the start images, must not weigh more than about 1, and the last ones must still count
 _GAIN, _GAIN_OFFSET, _GAIN_EXPONENT = 4.0, 8, 0.6
 
 
 def accepted(gain: Tensor, temperature: float | Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-    """Metropolis' rule for a gain of T · log(ratio), (chain,) float64.
+    """The Metropolis rule for a gain of T · log(ratio), (chain,) float64.
 
-    Written without a division by T, so that T = 0 accepts what goes up. A gain that is not a number is refused.
+    Written without a division by T, so that T = 0 accepts uphill moves. A NaN gain is rejected.
 
     Returns:
-        which chains move, (chain,) bool, and the probability they had, (chain,) in [0, 1].
+        which chains move, (chain,) bool, and their acceptance probabilities, (chain,) in [0, 1].
     """
     gain = torch.nan_to_num(gain, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     moves = noise.uniform().log() * temperature <= gain
@@ -30,12 +30,12 @@ def accepted(gain: Tensor, temperature: float | Tensor, noise: Noise) -> tuple[T
 
 
 def choose(moves: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """New where a chain moves, else old."""
+    """`new` where a chain moves, else `old`."""
     return torch.where(per_image(moves, new), new, old)
 
 
 def choose_evaluation(moves: Tensor, new: Evaluation, old: Evaluation) -> Evaluation:
-    """The same of an evaluation; both hold the same terms."""
+    """`choose` for evaluations; both must hold the same terms."""
     return Evaluation(
         {name: choose(moves, value, old.values[name]) for name, value in new.values.items()},
         {name: choose(moves, grad, old.grads[name]) for name, grad in new.grads.items()},
@@ -43,10 +43,10 @@ def choose_evaluation(moves: Tensor, new: Evaluation, old: Evaluation) -> Evalua
 
 
 def adapted(step_size: Tensor, acceptance: Tensor, wanted: float, count: int) -> Tensor:
-    """Step sizes (chain,) after the `count`-th step of a warm-up: longer if accepted more often than wanted.
+    """Step sizes (chain,) after warm-up step `count`: longer if acceptance exceeds the target.
 
-    Robbins and Monro (1951) on the logarithm. Every chain finds its own, so that a chain does not depend on how many
-    others there are; frozen afterwards, each is a valid Metropolis chain.
+    Robbins–Monro (1951) on the logarithm. Every chain tunes its own, so that it does not depend on the number of
+    chains; frozen afterwards, each is a valid Metropolis chain.
     """
     gain = _GAIN / (_GAIN_OFFSET + count) ** _GAIN_EXPONENT
     new: Tensor = step_size * ((acceptance - wanted) * gain).exp().to(step_size.dtype)

@@ -1,4 +1,4 @@
-"""ULA: the unadjusted Langevin algorithm, the textbook's."""
+"""ULA: the textbook unadjusted Langevin algorithm."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _STEP_SIZE = Parameter(
 
 @dataclass(frozen=True)
 class ULA:
-    """Euler's step of overdamped Langevin dynamics, p(x) ∝ exp(E/T) as h → 0.
+    """Euler step of overdamped Langevin dynamics, p(x) ∝ exp(E/T) as h → 0.
 
         x' = x + h ∇E(x) + √(2hT) ξ
 
-    On a quadratic of curvature Λ the variance is T/Λ · 1/(1 − hΛ/2): too warm by hΛ/2. Here to teach and to test;
-    `LeimkuhlerMatthews` costs the same and lacks that error. Bounded pixels are reflected.
+    On a quadratic of curvature Λ the variance is T/Λ · 1/(1 − hΛ/2): too warm by hΛ/2. For teaching and testing;
+    `LeimkuhlerMatthews` costs the same without that error. Bounded pixels are reflected.
 
-    Cost: one gradient a step. Source: Roberts & Tweedie, Bernoulli 2 (1996), 341.
+    Cost: one gradient per step. Source: Roberts & Tweedie, Bernoulli 2 (1996), 341.
 
     Args:
         step_size: h > 0, in squared pixels per energy; live.

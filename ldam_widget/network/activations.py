@@ -1,4 +1,4 @@
-"""What layers give for some images: one forward pass of the user's model, to look at."""
+"""Layer activations for given images, from one forward pass of the user's model."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .view import device_of, dtype_of, private_view
 @torch.inference_mode(False)
 @torch.no_grad()
 def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
-    """What layers give for some images, by name, from one forward pass.
+    """Layer outputs for given images, by name, from one forward pass.
 
-    The model runs in eval mode, and no further than it has to. Random numbers that it draws are not missed elsewhere.
+    The model runs in eval mode, and only as far as needed. The global random state is restored afterwards.
 
     Args:
-        model: any `nn.Module`; comes back untouched.
-        x: (images, *image), what the model takes; it is taken to the model's device and floating-point type.
+        model: any `nn.Module`; left unchanged.
+        x: (images, *image), the model's input; moved to the model's device and floating-point type.
         layers: names as in `ldam.layers`: dotted, with "#2" for a second call and "[0]" or "[key]" into a tuple or
-            dict; None is every layer of that table, in the order they run.
+            dict; None is every layer of that table, in execution order.
 
     Returns:
-        name -> what the layer returned, whole and without a gradient, on the model's device.
+        name -> the layer's full output, without a gradient, on the model's device.
 
     Raises:
-        TypeError: `model` is no module, or `x` no tensor.
-        ValueError: no layer, an unknown one, one that does not run, or one that does not return one tensor.
+        TypeError: `model` is not a module, or `x` is not a tensor.
+        ValueError: no layers, an unknown layer, one that does not run, or one that does not return a single tensor.
     """
     view = private_view(model, None, Notes())
     if not isinstance(x, Tensor):
@@ -43,7 +43,7 @@ def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None
         if layers is None:
             return _all(view, images)
         names = [layers] if isinstance(layers, str) else list(layers)
-        capture = Capture(view, names, lambda output: output)  # copies: a layer may return a weight of the user's
+        capture = Capture(view, names, lambda output: output)  # copies: a layer may return one of the user's weights
         outputs = capture(lambda: view(images))
     for place, output in zip(capture.places, outputs, strict=True):
         if not isinstance(output, Tensor):

@@ -1,11 +1,11 @@
-"""Where a layer's units are: which call of a module, which tensor of what it returns, and which axis of that tensor.
+"""Addresses of a layer's units: which call of a module, which tensor of its output, and which axis of that tensor.
 
-A layer is written as the dotted name of its module, with what else is needed behind it::
+A layer is written as the dotted name of its module, plus a suffix where needed::
 
-    conv2              the output of `conv2`, of its first call
-    same#2             of its second call in one forward pass
-    lstm[0]            the first of the tensors in a tuple
-    encoder[hidden][1] by key, by position, nested
+    conv2              the output of the first call of `conv2`
+    same#2             of the second call in one forward pass
+    lstm[0]            the first tensor of a tuple
+    encoder[hidden][1] by key, then by position
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-_WRAPPERS = {"module", "_orig_mod"}  # what DataParallel and torch.compile put into names
+_WRAPPERS = {"module", "_orig_mod"}  # name components added by DataParallel and torch.compile
 
 
 class Address(NamedTuple):
@@ -32,11 +32,11 @@ class Address(NamedTuple):
 
 
 def parse(text: str, names: Mapping[str, str]) -> Address | None:
-    """Read a layer; None if it names no module.
+    """Parse a layer name; None if it names no module.
 
     Args:
-        text: as above; "module." and "_orig_mod." of wrappers may be in it.
-        names: of `module_names`.
+        text: as above; may contain the "module." and "_orig_mod." of wrappers.
+        names: from `module_names`.
     """
     for pattern in (r"(?P<name>.*)", r"(?P<name>.*?)(?:#(?P<call>[1-9]\d*))?(?P<keys>(?:\[[^\[\]]+\])*)"):
         match = re.fullmatch(pattern, text, re.DOTALL)
@@ -52,7 +52,7 @@ def parse(text: str, names: Mapping[str, str]) -> Address | None:
 
 
 def module_names(network: nn.Module) -> dict[str, str]:
-    """Every name of every module -> the one it is listed under; a shared module has several."""
+    """Every name of every module -> its listed name; a shared module has several names."""
     listed = {module: name for name, module in network.named_modules()}
     return {name: listed[module] for name, module in network.named_modules(remove_duplicate=False)}
 
@@ -61,7 +61,7 @@ def module_names(network: nn.Module) -> dict[str, str]:
 
 
 def parts(output: Any) -> dict[str, Any] | None:
-    """What a layer's output consists of, by key or position; None if it is no container."""
+    """The parts of a layer's output, by key or position; None if it is not a container."""
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
     if isinstance(output, (tuple, list)):
@@ -80,10 +80,10 @@ def tensors(output: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
 
 
 def select(output: Any, address: Address) -> Any:
-    """The part of an output that the keys lead to.
+    """The part of an output that an address's keys select.
 
     Raises:
-        ValueError: a key is not there; the message names those that are.
+        ValueError: a missing key; the message suggests layers that exist.
     """
     for depth, key in enumerate(address.keys):
         inside = parts(output)
@@ -101,7 +101,7 @@ def select(output: Any, address: Address) -> Any:
 
 
 def replace(output: Any, keys: tuple[str, ...], value: Any) -> Any:
-    """The same output with one part exchanged."""
+    """A copy of an output with one part replaced."""
     if not keys:
         return value
     inside = parts(output)
@@ -120,7 +120,7 @@ def replace(output: Any, keys: tuple[str, ...], value: Any) -> Any:
 
 
 def describe(output: Any) -> str:
-    """In words, for messages."""
+    """Describe an output, for error messages."""
     if isinstance(output, Tensor):
         return f"one tensor of shape {tuple(output.shape)}"
     if isinstance(output, Mapping):
@@ -132,7 +132,7 @@ def describe(output: Any) -> str:
 
 
 def example(address: Address, output: Any) -> str:
-    """Layers within this output that do work, for messages."""
+    """Valid layers within this output, for error messages."""
     inner = [str(address._replace(keys=(*address.keys, *keys))) for keys, tensor in tensors(output) if tensor.ndim > 1]
     if not inner:
         return "a layer inside or before it"
@@ -158,7 +158,7 @@ _UNITS_FIRST = (
 
 
 class AxisHint(NamedTuple):
-    """A module that says on which axis it puts its units, as it ran."""
+    """The axis on which a module that ran puts its units."""
 
     first: bool  # units on axis 1; else on the last one
     features: int | None  # how many
@@ -166,7 +166,7 @@ class AxisHint(NamedTuple):
 
 
 def axis_hint(module: nn.Module, output: Any) -> AxisHint | None:
-    """None: the module says nothing (activation, dropout, a block), or has only one axis to choose from."""
+    """None: the module does not determine the axis (activation, dropout, a block), or there is only one candidate."""
     tensor = next(iter(tensors(output)), ((), None))[1]
     if tensor is None or tensor.ndim < 3:
         return None
@@ -189,18 +189,18 @@ def unit_axis(output: Tensor, last: AxisHint | None) -> int:
     """Which axis of (batch, …) holds the units.
 
     Convolutions, batch norms and pooling put them on axis 1; linear layers, layer norms, attention and recurrent
-    layers on the last. Anything else (an activation, a block, a Swin stage) goes by the last of these modules that ran
+    layers on the last. Anything else (an activation, a block, a Swin stage) follows the last of these modules that ran
     before it returned:
 
-    * after one of the second kind, units are the axis (1 or last) that has that module's number of features, since a
-      block may move it (ConvNeXt). If both have it, it is the one that lies densely in memory, as the linear layer
-      wrote it. If neither has it, the last of three axes, and axis 1 of more.
-    * after one of the first kind, axis 1; but the last if that one has the channels and either a map has been flattened
-      to three axes (the tokens of a patch embedding) or the axes have been permuted, as their strides tell.
+    * after the second kind: the axis (1 or last) with that module's number of features, since a block may move it
+      (ConvNeXt). If both match, the one that is contiguous in memory, as the linear layer wrote it. If neither
+      matches, the last of three axes, or axis 1 of more.
+    * after the first kind: axis 1; but the last axis if it has the channels and either a map was flattened to three
+      axes (the tokens of a patch embedding) or the axes were permuted, as the strides show.
 
     Args:
         output: (batch, …), at least two axes.
-        last: of `axis_hint`, of the last module that said something; None is axis 1.
+        last: the latest hint from `axis_hint`; None means axis 1.
     """
     end = output.ndim - 1
     if end == 1 or last is None:

@@ -1,8 +1,8 @@
-"""What places of a network give in one forward pass, whole or reduced on the spot.
+"""Capture outputs inside a network in one forward pass, whole or reduced on the spot.
 
-A place is an `Address`: a tensor in what a module returned in one of its calls. Hooks stand on the network only while
-a pass runs, hear the passes of their own thread alone, and go whatever happens in it. What a module returned is kept
-as it was then, also where the network writes into it later (a rectifier in place).
+A place is an `Address`: a tensor in the output of one call of a module. Hooks are installed only while a pass runs,
+react only to passes of their own thread, and are always removed. Outputs are kept as returned, even if the network
+overwrites them later (an in-place rectifier).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from .addresses import Address, module_names, parse, replace, select, tensors
 
 Result = TypeVar("Result")
-Reduce = Callable[[Any], Any]  # what a place gives -> what is kept of it
+Reduce = Callable[[Any], Any]  # output at a place -> what is kept of it
 
-STOP = object()  # what a listener answers to end the pass
+STOP = object()  # returned by a listener to end the pass
 
 
 class Call(NamedTuple):
@@ -29,48 +29,48 @@ class Call(NamedTuple):
 
     address: Address  # of the whole output
     module: nn.Module
-    inputs: tuple[Any, ...]  # those given by position
+    inputs: tuple[Any, ...]  # positional
     output: Any
 
 
 class NotRunError(ValueError):
-    """The forward pass ended without a place that was asked for."""
+    """The forward pass ended without reaching a requested place."""
 
 
 class _Ended(BaseException):
-    """No error: it ends a listener's forward pass, past any `except Exception` of the model's."""
+    """Not an error: ends a listener's forward pass, bypassing any `except Exception` in the model."""
 
     def __init__(self, listener: object) -> None:
         self.listener = listener
 
 
-_listeners: ContextVar[tuple[object, ...]] = ContextVar("listeners", default=())  # of the passes that run, by thread
+_listeners: ContextVar[tuple[object, ...]] = ContextVar("listeners", default=())  # of the running passes, per thread
 
 
 def listen(
     modules: Mapping[str, nn.Module], hear: Callable[[Call], Any], forward: Callable[[], Result]
 ) -> Result | None:
-    """Run a forward pass, and hear of every call of some modules as it returns, before its output is used.
+    """Run a forward pass and call `hear` on every call of some modules as it returns, before its output is used.
 
     Args:
         modules: by name.
-        hear: answers None, or what is handed on in the output's place, or `STOP` to end the pass. An error in it ends
-            the pass too and is raised here, whatever the model does with errors.
+        hear: returns None, a replacement for the output, or `STOP` to end the pass. An error in it also ends the pass
+            and is raised here, even if the model catches errors.
         forward: runs the network.
 
     Returns:
-        what `forward` returned; None if the pass was ended.
+        what `forward` returned; None if the pass was stopped.
     """
     return _listen(modules, lambda name, number, *call: hear(Call(Address(name, number), *call)), forward)
 
 
 def _listen(modules: Mapping[str, nn.Module], hear: Callable[..., Any], forward: Callable[[], Result]) -> Result | None:
-    """`listen`, which hears a name, a number and the rest of a `Call`; to make a `Call` in every step takes time."""
+    """`listen` with name, number and the other fields of a `Call` as arguments; building a `Call` each step is slow."""
     listener, calls = object(), dict.fromkeys(modules, 0)
 
     def hook(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         running = _listeners.get()
-        if running and listener not in running:  # a pass of another thread's; threads of a model have none of their own
+        if running and listener not in running:  # another thread's pass; threads started by a model have no listeners
             return None
         calls[name] += 1
         try:
@@ -87,7 +87,7 @@ def _listen(modules: Mapping[str, nn.Module], hear: Callable[..., Any], forward:
             module._forward_hooks[listener, name] = partial(hook, name)  # type: ignore[index]
         return forward()
     except _Ended as ended:
-        if ended.listener is not listener:  # this pass is a part of one that is listened to
+        if ended.listener is not listener:  # this pass is nested in another one that is being listened to
             raise
         error = ended.__cause__
     finally:
@@ -98,24 +98,24 @@ def _listen(modules: Mapping[str, nn.Module], hear: Callable[..., Any], forward:
         if error is not None:
             raise error
     finally:
-        del error  # or it would hold itself, and the tensors of the pass
+        del error  # breaks the reference cycle that would keep the tensors of the pass alive
     return None
 
 
 class Capture:
-    """What several places of a network give in one forward pass, which goes no further than the last of them.
+    """Outputs of several places of a network in one forward pass, which stops after the last of them.
 
-    Gradients flow if they are on. What is kept of a place has memory of its own, so that of a reduced one nothing else
-    outlives the pass; only what ends the pass is handed on as it is, if it is kept whole.
+    Gradients flow if enabled. What is kept has its own memory, so nothing else of a reduced output outlives the pass;
+    only the last output, if kept whole, is returned without a copy.
 
     Args:
-        network: is run as it is; a private view.
-        places: addresses, or layers as they are written ("conv2", "same#2", "lstm[0]"); one may come several times.
-        reduce: called with what a place gives, as soon as that is there; one function for all places, or one (or None,
-            which keeps it whole) for each.
+        network: run as it is; a private view.
+        places: addresses or layer names ("conv2", "same#2", "lstm[0]"); repeats are allowed.
+        reduce: called with a place's output as soon as it is available; one function for all places, or one per place
+            (None keeps it whole).
 
     Raises:
-        ValueError: no places, an unknown layer, or not as many functions as places.
+        ValueError: no places, an unknown layer, or a number of functions that differs from that of places.
     """
 
     def __init__(
@@ -131,20 +131,20 @@ class Capture:
         if len(self._reduce) != len(self.places):
             raise ValueError(f"reduce has {len(self._reduce)} functions for {len(self.places)} places")
         self._modules = {place.module: network.get_submodule(place.module) for place in self.places}
-        self._at: dict[tuple[str, int], list[int]] = {}  # name and number of a call -> which places are in it
+        self._at: dict[tuple[str, int], list[int]] = {}  # name and number of a call -> indices of its places
         for i, place in enumerate(self.places):
             self._at.setdefault((place.module, place.call), []).append(i)
 
     def __call__(self, forward: Callable[[], object]) -> list[Any]:
-        """Run `forward`, which runs the network; what is kept of each place, in their order.
+        """Run `forward`, which runs the network; returns what is kept of each place, in order.
 
         Raises:
-            NotRunError: the pass ended without one of them.
-            ValueError: an output has no such part; the message names those that it has.
+            NotRunError: the pass did not reach one of them.
+            ValueError: an output has no such part; the message suggests layers that exist.
         """
         kept: list[Any] = [None] * len(self.places)
         calls: dict[str, int] = {}
-        left = len(self.places)  # of the places that are still to come
+        left = len(self.places)  # places still to come
 
         def hear(name: str, number: int, _module: nn.Module, _inputs: Any, output: Any) -> object:
             nonlocal left
@@ -165,7 +165,7 @@ class Capture:
 
 
 def listed(call: Call, images: int) -> Iterator[tuple[Address, Tensor, bool]]:
-    """Tensors of a call that have an axis for the images and another one; and does the table of layers show them?"""
+    """A call's tensors with an image axis and at least one other, and whether the table of layers lists them."""
     address, leaf = call.address, not any(call.module.children())
     for keys, tensor in tensors(call.output):
         if tensor.ndim > 1 and images in tensor.shape:
@@ -191,7 +191,7 @@ def _not_run(place: Address, calls: int) -> str:
 
 
 def _apart(kept: Any, output: Any) -> Any:
-    """The same, with copies of what lies in the memory of the output."""
+    """`kept`, with copies of all tensors that share memory with `output`."""
     memory = {tensor.untyped_storage().data_ptr() for tensor in _dense(output).values()}
     for keys, tensor in _dense(kept).items():
         if tensor.untyped_storage().data_ptr() in memory:

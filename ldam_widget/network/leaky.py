@@ -1,7 +1,7 @@
-"""A leaky backward pass: rectifiers keep their value, and let a part of the gradient through where they are shut.
+"""A leaky backward pass: rectifiers keep their values but pass part of the gradient where they are inactive.
 
-A chain that starts where a neuron's rectifiers are all shut has no gradient and never moves but by noise. The leak
-shows it a way out. The gradient is then no gradient of the activation any more.
+A chain that starts where all of a neuron's rectifiers are inactive has no gradient and moves only by noise. The leak
+gives it a direction, but the result is no longer the gradient of the activation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class _Bounds(NamedTuple):
-    """Where the plain gradient is 1."""
+    """The range in which the true gradient is 1, from 0 to `high`."""
 
     high: float = math.inf
-    closed: bool = False  # the ends belong to it
+    closed: bool = False  # includes the ends
 
 
 def check_leaky(leaky: Any) -> float:
@@ -31,11 +31,11 @@ def check_leaky(leaky: Any) -> float:
 
 
 class Leaky(TorchFunctionMode):
-    """Within it, rectifiers have the derivative `slope` where they are shut and the plain derivative is 0.
+    """Inside the context, inactive rectifiers have the derivative `slope` instead of 0.
 
-    Rectifiers are relu, relu6, hardtanh, threshold, clamp, clamp_min and clip from 0 upwards, in all their spellings:
-    modules, functions, methods, in place or not. Values are bit by bit the plain ones. What is computed inside one C++
-    call (`nn.RNN(nonlinearity="relu")`) or inside TorchScript is not reached.
+    Rectifiers are relu, relu6, hardtanh, threshold, clamp, clamp_min and clip with lower bound 0, in all forms:
+    modules, functions, methods, in place or not. Values are bitwise unchanged. Computations inside a single C++ call
+    (`nn.RNN(nonlinearity="relu")`) or inside TorchScript are not affected.
 
     Args:
         slope: 0 < slope < 1.
@@ -62,7 +62,7 @@ class Leaky(TorchFunctionMode):
 
 
 def backward(outputs: tuple[Tensor, ...], x: Tensor, seeds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """`torch.autograd.grad(outputs, x, seeds)` with the leak on in it, for checkpointed parts that run forward again.
+    """`torch.autograd.grad(outputs, x, seeds)` with the leak active, for checkpointed parts that rerun forward.
 
     `torch.autograd.grad` itself is a function that a mode may override, and runs with the mode off.
     """
@@ -74,7 +74,7 @@ class _Rectify(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, bounds: _Bounds, plain: Callable[[Tensor], Tensor]) -> Tensor:
         passes = (x >= 0) & (x <= bounds.high) if bounds.closed else (x > 0) & (x < bounds.high)
-        factor = passes.to(x.dtype).masked_fill_((x <= 0) & ~passes, slope)  # before x may be changed in place
+        factor = passes.to(x.dtype).masked_fill_((x <= 0) & ~passes, slope)  # before x is possibly changed in place
         y = plain(x)
         if y is x:
             ctx.mark_dirty(x)

@@ -1,4 +1,4 @@
-"""How many images fit into memory at once? And giving it back."""
+"""How many images fit into memory at once, and returning freed memory to the system."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ import torch
 from torch import Tensor
 
 _MEMINFO, _CONTAINER = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
-# of control groups, of version 2 and 1: folder; files of the limit and of what is used; cached files in memory.stat
+# control groups v2 and v1: folder, limit file, usage file, and the entry for cached files in memory.stat
 _GROUPS = (
     ("", "memory.max", "memory.current", "inactive_file"),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
 )
-SHARE = 0.25  # of the memory that is free: other widgets, and the user's own work, need theirs
+SHARE = 0.25  # of free memory: other widgets and the user's own work need the rest
 
 
 def images_at_once(bytes_each: float, images: int, device: torch.device) -> int:
-    """How many of some images, of so many bytes each, stay within the budget as it is now; at least 1."""
+    """How many of `images` images of `bytes_each` bytes fit into the current budget; at least 1."""
     return max(1, min(images, int(budget(device) / max(1.0, bytes_each))))
 
 
 def bytes_of_passes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int:
-    """What a forward and backward pass takes.
+    """Bytes that a forward and backward pass takes.
 
     Args:
         forward: runs the network, with gradients on, on one image.
-        weights: of the network; they are there anyway.
+        weights: of the network; not counted.
     """
-    return 2 * _kept_bytes(forward, weights)  # gradients take as much once more as what is kept for them
+    return 2 * _kept_bytes(forward, weights)  # gradients take as much again as the saved tensors
 
 
 def budget(device: torch.device) -> float:
@@ -45,11 +45,11 @@ def budget(device: torch.device) -> float:
         free = re.search(r"MemAvailable:\s+(\d+) kB", _MEMINFO.read_text())
         if free is not None:
             return SHARE * min(1024 * int(free[1]), _left_to_container())
-    return 2.0**30  # nothing is known of this system
+    return 2.0**30  # unknown system
 
 
 def give_back() -> None:
-    """Hand what was freed to the system; some C libraries keep it, in ever more pieces. Takes milliseconds."""
+    """Return freed memory to the system; some C libraries keep and fragment it. Takes milliseconds."""
     trim = _trim()
     if trim is not None:
         trim(0)
@@ -57,7 +57,7 @@ def give_back() -> None:
 
 @functools.cache
 def _trim() -> Callable[[int], object] | None:
-    """glibc's own."""
+    """glibc's `malloc_trim`; None elsewhere."""
     try:
         found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl
@@ -66,8 +66,8 @@ def _trim() -> Callable[[int], object] | None:
 
 
 def _left_to_container() -> float:
-    """Bytes below the limit of the control group, if there is one. Cached files count as used there, and are given up
-    as soon as somebody needs the memory."""
+    """Bytes left below the limit of the control group, if there is one. Its usage includes cached files, which are
+    subtracted because they are dropped on demand."""
     for folder, most, now, cached in _GROUPS:
         with contextlib.suppress(OSError, ValueError):
             limit, used = (int((_CONTAINER / folder / name).read_text()) for name in (most, now))
@@ -77,7 +77,7 @@ def _left_to_container() -> float:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Is it that, in the words of any device?"""
+    """Whether an error means out of memory, on any device."""
     known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
     return known or (
         isinstance(error, RuntimeError) and re.search("out of memory|can't allocate memory", str(error)) is not None
@@ -85,7 +85,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _kept_bytes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int:
-    """What a forward pass keeps for the backward pass."""
+    """Bytes that a forward pass saves for the backward pass."""
     there = {weight.untyped_storage().data_ptr() for weight in weights}
     kept: dict[int, int] = {}
 
@@ -93,9 +93,9 @@ def _kept_bytes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in there:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor.detach()  # an operation that kept its own output, graph and all, would never be freed
+        return tensor.detach()  # an operation that saves its own output with its graph would never be freed
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         result = forward()
-    del result  # only now: memory that is given back would be counted once for all that has it in turn
+    del result  # only now: memory reused within the pass would otherwise be counted only once
     return sum(kept.values())

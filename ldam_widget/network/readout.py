@@ -1,4 +1,4 @@
-"""What chains read of one layer's output: a few numbers of it each, and their weights; or all of it."""
+"""What chains read from one layer's output: a few weighted elements each, or all of it."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 from .units import Neuron
 
 ALL = slice(None)
-_SMALL = 2**20  # bytes: seeds of a whole batch that are no larger are kept, which saves the time to make them
+_SMALL = 2**20  # bytes: seeds of a whole batch up to this size are cached to save time
 
 
 class Readout:
-    """Reads neurons from a layer's output (chain, units, *positions), and seeds the backward pass from there.
+    """Reads neurons from a layer's output (chain, units, *positions), and seeds the backward pass there.
 
-    The simplest `objectives.objective.Scalars`: of one place, and linear.
+    The simplest `objectives.objective.Scalars`: one place, linear.
 
-    Kept are the places that are read. The seed, which is as large as the output and mostly zero, is made for as many
-    chains as are computed at once, and let go.
+    Only the positions read are stored. The seed, which is as large as the output and mostly zero, is built for as many
+    chains as are computed at once, then freed.
 
     Args:
-        neurons: chains follow each other neuron by neuron.
+        neurons: chains are ordered neuron by neuron.
         shape: (units, *positions), of one image.
-        chains: of a neuron.
+        chains: per neuron.
         device, dtype: of the output.
     """
 
@@ -36,13 +36,13 @@ class Readout:
         self._shape, self._size, self.dtype = shape, math.prod(shape), dtype
         places, weights = _padded([_read_by(neuron, shape) for neuron in neurons], self._size)
         self._single = places.shape[1] == 1
-        self._whole = places.shape[1] == self._size > 1  # the places are all of them, in order
+        self._whole = places.shape[1] == self._size > 1  # the places are all elements, in order
         self._places, self._weights = places.to(device), weights.to(device, dtype)
         self._owner = torch.arange(len(neurons), device=device).repeat_interleave(chains)
-        if not self._whole:  # places in the whole batch, and weights of each chain
+        if not self._whole:  # each chain's places in the whole batch, and their weights
             first = self._size * torch.arange(self.count, device=device)
             self._index = self._places[self._owner] + first.unsqueeze(1)
-            self._index = self._index.squeeze(1)  # one number a chain, where it reads one place
+            self._index = self._index.squeeze(1)  # one number per chain if it reads one place
             self._each = self._weights[self._owner]
         self._kept: Tensor | None = None
         if self.count * self.bytes_each <= _SMALL:
@@ -54,17 +54,17 @@ class Readout:
 
     @property
     def bytes_each(self) -> int:
-        """What the seed takes, of one chain."""
+        """Bytes of one chain's seed."""
         return self._size * self.dtype.itemsize
 
     def given(self, part: slice = ALL) -> tuple[Tensor]:
-        """The seed of some of the chains: the gradient of their neurons with respect to the output, and like it."""
+        """The seed of some chains: the gradient of their neurons with respect to the output; like the output."""
         if self._kept is not None:
             return (self._kept if part is ALL else self._kept[part],)
         return (self._seed(part),)
 
     def seeds(self, outputs: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """It is the same whatever the outputs are."""
+        """Independent of the outputs."""
         return given
 
     def _seed(self, part: slice) -> Tensor:
@@ -76,7 +76,7 @@ class Readout:
         return seed
 
     def read(self, outputs: tuple[Tensor, ...], part: slice = ALL) -> Tensor:
-        """Activations (chain,) float32, from the output of some of the chains."""
+        """Activations (chain,) float32, from the output of some chains."""
         (output,) = outputs
         if self._single:
             return output.take(self._index_of(part)).float()
@@ -86,7 +86,7 @@ class Readout:
         return (output.take(self._index_of(part)).to(wide) * self._each[part].to(wide)).sum(1).float()
 
     def read_all(self, outputs: tuple[Tensor, ...]) -> Tensor:
-        """Output of any images -> activation of every neuron, (images, N) float32."""
+        """Output for any images -> activation of every neuron, (images, N) float32."""
         (output,) = outputs
         flat = output.flatten(1)
         if self._single:
@@ -98,12 +98,12 @@ class Readout:
         return torch.stack([flat[:, places].to(wide) @ weights for places, weights in pairs], 1).float()
 
     def _index_of(self, part: slice) -> Tensor:
-        """Places in the output of these chains alone."""
+        """Places within the output of only these chains."""
         return self._index if part is ALL else self._index[part] - part.start * self._size
 
 
 def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Flat places of an image that a neuron reads, and their weights."""
+    """Flat indices that a neuron reads in one image's output, and their weights."""
     if isinstance(neuron.readout, Tensor):
         weights = neuron.readout.flatten()
         places = weights.nonzero().flatten()
@@ -113,9 +113,9 @@ def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def _padded(read: Sequence[tuple[Tensor, Tensor]], size: int) -> tuple[Tensor, Tensor]:
-    """(N, most that one reads) each; who reads less has other places with a weight of 0."""
+    """Both as (N, longest); neurons that read fewer places are padded with other places of weight 0."""
     most = max(len(places) for places, _ in read)
-    if 2 * most > size:  # in order, they need no index
+    if 2 * most > size:  # all places in order need no index
         most = size
     rows, shares = torch.empty(len(read), most, dtype=torch.int64), torch.zeros(len(read), most)
     for row, share, (places, weights) in zip(rows, shares, read, strict=True):

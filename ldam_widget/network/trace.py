@@ -1,4 +1,4 @@
-"""What a forward pass runs: the table of layers."""
+"""Trace of a forward pass: the table of layers."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class LayerTable(Table, list[Layer]):
     """The layers of a model in the order they run; prints as a table."""
 
     def table(self) -> tuple[Row, list[Row]]:
-        """A row a layer."""
+        """One row per layer."""
         head = ("name", "type", "output shape", "units")
         return head, [(layer.name, layer.type, "×".join(map(str, layer.shape)), str(layer.units)) for layer in self]
 
 
 class LayerOutput(NamedTuple):
-    """One tensor that a forward pass made."""
+    """One tensor produced by a forward pass."""
 
     address: Address
     layer: Layer
@@ -53,9 +53,9 @@ class Trace(NamedTuple):
     """One forward pass."""
 
     outputs: list[LayerOutput]  # in order
-    names: dict[str, str]  # every name of every module -> the one it is listed under
+    names: dict[str, str]  # every name of every module -> its listed name
     calls: Counter[str]  # by listed name
-    coupled: dict[str, int]  # batch norm that mixes the images of a batch -> how many tensors were made before it
+    coupled: dict[str, int]  # batch norm that mixes the images of a batch -> number of tensors produced before it
     writes_input: bool  # the model changes its input in place
 
     @property
@@ -69,17 +69,17 @@ class Trace(NamedTuple):
 def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess | None = None) -> LayerTable:
     """List the layers that a forward pass runs, in order.
 
-    A module that runs several times has a row for every call ("name", "name#2", …); one that returns a tuple or dict
-    has a row for every tensor in it ("name[0]", "name[key]"). `units` counts the axis that `outputs.unit_axis` finds:
+    A module that runs several times has one row per call ("name", "name#2", …); one that returns a tuple or dict has
+    one row per tensor ("name[0]", "name[key]"). `units` is the size of the axis found by `addresses.unit_axis`:
     channels of a map, features of a token.
 
     Args:
-        model: any `nn.Module`; comes back untouched.
+        model: any `nn.Module`; left unchanged.
         input_shape: of one image, without the batch axis, e.g. (1, 28, 28).
         preprocess: x in pixel range -> model input.
 
     Raises:
-        ValueError: the model does not accept `input_shape`; its own error is shown.
+        ValueError: the model does not accept `input_shape`; the message includes the model's error.
     """
     return trace(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes()).table
 
@@ -102,10 +102,10 @@ def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
 def trace(
     view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, wanted: str | None, notes: Notes
 ) -> Trace:
-    """Run one image through a model that is already private and write down what is made.
+    """Run one image through a private view and record every output.
 
-    A failure beyond the layer `wanted` is worth a remark only. Gradients are on, as in sampling: without them
-    transformers take a fast path that does not run the modules inside.
+    A failure after the layer `wanted` only adds a note. Gradients are on, as in sampling: without them transformers
+    take a fast path that does not run the modules inside.
     """
     names = module_names(view)
     outputs: list[LayerOutput] = []
@@ -139,7 +139,7 @@ def trace(
 
 
 def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
-    """Forward pass whose failure says that `input_shape` or `preprocess` does not fit, in the model's own words."""
+    """Forward pass; a failure raises an error that blames `input_shape` or `preprocess` and quotes the model's own."""
     try:
         inputs = preprocess(x) if preprocess is not None else x
     except Exception as error:

@@ -1,4 +1,4 @@
-"""A model as one forward pass showed it, and the places in it that can be climbed."""
+"""A model with its traced forward pass, and the places in it that can be sampled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Place(NamedTuple):
     dtype: torch.dtype
 
     def in_order(self, output: Tensor) -> Tensor:
-        """What the network gives there -> (image, units, *positions)."""
+        """The network's output there -> (image, units, *positions)."""
         if self.batch_axis != 0:
             output = output.movedim(self.batch_axis, 0)
         return output if self.unit_axis == 1 else output.movedim(self.unit_axis, 1)
@@ -40,7 +40,7 @@ class Traced:
         view: a private view of it.
         image_shape: of one image.
         preprocess: x in pixel range -> model input.
-        trace: what one forward pass runs.
+        trace: of one forward pass.
     """
 
     view: nn.Module
@@ -57,15 +57,15 @@ class Traced:
         wanted: str | None,
         notes: Notes,
     ) -> Traced:
-        """Run one image; what fails behind the layer `wanted` is worth a remark only. Errors as of `trace`."""
+        """Trace one image; a failure after the layer `wanted` only adds a note. Raises the errors of `trace`."""
         return cls(view, image_shape, preprocess, trace(view, image_shape, preprocess, wanted, notes))
 
     def run(self, x: Tensor) -> Any:
-        """What the model returns; x stays as it is."""
+        """The model's output; x is not modified."""
         return run(self.view, x.clone(), self.preprocess, self.image_shape)
 
     def some_images(self, count: int) -> Tensor:
-        """Random images that need gradients; nobody's random numbers are used up."""
+        """Random images that require gradients, from a private generator."""
         device = device_of(self.view)
         own = torch.Generator(device).manual_seed(0)
         x = torch.rand(count, *self.image_shape, generator=own, device=device, dtype=torch.float32)
@@ -75,7 +75,7 @@ class Traced:
         """An output, found by running one image.
 
         Raises:
-            ValueError: it has no axis for units, or no gradient reaches the pixels from there.
+            ValueError: it has no unit axis, or no gradient reaches the pixels from there.
         """
         name, capture = str(address), Capture(self.view, [address])
         with torch.inference_mode(False), torch.enable_grad():
@@ -107,7 +107,7 @@ class Traced:
         return found._replace(shape=tuple(found.in_order(output).shape[1:]))
 
     def ends_at(self, address: Address) -> bool:
-        """Is this output what the model returns? Then the forward pass need not be stopped."""
+        """Whether the model returns exactly this output, so that the forward pass need not be stopped."""
         name = address.module
         if self.trace.calls[name] != 1:
             return False
@@ -120,18 +120,18 @@ class Traced:
             with torch.inference_mode(False), torch.enable_grad():
                 returned = listen({name: self.view.get_submodule(name)}, note, lambda: self.run(self.some_images(1)))
         except ValueError:
-            return False  # something fails behind the layer, where sampling never goes
-        # a rectifier in place returns what it was given, changed
+            return False  # something fails after the layer, where sampling never goes
+        # an in-place rectifier returns its own input, modified
         return len(made) == 1 and returned is made[0][0] and _versions(returned) == made[0][1]
 
     def coupled_before(self, addresses: Iterable[Address]) -> list[str]:
-        """Batch norms that use the statistics of the batch, before the last of some outputs."""
+        """Batch norms that use batch statistics and run before the last of the given outputs."""
         made = [each.address for each in self.trace.outputs]
         reached = max(made.index(address) if address in made else len(made) for address in addresses)
         return [name for name, before in self.trace.coupled.items() if before <= reached]
 
     def _batch_axis(self, output: Tensor, capture: Capture) -> int | None:
-        """The axis that counts images: the first, but for recurrent layers, whose states are (layers, batch, …)."""
+        """The batch axis: the first, except for the states of recurrent layers, which are (layers, batch, …)."""
         if output.ndim < 2 or 1 not in output.shape:
             return None
         if output.ndim == 2 or (output.shape[0] == 1 and output.shape.count(1) == 1):
@@ -139,7 +139,7 @@ class Traced:
         try:
             (two,) = capture(lambda: self.run(self.some_images(2)))
         except ValueError:
-            return 0 if output.shape[0] == 1 else None  # made for one image at a time
+            return 0 if output.shape[0] == 1 else None  # the model takes one image at a time
         shape = tuple(two.shape)
         grown = [axis for axis in range(output.ndim) if (output.shape[axis], shape[axis]) == (1, 2)]
         return grown[0] if grown and len(shape) == output.ndim else None
@@ -160,5 +160,5 @@ def _require_gradient(name: str, output: Tensor, x: Tensor) -> None:
 
 
 def _versions(output: Any) -> list[int]:
-    """How often each tensor in it was written to."""
+    """Version counters of the tensors in an output."""
     return [tensor._version for _, tensor in tensors(output)]

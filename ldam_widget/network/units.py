@@ -1,4 +1,4 @@
-"""A neuron as a linear read-out of one layer's output: one unit, the mean of a channel, or a direction."""
+"""A neuron as a linear readout of one layer's output: a unit, the mean of a channel, or a direction."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 class Neuron(NamedTuple):
-    """One neuron of the chosen layer, resolved."""
+    """A resolved neuron of the chosen layer."""
 
-    key: str  # how the picker and JSON name it: "5", "5@3,4", "5@mean", "direction 1"
+    key: str  # its name in the picker and in JSON: "5", "5@3,4", "5@mean", "direction 1"
     name: str  # class name or ""
     unit: int | None  # None for a direction
-    readout: Tensor | tuple[int, ...]  # index into (units, *positions) of one image, whose mean it is; or weights
+    readout: Tensor | tuple[int, ...]  # weights, or an index into (units, *positions) of one image, averaged
 
     @property
     def label(self) -> str:
@@ -26,28 +26,28 @@ class Neuron(NamedTuple):
 
     @property
     def plain(self) -> int | str:
-        """An int where that says it all, else the key."""
+        """The unit as an int if that identifies the neuron, else the key."""
         return self.unit if self.unit is not None and self.key == str(self.unit) else self.key
 
 
 class LayerUnits(NamedTuple):
-    """The units of one layer; turns what a user writes into neurons."""
+    """The units of one layer; resolves user input into neurons."""
 
     layer: str
     shape: tuple[int, ...]  # (units, *positions) for one image
-    axis: int  # of the units in what the layer returns, (batch, …)
-    names: Sequence[str]  # of the classes; empty if there are none
+    axis: int  # of the units in the layer's output, (batch, …)
+    names: Sequence[str]  # of the classes; may be empty
 
     def resolve(self, neuron: Any, at: str, position: int) -> Neuron:
-        """One neuron.
+        """Resolve one neuron.
 
         Args:
             neuron: an int, (unit, *position), "5", "5@3,4", "5@mean", a class name, or a direction tensor.
-            at: where an int looks, "center" or "mean".
-            position: in the list of neurons; numbers the directions.
+            at: readout of a plain int on a map, "center" or "mean".
+            position: in the list of neurons; used to number directions.
 
         Raises:
-            ValueError: there is no such neuron; the message says what would work.
+            ValueError: there is no such neuron; the message says what is valid.
         """
         if isinstance(neuron, Tensor) and neuron.ndim > 0:
             return self._direction(neuron, position)
@@ -117,20 +117,20 @@ class LayerUnits(NamedTuple):
 
 
 def centre(positions: tuple[int, ...]) -> tuple[int, ...]:
-    """The middle of a map, to the right and below where there are two."""
+    """The middle of a map; for even sizes, the later of the two middle positions."""
     return tuple(size // 2 for size in positions)
 
 
 def as_list(neurons: Any) -> list[Any] | None:
-    """What a user gives as `neurons`, one by one. Raises ValueError if it is no list of anything."""
+    """The user's `neurons` as a list. Raises ValueError if it is not iterable."""
     if neurons is None:
         return None
     if isinstance(neurons, Tensor) and neurons.ndim == 1 and not neurons.is_floating_point():
-        return list(neurons.tolist())  # [3, 5], and no direction
+        return list(neurons.tolist())  # [3, 5], not a direction
     if isinstance(neurons, (int, str)) or (isinstance(neurons, Tensor) and neurons.ndim <= 1):
         return [neurons]
     if isinstance(neurons, tuple) and neurons and all(isinstance(n, int) for n in neurons):
-        # (3, 5) could be two neurons or one place; a sequence is always a list of neurons
+        # (3, 5) could be two neurons or one position; a sequence always means a list of neurons
         return list(neurons)
     try:
         return list(neurons)
@@ -139,7 +139,7 @@ def as_list(neurons: Any) -> list[Any] | None:
 
 
 def layer_of_strings(layer: str | None, neurons: list[Any] | None) -> tuple[str | None, list[Any] | None]:
-    """Take the layer out of "layer:5" strings; all of them must name the same one."""
+    """Split the layer off "layer:5" strings; all must name the same layer."""
     if neurons is None:
         return layer, None
     found, plain = [] if layer is None else [layer], []

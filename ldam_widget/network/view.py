@@ -1,8 +1,8 @@
-"""A private view of the user's model: its own hooks, flags and modes, but the very same weights.
+"""A private view of the user's model: separate hooks, flags and modes, but shared weights.
 
-The sampler runs beside the user's own code, often in another thread. It therefore never touches the user's modules:
-it works on a copy of the module tree whose parameters and buffers are frozen aliases of the user's tensors. No second
-copy of the weights is made on the same device, and weights that the user changes in place are seen at once.
+The sampler runs alongside the user's code, often in another thread, so it never touches the user's modules: it works
+on a copy of the module tree whose parameters and buffers are frozen aliases of the user's tensors. Weights are not
+duplicated on the same device, and in-place changes by the user take effect at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..core.notes import Notes
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The plain module inside `DataParallel` and `torch.compile` wrappers, whose layer names the user knows."""
+    """The plain module inside `DataParallel` and `torch.compile` wrappers, with the layer names the user knows."""
     parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
     inside = model.module if parallel else model._modules.get("_orig_mod")
     return unwrap(inside) if isinstance(inside, nn.Module) else model
@@ -27,11 +27,11 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
 
     Args:
         model: any `nn.Module`; not changed in any way.
-        device: where to sample; weights that are elsewhere are copied there. None: where the weights are.
-        notes: receives a remark if the model was in training mode and that makes a difference.
+        device: where to sample; weights on another device are copied. None: the device of the weights.
+        notes: receives a note if the model was in training mode and that makes a difference.
 
     Raises:
-        TypeError: `model` is no module, or cannot be copied.
+        TypeError: `model` is not a module, or cannot be copied.
         ValueError: a weight is not finite, or has no data.
     """
     _check_type(model)
@@ -41,19 +41,19 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
     for module in model.modules():
         for parameter in module._parameters.values():
             if parameter is not None:
-                # .data and not .detach(): the alias must not share the version counter, or an optimiser step of the
-                # user's between our forward and backward pass would raise an error in our thread
+                # .data, not .detach(): with a shared version counter, an optimiser step by the user between our
+                # forward and backward pass would raise an error in our thread
                 memo[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False)
         for buffer in module._buffers.values():
             if buffer is not None:
                 memo[id(buffer)] = buffer.data
         for value in vars(module).values():
-            # e.g. the pruned weight that torch.nn.utils.prune leaves as a plain attribute; deepcopy refuses those
+            # e.g. the pruned weight that torch.nn.utils.prune stores as a plain attribute; deepcopy rejects those
             if isinstance(value, Tensor):
                 memo[id(value)] = value.detach()
     try:
         for module in reversed(list(model.modules())):
-            if unwrap(module) is not module:  # a wrapper around a part of the model: the copy has its inside
+            if unwrap(module) is not module:  # a wrapper around part of the model: the copy omits the wrapper
                 memo[id(module)] = copy.deepcopy(unwrap(module), memo)
         view = copy.deepcopy(model, memo)
     except Exception as error:
@@ -73,10 +73,10 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
 
 
 def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
-    """A copy of the module tree with weights of its own, in eval mode: what is done to `model` leaves it as it is.
+    """A copy of the module tree with its own weights, in eval mode, independent of later changes to `model`.
 
-    Forward hooks stay behind, which might feed the copy's activations to the user's own training; those that run
-    before a forward pass (pruning, weight norm) come along. Raises as `private_view`.
+    Forward hooks are dropped, since they might feed the copy's activations into the user's training; forward
+    pre-hooks (pruning, weight norm) are kept. Raises the errors of `private_view`.
     """
     view = private_view(model, None, notes)
     if any(module._forward_hooks for module in view.modules()):
@@ -89,16 +89,16 @@ def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
 
 
 def weights_of(model: nn.Module) -> list[Tensor]:
-    """Parameters, then buffers, each once, in an order that copies and wrappers of the model keep."""
+    """Parameters, then buffers, each once, in an order preserved by copies and wrappers of the model."""
     return [*model.parameters(), *model.buffers()]
 
 
 def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.device:
-    """The device asked for; else CUDA if there is one; else where the model's weights are.
+    """The requested device; else CUDA if available; else the device of the model's weights.
 
     Raises:
-        TypeError: `model` is no module.
-        ValueError: the device asked for is not there.
+        TypeError: `model` is not a module.
+        ValueError: the requested device is not available.
     """
     _check_type(model)
     if device is not None:
@@ -114,7 +114,7 @@ def choose_device(model: nn.Module, device: torch.device | str | None) -> torch.
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """Where the weights are."""
+    """Device of the weights; the CPU if there are none."""
     first = next(model.parameters(), None)
     return first.device if first is not None else torch.device("cpu")
 

@@ -1,7 +1,7 @@
-"""From a class to the units of the layer below that are most strongly wired to it, each with its own top classes.
+"""From a class to the units of the layer below with the largest weights for it, each with its own top classes.
 
-The panel of the original program for ImageNet: a class of fc8 brings up the 20 units of fc7 with the largest weight
-for it, each labelled with the three classes that it is itself wired to most (alex0.ssc, lines 145 to 159).
+As in the original program's ImageNet panel: selecting a class of fc8 shows the 20 units of fc7 with the largest
+weights for it, each labelled with the three classes it has the largest weights for (alex0.ssc, lines 145 to 159).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ class TopClass(NamedTuple):
 
 
 class Wired(NamedTuple):
-    """A unit that is wired to the class asked for."""
+    """A unit that is wired to the requested class."""
 
     layer: str  # for `Sampler(layer=…)`
     neuron: str  # for `Sampler(neurons=[…])`: "17", "17@2,3" or "17@mean"
     unit: int  # its number in the layer
-    weight: float  # towards the class asked for
+    weight: float  # for the requested class
     classes: tuple[TopClass, ...]  # those with the largest weights from this unit, largest first
 
     @property
@@ -54,7 +54,7 @@ class Wiring(Table, list[Wired]):
 
     Attributes:
         layer: the layer they are in; ``Sampler(model, layer=w.layer, neurons=w.neurons, …)``.
-        class_index, class_name: what was asked for; the name may be "".
+        class_index, class_name: the requested class; the name may be "".
     """
 
     def __init__(self, rows: Sequence[Wired], layer: str, class_index: int, class_name: str) -> None:
@@ -67,13 +67,13 @@ class Wiring(Table, list[Wired]):
         return [row.neuron for row in self]
 
     def table(self) -> tuple[Row, list[Row]]:
-        """A row a unit."""
+        """One row per unit."""
         head = ("neuron", "wired to", f"weight for {self.class_name or self.class_index}")
         return head, [(f"{r.layer}:{r.neuron}", r.label.split(" → ", 1)[1], f"{r.weight:.4g}") for r in self]
 
 
 def short(weight: float) -> str:
-    """Two decimals without the zero before them: ".81", "-1.20"."""
+    """Two decimals without a leading zero: ".81", "-1.20"."""
     return f"{weight:.2f}".replace("0.", ".", 1) if abs(weight) < 0.995 else f"{weight:.2f}"
 
 
@@ -88,30 +88,31 @@ def neurons_of(
     top: int = 3,
     preprocess: Preprocess | None = None,
 ) -> Wiring:
-    """The k units of the layer below with the largest weights towards a class.
+    """The k units of the layer below with the largest weights for a class.
 
-    The classifying layer is the last linear one, or a last convolution that is a linear layer at every place (kernel 1
-    or as large as its input). Weights rank with their sign, as in the original: what drives the class comes first.
+    The classifying layer is the last linear one, or a final convolution that acts as a linear layer at every position
+    (kernel 1, or as large as its input). Weights are ranked with their sign, as in the original: units that drive the
+    class come first.
 
     The layer below is the nearest one with weights whose outputs reach the classifier one to one, found by running the
-    model on `input_shape`: through activations, dropout, flattening ("17@2,3" is a place on the map of channel 17) and
-    global pooling ("17@mean"). An activation in a module of its own is passed over, as the original looks at fc7
-    before its rectifier: a unit that is shut there has a gradient nevertheless. Without `input_shape` the order of
-    `model.named_modules()` is believed: an error for maps that are flattened, a guess where the forward pass has
-    another order (class tokens, branches).
+    model on `input_shape`: through activations, dropout, flattening ("17@2,3" is a position on the map of channel 17)
+    and global pooling ("17@mean"). Separate activation modules are skipped, as the original reads fc7 before its
+    rectifier, where an inactive unit still has a gradient. Without `input_shape` the order of `model.named_modules()`
+    is used: an error for flattened maps, and a guess where the forward pass runs in another order (class tokens,
+    branches).
 
     Args:
-        model: comes back untouched.
+        model: left unchanged.
         class_index: 0 to classes − 1, or one of `class_names`.
         k: ≥ 1; all units if there are fewer.
         layer: dotted name of the classifying layer; None finds it.
         input_shape, preprocess: as for `layers`.
-        class_names: one for every class.
-        top: classes that each unit is labelled with, ≥ 1.
+        class_names: one per class.
+        top: number of classes in each unit's label, ≥ 1.
 
     Raises:
-        ValueError: no such class or layer, no classifying layer, or nothing below it that fits; the message says what
-            would work.
+        ValueError: no such class or layer, no classifying layer, or no suitable layer below it; the message says what
+            to do.
     """
     for name, number in (("k", k), ("top", top)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
@@ -119,7 +120,7 @@ def neurons_of(
     shape = None if input_shape is None else check_shape(input_shape)
     view = private_view(model, None, Notes())
     if dtype_of(view) in (torch.float16, torch.bfloat16):
-        view = view.float()  # the units are told apart by numbers that half precision would round
+        view = view.float()  # units are identified by numbers that half precision would round
     with torch.inference_mode(False), torch.enable_grad():
         seen = None if shape is None else trace(view, shape, preprocess, None, Notes())
         name, head = _head(view, layer, seen)
@@ -165,7 +166,7 @@ def _class(wanted: int | str, names: Sequence[str] | None, count: int, layer: st
 
 
 def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, Any]:
-    """Its listed name, and itself."""
+    """The classifying layer: its listed name and the module."""
     weighted = {name: m for name, m in view.named_modules() if isinstance(m, (nn.Linear, *_CONVS))}
     if layer is not None:
         asked = parse(layer, module_names(view))
@@ -195,7 +196,7 @@ def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, 
 
 
 def _is_global(head: Any, seen: Trace | None) -> bool:
-    """Does the kernel cover its whole input, so that there is one place?"""
+    """Whether the kernel covers its whole input, giving a single output position."""
     candidate = None if seen is None else next((m for m in seen.outputs if m.module is head), None)
     return candidate is not None and set(candidate.layer.shape[1:]) == {1} and not any(head.padding)
 
@@ -207,7 +208,7 @@ _Units = Callable[[int], tuple[int, str]]  # feature of the classifier -> unit o
 
 def _below_by_order(view: nn.Module, name: str, head: Any) -> tuple[str, _Units]:
     features = head.in_features if isinstance(head, nn.Linear) else head.in_channels
-    found: tuple[str, int] | None = None  # its name, and how many units it has
+    found: tuple[str, int] | None = None  # its name and number of units
     for other, module in view.named_modules():
         if other == name:
             break
@@ -222,14 +223,14 @@ def _below_by_order(view: nn.Module, name: str, head: Any) -> tuple[str, _Units]
             "model can be run to see what feeds it"
         )
     below = found[0]
-    # the block that ends here also holds what is added to this layer's output (a residual)
+    # a block ending here also includes the residual added to this layer's output
     parent = below.rpartition(".")[0]
     while parent and not name.startswith(parent + "."):
         inside = view.get_submodule(parent).named_modules(prefix=parent)
         if [n for n, module in inside if next(module.parameters(False), None) is not None][-1] not in (below, found[0]):
             break
         below, parent = parent, parent.rpartition(".")[0]
-    # a map with as many channels as features can only have been pooled; of plain units, the mean is the unit itself
+    # a map with as many channels as features must have been pooled; for plain units, the mean is the unit itself
     plain = isinstance(view.get_submodule(below), (nn.Linear, nn.BatchNorm1d))
     return below, lambda feature: (feature, str(feature) if plain else f"{feature}@mean")
 
@@ -238,18 +239,18 @@ def _below_by_order(view: nn.Module, name: str, head: Any) -> tuple[str, _Units]
 
 
 def _below_by_running(name: str, head: Any, seen: Trace, forward: Callable[[], Any]) -> tuple[str, _Units]:
-    """The nearest tensor before the classifier whose elements reach its features one to one, past weightless modules.
+    """The nearest layer with weights before the classifier whose elements reach its features one to one.
 
-    What a module returns is exchanged for numbers of ours; the derivatives of the classifier's input with respect to
-    them say which element feeds which feature, whatever lies between.
+    Falls back to a layer without weights. A layer's output is replaced by random numbers; the derivatives of the
+    classifier's input with respect to them show which element feeds which feature, whatever lies between.
     """
     end = max(i for i, candidate in enumerate(seen.outputs) if candidate.address.module == name)
     at = Address(name, seen.calls[name])
     best: tuple[LayerOutput, Tensor] | None = None
     for candidate in reversed(
         seen.outputs[:end]
-    ):  # the classifier has no modules inside: all these ended before it began
-        # pooling by maxima depends on the values; what is wired does not
+    ):  # the classifier has no submodules: all these finished before it started
+        # max pooling depends on the values; fixed wiring does not
         fed = _features_fed(head, at, candidate, forward, seed=1)
         again = None if fed is None else _features_fed(head, at, candidate, forward, seed=2)
         if fed is None or again is None or not torch.equal(fed, again):
@@ -282,8 +283,8 @@ def _features_fed(
     """Which feature of the classifier each element of a layer's output feeds.
 
     Returns:
-        (units, *positions), −1 for an element that feeds none; None unless every feature is fed by one element, or
-        every one by all positions of one unit.
+        (units, *positions), −1 for an element that feeds none; None unless every feature is fed by exactly one
+        element, or every feature by all positions of one unit.
     """
     exchanged = _exchange(head, at, candidate, forward, seed)
     if exchanged is None or not exchanged[1].requires_grad:
@@ -291,7 +292,7 @@ def _features_fed(
     ours, inputs = exchanged
     total = _by_feature(inputs, head).double().sum(1)
     count = len(total)
-    # Features are told apart by their numbers: for an element that feeds feature j alone, the derivative of Σ (j + 1)
+    # Features are identified by number: for an element that feeds only feature j, the derivative of Σ (j + 1)
     # feature_j is j + 1 times that of Σ feature_j.
     numbers = torch.arange(1.0, count + 1, dtype=torch.float64, device=total.device)
     (plain,) = torch.autograd.grad(total.sum(), ours, retain_graph=True, allow_unused=True)
@@ -315,7 +316,7 @@ def _features_fed(
 def _exchange(
     head: Any, at: Address, candidate: LayerOutput, forward: Callable[[], Any], seed: int
 ) -> tuple[Tensor, Tensor] | None:
-    """Numbers of ours in place of a layer's output, and what then reaches the classifier; None if they do not fit."""
+    """Random numbers substituted for a layer's output, and the resulting classifier input; None if that fails."""
     own = torch.Generator().manual_seed(seed)
     ours: list[Tensor] = []
     arrived: list[Tensor] = []
@@ -329,19 +330,19 @@ def _exchange(
         part = select(call.output, candidate.address)
         if not part.is_floating_point():
             return None
-        # where rectifiers are open and other activations have a slope
+        # in a range where rectifiers are active and other activations have a slope
         ours.append((0.3 + 0.4 * torch.rand(part.shape, generator=own)).to(part).requires_grad_(True))
         return replace(call.output, candidate.address.keys, ours[0].clone())
 
     try:
         listen({candidate.address.module: candidate.module, at.module: head}, put, forward)
-    except Exception:  # the model does not take such numbers there
+    except Exception:  # the model rejects such numbers there
         return None
     return (ours[0], arrived[0]) if ours and arrived else None
 
 
 def _by_feature(inputs: Tensor, head: Any) -> Tensor:
-    """The classifier's input for one image as (features, places)."""
+    """The classifier's input for one image as (features, positions)."""
     if isinstance(head, nn.Linear):
         return inputs.movedim(-1, 0).flatten(1) if inputs.ndim > 1 else inputs[:, None]
     one = inputs[0] if inputs.ndim == len(head.kernel_size) + 2 else inputs

@@ -1,4 +1,4 @@
-"""What is climbed: neurons f_α and regularisers R_i, one term a file."""
+"""Terms of the objective: neurons f_α and regularisers R_i, one term per file."""
 
 from .discriminator import Discriminator
 from .l2 import L2

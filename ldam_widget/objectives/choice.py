@@ -1,4 +1,4 @@
-"""Which layer, and which of its neurons, where the user says little, or something that is not there."""
+"""Choose the layer and its neurons: defaults, and errors for invalid requests."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..network.addresses import Address, parse
 from ..network.trace import Trace
 from ..network.units import LayerUnits, Neuron
 
-_FIRST = 10  # neurons, where none are named
+_FIRST = 10  # neurons sampled by default
 _SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 _SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
-    """The output that is sampled; None is the last layer before any softmax.
+    """The output to sample; None is the last layer before any softmax.
 
     Raises:
-        ValueError: an unknown layer, or one that runs less often; the message says what would work.
+        ValueError: an unknown layer, or a call number it does not reach; the message says what is valid.
     """
     rows = [output for output in trace.outputs if output.listed]
     leaves = [output for output in rows if output.layer.leaf]
     makers = [output for output in leaves if not isinstance(output.module, (*_SOFTMAX, *_SAME_UNITS))]
-    makers = [output for output in makers if not output.address.keys] or makers  # tuples only if there is nothing else
+    makers = [output for output in makers if not output.address.keys] or makers  # parts of tuples only as a last resort
     if layer is None and not makers:
         raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
     asked = parse(layer, trace.names) if isinstance(layer, str) else None
@@ -56,10 +56,10 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
 
 
 def choose_neurons(units: LayerUnits, wanted: Iterable[Any] | None, at: str) -> list[Neuron]:
-    """The neurons of a layer that are sampled; None is the first ten.
+    """The neurons of a layer to sample; None is the first ten.
 
     Raises:
-        ValueError: there is no such neuron, none at all, or one twice.
+        ValueError: an unknown neuron, an empty list, or a duplicate.
     """
     asked = list(range(min(_FIRST, units.shape[0]))) if wanted is None else list(wanted)
     if not asked:

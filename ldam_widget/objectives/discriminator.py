@@ -1,4 +1,4 @@
-"""Discriminator: a network that tells real images from sampled ones, as a prior."""
+"""Discriminator: a network that distinguishes real images from sampled ones, used as a prior."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ _LOG_PULL = 1.5  # see the docstring; the shipped network was trained by _LOG_PU
 
 
 class Discriminator:
-    """How real x looks to a network D trained to tell real images from sampled ones (paper, section 3.2).
+    """How real x looks to a network D trained to distinguish real images from sampled ones (paper, section 3.2).
 
-    Three forms of R, whose gradients point the same way and differ in length:
+    Three forms of R, whose gradients have the same direction and differ in length:
 
-    * "log", log D, as the paper has it (Eq. 6) and the default: the pull ends where D is convinced, and leaves the rest
-      to the neuron. Of the three it samples best.
-    * "logit", log D/(1 − D): pulls on however real x looks.
-    * "probability", D: pulls most where D is in two minds.
+    * "log", log D, as in the paper (Eq. 6) and the default: the pull vanishes where D is convinced and leaves the rest
+      to the neuron. It samples best of the three.
+    * "logit", log D/(1 − D): keeps pulling however real x looks.
+    * "probability", D: pulls most where D is undecided.
 
-    Where gradients are normalised (`Algorithm1` with ``normalize="unit"``, and frozen scales), this one has its own
+    Where gradients are normalised (`Algorithm1` with ``normalize="unit"``, and frozen scales), this term has its own
     normalisation, by the gradient of the logit: the lengths are 1.5(1 − D), 1 and 4D(1 − D). The 1.5 was chosen on
     MNIST between 1, which is right more often at a weight of 0.8, and 2, at 0.5 (benchmarks/RESULTS.md).
 
@@ -46,18 +46,18 @@ class Discriminator:
     all other kernels the weight is the λ of Eq. 6: p ∝ exp((f + λ R)/T).
 
     Args:
-        net_or_path: a network with one output (the logit of "real") or two ("sampled", "real"), or a file that
-            `train_discriminator` wrote. It is used in eval mode and comes back untouched; its weights are shared, so
-            a network that is being trained is followed. A Sigmoid or Softmax module at its end is left out.
+        net_or_path: a network with one output (the logit of "real") or two ("sampled", "real"), or a file written by
+            `train_discriminator`. It is run in eval mode and left unchanged; its weights are shared, so ongoing
+            training takes effect. A Sigmoid or Softmax module at its end is skipped.
         weight: λ in 0…1, the live parameter `discriminator`.
-        form: what R is, see above.
-        preprocess: pixels -> input of the network, if it is not part of it.
-        pixel_range: (lo, hi) of the images it was trained on; None: as the network says, else that of the sampler.
-            Another range than the sampler's is converted, and told.
+        form: the form of R, see above.
+        preprocess: pixels -> input of the network, unless the network includes it.
+        pixel_range: (lo, hi) of the images it was trained on; None: the network's own, else that of the sampler.
+            A range that differs from the sampler's is converted, with a note.
 
     Raises:
-        TypeError, ValueError: neither network nor file, unknown form, weight out of range; on first use, another
-            number of outputs than one or two, or images that the network does not take.
+        TypeError, ValueError: neither network nor file, unknown form, weight out of range; on first use, a number of
+            outputs other than one or two, or images that the network does not accept.
         FileNotFoundError: no such file.
     """
 
@@ -99,7 +99,7 @@ class Discriminator:
         self._preprocess = preprocess
         self._asked_range = None if pixel_range is None else _ends(pixel_range)
         self._bound: _Logit | None = None
-        self._strength = 1.0  # of the pull
+        self._strength = 1.0  # factor of the pull
 
     def __repr__(self) -> str:
         what = type(self._net).__name__ if self.path is None else repr(self.path)
@@ -107,21 +107,21 @@ class Discriminator:
 
     @property
     def net(self) -> nn.Module | None:
-        """The network; None for a file that needs the sampler's classifier before it can be read."""
+        """The network; None for a file, except in terms returned by `bound`."""
         return self._net
 
     @property
     def preprocess(self) -> Preprocess | None:
-        """Pixels -> input of the network, as given."""
+        """Pixels -> input of the network, as passed by the user."""
         return self._preprocess
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
-        """(lo, hi) of the images it was trained on, as given; None: as the network says."""
+        """(lo, hi) of the training images, as passed by the user; None: the network's own."""
         return self._asked_range
 
     def bound(self, context: BindContext) -> Discriminator:
-        """This term for the images of a sampler, on its device; checks that they fit.
+        """This term bound to a sampler's images and device; checks that they are compatible.
 
         Raises:
             ValueError: see the class.
@@ -161,7 +161,7 @@ class Discriminator:
             return torch.sigmoid(self._reader(x)(x.detach()).float())
 
     def given(self, x: Tensor) -> Tensor:
-        """What the network is given for images x (chain, *image): converted to its pixel range, and preprocessed."""
+        """The network's input for images x (chain, *image): converted to its pixel range, and preprocessed."""
         return self._reader(x).inputs(x)
 
     def score_of(self, value: Tensor) -> Tensor:
@@ -179,13 +179,13 @@ class Discriminator:
         return 4 * self._strength * value * (1 - value)
 
     def weakened(self, strength: float) -> Discriminator:
-        """This term with normalised gradients of `strength` times their length."""
+        """This term with normalised gradients scaled by `strength`."""
         term = copy.copy(self)
         term._strength = strength
         return term
 
     def _reader(self, x: Tensor) -> _Logit:
-        if self._bound is None:  # on its own, without a sampler
+        if self._bound is None:  # used without a sampler
             context = BindContext(None, tuple(x.shape[1:]), None, x.device, Notes())
             self._bound = self.bound(context)._bound
             assert self._bound is not None
@@ -193,18 +193,18 @@ class Discriminator:
 
 
 class _Logit:
-    """x -> log D/(1 − D), (chain,), whatever the network returns."""
+    """x -> log D/(1 − D), (chain,), for any supported network output."""
 
     def __init__(
         self, net: nn.Module, context: BindContext, preprocess: Preprocess | None, convert: Preprocess | None
     ) -> None:
-        self._view = private_view(net, context.device, Quiet())  # it is meant to be in training mode
+        self._view = private_view(net, context.device, Quiet())  # may be in training mode on purpose
         self._dtype, self._preprocess, self._convert = dtype_of(self._view), preprocess, convert
         self._writes_input = False
-        self._stop: Address | None = None  # the call of a sigmoid or softmax at the end
+        self._stop: Address | None = None  # call of the final sigmoid or softmax
         shape = context.input_shape
         device = device_of(self._view)
-        own = torch.Generator(device).manual_seed(0)  # the user's random numbers stay where they are
+        own = torch.Generator(device).manual_seed(0)  # leaves the user's random numbers alone
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.rand(3, *shape, generator=own, device=device, dtype=torch.float32).requires_grad_(True)
             given = x.clone()
@@ -218,7 +218,7 @@ class _Logit:
             if not output.requires_grad or torch.autograd.grad(output.sum(), x, allow_unused=True)[0] is None:
                 raise ValueError("no gradient reaches the image from the discriminator: its path is cut")
             wild = 10 * torch.randn(16, *shape, generator=own, device=device, dtype=torch.float32)
-            # on tame images the logits of an untrained network may lie there by chance
+            # on ordinary images the logits of an untrained network may lie in 0…1 by chance
             told = self._stop is None and not isinstance(net, DiscriminatorNet)
             told = told and all(_looks_like_probabilities(seen) for seen in (output, self._output(wild)))
         if told:
@@ -234,7 +234,7 @@ class _Logit:
         return output[:, 0] if output.shape[1] == 1 else output[:, 1] - output[:, 0]
 
     def _find_end(self, forward: Callable[[], Any]) -> Address | None:
-        """The call of a sigmoid or softmax whose output is what the network returns."""
+        """The call of a sigmoid or softmax whose output the network returns, or None."""
         seen: list[tuple[Address, Tensor, int]] = []
 
         def note(call: Call) -> None:
@@ -246,7 +246,7 @@ class _Logit:
         if not seen or not isinstance(output, Tensor):
             return None
         address, last, version = seen[-1]
-        # the same numbers, perhaps in another shape; what is computed from them, or made of them in place, is not
+        # same data, possibly reshaped; results computed from it, or in place, do not count
         same = last.data_ptr() == output.data_ptr() and last.numel() == output.numel() and last._version == version
         return address if same else None
 
@@ -265,7 +265,7 @@ class _Logit:
         return output
 
     def _into(self, end: Address, inputs: Tensor) -> Any:
-        """What the network's end is given."""
+        """The input of the network's final sigmoid or softmax."""
         given: list[Any] = []
 
         def take(call: Call) -> object:
@@ -279,7 +279,7 @@ class _Logit:
 
 
 def _check_output(output: Tensor, count: int) -> None:
-    """One logit an image, or two."""
+    """Raise ValueError unless there are one or two logits per image."""
     if output.shape[:1] != (count,) or output.numel() not in (count, 2 * count):
         each = tuple(output.shape[1:]) if output.shape[:1] == (count,) else tuple(output.shape)
         raise ValueError(
@@ -309,7 +309,7 @@ def _ends(pixel_range: Any) -> tuple[float, float]:
 def _conversion(
     ours: tuple[float, float] | None, trained_on: Sequence[float] | None, notes: Notes
 ) -> Preprocess | None:
-    """From the sampler's pixels to those that D knows; None where they are the same."""
+    """From the sampler's pixel range to the one D was trained on; None if no conversion is needed."""
     if trained_on is None:
         return None
     low, high = _ends(trained_on)

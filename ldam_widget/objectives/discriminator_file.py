@@ -1,4 +1,4 @@
-"""Discriminators on disk: weights as safetensors, how they were made as JSON in the same file. Never a pickle."""
+"""Discriminators on disk: weights as safetensors, with a JSON description in the same file. Never a pickle."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ _PREFIX = "net."
 
 
 class Stored(NamedTuple):
-    """What a file holds."""
+    """Contents of a file."""
 
     design: dict[str, Any]  # see `DiscriminatorNet.design`
     pixel_range: tuple[float, float] | None
     card: dict[str, Any]  # how it was trained
     weights: dict[str, Tensor]  # state dict of the network
-    more: dict[str, Tensor]  # what a training needs to go on; empty for a file that is for use only
+    more: dict[str, Tensor]  # tensors for resuming training; empty in a file for inference only
 
 
 def save_discriminator(
     net: DiscriminatorNet, path: str | os.PathLike[str], card: dict[str, Any], more: dict[str, Tensor] | None = None
 ) -> None:
-    """Write a discriminator; the file appears whole or not at all.
+    """Write a discriminator atomically.
 
     Args:
-        net: what to write.
+        net: the network to write.
         path: of the file.
-        card: JSON-safe settings of its training.
-        more: further tensors, for a training that is to go on.
+        card: JSON-safe training settings.
+        more: further tensors, for resuming training.
     """
     path = Path(path)
     tensors = {_PREFIX + name: value for name, value in net.state_dict().items()} | (more or {})
-    # cloned, since weights that a network uses twice share their memory, which safetensors refuses
+    # cloned, since safetensors rejects tensors that share memory, such as tied weights
     tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
                for name, value in tensors.items()}  # fmt: skip
     metadata = {
@@ -52,7 +52,7 @@ def save_discriminator(
         "card": json.dumps(card),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # of our own, whoever else writes here
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # unique, in case of concurrent writers
     try:
         draft.write_bytes(save(tensors, metadata))
         os.replace(draft, path)
@@ -61,11 +61,11 @@ def save_discriminator(
 
 
 def read(path: str | os.PathLike[str]) -> Stored:
-    """Read what `save_discriminator` wrote.
+    """Read a file written by `save_discriminator`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or no discriminator of ours.
+        ValueError: the file is damaged, or not a discriminator in our format.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,18 +100,18 @@ def load_discriminator(path: str | os.PathLike[str], model: nn.Module | None = N
     """The network in a file, in eval mode on the CPU.
 
     Args:
-        path: of a file that `save_discriminator` wrote.
-        model: the classifier, for a discriminator that is a copy of its layers.
+        path: of a file written by `save_discriminator`.
+        model: the classifier, required if the discriminator copies its layers.
 
     Raises:
-        FileNotFoundError, ValueError: see `read`; a classifier is needed, or does not have the layers it had.
+        FileNotFoundError, ValueError: see `read`; also if a classifier is needed, or its layers have changed.
     """
     stored = read(path)
     return restored(stored, path, model)
 
 
 def restored(stored: Stored, path: str | os.PathLike[str], model: nn.Module | None) -> DiscriminatorNet:
-    """As `load_discriminator`, from what was read."""
+    """Like `load_discriminator`, from contents already read."""
     try:
         net = rebuild(stored.design, model)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Networks that tell real images from sampled ones, built for a classifier or from scratch."""
+"""Networks that distinguish real images from sampled ones, built from a classifier or from scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..network.trace import check_shape, trace
 from ..network.view import dtype_of, private_view, unwrap
 
 _SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, nn.Sigmoid, nn.LogSigmoid)
-_SMALLEST_MAP = 7  # pixels a side: convolutions halve the map until it is no larger
+_SMALLEST_MAP = 7  # pixels per side: convolutions halve the map until it is no larger
 _WIDEST = 256  # channels
 
 
@@ -32,13 +32,13 @@ class Quiet(Notes):
 class DiscriminatorNet(nn.Module):
     """x (N, *input_shape) in `pixel_range` -> the logit of "x is real", (N, 1).
 
-    Pixels are standardised inside, so that whoever has the network and its weights needs to know nothing else.
+    Pixels are standardised inside, so the network and its weights are self-contained.
 
     Attributes:
         body: the network proper, standardised pixels -> (N, 1).
-        design: JSON-safe description from which `rebuild` makes the same network again.
+        design: JSON-safe description from which `rebuild` builds the same network.
         input_shape: of one image.
-        pixel_range: (lo, hi) of the images it was trained on, None while that is not known.
+        pixel_range: (lo, hi) of the images it was trained on; None until known.
     """
 
     mean: Tensor
@@ -48,16 +48,16 @@ class DiscriminatorNet(nn.Module):
         super().__init__()
         self.body, self.design, self.input_shape = body, design, input_shape
         self.pixel_range: tuple[float, float] | None = None
-        # of a plain vector the numbers are pixels and not channels: one that is black in all real images has no spread
+        # elements of a plain vector are pixels, not channels: a pixel that is black in all real images has no spread
         channels = (input_shape[0] if len(input_shape) > 1 else 1, *(1,) * (len(input_shape) - 1))
         self.register_buffer("mean", torch.zeros(channels, dtype=torch.float32))
         self.register_buffer("std", torch.ones(channels, dtype=torch.float32))
 
     def standardize(self, images: Tensor) -> None:
-        """Take the mean and standard deviation of each channel from some real images (N, *input_shape)."""
+        """Set the mean and standard deviation of each channel from real images (N, *input_shape)."""
         axes = [axis for axis in range(images.ndim) if axis != 1 or images.ndim == 2]
         images = images.detach().to(self.mean)
-        least = 1e-3 * float(images.std(correction=0)) or 1.0  # all images may be of one colour
+        least = 1e-3 * float(images.std(correction=0)) or 1.0  # all images may have one colour
         self.mean.copy_(images.mean(axes).view_as(self.mean))
         self.std.copy_(images.std(axes, correction=0).clamp_min(least).view_as(self.std))
 
@@ -67,7 +67,7 @@ class DiscriminatorNet(nn.Module):
 
 
 class _UpTo(nn.Module):
-    """A copy of a classifier whose last layer with weights has one output, read before whatever follows it."""
+    """A copy of a classifier whose last layer with weights has one output; later modules are skipped."""
 
     def __init__(self, network: nn.Module, head: str) -> None:
         super().__init__()
@@ -75,28 +75,28 @@ class _UpTo(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         (output,) = Capture(self.network, [Address(self.head)])(lambda: self.network(x))
-        logit: Tensor = output.flatten(1).mean(1, keepdim=True)  # a convolution as last layer has a value a place
+        logit: Tensor = output.flatten(1).mean(1, keepdim=True)  # a final convolution has one value per position
         return logit
 
 
-@torch.inference_mode(False)  # weights made in the caller's inference mode could never be trained
+@torch.inference_mode(False)  # weights created in inference mode could never be trained
 def build_discriminator(
     model: nn.Module, input_shape: Sequence[int], *, seed: int = 0, small: bool = False
 ) -> DiscriminatorNet:
     """A discriminator as similar as possible to a classifier (paper, section 3.2): its layers, with one output.
 
-    The copy shares no weight with the classifier: every layer is initialised afresh, by its own
-    `reset_parameters`. Where that cannot be done (weights outside of such layers, no linear layer or convolution at
-    the end), a small convolutional network is made instead; `design["kind"]` says which, and `design["why"]` why.
+    The copy shares no weights with the classifier: every layer is reinitialised by its own `reset_parameters`. If that
+    is impossible (weights outside of such layers, no final linear layer or convolution), a small convolutional network
+    is built instead; `design["kind"]` says which was built, and `design["why"]` the reason.
 
     Args:
-        model: the classifier; comes back untouched.
+        model: the classifier; left unchanged.
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
-        seed: of the initial weights; the global random numbers stay as they are.
-        small: the small convolutional network in any case.
+        seed: of the initial weights; the global random state is not used.
+        small: always build the small convolutional network.
 
     Raises:
-        TypeError, ValueError: no module; a shape that the model does not take.
+        TypeError, ValueError: not a module; a shape that the model does not accept.
     """
     shape = check_shape(input_shape)
     if not isinstance(model, nn.Module):
@@ -119,7 +119,7 @@ def rebuild(design: dict[str, Any], model: nn.Module | None = None) -> Discrimin
     """The network that a `design` describes, with fresh weights.
 
     Raises:
-        ValueError: an unknown design, or one that needs the classifier, which was not given.
+        ValueError: an unknown design, or one that needs the classifier when none was given.
     """
     shape = check_shape(design.get("input_shape", ()))
     kind, seed = design.get("kind"), int(design.get("seed", 0))
@@ -136,7 +136,7 @@ def rebuild(design: dict[str, Any], model: nn.Module | None = None) -> Discrimin
 
 
 class _CannotDeriveError(Exception):
-    """The classifier's layers do not make a discriminator."""
+    """The classifier's layers cannot be turned into a discriminator."""
 
 
 def _like(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -163,7 +163,7 @@ def _like(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 
 def _initialize(module: nn.Module, called: str) -> None:
-    """Fresh weights, by the module's own rule."""
+    """Reinitialise a module's weights by its own rule."""
     own = [parameter for parameter in module._parameters.values() if parameter is not None]
     reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
     if reset is None:
@@ -171,7 +171,7 @@ def _initialize(module: nn.Module, called: str) -> None:
             raise _CannotDeriveError(f"{called} has weights and no reset_parameters")
         return
     with torch.no_grad():
-        for parameter in own:  # what the rule forgets (as that of a layer with weight_norm) stays behind as NaN
+        for parameter in own:  # parameters the rule misses (e.g. with weight_norm) stay NaN
             parameter.fill_(math.nan)
     try:
         reset()
@@ -203,7 +203,7 @@ def _with_one_output(network: nn.Module, name: str) -> nn.Module:
 
 
 def _try_out(body: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """Whatever a forward pass does beside its modules can spoil the copy: better known now."""
+    """Run the copy once: code in a forward pass outside its modules may not work in a copy."""
     was = body.training
     try:
         with torch.inference_mode(False), torch.enable_grad():

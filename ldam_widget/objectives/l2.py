@@ -16,17 +16,17 @@ from ..core.target import BindContext
 class L2:
     """R(x) = −½‖x − c‖², gradient c − x: pulls every pixel towards c.
 
-    c is the middle of the pixel range, so that a picture without a message is grey; 0 if pixels are unbounded. The
-    paper (section 3.1) and the original program pull towards 0, which for pixels in 0…1 is black: `toward=0.0`.
-    With a linear neuron f = w·x it makes the target a Gaussian N(c + w/λ, T/λ): what is sampled is then the filter
-    itself. The original program writes the same pull as −(2 λ/256) x on pixels 0…255.
+    c is the middle of the pixel range, so that an empty picture is grey; 0 if pixels are unbounded. The paper (section
+    3.1) and the original program pull towards 0, which for pixels in 0…1 is black: `toward=0.0`. With a linear neuron
+    f = w·x the target is a Gaussian N(c + w/λ, T/λ), so samples show the filter itself. The original program writes
+    the same pull as −(2 λ/256) x on pixels 0…255.
 
     Args:
         weight: λ ≥ 0, the live parameter `l2`, in units of activation per squared pixel.
         toward: c, a number, or "middle" of the sampler's pixel range.
 
     Raises:
-        TypeError, ValueError: weight is no number or out of range; toward is neither a number nor "middle".
+        TypeError, ValueError: weight is not a number or out of range; toward is neither a number nor "middle".
     """
 
     weight: float = 0.1
@@ -45,7 +45,7 @@ class L2:
             raise ValueError(f'L2 toward must be a pixel value or "middle"; got {self.toward!r}')
 
     def bound(self, context: BindContext) -> L2:
-        """This term for the pixels of a sampler."""
+        """This term with c resolved for a sampler's pixel range."""
         if self.toward != "middle":
             return self
         return replace(self, toward=0.0 if context.pixel_range is None else sum(context.pixel_range) / 2)

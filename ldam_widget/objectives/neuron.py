@@ -1,7 +1,7 @@
-"""Turn `layer` and `neurons` into f_α(x): one activation a chain, the forward pass stopped at the layer.
+"""Turn `layer` and `neurons` into f_α(x): one activation per chain, with the forward pass stopped at the layer.
 
-A neuron is the simplest objective: a linear read-out of one layer's output, which is one unit, the mean of a channel,
-or a direction.
+A neuron is the simplest objective: a linear readout of one layer's output, i.e. a unit, the mean of a channel, or a
+direction.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .objective import Objective
 
 
 class Neurons(Objective):
-    """f_α for a list of neurons of one layer: the neuron term of the target.
+    """f_α for a list of neurons in one layer: the neuron term of the target.
 
     Args:
         view: a private view of the model (`network.view.private_view`).
@@ -32,16 +32,16 @@ class Neurons(Objective):
         neurons: ints, (channel, y, x) tuples, strings "5", "5@3,4", "layer:5", class names, or direction tensors of
             shape (units,) or of the layer's whole output for one image. Units are channels of a map and features of a
             token, by the rule of `addresses.unit_axis`; "5@7" is feature 5 of token 7.
-        chains: chains a neuron; the batch axis counts neurons × chains, neuron first.
+        chains: per neuron; the batch axis is neurons × chains, neuron-major.
         input_shape, preprocess: as for `layers`.
-        class_names: names of the layer's units, used wherever one is named.
-        at: where on the map, or among the tokens, an int looks: "center" (as the original program) or "mean".
-        notes: receives what the user will want to know.
-        default_layer: where neither `layer` nor a neuron names one, instead of the last layer.
-        leaky: as of `Objective`.
+        class_names: names of the layer's units; ignored if their number differs.
+        at: readout of a plain int on a map or among tokens: "center" (as in the original program) or "mean".
+        notes: receives notes for the user.
+        default_layer: used instead of the last layer if neither `layer` nor a neuron names one.
+        leaky: as for `Objective`.
 
     Raises:
-        ValueError: unknown layer, neuron out of range, empty list, no gradient; the message says what would work.
+        ValueError: unknown layer, neuron out of range, empty list, no gradient; the message says what is valid.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Neurons(Objective):
         self.layers = traced.trace.table
         self.output_shape = place.shape  # (units, *positions)
         self.units = place.shape[0]
-        # names of the classes belong to the network's outputs; a hidden layer that happens to be listed has none
+        # class names apply only to a layer with as many units as there are names
         named = class_names is not None and len(class_names) == self.units
         self.unit_names: Sequence[str] = class_names if named and class_names is not None else ()
         self._units = LayerUnits(str(place.address), place.shape, place.unit_axis, self.unit_names)

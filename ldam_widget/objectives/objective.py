@@ -1,7 +1,7 @@
-"""`Objective`: for every column of the picture a scalar function of what some places of the network give.
+"""`Objective`: for every column of the picture, a scalar function of outputs at some places in the network.
 
-One forward pass gives the outputs of all places, and goes no further than the last of them. The gradient is one
-backward pass from there, seeded with the gradients of the scalars with respect to the outputs.
+One forward pass yields the outputs of all places and stops after the last of them. The gradient is one backward pass
+from there, seeded with the gradients of the scalars with respect to the outputs.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from ..network.readout import ALL
 from ..network.traced import Place, Traced
 from ..network.view import dtype_of, weights_of
 
-_EVERY = 30.0  # seconds after which memory that was short is looked at again
+_EVERY = 30.0  # seconds between checks for freed memory after a shortage
 
 
 class Scalars(Protocol):
-    """One scalar function for every column, the same for all chains of it.
+    """One scalar function per column, the same for all its chains.
 
-    Outputs are one tensor a place, (image, units, *positions) each. The images of a batch are the chains, column by
-    column; where memory is short, some of them are computed at a time. `network.readout.Readout` is the simplest: a
-    linear function of one place.
+    Outputs are one tensor per place, (image, units, *positions) each. The images of a batch are the chains, column by
+    column; when memory is short, they are computed in parts. `network.readout.Readout` is the simplest: a linear
+    function of one place.
     """
 
     @property
     def count(self) -> int:
-        """Chains in all."""
+        """Total number of chains."""
         ...
 
     @property
@@ -45,19 +45,19 @@ class Scalars(Protocol):
 
     @property
     def bytes_each(self) -> int:
-        """What `given` takes, of one chain."""
+        """Bytes of `given` for one chain."""
         ...
 
     def given(self, part: slice) -> Tensors:
-        """What `seeds` needs of some chains, (chain, …) each: recordings take it as inputs, like the images."""
+        """Inputs of `seeds` for some chains, (chain, …) each; recordings take them as inputs, like the images."""
         ...
 
     def seeds(self, outputs: Tensors, given: Tensors) -> Tensors:
-        """Gradients of the chains' scalars with respect to the outputs; like these."""
+        """Gradients of the chains' scalars with respect to the outputs; like the outputs."""
         ...
 
     def read(self, outputs: Tensors, part: slice) -> Tensor:
-        """The scalars (chain,) float32, of some chains."""
+        """The scalars of some chains, (chain,) float32."""
         ...
 
     def read_all(self, outputs: Tensors) -> Tensor:
@@ -66,14 +66,15 @@ class Scalars(Protocol):
 
 
 class Objective:
-    """What is climbed: a term of the target.
+    """The objective: the neuron term of the target.
 
     Args:
         traced: the model.
-        places: what is read, one or several.
-        scalars: what is made of them.
-        notes: receives what the user will want to know.
-        leaky: 0 ≤ slope < 1 that shut rectifiers have in the backward pass (see `leaky.Leaky`); 0 is the true gradient.
+        places: the outputs that are read, one or several.
+        scalars: functions of those outputs.
+        notes: receives notes for the user.
+        leaky: slope of inactive rectifiers in the backward pass, 0 ≤ leaky < 1 (see `leaky.Leaky`); 0 is the true
+            gradient.
     """
 
     def __init__(
@@ -82,12 +83,12 @@ class Objective:
         self.leaky = check_leaky(leaky)
         self._traced, self._places, self._scalars, self._notes = traced, tuple(places), scalars, notes
         addresses = [place.address for place in places]
-        self.layer = ", ".join(map(str, addresses))  # as it is written
+        self.layer = ", ".join(map(str, addresses))  # as the user writes it
         self._dtype = dtype_of(traced.view)
         self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
         self.run_by(traced.view, torch.contiguous_format)
         self._coupled = traced.coupled_before(addresses)
-        # a batch whose images depend on each other cannot be taken apart
+        # a batch whose images depend on each other cannot be split
         self._bytes_each, self.at_once = 0.0, self.count
         if self.count > 1 and not self._coupled:
             self._bytes_each = self._bytes_of_an_image()
@@ -98,9 +99,9 @@ class Objective:
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> activation (chain,) and its gradient with respect to x, both float32.
 
-        The gradient is that of the sum over the batch: every chain has its own, whatever else is in the batch.
+        The gradient is that of the sum over the batch, so every chain's is independent of the rest of the batch.
         """
-        if torch.is_inference_mode_enabled():  # of the caller's; nothing made in it could have a gradient
+        if torch.is_inference_mode_enabled():  # the caller's; tensors created in it cannot have gradients
             with torch.inference_mode(False):
                 return self.evaluate(x)
         if self.at_once < self.count:
@@ -123,7 +124,7 @@ class Objective:
             self._take_at_once(-(-min(self.at_once, len(x)) // 2))
             self._bytes_each = max(self._bytes_each, memory.budget(x.device) / self.at_once)
             self._tell_parts()
-            if x.device.type == "cuda":  # now that the error has let go of what was made
+            if x.device.type == "cuda":  # after the error has released its tensors
                 torch.cuda.empty_cache()
 
     @torch.inference_mode(False)
@@ -151,16 +152,16 @@ class Objective:
     def run_by(
         self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
     ) -> None:
-        """Run this network from now on, which computes what the view does in modules of the same names."""
+        """Run this network from now on; it must be equivalent to the view, with the same module names."""
         self._network, self._memory_format, self._recordings = network, memory_format, recordings
         self._capture = Capture(network, [place.address for place in self._places])
 
     def some_images(self, count: int) -> Tensor:
-        """Random images that need gradients; nobody's random numbers are used up."""
+        """Random images that require gradients, from a private generator."""
         return self._traced.some_images(count)
 
     def try_out(self, x: Tensor) -> Tensors:
-        """The outputs for some images, no more than there are chains, and a gradient: of their sum, if it is linear."""
+        """The outputs for some images, at most as many as chains, and a gradient (of their sum if linear)."""
         with torch.inference_mode(False), torch.enable_grad():
             given = [torch.ones_like(tensor) for tensor in self._scalars.given(slice(0, len(x)))]
             if self._recordings is not None:
@@ -170,7 +171,7 @@ class Objective:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def _evaluate(self, x: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """Of some chains, which fit into memory at once."""
+        """Evaluate some chains that fit into memory at once."""
         given = self._scalars.given(part)
         if self._recordings is None:
             *outputs, grad = self._differentiate(x, *given)
@@ -192,7 +193,7 @@ class Objective:
         """x -> (chain, units, *positions) of every place."""
         preprocess = self._traced.preprocess
         if self._traced.trace.writes_input:
-            x = x.clone()  # or the model would write into the chains themselves
+            x = x.clone()  # otherwise the model would write into the chains
         inputs = preprocess(x) if preprocess is not None else x
         inputs = inputs.to(self._dtype)
         if self._memory_format is torch.channels_last and inputs.ndim == 4:
@@ -204,11 +205,11 @@ class Objective:
         return tuple(place.in_order(output) for place, output in zip(self._places, outputs, strict=True))
 
     def _use_freed_memory(self, x: Tensor) -> None:
-        """Memory that was short may have been given back by others: look now and then."""
+        """Check now and then whether memory has been freed since a shortage."""
         if self._coupled or _captured(x) or time.monotonic() < self._look_again:
             return
         fitting = memory.images_at_once(self._bytes_each, self.count, x.device)
-        if fitting >= min(2 * self.at_once, self.count):  # a few more are not worth another recording
+        if fitting >= min(2 * self.at_once, self.count):  # a few more do not justify a new recording
             self._take_at_once(fitting)
         self._look_again = time.monotonic() + _EVERY
 
@@ -246,5 +247,5 @@ class Objective:
 
 
 def _captured(x: Tensor) -> bool:
-    """Is this being recorded as a CUDA graph, whose memory is not what is free?"""
+    """Whether a CUDA graph is being captured; its memory is not reflected in what is free."""
     return x.is_cuda and torch.cuda.is_current_stream_capturing()

@@ -1,4 +1,4 @@
-"""A term that sees the picture changed at random: f̄(x) = E_τ f(τx)."""
+"""A term evaluated on randomly transformed pictures: f̄(x) = E_τ f(τx)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..parametrizations import Transforms
 
 @dataclass(frozen=True)
 class Transformed:
-    """The mean of a term over some random changes of the picture; without random numbers, the term itself.
+    """The mean of a term over random transforms of the picture; without random numbers, the term itself.
 
     Args:
-        term: draws nothing itself.
-        transforms: the changes.
-        draws: over how many of them the mean is.
+        term: a deterministic term.
+        transforms: the family of transforms.
+        draws: how many transforms to average over.
     """
 
     term: Term

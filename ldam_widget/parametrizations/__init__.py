@@ -1,4 +1,4 @@
-"""Between chain coordinates z and pictures x: where kernels move, and what the network sees."""
+"""Parametrizations: maps between the chain coordinates z that kernels move and the pictures x the network sees."""
 
 from ..core.target import Coordinates
 from .natural import Natural

@@ -1,7 +1,7 @@
 """Linear maps from white coordinates to pictures with the statistics of natural images, and their adjoints.
 
-Each maps z (chain, *image) to y (chain, *image), so that white z gives y the covariance that the map stands for. A map
-`at(w)` has that covariance to the power w, 0…1, with the same mean variance: white at 0, natural at 1.
+Each maps z (chain, *image) to y (chain, *image), so that white z gives y the map's covariance. `at(w)` returns the map
+of that covariance to the power w, 0…1, with the same mean variance: white at 0, natural at 1.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class LinearMap(Protocol):
         ...
 
     def inverse(self, y: Tensor, ridge: float = 0.0) -> Tensor:
-        """z with M z nearest to y; 0 where M loses a direction.
+        """z with M z nearest to y; 0 along directions in the null space of M.
 
-        A ridge lets go of what is weaker in M than so much of its mean strength, where y is no picture of M.
+        A ridge damps directions in which M is weaker than `ridge` times its RMS strength, for y that M would not
+        produce.
         """
         ...
 
@@ -36,11 +37,11 @@ class LinearMap(Protocol):
 
 
 class Spectral:
-    """y = C F⁻¹ a F z: a filter of every channel, then a mix of channels; both symmetric.
+    """y = C F⁻¹ a F z: filter every channel, then mix channels; both symmetric.
 
     Args:
         colour: C, (channels, channels), symmetric.
-        gain: a, over the half spectrum that `torch.fft.rfftn` gives, (*sides, last side // 2 + 1), `normalised`.
+        gain: a, over the half spectrum of `torch.fft.rfftn`, (*sides[:-1], last side // 2 + 1), `normalised`.
         sides: of an image, without its channels.
     """
 
@@ -84,7 +85,7 @@ class Spectral:
         return self.forward(images).flatten(1).square().sum(1)
 
     def _filtered(self, z: Tensor, gain: Tensor) -> Tensor:
-        # without channels of its own, an image is its only channel
+        # an image without a channel axis is its only channel
         spectrum = torch.fft.rfftn(z, dim=self._axes).mul_(gain)
         filtered: Tensor = torch.fft.irfftn(spectrum, s=self._sides, dim=self._axes)
         return filtered
@@ -95,7 +96,7 @@ class Spectral:
 
 
 class Dense:
-    """y = z (√e Uᵀ) over all pixels: a whole covariance U e Uᵀ.
+    """y = z (√e Uᵀ) over all pixels: a full covariance U e Uᵀ.
 
     Args:
         variances: e, (pixels,), ≥ 0.
@@ -123,11 +124,11 @@ class Dense:
 
 
 class Leading:
-    """y = M (z + V (√λ − 1) Vᵀ z): some directions of their own variance, and the map M for all the rest.
+    """y = M (z + V (√λ − 1) Vᵀ z): some directions with their own variance, and the map M for the rest.
 
     Args:
         rest: M.
-        variances: λ, (k,), of the directions in the coordinates of M, where the rest has 1.
+        variances: λ, (k,), of the directions in the coordinates of M, where the rest has variance 1.
         directions: Vᵀ, (k, pixels), orthonormal rows.
     """
 
@@ -201,9 +202,9 @@ class Flat:
 
 
 def radii(sides: tuple[int, ...]) -> Tensor:
-    """Spatial frequency of every entry of the half spectrum, in cycles per image (of a mean side).
+    """Spatial frequency of every entry of the half spectrum, in cycles per image (geometric mean side).
 
-    A photograph's spectrum is the same at every size when it is counted so, up to the finest details that it shows.
+    In these units a photograph's spectrum does not depend on its size, up to the finest detail it resolves.
     """
     axes = [torch.fft.fftfreq(side, dtype=torch.float64) for side in sides[:-1]]
     axes.append(torch.fft.rfftfreq(sides[-1], dtype=torch.float64))
@@ -214,9 +215,9 @@ def radii(sides: tuple[int, ...]) -> Tensor:
 
 
 def normalised(gain: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """A filter that gives white noise the variance 1 in every pixel."""
+    """Scale a filter so that filtered white noise has variance 1 in every pixel."""
     twice = torch.full((sides[-1] // 2 + 1,), 2.0, dtype=gain.dtype, device=gain.device)
-    twice[0] = 1.0  # the other half of the spectrum mirrors all columns but these
+    twice[0] = 1.0  # the omitted half of the spectrum mirrors all columns except these
     if sides[-1] % 2 == 0:
         twice[-1] = 1.0
     count = torch.tensor(sides).prod().to(gain.dtype)
@@ -224,7 +225,7 @@ def normalised(gain: Tensor, sides: tuple[int, ...]) -> Tensor:
 
 
 def _powered(variances: Tensor, natural: float) -> Tensor:
-    """e^w with the same sum. A direction without variance has none at any w > 0, and all have the same at 0."""
+    """e^w with the same sum. Directions of zero variance keep it for any w > 0; at w = 0 all variances are equal."""
     powered = variances**natural
     return powered * (variances.sum() / powered.sum())
 

@@ -1,4 +1,4 @@
-"""What the natural prior needs to know of images: their mean, colours, spectrum, and strongest directions."""
+"""Image statistics for the natural prior: mean, colour covariance, spectrum, and strongest directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .maps import LinearMap, Spectral, normalised, radii
 
-MOST_PIXELS = 4000  # of an image (channels included) whose whole covariance is measured: a matrix of 128 MB
+MOST_PIXELS = 4000  # largest image (channels included) whose full covariance is measured: a matrix of 128 MB
 MOST_DIRECTIONS = 256
 
 
@@ -24,8 +24,8 @@ def colours(images: Tensor) -> tuple[Tensor, Tensor]:
 def spectrum(images: Tensor, colour: Tensor) -> Tensor:
     """Amplitude at 1, 2, 3, … cycles per image, (shortest side // 2,), up to a common factor.
 
-    Mean log power of all images and decorrelated channels over every ring of the Fourier plane, under a Hann window,
-    without which the edges of the images would look like fine detail.
+    Log power averaged over all images, decorrelated channels and each ring of the Fourier plane, with a Hann window so
+    that image edges do not appear as fine detail.
     """
     sides = tuple(images.shape[2:])
     mean = images.mean((0, *range(2, images.ndim)), keepdim=True)[0]
@@ -47,10 +47,10 @@ def spectrum(images: Tensor, colour: Tensor) -> Tensor:
 
 
 def filter_of(amplitude: Tensor, sides: tuple[int, ...]) -> Tensor:
-    """The gain of `Spectral` for images of these sides, from a table of amplitudes.
+    """The gain of `Spectral` for images of the given sides, from a table of amplitudes.
 
-    Between the entries of the table it is interpolated, and beyond them it goes on as the power law of their upper
-    half, both on logarithmic scales. The mean of an image varies as much as its lowest frequency.
+    Log-log interpolation between the entries of the table; beyond them, the power law fitted to their upper half. The
+    mean of an image varies as much as its lowest frequency.
     """
     radius = radii(sides).clamp_min(1.0).log()
     table = amplitude.double().clamp_min(1e-12).log()
@@ -69,7 +69,7 @@ def filter_of(amplitude: Tensor, sides: tuple[int, ...]) -> Tensor:
 
 
 def covariance(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (pixels,), variances (pixels,) falling, and directions (pixels, pixels) of images (n, …)."""
+    """Mean (pixels,), variances (pixels,) in decreasing order, and directions (pixels, pixels) of images (n, …)."""
     flat = images.flatten(1).double()
     mean = flat.mean(0)
     flat = flat - mean
@@ -78,15 +78,15 @@ def covariance(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def leading(images: Tensor, mean: Tensor, rest: LinearMap) -> tuple[Tensor, Tensor]:
-    """Directions (k, pixels) in which images vary more than the map `rest` says, and by how much, (k,).
+    """Variances (k,) and directions (k, pixels) in which images vary more than the map `rest` predicts.
 
-    From few images of many pixels, every sample covariance has large eigenvalues. Only those beyond the edge of
-    Marchenko & Pastur's law for white noise are kept, and each is corrected for the noise in it (Baik & Silverstein,
-    J. Multivariate Anal. 97 (2006), 1382).
+    With few images of many pixels, any sample covariance has large eigenvalues. Only those beyond the Marchenko–Pastur
+    edge for white noise are kept, and each is corrected for noise (Baik & Silverstein, J. Multivariate Anal. 97 (2006),
+    1382).
     """
     white = rest.inverse(images - mean).flatten(1).double()
     count, pixels = white.shape
-    values, vectors = torch.linalg.eigh(white @ white.T / count)  # the same as of the large matrix, but for zeros
+    values, vectors = torch.linalg.eigh(white @ white.T / count)  # same spectrum as the large matrix, except zeros
     values, vectors = values.flip(0), vectors.flip(1)
     ratio = pixels / count
     level = float(white.square().mean())
@@ -109,5 +109,5 @@ def root(matrix: Tensor) -> Tensor:
 
 
 def spectral(amplitude: Tensor, colour: Tensor, sides: tuple[int, ...]) -> Spectral:
-    """The map of a spectrum and a colour covariance for images of these sides."""
+    """The map for a spectrum and a colour covariance, for images of the given sides."""
     return Spectral(colour, filter_of(amplitude, sides), sides)

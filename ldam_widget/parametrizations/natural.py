@@ -30,31 +30,31 @@ PRIOR_SCALE = Parameter(
 )  # fmt: skip
 SHIPPED = ("photos",)
 FORMAT = "ldam-natural-1"
-_MOST_IMAGES = 10_000  # that are measured
+_MOST_IMAGES = 10_000  # used for measuring
 _STEEPNESS = 4.0  # of the squash: slope 1 in the middle of the range
-_WILD, _RIDGES = 4.0, (0.01, 0.03, 0.1, 0.3, 1.0)  # mean square of z beyond which no picture is natural
-_LOGITS = (4.0, 6.0)  # between which a steepness is looked for
+_WILD, _RIDGES = 4.0, (0.01, 0.03, 0.1, 0.3, 1.0)  # mean square of z above which a picture is not natural
+_LOGITS = (4.0, 6.0)  # search interval for the steepness
 
 
 class Natural:
-    """Natural images as a Gaussian, and as the base measure of a sampler.
+    """A Gaussian model of natural images, used as the base measure of a sampler.
 
         x = squash(μ + M z),    p(z) ∝ N(z; 0, τ²I) · exp(E(x) / T)
 
     M is a square root of the images' covariance, so that z ~ N(0, I) gives pictures with their mean, colours and
-    spectrum. `squash` is the logistic function into `pixel_range`; without a pixel range there is none, and the law is
-    a density of the picture, N(x; μ, τ²MMᵀ) exp(E(x)/T). With one it is stated for z. Either way T divides E and not
-    the prior: at T → ∞ the samples are the prior, at T → 0 they maximise E.
+    spectrum. `squash` is the logistic function into `pixel_range`; without a pixel range there is no squash, and the
+    density of the picture is N(x; μ, τ²MMᵀ) exp(E(x)/T). With one, the density is stated for z. Either way T divides E
+    but not the prior: as T → ∞ the samples follow the prior, as T → 0 they maximise E.
 
     Live: `natural` w, 0…1, raises the covariance to the power w at the same mean variance (white noise … natural), and
-    `prior_scale` is τ. z stays where it is when they move.
+    `prior_scale` is τ. Changing them leaves z unchanged.
 
     Args:
         name: "photos", measured on 204 photographs (see `card`): mean colour, colour covariance, and the radial
             spectrum in cycles per image, for RGB images of any size.
 
     Raises:
-        ValueError: there is no shipped prior of that name.
+        ValueError: no shipped prior has that name.
     """
 
     def __init__(self, name: str = "photos") -> None:
@@ -71,24 +71,25 @@ class Natural:
     def of(cls, images: Any, *, pixel_range: Range = None, input_shape: tuple[int, ...] | None = None) -> Natural:
         """Measure the user's own images, at most 10,000 of them.
 
-        Where pixels are few (≤ 4,000, channels included) and images many, that is their mean and whole covariance:
-        what is where is kept. Otherwise it is mean colour, colours and spectrum, and the directions in which images
-        vary more than these say.
+        With few pixels (≤ 4,000, channels included) and many images, this takes their mean and full covariance, so
+        spatial layout is kept. Otherwise it takes the mean colour, the colour covariance and the spectrum, plus the
+        directions in which images vary more than these predict.
 
         Args:
-            images: tensor, array or map-style Dataset (n, *image), channels first or last, of any number of channels;
-                (n, height, width) is grey. Bytes are scaled to 0…1.
-            pixel_range: (lo, hi) of floating-point pixels; None: 0…1 if all lie within, else the images' own.
-            input_shape: of one image; signals need it, (channels, length), or else they are taken for grey images.
+            images: tensor, array or map-style Dataset (n, *image), channels first or last, any number of channels;
+                (n, height, width) is greyscale. Bytes are scaled to 0…1.
+            pixel_range: (lo, hi) of floating-point pixels; None: 0…1 if all lie within, else the images' own range.
+            input_shape: of one image; required for signals, (channels, length), which are otherwise taken for
+                greyscale images.
 
         Raises:
-            TypeError, ValueError: as `RealImages`; fewer than two images.
+            TypeError, ValueError: as for `RealImages`; fewer than two images.
         """
         return cls.of_real(RealImages(images, input_shape, pixel_range), pixel_range)
 
     @classmethod
     def of_real(cls, real: RealImages, pixel_range: Range) -> Natural:
-        """As `of`, for images that have been checked."""
+        """Like `of`, for images that have been validated."""
         if len(real) < 2:
             raise ValueError(f"Natural.of(images) needs at least two images; got {len(real)}")
         some = real.spread(_MOST_IMAGES)
@@ -110,7 +111,7 @@ class Natural:
 
     def _take(self, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
         self._tensors = {name: tensor.float() for name, tensor in tensors.items()}
-        self.card = card  # what was measured, and the pixel range it was measured in
+        self.card = card  # describes the measured images and their pixel range
         self.steepness = float(card.get("steepness", _STEEPNESS))  # of the squash; its slope is a quarter of that
 
     def __repr__(self) -> str:
@@ -118,28 +119,28 @@ class Natural:
 
     @property
     def source(self) -> str:
-        """In words, what was measured."""
+        """What was measured, in words."""
         return str(self.card.get("source") or f"{self.card.get('images')} images")
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The only shape of images it is for; None: any."""
+        """The only image shape it supports; None: any."""
         return tuple(self.card["shape"]) if "directions" in self._tensors else None
 
     @property
     def from_user_images(self) -> bool:
-        """Was it measured by `of`, in the pixel range of the user's own images?"""
+        """Whether it was measured by `of`, in the pixel range of the user's own images."""
         return "of" in self.card
 
     def save(self, path: str | os.PathLike[str], *, half: bool = False) -> None:
-        """Write a safetensors file; `half` keeps numbers to three digits in half of the space."""
+        """Write a safetensors file; `half` stores half precision (three digits) in half the space."""
         tensors = {name: (t.half() if half else t).contiguous() for name, t in self._tensors.items()}
         card = self.card | {"steepness": self.steepness}
         Path(path).write_bytes(save(tensors, {"format": FORMAT, "card": json.dumps(card)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Natural:
-        """Read what `save` wrote. Raises FileNotFoundError; ValueError where it is damaged or something else."""
+        """Read a file written by `save`. Raises FileNotFoundError; ValueError if it is damaged or of another kind."""
         if not Path(path).is_file():
             raise FileNotFoundError(f"there is no file {path}")
         found = cls.__new__(cls)
@@ -147,12 +148,12 @@ class Natural:
         return found
 
     def shortened(self, directions: int) -> Natural:
-        """Only the strongest `directions` of a whole covariance, and the mean variance of all others instead of them.
+        """Keep the strongest `directions` of a full covariance and replace all others by their mean variance.
 
-        That is how a covariance is shipped: 200 directions of MNIST hold 97 % of its variance.
+        Covariances are shipped this way: 200 directions of MNIST hold 97 % of its variance.
 
         Raises:
-            ValueError: `directions` is no integer ≥ 0.
+            ValueError: `directions` is not an integer ≥ 0.
         """
         if isinstance(directions, bool) or not isinstance(directions, int) or directions < 0:
             raise ValueError(f"directions must be an integer ≥ 0; got {directions!r}")
@@ -174,16 +175,16 @@ class Natural:
     def coordinates(
         self, input_shape: tuple[int, ...], pixel_range: Range, device: torch.device, *, standardised: bool = False
     ) -> NaturalCoordinates:
-        """The coordinates of a sampler.
+        """The coordinates for a sampler.
 
         Args:
             input_shape: of one image.
             pixel_range: (lo, hi) to squash into; None: no squash.
             device: where chains live.
-            standardised: without a pixel range, give every channel the mean 0 and the variance 1.
+            standardised: without a pixel range, give every channel mean 0 and variance 1.
 
         Raises:
-            ValueError: it was measured on images of another shape or number of channels.
+            ValueError: the prior was measured on images of another shape or number of channels.
         """
         self._check(input_shape)
         mean, linear = self._mean_of(input_shape), self._map(input_shape)
@@ -241,14 +242,14 @@ class NaturalCoordinates:
             self._middle = steepness * (mean - 0.5)
 
     def at(self, natural: float) -> NaturalCoordinates:
-        """The same with another `natural`."""
+        """The same coordinates with another `natural`."""
         if natural == self.natural:
             return self
         return NaturalCoordinates(self._linear, self._mean, self._gain, self._offset, self._steepness, natural)
 
     @property
     def squashed(self) -> bool:
-        """Does the picture go through the logistic function?"""
+        """Whether the picture passes through the logistic function."""
         return self._steepness is not None
 
     def picture(self, z: Tensor) -> Tensor:
@@ -269,7 +270,7 @@ class NaturalCoordinates:
             y = 0.5 + torch.logit(y, 0.02) / self._steepness
         y = y - self._mean
         z = self._now.inverse(y)
-        # fine detail of a picture that is not natural would be thousands of standard deviations out: it is let go
+        # fine detail of an unnatural picture would be thousands of standard deviations out, so it is dropped
         for ridge in _RIDGES:
             wild = z.flatten(1).square().mean(1) > _WILD
             if not bool(wild.any()):
@@ -304,7 +305,7 @@ def _measured(unit: Tensor) -> dict[str, Tensor]:
 
 
 def _steepness(linear: LinearMap, mean: Tensor, unit: Tensor) -> float:
-    """The steepness of the squash with which samples of the prior have the images' own variance."""
+    """The squash steepness at which samples of the prior have the same variance as the images."""
     own = torch.Generator().manual_seed(0)
     y = mean + linear.forward(torch.randn(128, *unit.shape[1:], generator=own))
     wanted = float(unit[: _MOST_IMAGES // 5].var(0).mean())
@@ -319,10 +320,10 @@ def _steepness(linear: LinearMap, mean: Tensor, unit: Tensor) -> float:
 
 
 def _parsed(content: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and card of a file that `Natural.save` wrote."""
+    """Tensors and card of a file written by `Natural.save`."""
     try:
         tensors = load(content)
-        length = int.from_bytes(content[:8], "little")  # of the header, which holds what `load` leaves out
+        length = int.from_bytes(content[:8], "little")  # of the header, whose metadata `load` does not return
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__", {})
         if metadata.get("format") != FORMAT:
             raise ValueError(f"no {FORMAT!r} in its metadata")

@@ -1,4 +1,4 @@
-"""The plainest parametrization: the coordinates are the pixels."""
+"""The simplest parametrization: the coordinates are the pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..core.target import Range
 
 
 class Pixels:
-    """z = x: the density is that of the pixels themselves, exp(E(x)/T), in a box or unbounded."""
+    """z = x: the density exp(E(x)/T) is over the pixels, in a box or unbounded."""
 
     white: ClassVar[bool] = False
 
@@ -31,11 +31,11 @@ class Pixels:
 
 
 def first_images(numbers: Tensor, pixel_range: Range) -> Tensor:
-    """Start images from standard normal numbers: uniform in the pixel range, and as they are without one.
+    """Start images from standard normal numbers: uniform in the pixel range; unchanged without one.
 
-    The released program starts from uniform noise as well (Synthesis.scala). Normal numbers that are clamped to the
-    range would leave a third of the pixels on its ends. A discriminator is trained from the same start images, and has
-    to know where chains come from.
+    The released program also starts from uniform noise (Synthesis.scala). Normal numbers clamped to the range would
+    put a third of the pixels at its ends. Discriminators are trained from the same start images, since they must
+    recognise them.
     """
     if pixel_range is None:
         return numbers

@@ -1,4 +1,4 @@
-"""Small random changes of the picture, under which the neuron has to stay awake: f̄(x) = E_τ f(τx)."""
+"""Small random transforms of the picture, under which the neuron must stay active: f̄(x) = E_τ f(τx)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 
 
 class Transforms(Protocol):
-    """A family of changes τ of a picture, each told by a few numbers uniform on [0, 1)."""
+    """A family of picture transforms τ, each parametrised by a few uniform numbers on [0, 1)."""
 
     @property
     def numbers(self) -> int:
-        """How many numbers tell one change."""
+        """How many random numbers one transform takes."""
         ...
 
     def check(self, image_shape: tuple[int, ...]) -> None:
-        """Raise ValueError if images of this shape cannot be changed so."""
+        """Raise ValueError if images of this shape cannot be transformed."""
         ...
 
     def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
@@ -30,13 +30,13 @@ class Transforms(Protocol):
 
 @dataclass(frozen=True)
 class Jitter:
-    """Shifts by up to `pixels` in every direction, whole pixels; what leaves on one side comes in on the other.
+    """Shifts by up to `pixels` whole pixels in every direction, with wrap-around.
 
     Args:
         pixels: ≥ 1.
 
     Raises:
-        ValueError: pixels is no integer ≥ 1.
+        ValueError: pixels is not an integer ≥ 1.
     """
 
     pixels: int
@@ -54,7 +54,7 @@ class Jitter:
             raise ValueError(f"{self} needs images wider than {2 * self.pixels} pixels; got shape {image_shape}")
 
     def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
-        # every axis but the channels has a shift of its own; signals use the first number alone
+        # every axis except the channels has its own shift; signals use only the first number
         for place, axis in enumerate(range(2, min(x.ndim, 4))):
             shift = (numbers[:, place] * (2 * self.pixels + 1)).long() - self.pixels
             side = x.shape[axis]
@@ -67,11 +67,11 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Robust:
-    """Jitter, scale and rotation together, as optimisers of pictures use them; what is drawn in is a mirror image.
+    """Jitter, scale and rotation together, as in feature visualisation, with reflection padding.
 
     Args:
-        jitter: shift, as a share of the side, 0…0.5.
-        scale: the size changes by up to this share, 0…0.5.
+        jitter: largest shift, as a fraction of the side, 0…0.5.
+        scale: largest relative change of size, 0…0.5.
         rotation: degrees, 0…45.
 
     Raises:
@@ -100,12 +100,12 @@ class Robust:
         return F.grid_sample(x, self._grid(x, numbers), mode="bilinear", padding_mode="reflection", align_corners=False)
 
     def _grid(self, x: Tensor, numbers: Tensor) -> Tensor:
-        """Where each pixel comes from, (chain, height, width, 2) in −1…1; `affine_grid` takes three times as long."""
+        """Source of each pixel, (chain, height, width, 2) in −1…1; `affine_grid` takes three times as long."""
         height, width = x.shape[2:]
         u = 2 * numbers.to(x.dtype)[..., None] - 1
         angle, zoom = u[:, 3] * math.radians(self.rotation), 1 + u[:, 2] * self.scale
         cos, sin = torch.cos(angle) / zoom, torch.sin(angle) / zoom
-        ratio = width / height  # a rotation of pixels, not of the unit square
+        ratio = width / height  # rotate in pixels, not in the unit square
         across, down = (
             (torch.arange(1, 2 * side, 2, device=x.device, dtype=x.dtype) / side - 1) for side in (width, height)
         )
