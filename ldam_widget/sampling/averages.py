@@ -85,7 +85,7 @@ class Window:
         length: 1 to 518 pictures.
 
     Raises:
-            TypeError, ValueError: length is not an integer or is out of range.
+        TypeError, ValueError: length is not an integer or is out of range.
     """
 
     length: int = 200
