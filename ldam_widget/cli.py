@@ -252,7 +252,7 @@ def train_judge(
     epochs: EpochsOption = JudgeRecipe.epochs,
     seed: SeedOption = JudgeRecipe.seed,
 ) -> None:
-    """The judge of MNIST samples: another architecture, another seed, trained to bear shifts and pixel noise."""
+    """The judge of MNIST samples: another architecture, another seed, robust to shifts and pixel noise."""
     if download:
         download_mnist(data)
     _tell_accuracy(fit_judge(data, epochs=epochs, seed=seed, out=out))

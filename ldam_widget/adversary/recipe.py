@@ -34,7 +34,7 @@ class Recipe:
         noises: (low, high) of Algorithm 1's σ, for the groups that it moves.
         temperatures: (low, high) as multiples of the default temperature, for the calibrated share.
         image_noise: largest standard deviation of the pixel noise added to both halves, in pixel ranges.
-        shift: pixels by which both halves are shifted at random, at most.
+        shift: maximum random shift of both halves, in pixels.
         learning_rate, betas: of Adam.
         penalty: γ of the gradient penalty γ/2 ‖∇ logit‖² on real images (R1; Mescheder et al. 2018), in pixel ranges.
         denoising: weight of a loss, 1 − cos(∇ logit(x), real − x), that trains the gradient to point back to the real

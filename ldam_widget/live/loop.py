@@ -152,7 +152,7 @@ class Loop:
             self.call(_nothing)
 
     def hold(self, seconds: float) -> None:
-        """Pause sampling while playing, until released or for at most `seconds`."""
+        """Suspend sampling while playing, until `release` or for at most `seconds`."""
         self._held_until = self._clock() + seconds
 
     def release(self) -> None:
@@ -191,7 +191,7 @@ class Loop:
         self._overtaken = True
 
     def hurry(self) -> None:
-        """The reader has changed something: make the next picture at once, and do not send earlier ones."""
+        """The user has changed something: make the next picture at once, and do not send earlier ones."""
         self.pacer.on_change(self._clock())
         self._overtaken = True
         self._unsent = False
@@ -213,7 +213,7 @@ class Loop:
 
     @property
     def held(self) -> bool:
-        """Whether sampling is on hold while playing."""
+        """Whether `hold` has suspended sampling."""
         return self._clock() < self._held_until
 
     @property

@@ -6,7 +6,7 @@ from __future__ import annotations
 class Pacer:
     """Decides when to send frames and whether anybody is looking. Pure bookkeeping, with the time passed in.
 
-    A frame is sent while fewer than `WINDOW` are unacknowledged; while the reader changes things, one of these places
+    A frame is sent while fewer than `WINDOW` are unacknowledged; while the user changes things, one of these places
     is reserved for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
     anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If nobody has been seen
     looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
@@ -49,12 +49,12 @@ class Pacer:
         return self.sent
 
     def on_change(self, now: float) -> None:
-        """The reader has changed something: the next frame is an answer."""
+        """The user has changed something: the next frame is an answer."""
         self._changed = now
         self._answer_due = True
 
     def eager(self, now: float) -> bool:
-        """Whether the reader is changing things, so that the newest picture has to come soon."""
+        """Whether the user is changing things, so that the newest picture has to come soon."""
         return now - self._changed < self.EAGER
 
     def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:

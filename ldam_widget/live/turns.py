@@ -1,6 +1,6 @@
 """Shorter thread switch intervals while a sampler runs beside the user's own code.
 
-A thread that computes in plain Python releases the interpreter every 5 ms at the earliest. A sampler requests it after
+A thread that computes in plain Python releases the interpreter after 5 ms at the earliest. A sampler requests it after
 every torch operation, a hundred times a step: beside a busy cell, a step of 5 ms would take 300 ms. With an interval of
 half a millisecond, a picture comes three times sooner (benchmarks/latency.py); the cell loses little (a tenth at
 0.3 ms, nothing measurable at 1 ms).

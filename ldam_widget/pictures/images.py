@@ -89,7 +89,7 @@ def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
     """Differences (…, H, W, ch) -> levels (…, H, W, 1) and the value of level 255.
 
     Level 128 is exactly 0, 1 is −end and 255 is +end, linearly; `end` is a round number (1, 2 or 5 times a power of
-    ten) not exceeded by all but the largest 0.5 %, so that colours do not flicker. Colour channels are averaged.
+    ten) that at most 0.5 % of the values exceed, so that colours do not flicker. Colour channels are averaged.
     """
     grey = pictures.mean(axis=-1, keepdims=True)
     high = float(np.quantile(np.abs(grey), 0.995)) if grey.size else 0.0

@@ -1,4 +1,4 @@
-"""When has a chain forgotten its start?"""
+"""Detects when a chain has forgotten its start."""
 
 from __future__ import annotations
 

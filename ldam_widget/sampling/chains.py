@@ -333,7 +333,7 @@ def first_state(
     kept: Tensor | None = None,
     z: Tensor | None = None,
 ) -> State:
-    """Initial state; chains with zero gradient get further attempts.
+    """Initial state of the chains; those with zero gradient are retried with other noise.
 
     Args:
         settings, neurons, noise: of the chains.

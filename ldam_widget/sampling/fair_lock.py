@@ -10,7 +10,7 @@ _SHORT, _LONG = 2e-4, 2e-3  # seconds between polls, initially and later
 
 
 class FairLock:
-    """A ticket lock: the thread with the lowest ticket holds it, and with it all its other tickets.
+    """A reentrant ticket lock: the thread with the lowest ticket holds it, whichever of its tickets it presents.
 
     Python's own locks are not fair: a thread that steps in a loop would reacquire the lock before any waiting thread.
     Nor can they be acquired and released without a moment in which an interrupt leaves them locked. A ticket identifies

@@ -14,7 +14,7 @@ HEAT = Parameter(
 
 @dataclass(frozen=True)
 class HeatPulse:
-    """Heat as a function of steps: geometrically up to `peak`, hold, and down to 1.
+    """Heat as a function of steps: it rises geometrically to `peak`, holds, and falls back to 1.
 
     The paper's "noisy images that collapse to different naturalistic ones" (section 1).
 

@@ -28,7 +28,7 @@ def resolved(
         real: the user's own images.
 
     Raises:
-        TypeError, ValueError: anything else; "natural" without images of one's own and for pictures that are not RGB.
+        TypeError, ValueError: anything else; "natural" without a dataset, for images that are not RGB.
     """
     if prior is None or prior == "pixels":
         return None

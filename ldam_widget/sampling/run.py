@@ -338,7 +338,7 @@ class Run(Readings):
     @explain_out_of_memory
     @in_turn
     def _reevaluate(self, name: str, follow: float) -> None:
-        """A term has changed: evaluate it again, and let its frozen scale follow."""
+        """A term has changed: re-evaluate it, and let its frozen scale follow."""
         chains = self._chains.reevaluated(name)
         if name == NEURON:
             require_finite(chains.state, chains.neurons, chains.target, chains.settings)

@@ -113,7 +113,7 @@ class WarmUp:
         if total is None:
             return self._over_scale(self.pull, scales)
         assert self.missing is not None
-        # late chains still bias the average: one Newton step, as if f had risen with the pull from the start
+        # chains that arrive late bias the average: one Newton step, as if f had risen with the pull from the start
         return self._over_scale(total / seen + (self.missing / seen).clamp(-0.3, 0.3), scales)
 
     def missed(self) -> list[tuple[int, float]]:

@@ -194,7 +194,7 @@ class Panel(anywidget.AnyWidget):
         self._sliders.declare(keep_defaults=keep_defaults)
 
     def warn(self, message: str, hint: str) -> None:
-        """Show a warning in the banner, with a hint what to do."""
+        """Show a warning in the banner, with a hint on what to do."""
         self._notices.show({"message": message, "hint": hint})
 
     def report(self, error: BaseException | None) -> None:

@@ -81,7 +81,7 @@ class Watch(LDAM):
         self._carefully(self._checkpoints.count)
 
     def __call__(self) -> None:
-        """As `update`."""
+        """Same as `update`."""
         self.update()
 
     def __enter__(self) -> Watch:

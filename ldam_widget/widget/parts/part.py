@@ -22,7 +22,7 @@ class Command(NamedTuple):
     """The action requested by a message, to be run on the loop."""
 
     run: Action
-    hurry: bool = True  # the reader is waiting for the resulting picture
+    hurry: bool = True  # the user is waiting for the resulting picture
 
 
 class Host(Protocol):
@@ -79,7 +79,7 @@ class Host(Protocol):
         ...
 
     def warn(self, message: str, hint: str) -> None:
-        """Show a warning in the banner, with a hint what to do."""
+        """Show a warning in the banner, with a hint on what to do."""
         ...
 
     def report(self, error: BaseException | None) -> None:
@@ -122,7 +122,7 @@ class Part:
         return {}
 
     def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
-        """Message kind -> reader that returns a command; None if the message is malformed or meant for another part."""
+        """Message kind -> parser that returns a command; None if the message is malformed or meant for another part."""
         return {}
 
     # ---- events ----------------------------------------------------------------------------------------------------

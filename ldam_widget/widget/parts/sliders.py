@@ -21,7 +21,7 @@ class UnknownParameterError(AttributeError, ValueError):
 
 
 class Sliders(Part):
-    """Live parameters, checked as by the sampler; reading returns the sampler's present values.
+    """Live parameters, validated before they are set; reading returns the sampler's present values.
 
     Args:
         host: the panel.
