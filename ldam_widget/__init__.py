@@ -1,6 +1,6 @@
 """See what a neuron has really learned: live Langevin sampling of the images it likes.
 
-The widget, matplotlib and arviz-stats are imported on first use, so that a script that only samples needs none of them.
+The widget, matplotlib and arviz-stats are imported on first use, so scripts that only sample need none of them.
 """
 
 from __future__ import annotations

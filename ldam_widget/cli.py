@@ -43,7 +43,7 @@ from .sampling.sampler import Sampler, SamplingError
 
 
 class _ReadableErrors(TyperGroup):
-    """Our own errors are written for the user: they are shown without a traceback."""
+    """Shows our own errors without a traceback, since they are written for the user."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -97,12 +97,12 @@ def demo(
         raise ImportError('JupyterLab is not installed: pip install "ldam-widget[lab]"')
     folder.mkdir(parents=True, exist_ok=True)
     for notebook in _notebooks():
-        if not (folder / notebook.name).exists():  # the user's own changes stay
+        if not (folder / notebook.name).exists():  # keep the user's own changes
             shutil.copy(notebook, folder)
     command = [
         *(sys.executable, "-m", "jupyterlab", f"--notebook-dir={folder}", f"--port={port}"),
         "--LabApp.default_url=/lab/tree/quickstart.ipynb",
-        # JupyterLab asks for this as root, which is what one is in most containers
+        # required when running as root, as in most containers
         *(["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
         *([] if browser else ["--no-browser"]),
     ]
@@ -196,7 +196,7 @@ def sample(
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
     background, chosen = _prior(prior, model), _kernel(kernel, normalize, mix)
     if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
-        chosen = kernels.Algorithm1()  # the paper's own pictures
+        chosen = kernels.Algorithm1()  # as in the paper's own pictures
     with one_thread():
         sampler = Sampler(
             network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
@@ -252,7 +252,7 @@ def train_judge(
     epochs: EpochsOption = JudgeRecipe.epochs,
     seed: SeedOption = JudgeRecipe.seed,
 ) -> None:
-    """The judge of MNIST samples: another architecture, another seed, trained to bear shifts and pixel noise."""
+    """The judge of MNIST samples: another architecture, another seed, robust to shifts and pixel noise."""
     if download:
         download_mnist(data)
     _tell_accuracy(fit_judge(data, epochs=epochs, seed=seed, out=out))
@@ -283,7 +283,7 @@ _IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
 
 
 def _preprocess(text: str) -> Preprocess:
-    """x -> (x − mean)/std, of all channels or channel by channel."""
+    """x -> (x − mean)/std, for all channels or per channel."""
     numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
     half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many deviations"
     if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
@@ -295,7 +295,7 @@ def _preprocess(text: str) -> Preprocess:
 
 
 def _prior(text: str, model: str) -> Natural | str:
-    """A choice of `Sampler`'s, a file, or that of the training images of a network that comes with the package."""
+    """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package."""
     shipped = model.partition(":")[0]
     if text == "natural" and shipped in ("mnist", "cifar"):
         return demos.mnist().prior if shipped == "mnist" else demos.cifar().prior
@@ -303,9 +303,9 @@ def _prior(text: str, model: str) -> Natural | str:
 
 
 def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
-    """The kernel of that name, in whatever case; None: the sampler's own choice."""
+    """The kernel with that name, in any case; None: the sampler's own choice."""
     if name is None and (normalize or mix):
-        name = "Algorithm1"  # which alone has them
+        name = "Algorithm1"  # the only one that has them
     if name is None:
         return None
     known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
@@ -319,7 +319,7 @@ def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel 
 
 
 def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    """The model and the settings that are known with it."""
+    """The model, and the settings known for it."""
     shipped, _, state = name.partition(":")
     network: nn.Module
     if shipped == "mnist":
@@ -400,7 +400,7 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
 
 
 def _notebooks() -> Iterator[Path]:
-    """The notebooks that come with the package, or lie beside it in a source tree."""
+    """The notebooks that come with the package, or are beside it in a source tree."""
     package = Path(__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
         if (folder / "quickstart.ipynb").exists():

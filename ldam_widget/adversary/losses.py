@@ -1,4 +1,4 @@
-"""What a discriminator is taught by in one update: two halves of images, and the losses over them."""
+"""The losses of a discriminator update, over a real and a sampled half of images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Losses:
     """The losses of a recipe.
 
     Args:
-        net: the network that is trained; left in training mode.
-        given: images -> what the network is given for them.
-        recipe: see there.
+        net: the network being trained; left in training mode.
+        given: images -> network input.
+        recipe: see `Recipe`.
         pixel_range: of the images, (lo, hi), or None.
-        first_images: count -> as many images of the sampler's x0.
-        choose, noise: generators, of the CPU and of the device.
+        first_images: count -> that many start images x0 of the sampler.
+        choose, noise: random generators, on the CPU and on the device.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Losses:
         self._first_images, self._choose, self._noise = first_images, choose, noise
 
     def disturbed(self, images: Tensor) -> Tensor:
-        """Noise and shifts, the same in law for both halves: D must not tell them apart by either."""
+        """Add noise and shifts, identically distributed in both halves: D must not tell them apart by either."""
         recipe = self._recipe
         if recipe.shift and images.ndim == 4:
             by = recipe.shift
@@ -64,7 +64,7 @@ class Losses:
         """
         recipe, n = self._recipe, len(real)
         self._net.train()
-        # one pass for both halves: batch norm must not tell them apart by their own statistics
+        # one pass for both halves: batch norm must not tell them apart by separate statistics
         both = torch.cat([real, fake]).requires_grad_(recipe.penalty > 0)
         logits = self._logits(both, own)
         wanted = torch.cat([torch.full((n,), recipe.label), torch.zeros(n)]).to(logits)
@@ -82,12 +82,12 @@ class Losses:
         return logits.flatten()
 
     def _misdirection(self, real: Tensor, own: torch.Generator) -> Tensor:
-        """Mean of 1 − cos(∇ logit(x), real − x) over places x on straight ways from real images to x0."""
+        """Mean of 1 − cos(∇ logit(x), real − x) over points x on straight lines from real images to x0."""
         share = torch.rand(len(real), generator=self._noise, device=real.device, dtype=torch.float32)
-        share = share**1.5  # more of them near the images
+        share = share**1.5  # more points near the images
         start = self._first_images(len(real))
         x = torch.lerp(real, start, per_image(share, real)).requires_grad_(True)
-        self._net.eval()  # as it is used: every image by itself, and batch norm does not count these half-noises
+        self._net.eval()  # as in use: images are independent, and batch norm does not count these noisy mixtures
         (slope,) = torch.autograd.grad(self._logits(x, own).sum(), x, create_graph=True)
         way = real - x.detach()
         return 1 - F.cosine_similarity(slope.flatten(1), way.flatten(1)).mean()

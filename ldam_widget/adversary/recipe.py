@@ -1,4 +1,4 @@
-"""Every setting of a training by Algorithm 2, in one place."""
+"""All settings of training by Algorithm 2, in one place."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a discriminator is trained against the sampler (paper, Algorithm 2), and what was added to make it good.
+    """How a discriminator is trained against the sampler (paper, Algorithm 2), including our additions.
 
-    The paper's procedure starts every round from noise, and D sees half-finished pictures only. Here chains live on
-    from round to round in a pool, a few of them begun anew, so that D meets what the sampler arrives at as well as how
-    it gets there. A calibrated share of the pool is moved by `BAOAB` with frozen scales, the rest by `Algorithm1` with
-    convex weights, each over a range of settings around the default ones.
+    The paper's procedure starts every round from noise, so D sees only half-finished pictures. Here chains persist from
+    round to round in a pool, and a few of them restart, so that D sees the sampler's final samples as well as the way
+    there. A calibrated share of the pool is moved by `BAOAB` with frozen scales, the rest by `Algorithm1` with convex
+    weights, each over a range of settings around the defaults.
 
-    `Recipe.printed()` is the procedure as the paper prints it.
+    `Recipe.printed()` is the procedure as printed in the paper.
 
     Attributes:
-        batch: images an update, half real, half sampled.
-        steps: of the sampler a round; with `until`, at most.
+        batch: images per update, half real, half sampled.
+        steps: sampler steps per round; with `until`, the maximum.
         until: a round ends when the mean of D over its samples exceeds this; None: after `steps` steps.
-        pool: groups of chains that live on; each round moves one group.
-        renewed: share of a group's chains that begin anew, at the sampler's own x0, when its turn comes.
+        pool: number of persistent groups of chains; each round moves one group.
+        renewed: share of a group's chains that restart, from the sampler's own x0, when its turn comes.
         calibrated: share of the groups moved by `BAOAB` with frozen scales.
-        alone: share of the groups that follow the discriminator alone, at weight 1: nothing else holds them, and they
-            find whatever D has not yet learned to refuse.
+        alone: share of the groups that follow the discriminator alone, at weight 1: nothing else constrains them, and
+            they find whatever D has not yet learned to reject.
         weights: (low, high) of the discriminator's weight, drawn anew for every round.
-        strength: of D's normalised pull while it is trained, over that with which it is used. Held by less than it will
-            have, D is left to learn from samples that still show what the neuron does to them.
+        strength: D's normalised pull during training, relative to that in use. With a weaker pull than it will have in
+            use, D learns from samples that still show the neuron's influence.
         noises: (low, high) of Algorithm 1's σ, for the groups that it moves.
         temperatures: (low, high) as multiples of the default temperature, for the calibrated share.
         image_noise: largest standard deviation of the pixel noise added to both halves, in pixel ranges.
-        shift: pixels that both halves are shifted by at random.
+        shift: maximum random shift of both halves, in pixels.
         learning_rate, betas: of Adam.
         penalty: γ of the gradient penalty γ/2 ‖∇ logit‖² on real images (R1; Mescheder et al. 2018), in pixel ranges.
-        denoising: weight of a loss, 1 − cos(∇ logit(x), real − x), that asks of the gradient to point back to the real
-            image from places x on the way from it to the sampler's x0. Out there real and sampled are told apart so
-            easily that D's gradient would mean nothing, and the way back is much the same for all real images, so that
-            the neuron can choose among them (denoising score matching, Vincent 2011, for directions).
-        label: what D should say of real images, below 1 (one-sided label smoothing; Salimans et al. 2016).
-        average: decay of the running mean of D's weights, which is what is used; 0: the last weights.
-        seed: of everything drawn.
+        denoising: weight of a loss, 1 − cos(∇ logit(x), real − x), that trains the gradient to point back to the real
+            image at points x between it and the sampler's x0. Out there real and sampled images are so easily
+            told apart that D's gradient would carry no information, and the way back is much the same for all real
+            images, so that the neuron can choose among them (denoising score matching, Vincent 2011, for directions).
+        label: D's target for real images, below 1 (one-sided label smoothing; Salimans et al. 2016).
+        average: decay of the running mean of D's weights, which is the network in use; 0: the last weights.
+        seed: of all random numbers.
 
     Raises:
         ValueError: a setting out of range.
@@ -75,7 +75,7 @@ class Recipe:
             value = getattr(self, name)
             pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(end) for end in value)
             _require(pair, name, value, "two numbers (low, high)")
-            object.__setattr__(self, name, tuple(float(end) for end in value))  # JSON makes lists of them
+            object.__setattr__(self, name, tuple(float(end) for end in value))  # JSON turns tuples into lists
         for name, least in (("batch", 2), ("steps", 1), ("pool", 1), ("shift", 0), ("seed", 0)):
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
@@ -96,7 +96,7 @@ class Recipe:
         _require(0 <= self.denoising < math.inf, "denoising", self.denoising, "≥ 0")
         low, high = self.weights
         _require(0 <= low <= high <= 1, "weights", self.weights, "(low, high) with 0 ≤ low ≤ high ≤ 1")
-        low, high = self.noises  # within what Algorithm1 takes, or a round at random would fail
+        low, high = self.noises  # within the range of Algorithm1, or rounds would fail at random
         _require(1e-4 <= low <= high <= 100, "noises", self.noises, "(low, high) with 0.0001 ≤ low ≤ high ≤ 100")
         low, high = self.temperatures
         _require(0 < low <= high < math.inf, "temperatures", self.temperatures, "(low, high) with 0 < low ≤ high")
@@ -108,7 +108,7 @@ class Recipe:
 
     @classmethod
     def printed(cls, weight: float = 0.5, noise: float = 0.03, **changes: Any) -> Recipe:
-        """Algorithm 2 as printed: every round from noise until D > 0.9, one weight, no pool, nothing added."""
+        """Algorithm 2 as printed: every round from noise until D > 0.9, one weight, no pool, no additions."""
         plain: dict[str, Any] = {
             "steps": 60, "until": 0.9, "pool": 1, "renewed": 1.0, "calibrated": 0.0, "alone": 0.0,
             "weights": (weight, weight),

@@ -1,4 +1,4 @@
-"""The sampled half of Algorithm 2: chains that live on between the rounds."""
+"""The sampled half of Algorithm 2: chains that persist between rounds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SCALE_MEMORY = 0.9  # of a group's gradient scales, at each of its turns
 
 
 class FreshNoise:
-    """Noise for training: one generator for all chains, since no chain has to be seen again by itself."""
+    """Noise for training: one generator for all chains, since no chain has to be reproducible on its own."""
 
     def __init__(self, shape: tuple[int, ...], generator: torch.Generator) -> None:
         self._shape, self._generator = shape, generator
@@ -41,18 +41,18 @@ class FreshNoise:
 
 @dataclass
 class Group:
-    """Some chains for some neurons; all of them are moved together."""
+    """Some chains for some neurons, moved together."""
 
     neurons: Neurons
     units: list[int]
     calibrated: bool
     x: Tensor
     velocity: Tensor
-    scales: dict[str, Tensor] | None = None  # of the calibrated: mean gradient norm of each term, (neuron,)
+    scales: dict[str, Tensor] | None = None  # for calibrated groups: mean gradient norm of each term, (neuron,)
 
 
 class Turn:
-    """A group on the move: kernel, weight and temperature as drawn for this round."""
+    """A group being moved, with the kernel, weight and temperature drawn for this round."""
 
     def __init__(self, group: Group, kernel: Kernel, target: Target, state: State, noise: Noise) -> None:
         self.group, self._kernel, self._target, self._noise = group, kernel, target, noise
@@ -65,16 +65,16 @@ class Turn:
 
 
 class Replay:
-    """The pool.
+    """The pool of chains.
 
     Args:
         view: the classifier as a private view.
-        term: the discriminator that is being trained, bound to the images.
-        recipe: see there.
+        term: the discriminator being trained, bound to the images.
+        recipe: see `Recipe`.
         layer, units: neurons to sample for; each group has as many of them as fit half a batch.
-        input_shape, pixel_range, preprocess: as of `Sampler`.
-        notes: receives what the user will want to know.
-        choose, noise: generators, of the CPU and of the device.
+        input_shape, pixel_range, preprocess: as for `Sampler`.
+        notes: receives notes for the user.
+        choose, noise: random generators, on the CPU and on the device.
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Replay:
         self.groups = [self._group(i < calibrated) for i in range(recipe.pool)]
         low, high = recipe.weights
         mixed = max(0, recipe.pool - calibrated - alone)
-        # a stratum of the weights for each of the others: what lives at one weight differs from what does at another
+        # each of the other groups has its own range of weights, since samples differ between weights
         strata = [(low + (high - low) * i / mixed, low + (high - low) * (i + 1) / mixed) for i in range(mixed)]
         self._weights = ([(low, high)] * calibrated + strata + [(1.0, 1.0)] * alone)[: recipe.pool]
 
     def turn(self) -> Turn:
-        """Draw a group, begin some of its chains anew, and draw the settings it is moved with."""
+        """Draw a group, restart some of its chains, and draw the settings for this round."""
         recipe = self._recipe
         number = int(torch.randint(len(self.groups), (), generator=self._choose))
         group = self.groups[number]
@@ -127,12 +127,12 @@ class Replay:
         target = self._target(group, weight, temperature, {})
         evaluation = target.evaluate(group.x)
         target = self._target(group, weight, temperature, self._follow(group, target, evaluation))
-        kernel = default_kernel(self._side, self._width)  # its step size is given, so that chains need not find any
+        kernel = default_kernel(self._side, self._width)  # its step size is fixed, so chains need not find one
         state = State(group.x, evaluation, 0, (group.velocity, group.x.new_ones(len(group.x))))
         return Turn(group, kernel, target, state, noise)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that has to be kept for a training that goes on later."""
+        """Everything that has to be saved to resume a training."""
         kept: dict[str, Tensor] = {}
         for i, group in enumerate(self.groups):
             kept |= {f"pool.{i}.x": group.x, f"pool.{i}.velocity": group.velocity}
@@ -141,7 +141,7 @@ class Replay:
         return kept
 
     def load(self, kept: dict[str, Tensor]) -> None:
-        """Go on from what `tensors` gave. KeyError, ValueError if it does not fit."""
+        """Restore the result of `tensors`. KeyError, ValueError if it does not fit."""
         for i, group in enumerate(self.groups):
             units = kept[f"pool.{i}.units"].tolist()
             if units != group.units:
@@ -174,7 +174,7 @@ class Replay:
         )  # fmt: skip
 
     def first_images(self, count: int) -> Tensor:
-        """x0 as the sampler begins."""
+        """Start images x0, as in the sampler."""
         device = self._noise.device
         x = torch.randn((count, *self._shape), generator=self._noise, device=device, dtype=torch.float32)
         return first_images(x, self._range)
@@ -183,16 +183,16 @@ class Replay:
         name = self._term.name
         terms: dict[str, Term] = {NEURON: group.neurons, name: self._term}
         if weight == 1 and not group.calibrated:
-            del terms[NEURON]  # convex weights: it counts for nothing, and costs as much as the discriminator
+            del terms[NEURON]  # with convex weights its weight is 0, and it costs as much as the discriminator
         return Target(
             terms, {NEURON: 1.0, name: weight}, temperature, self._pixels, learned=frozenset(terms),
             energy_needed=False, scales=scales,
         )  # fmt: skip
 
     def _follow(self, group: Group, target: Target, evaluation: Evaluation) -> dict[str, Tensor]:
-        """Gradient scales that follow the discriminator slowly, (chain,)."""
+        """Gradient scales that slowly follow the discriminator, (chain,)."""
         per_neuron = len(group.x) // len(group.units)
-        norms = first_norms(target, evaluation, 1)  # of every chain; a scale is of all of a neuron's
+        norms = first_norms(target, evaluation, 1)  # of every chain; a scale is shared by all chains of a neuron
         now = {name: norm.view(-1, per_neuron).mean(1) for name, norm in norms.items()}
         old = group.scales
         group.scales = {

@@ -1,25 +1,25 @@
-"""What one update of the discriminator saw, and whether many of them make a discriminator that can be used."""
+"""Statistics of discriminator updates, and whether they indicate a usable discriminator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-JUDGED_BY = 100  # rounds that a verdict looks back over
-_SAME = 0.02  # spread of logits below which D says the same of everything
-_WINS = 0.995  # accuracy from which the sampler has no chance
+JUDGED_BY = 100  # rounds that a verdict is based on
+_SAME = 0.02  # spread of logits below which D gives the same answer for every image
+_WINS = 0.995  # accuracy above which the sampler has no chance
 
 
 class TrainingError(RuntimeError):
-    """The discriminator cannot be used: it collapsed, or its loss is no number."""
+    """The discriminator cannot be used: it collapsed, or its loss is not finite."""
 
 
 class Round(NamedTuple):
-    """What one update saw; D is what its sigmoid says."""
+    """Statistics of one update; D is the sigmoid of the logit."""
 
     real: float  # mean D of the real half
     generated: float  # mean D of the sampled half
-    accuracy: float  # share of both halves that D tells right, 0…1
+    accuracy: float  # share of both halves that D classifies correctly, 0…1
     gap: float  # mean logit, real minus sampled
     spread: float  # standard deviation of all logits
 
@@ -30,7 +30,7 @@ def mean_of(rounds: Sequence[Round]) -> Round:
 
 
 def trouble(rounds: Sequence[Round]) -> str:
-    """Why a discriminator with these rounds must not be called trained; empty if there is no reason."""
+    """Why a discriminator with these rounds must not be considered trained; empty if there is no reason."""
     if not rounds:
         return "it has not been trained for a single round"
     mean = mean_of(rounds[-JUDGED_BY:])

@@ -1,4 +1,4 @@
-"""Algorithm 2 unattended: train a discriminator to the end, keep it on disk, go on after an interruption."""
+"""Algorithm 2 unattended: train a discriminator to the end, save it, resume after an interruption."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def train_discriminator(
     recipe: Recipe = Recipe(),  # noqa: B008  (frozen)
     **settings: Any,
 ) -> DiscriminatorNet:
-    """Train a discriminator against the sampler (paper, Algorithm 2; see `Recipe` for what was added to it).
+    """Train a discriminator against the sampler (paper, Algorithm 2; see `Recipe` for our additions).
 
     Args:
         model: the classifier.
         dataset: real images: a map-style `torch.utils.data.Dataset`, tensor or array; see `RealImages`.
-        rounds: of Algorithm 2, in all.
-        out: a file (safetensors) to write the discriminator to, with its settings; None writes nothing. While it is
-            trained, ``<out>.training`` beside it keeps all that is needed to go on.
-        resume: go on from ``<out>.training``, if it is there.
-        save_every: seconds between two of those.
+        rounds: total rounds of Algorithm 2.
+        out: file (safetensors) for the discriminator and its settings; None saves nothing. During training,
+            ``<out>.training`` beside it holds everything needed to resume.
+        resume: continue from ``<out>.training``, if it exists.
+        save_every: seconds between saves of that file.
         progress: show a progress bar.
         recipe: all settings of the training.
-        settings: `net`, `layer`, `neurons`, `input_shape`, `pixel_range`, `preprocess` and `device`, as of `Trainer`.
+        settings: `net`, `layer`, `neurons`, `input_shape`, `pixel_range`, `preprocess` and `device`, as for `Trainer`.
 
     Returns:
         The discriminator, in eval mode: ``Discriminator(net, 0.5)``.
 
     Raises:
-        TrainingError: it collapsed, or its loss is no number; `out` is not written then.
+        TrainingError: it collapsed, or its loss is not finite; `out` is then not written.
         TypeError, ValueError: bad data or settings.
     """
     if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
@@ -55,7 +55,7 @@ def train_discriminator(
         raise ValueError("resume=True needs out=, the file that the training was to write")
     path = None if out is None else Path(out)
     kept = None if path is None else path.with_name(path.name + ".training")
-    if path is not None:  # known now rather than after an hour
+    if path is not None:  # fail now rather than after an hour
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or not os.access(path.parent, os.W_OK):
             raise ValueError(f"out={str(path)!r} cannot be written: give the name of a file in a folder that is yours")
@@ -72,7 +72,7 @@ def train_discriminator(
                 if kept is not None and time.monotonic() >= due:
                     trainer.save(kept)
                     due = time.monotonic() + save_every
-    finally:  # an interrupted training goes on from here
+    finally:  # an interrupted training resumes from here
         if kept is not None:
             trainer.save(kept)
     trouble = trainer.trouble()

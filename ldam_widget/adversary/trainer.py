@@ -1,4 +1,4 @@
-"""Algorithm 2: train a discriminator against the sampler, a little at a time."""
+"""Algorithm 2: train a discriminator against the sampler, in small units."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from .recipe import Recipe
 from .replay import Replay, Turn
 from .rounds import JUDGED_BY, Round, TrainingError, mean_of, trouble
 
-_STANDARDIZED_BY = 1000  # real images that tell D the mean and standard deviation of pixels
+_STANDARDIZED_BY = 1000  # real images used to compute the mean and standard deviation of pixels for D
 
 
 class Trainer:
     """Algorithm 2, in units small enough to run between two pictures.
 
     Args:
-        model: the classifier the chains climb on; comes back untouched.
+        model: the classifier that chains are sampled for; left unchanged.
         dataset: real images, see `RealImages`.
-        net: the network to train, with one output (of `build_discriminator`); None builds one like the classifier.
-        reads: the term that `net` was used in, if it has a `preprocess` or `pixel_range` of its own: these stay.
-        layer, neurons: what chains are sampled for; None: all units of the last layer.
-        input_shape: None: as the images have it.
-        pixel_range, preprocess, device: as of `Sampler`.
+        net: the network to train, with one output (from `build_discriminator`); None builds one like the classifier.
+        reads: the term that `net` was used in; its own `preprocess` or `pixel_range`, if any, are kept.
+        layer, neurons: the neurons to sample for; None: all units of the last layer.
+        input_shape: None: that of the images.
+        pixel_range, preprocess, device: as for `Sampler`.
         recipe: all settings.
 
     Raises:
         TypeError, ValueError: data that do not fit, fewer images than half a batch; see `RealImages` and `Sampler`.
     """
 
-    @torch.inference_mode(False)  # weights made in the caller's inference mode could never be trained
+    @torch.inference_mode(False)  # weights created in the caller's inference mode could never be trained
     def __init__(
         self,
         model: nn.Module,
@@ -91,7 +91,7 @@ class Trainer:
         self._preprocess, self._asked_range = (None, None) if reads is None else (reads.preprocess, reads.pixel_range)
         if self._raw.input_shape != shape and self._preprocess is None:
             raise ValueError(f"net was built for images of {self._raw.input_shape}; here they are {shape}")
-        # what it was trained on is kept where it cannot be learned anew from the images as they are here
+        # keep the range it was trained on where it cannot be learned again from these images
         known = self._raw.pixel_range
         self._raw.pixel_range = self._asked_range or (known if self._preprocess is not None else None) or self._range
         self._term = self._reading(self._raw, 1.0).bound(BindContext(model, shape, self._range, self._device, Quiet()))
@@ -111,9 +111,9 @@ class Trainer:
         )
         self._turn: Turn | None = None
         self._left = 0
-        self._begun: dict[str, Tensor] = {}  # pool and random numbers at the beginning of the round under way
+        self._begun: dict[str, Tensor] = {}  # pool and random state at the start of the round in progress
         self.rounds: list[Round] = []
-        self._before = 0  # rounds of a training that this one goes on from, of which nothing else is known
+        self._before = 0  # rounds of the training being resumed, of which nothing else is known
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
@@ -121,7 +121,7 @@ class Trainer:
     def for_sampler(
         cls, sampler: Sampler, dataset: Any, recipe: Recipe, net: DiscriminatorNet | None = None
     ) -> Trainer:
-        """Against the sampler's own network, layer and images."""
+        """A trainer for the sampler's own network, layer and images."""
         return cls(
             sampler.view, dataset, net=net, reads=sampler.discriminator, layer=sampler.layer,
             input_shape=sampler.input_shape, device=sampler.device, pixel_range=sampler.pixel_range,
@@ -130,23 +130,23 @@ class Trainer:
 
     @property
     def net(self) -> DiscriminatorNet:
-        """What is used: the running mean of the weights, in eval mode. The same object all the time."""
+        """The network in use: the running mean of the weights, in eval mode. Always the same object."""
         return self._mean.module if self.recipe.average else self._raw  # type: ignore[return-value]
 
     def discriminator(self, weight: float, form: Form = "log") -> Discriminator:
-        """The term to sample with: `net`, given images in the way in which it is trained on them."""
+        """The term to sample with: `net`, with images preprocessed as in training."""
         return self._reading(self.net, weight, form)
 
     @property
     def round(self) -> int:
-        """Rounds done, those of a former training included."""
+        """Rounds done, including those of a resumed training."""
         return self._before + len(self.rounds)
 
     @torch.inference_mode(False)
     def work(self) -> bool:
         """One step of the sampler, or one update of D; True if that ended a round.
 
-        If something else goes wrong (an interruption, an image that cannot be read), the round begins anew next time.
+        After any other error (an interruption, an unreadable image), the round starts again at the next call.
 
         Raises:
             TrainingError: the loss is not finite. D is as it was before.
@@ -178,20 +178,20 @@ class Trainer:
         return True
 
     def train_round(self) -> Round:
-        """A whole round."""
+        """Train for a whole round."""
         while not self.work():
             pass
         return self.rounds[-1]
 
     def samples(self) -> Tensor:
-        """The pool as it stands, (chains, *input_shape)."""
+        """The current pool, (chains, *input_shape)."""
         return torch.cat([group.x for group in self._replay.groups])
 
     def trouble(self) -> str:
-        """Why this D must not be called trained; empty if there is no reason."""
+        """Why this D must not be considered trained; empty if there is no reason."""
         return trouble(self.rounds)
 
-    # ---- keeping ---------------------------------------------------------------------------------------------------
+    # ---- saving ----------------------------------------------------------------------------------------------------
 
     def card(self) -> dict[str, Any]:
         """How the discriminator was trained, JSON-safe."""
@@ -208,7 +208,7 @@ class Trainer:
         }
 
     def save(self, path: str | os.PathLike[str], *, resumable: bool = True) -> None:
-        """Write the discriminator, and with `resumable` all that is needed to go on as if it had never stopped."""
+        """Save the discriminator, and with `resumable` everything needed to continue as if it had never stopped."""
         more: dict[str, Tensor] = {}
         if resumable:
             more = {f"raw.{name}": value for name, value in self._raw.state_dict().items()}
@@ -220,7 +220,7 @@ class Trainer:
         save_discriminator(self.net, path, self.card(), more)
 
     def resume(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a file that `save` wrote with ``resumable=True``; the same rounds follow as without a stop.
+        """Resume from a file that `save` wrote with ``resumable=True``; the rounds are as without an interruption.
 
         Raises:
             FileNotFoundError, ValueError: no such file; another recipe, network or data; not resumable.
@@ -253,7 +253,7 @@ class Trainer:
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             raise ValueError(f"{path} does not fit this training: {error}") from error
 
-    # ---- inside ----------------------------------------------------------------------------------------------------
+    # ---- internals -------------------------------------------------------------------------------------------------
 
     def _reading(self, net: DiscriminatorNet, weight: float, form: Form = "log") -> Discriminator:
         return Discriminator(net, weight, form=form, preprocess=self._preprocess, pixel_range=self._asked_range)
@@ -281,7 +281,7 @@ class Trainer:
         decay = self.recipe.average
 
         def average(means: Any, now: Any, count: Tensor | int) -> None:
-            # shorter at first: the mean should not remember for long that it began with random weights
+            # shorter at first, so that the mean soon forgets the random initial weights
             shorter = min(decay, (1 + float(count)) / (10 + float(count)))
             get_ema_multi_avg_fn(shorter)(means, now, count)  # type: ignore[no-untyped-call]
 
@@ -300,7 +300,7 @@ class Trainer:
         try:
             seen = self._learn(real, fake)
         except BaseException:
-            for buffer, before in buffers:  # the statistics of batch norm have moved already
+            for buffer, before in buffers:  # the statistics of batch norm have already changed
                 buffer.copy_(before)
             self._optimizer.zero_grad()
             raise
@@ -312,7 +312,7 @@ class Trainer:
         return seen
 
     def _learn(self, real: Tensor, fake: Tensor) -> Round:
-        """Gradients of all weights, and what was seen meanwhile."""
+        """Gradients of all weights, and statistics of the update."""
         # a resumed training must draw the same dropout
         own = torch.Generator().manual_seed((self.recipe.seed + 2_654_435_761 * (self.round + 1)) % 2**63)
         with torch.enable_grad():

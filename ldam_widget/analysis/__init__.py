@@ -1,1 +1,1 @@
-"""What chains have found: modes, and units ranked by what a comparison shows."""
+"""Analysis of samples: modes, and units ranked by how much models differ."""

@@ -1,4 +1,4 @@
-"""How many modes does a neuron have, as far as its chains find them, and how often do they move between them?"""
+"""Counts the modes of a neuron that its chains find, and how often they move between them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Found(NamedTuple):
     """The modes of one neuron."""
 
     label: str  # of the neuron
-    modes: int  # distinct ones that were visited
-    moves: float  # of a chain from one mode to another, a thousand steps
-    share: list[float]  # of all looks, each mode, most visited first
-    pictures: Tensor  # (modes, *image), in the same order: the maximum of E that was first seen of each
-    visits: npt.NDArray[np.int64]  # (looks, chains): which mode, by its place in `share`
+    modes: int  # distinct ones visited
+    moves: float  # from one mode to another, per thousand steps of a chain
+    share: list[float]  # of all looks, per mode, most visited first
+    pictures: Tensor  # (modes, *image), in the same order: the first maximum of E seen in each mode
+    visits: npt.NDArray[np.int64]  # (looks, chains): the mode, as an index into `share`
 
 
 class Exploration(Table, list[Found]):
-    """A `Found` a neuron; prints as a table."""
+    """One `Found` per neuron; prints as a table."""
 
     def table(self) -> tuple[Row, list[Row]]:
-        """A row a neuron."""
+        """One row per neuron."""
         head = ("neuron", "modes", "moves/1000 steps", "shares")
         shares = [" ".join(f"{s:.0%}" for s in f.share[:6]) + (" …" if f.modes > 6 else "") for f in self]
         return head, [(f.label, str(f.modes), f"{f.moves:.2g}", s) for f, s in zip(self, shares, strict=True)]
@@ -46,22 +46,22 @@ def explore(
     quench: int = 150,
     alike: float = 0.9,
 ) -> Exploration:
-    """Run the chains on and count the modes they visit.
+    """Run the chains and count the modes they visit.
 
-    At every look each sample is taken uphill to the nearest maximum of E (`Sampler.quenched`; the chains themselves
-    stay where they are), and maxima that point the same way are one mode. Modes that nobody visited are not counted,
-    so the number is a lower bound; more chains, heat or a `Ladder` raise it.
+    At every look, gradient ascent takes each sample to the nearest maximum of E (`Sampler.quenched`; the chains
+    themselves are not moved), and maxima that point in the same direction count as one mode. Modes that were not
+    visited are not counted, so the number is a lower bound; more chains, heat or a `Ladder` raise it.
 
     Args:
-        sampler: is advanced by looks × every steps.
+        sampler: advanced by looks × every steps.
         looks: ≥ 1.
         every: steps between looks, ≥ 1.
-        pulse: heat before every look, as long as `every` at most.
-        quench: gradients of the way uphill, ≥ 1.
-        alike: cosine in (0, 1) from which two maxima are the same mode; for images of one pixel see `modes`.
+        pulse: heat before every look, at most `every` steps long.
+        quench: steps of gradient ascent, ≥ 1.
+        alike: cosine in (0, 1) above which two maxima are the same mode; for images of one pixel see `modes`.
 
     Raises:
-        ValueError, TypeError: an argument of another kind or out of range.
+        ValueError, TypeError: an argument of the wrong type or out of range.
         SamplingError: as `Sampler.step`.
     """
     looks, every, quench = checks.count("looks", looks), checks.count("every", every), checks.count("quench", quench)

@@ -1,4 +1,4 @@
-"""Which neurons of a layer differ most between models? Worked out in units small enough to run between pictures."""
+"""Ranks a layer's neurons by how much they differ between models, in units small enough to run between pictures."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..sampling import checks
 from ..sampling.averages import EMA
 from ..sampling.comparison import Comparison
 
-_TOGETHER = 16  # neurons a batch: progress is seen, and a batch is still worth its price
-_UNIT = 4  # steps a unit of work
-_WARM_UP = 50  # steps; chains amplify rounding, so that a long run tells equal functions apart
+_TOGETHER = 16  # neurons per batch: small enough to show progress, large enough to be efficient
+_UNIT = 4  # steps per unit of work
+_WARM_UP = 50  # steps; chains amplify rounding, so a long run would show differences between equal functions
 
 
 class Ranking:
     """Samples every neuron of a layer in all models for a while, from the same start with the same noise.
 
     Args:
-        comparison: models, layers and parameters are taken from it as they are now; it goes on undisturbed.
-        steps: ≥ 1, of every neuron, after the warm-up if there is one.
+        comparison: provides models, layers and parameters as they are now; it is not affected.
+        steps: ≥ 1, for every neuron, after the warm-up if there is one.
 
     Raises:
-        ValueError, TypeError: steps is no positive integer; as `Comparison`.
+        ValueError, TypeError: steps is not a positive integer; as `Comparison`.
     """
 
     def __init__(self, comparison: Comparison, steps: int = 100) -> None:
@@ -31,7 +31,7 @@ class Ranking:
         self.total = comparison.lead.units
         self.done: list[Agreement] = []
         self._steps = self._left = checks.count("steps", steps)
-        self._running = self._batch(comparison)  # now: what is set and chosen later is not this ranking's
+        self._running = self._batch(comparison)  # now, so that later changes do not affect this ranking
         self._begun = True
 
     @property
@@ -39,7 +39,7 @@ class Ranking:
         return len(self.done) >= self.total
 
     def work(self) -> bool:
-        """Do one unit. Returns True when the neurons of another batch are done. Raises as `Sampler`."""
+        """Do one unit. Returns True when another batch of neurons is finished. Raises as `Sampler`."""
         if self.finished:
             return False
         if not self._begun:
@@ -57,7 +57,7 @@ class Ranking:
         return True
 
     def run(self) -> AgreementTable:
-        """Do all of it; the most changed neurons first. Raises as `work`."""
+        """Rank all neurons; the most changed first. Raises as `work`."""
         while not self.finished:
             self.work()
         return by_difference(self.done)
@@ -81,5 +81,5 @@ def rank(comparison: Comparison, steps: int = 100) -> AgreementTable:
 
 
 def by_difference(rows: Iterable[Agreement]) -> AgreementTable:
-    """Largest difference of the averages first; where it is NaN, last."""
+    """Largest difference of the averages first, NaN last."""
     return AgreementTable(sorted(rows, key=lambda row: (math.isnan(row.difference), -row.difference)))

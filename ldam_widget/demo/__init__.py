@@ -31,7 +31,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @dataclass(frozen=True)
 class Demo(Generic[Net]):
-    """A trained network and what a sampler must know of it: `Sampler(d.model, neurons=range(10), **d.settings)`."""
+    """A trained network with the sampler's settings for it: `Sampler(d.model, neurons=range(10), **d.settings)`."""
 
     name: str
     model: Net  # eval mode, float32, on the CPU
@@ -44,13 +44,13 @@ class Demo(Generic[Net]):
     def prior(self) -> Natural:
         """The natural prior of the images it was trained on: ``Sampler(d.model, prior=d.prior, **d.settings)``.
 
-        Mean and covariance of 10,000 training images, of which the strongest directions are kept; see `Natural`.
+        Mean and covariance of 10,000 training images, restricted to the strongest directions; see `Natural`.
         """
         return Natural.load(str(WEIGHTS / self.prior_file))
 
     @cached_property
     def discriminator(self) -> DiscriminatorNet:
-        """Tells handwritten digits from samples of the final LeNet-5: ``Discriminator(d.discriminator, 0.5)``.
+        """Distinguishes handwritten digits from samples of the final LeNet-5: ``Discriminator(d.discriminator, 0.5)``.
 
         Made by ``ldam train discriminator``; in eval mode, on the CPU. AttributeError for a network without one.
         """
@@ -63,8 +63,8 @@ def mnist(which: str = "final") -> Demo[LeNet5]:
     """LeNet-5 on handwritten digits, in one of three states of a single training run.
 
     "epoch1": after the first epoch; "final": after the last; "averaged": the mean of the weights over the last five
-    epochs. `card["test_accuracy"]` has the accuracy of each. Every call makes a network of its own and draws no
-    random numbers. Raises ValueError for any other name.
+    epochs. `card["test_accuracy"]` has the accuracy of each. Every call creates a new network and draws no random
+    numbers. Raises ValueError for any other name.
     """
     _check("mnist", which, MNIST_STATES)
     return Demo(
@@ -87,8 +87,8 @@ def cifar(which: str = "final") -> Demo[VGG]:
     """A small VGG on the colour photographs of CIFAR-10, in one of two states of a single training run.
 
     "final": after the last epoch; "averaged": the mean of the weights over the last four epochs.
-    `card["test_accuracy"]` has the accuracy of each on the test images as JPEG, as the network was trained,
-    `card["lossless_test_accuracy"]` that on exact pixels. Every call makes a network of its own and draws no random
+    `card["test_accuracy"]` has the accuracy of each on JPEG test images, the format the network was trained on,
+    `card["lossless_test_accuracy"]` that on exact pixels. Every call creates a new network and draws no random
     numbers. Raises ValueError for any other name.
     """
     _check("cifar", which, CIFAR_STATES)

@@ -1,4 +1,4 @@
-"""Training the network of CIFAR-10: the loop, without files. Tensors in, weights out."""
+"""The training loop of the CIFAR-10 network, without files. Tensors in, weights out."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ldam_widget.demo.vgg import VGG, preprocess
 
 @dataclass(frozen=True)
 class CifarRecipe:
-    """Everything that decides the weights, apart from the data.
+    """Everything that determines the weights, apart from the data.
 
-    What is usual for a network of this size. The first cycle alone ends at 87.8 % of the test images, a little under
-    the 88 % that were asked for; hence the second, the only choice in which test images had a part. The rate ends at
-    0, so that the last state has come to rest; the average over the last epochs is taken on the way there.
+    The usual settings for a network of this size. The first cycle alone ends at 87.8 % of the test images, slightly
+    below the required 88 %; hence the second, the only choice that was based on test images. The rate ends at 0, so
+    that the last state has converged; the average over the last epochs is taken on the way there.
     """
 
     epochs: int = 28
-    first_cycle: int = 18  # epochs after which the learning rate starts anew, with half its peak
+    first_cycle: int = 18  # epochs after which the learning rate restarts, at half its peak
     seed: int = 0
     batch_size: int = 128
     peak_rate: float = 0.1
-    warm_up: float = 0.2  # share of the steps in which the learning rate rises
+    warm_up: float = 0.2  # share of the steps during which the learning rate rises
     momentum: float = 0.9  # Nesterov's
     weight_decay: float = 5e-4
     shift: int = 4  # pixels
@@ -42,12 +42,12 @@ class CifarRecipe:
 
     @property
     def averaged_from(self) -> int:
-        """The first epoch, counted from 0, whose steps count in the average."""
+        """The first epoch, counted from 0, whose steps enter the average."""
         return max(self.epochs - self.average_epochs, 0)
 
     @property
     def states(self) -> dict[str, str]:
-        """What each of the two kept states is, in words."""
+        """Descriptions of the two saved states."""
         return {
             "final": f"the weights after epoch {self.epochs}, the last",
             "averaged": "equal mean of the weights after every optimizer step of "
@@ -55,7 +55,7 @@ class CifarRecipe:
         }
 
     def rate(self, step: int, epoch_steps: int) -> float:
-        """Learning rate of a step, counted from 0: a line up to a peak, a line down to 0, in each of two cycles."""
+        """Learning rate of a step, counted from 0: linear up to a peak and down to 0, in each of two cycles."""
         first = self.first_cycle * epoch_steps
         if step < first:
             peak, steps = self.peak_rate, min(self.epochs, self.first_cycle) * epoch_steps
@@ -76,18 +76,18 @@ def fit_cifar(
     """Train on images (N, 3, 32, 32) uint8 and labels (N,) int64; state dicts "final" and "averaged", float32.
 
     Convolutions run in bfloat16, the weights are kept in float32. `on_step(model, steps_done)` is called after every
-    step and must leave the model as it is. One thread, private random numbers: the same arguments give the same bits
-    on one machine, and nothing global in torch is changed.
+    step and must not change the model. One thread, private random numbers: the same arguments give the same bits on one
+    machine, and no global state of torch is changed.
     """
     model = fresh(VGG, recipe.seed).train()
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster; missing in torch's stubs
-    averaged = AveragedModel(model, device=torch.device("cpu"))  # its mean starts with the first update
+    averaged = AveragedModel(model, device=torch.device("cpu"))  # the average starts with the first update
     source = torch.Generator("cpu").manual_seed(recipe.seed)
     epoch_steps, steps_done = -(-len(images) // recipe.batch_size), 0
     epochs = passes(len(images), recipe.epochs, recipe.batch_size, source, progress)
     with one_thread(), torch.enable_grad(), closing(epochs):
         for epoch, batches in epochs:
-            if epoch in (0, recipe.first_cycle):  # each cycle starts at rest
+            if epoch in (0, recipe.first_cycle):  # each cycle starts without momentum
                 optimizer = torch.optim.SGD(
                     model.parameters(),
                     momentum=recipe.momentum,
@@ -112,12 +112,12 @@ def fit_cifar(
 
 
 def augment(images: Tensor, shift: int, source: torch.Generator) -> Tensor:
-    """Each of the images (N, 3, 32, 32) moved by up to `shift` pixels, what is moved in mirrored; half of them flipped.
+    """Shift each of the images (N, 3, 32, 32) by up to `shift` pixels, with mirrored borders; flip half of them.
 
-    Any dtype; `source` draws.
+    Any dtype; random numbers come from `source`.
     """
     count, width = len(images), images.shape[-1]
-    # Places are looked up instead of padded: a mirror is 3 2 1 0 1 2 3 … at the left, and so at the right.
+    # Indices are computed instead of padding: at the left edge they mirror as 3 2 1 0 1 2 3 …, likewise at the right.
     offsets = torch.randint(-shift, shift + 1, (2, count, 1), generator=source, dtype=torch.int64, device="cpu")
     flipped = torch.rand((count, 1), generator=source, dtype=torch.float32, device="cpu") < 0.5
     rows, columns = (offsets + torch.arange(width, dtype=torch.int64, device="cpu")).abs()  # each (N, 32)
@@ -129,20 +129,20 @@ def augment(images: Tensor, shift: int, source: torch.Generator) -> Tensor:
 
 
 def network_input(images: Tensor) -> Tensor:
-    """Bytes (N, 3, 32, 32) to standardised float32 of the same shape, channels last in memory."""
+    """Bytes (N, 3, 32, 32) to standardised float32 of the same shape, in channels-last memory format."""
     return preprocess(images.to(torch.float32) / 255).contiguous(memory_format=torch.channels_last)
 
 
 def refresh_batch_norm(model: nn.Module, images: Tensor, recipe: CifarRecipe, source: torch.Generator) -> None:
-    """Means and variances of batch norm for the weights as they are, over one pass of augmented `images`.
+    """Compute batch norm's means and variances for the present weights, over one pass of augmented `images`.
 
-    Averaged weights have other activations than any of those they are the mean of, hence other statistics.
+    Averaged weights produce different activations from any of the weights they average, hence different statistics.
     """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the equal mean over all batches
+        norm.momentum = None  # the equally weighted mean over all batches
     order = torch.randperm(len(images), generator=source, device="cpu")  # a batch of one class would vary too little
     with torch.no_grad():
         for batch in torch.split(order, recipe.batch_size):

@@ -1,4 +1,4 @@
-"""How the shipped network of CIFAR-10 was made, and how to make your own: `ldam train cifar --data DIR`."""
+"""How the shipped CIFAR-10 network was made, and how to make your own: `ldam train cifar --data DIR`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def train_cifar(
 ) -> TrainingResult:
     """Train on all training images that `load_cifar` finds in `data`, test on its test images; an hour on one core.
 
-    With `out`, writes `cifar_final.safetensors`, `cifar_averaged.safetensors` and `cifar.json` there when all is done.
-    A run that fails or is interrupted leaves what was there before. The weights are those of the files: kernels in
-    half precision, the rest in single; accuracies are theirs, counted in single precision.
+    With `out`, writes `cifar_final.safetensors`, `cifar_averaged.safetensors` and `cifar.json` there at the end. A run
+    that fails or is interrupted leaves existing files unchanged. The returned weights are those in the files: kernels
+    in half precision, the rest in single; accuracies are for these weights, evaluated in single precision.
 
-    `on_step(model, steps_done)` is called after every step, for instance to watch a neuron while it is formed.
+    `on_step(model, steps_done)` is called after every step, for instance to watch a neuron as it forms.
     On one machine the same arguments give the same bits. Convolutions are trained in bfloat16, which older CPUs only
-    imitate: there it takes longer. Random numbers, thread count and flags of torch are left as they were found.
+    emulate, more slowly. Random numbers, thread count and flags of torch are left unchanged.
 
     Raises what `load_cifar` raises for bad data, ValueError for epochs or batch_size below 1.
     """
@@ -62,12 +62,12 @@ def file_name(which: str) -> str:
 
 
 def stored(weights: Weights) -> Weights:
-    """Kernels in half precision; biases and batch norm, which are few, as they are."""
+    """Kernels in half precision; biases and batch norm, which are few, unchanged."""
     return {name: value.half() if value.ndim > 1 else value for name, value in weights.items()}
 
 
 def count_correct(weights: Weights, split: Split) -> int:
-    """How many images of `split` are classified as its labels say, in float32."""
+    """Number of images in `split` that are classified as their labels say, in float32."""
     model = with_weights(weights)
 
     def logits(some: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def count_correct(weights: Weights, split: Split) -> int:
 
 
 def make_card(recipe: CifarRecipe, weights: dict[str, Weights], cifar: Cifar) -> dict[str, Any]:
-    """What was trained how on what, and how well it does; `write_weights` fills in the files."""
+    """What was trained, how and on which data, with the accuracies; `write_weights` fills in the files."""
     tests = {"": ("all test images, as they were read", cifar.test)}
     if cifar.lossless is not None:
         tests["lossless_"] = (f"test images without JPEG's losses, {LOSSLESS_FILE}", cifar.lossless)

@@ -1,8 +1,8 @@
-"""Training LeNet-5: the loop, without files. Tensors in, weights out.
+"""The training loop of LeNet-5, without files. Tensors in, weights out.
 
 Jiang, Chan, Zhang & Canny 2018 (arXiv:1812.04604) train with RMSProp and momentum, and compare the neurons of a
 network after one epoch, at the end, and with its weights averaged over the last iterations (Polyak & Juditsky 1992).
-All three come out of one run here, so that one and the same neuron is seen at three ages.
+Here all three come from a single run, showing the same neuron at three stages.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ Net = TypeVar("Net", bound=nn.Module)
 
 @dataclass(frozen=True)
 class LeNetRecipe:
-    """Everything that decides the weights, apart from the data. The learning rate stays constant to the end.
+    """Everything that determines the weights, apart from the data. The learning rate is constant.
 
     Chosen on the last 5,000 training images, training on the other 55,000 (18 runs: learning rates 1e-4 to 1e-3,
-    weight decay 0 to 1e-3, batches of 100 and 250); the test images had no part in it. From 1e-4 to 5e-4 the averaged
-    network hardly cares (99.1 to 99.4 %, one standard error is 0.13); the last state does, since a constant rate keeps
-    it moving: at 2e-4 three seeds gave 98.9 to 99.2 %, at 1e-3 98.2 to 98.5 %. Averaging every step or only the ends
-    of the epochs came to the same (within 0.15); every step is what the paper does.
+    weight decay 0 to 1e-3, batches of 100 and 250); the test images were not used. From 1e-4 to 5e-4 the accuracy of
+    the averaged network hardly changes (99.1 to 99.4 %, one standard error is 0.13); that of the last state does, since
+    a constant rate keeps it moving: at 2e-4 three seeds gave 98.9 to 99.2 %, at 1e-3 98.2 to 98.5 %. Averaging every
+    step or only the ends of epochs gave the same result (within 0.15); the paper averages every step.
     """
 
     epochs: int = 10
     seed: int = 0
     batch_size: int = 100
     learning_rate: float = 2e-4
-    momentum: float = 0.9  # of the scaled gradient: a lasting gradient moves ten times as far as learning_rate says
+    momentum: float = 0.9  # of the scaled gradient: a constant gradient moves weights by ten times learning_rate
     smoothing: float = 0.99  # of the squared gradient (torch calls it alpha)
     weight_decay: float = 1e-3
     average_epochs: int = 5
@@ -52,12 +52,12 @@ class LeNetRecipe:
 
     @property
     def averaged_from(self) -> int:
-        """The first epoch, counted from 0, whose steps count in the average."""
+        """The first epoch, counted from 0, whose steps enter the average."""
         return max(self.epochs - self.average_epochs, 0)
 
     @property
     def states(self) -> dict[str, str]:
-        """What each of the three kept states is, in words."""
+        """Descriptions of the three saved states."""
         return {
             "epoch1": "the weights after epoch 1",
             "final": f"the weights after epoch {self.epochs}, the last",
@@ -76,11 +76,11 @@ def fit(
 ) -> dict[str, Weights]:
     """Train on images (N, 28, 28) uint8 and labels (N,) int64; state dicts "epoch1", "final", "averaged".
 
-    `on_step(model, steps_done)` is called after every step and must leave the model as it is. One thread, private
-    random numbers: the same arguments give the same bits on one machine, and nothing global in torch is changed.
+    `on_step(model, steps_done)` is called after every step and must not change the model. One thread, private random
+    numbers: the same arguments give the same bits on one machine, and no global state of torch is changed.
     """
     model = fresh(LeNet5, recipe.seed)
-    averaged = AveragedModel(model, device=torch.device("cpu"))  # its mean starts with the first update
+    averaged = AveragedModel(model, device=torch.device("cpu"))  # the average starts with the first update
     optimizer = torch.optim.RMSprop(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -109,12 +109,12 @@ def fit(
 
 
 def network_input(images: Tensor) -> Tensor:
-    """Bytes (N, 28, 28) as idx files hold them to standardised float32 (N, 1, 28, 28)."""
+    """Bytes (N, 28, 28), as stored in idx files, to standardised float32 (N, 1, 28, 28)."""
     return preprocess(images.unsqueeze(1).to(torch.float32) / 255)
 
 
 def fresh(build: Callable[[], Net], seed: int) -> Net:
-    """`build()` in float32 on the CPU, its initialisation drawn from `seed`; the global generators stay as they are."""
+    """`build()` in float32 on the CPU, initialised from `seed`; the global generators are not touched."""
     with drawing_from(torch.Generator("cpu").manual_seed(seed)), torch.device("cpu"):
         before = torch.get_default_dtype()
         torch.set_default_dtype(torch.float32)  # another dtype draws other numbers
@@ -129,7 +129,7 @@ def passes(
 ) -> Generator[tuple[int, Iterator[Tensor]], None, None]:
     """Every epoch, counted from 0, with its batches of indices into `count` images, in an order drawn from `source`.
 
-    A last smaller batch counts. Close it where training may be interrupted: it holds the progress bar.
+    A smaller last batch is included. Close the generator if training may be interrupted: it holds the progress bar.
     """
     steps = epochs * -(-count // batch_size)
     with tqdm(total=steps, unit="step", disable=not progress) as bar:
@@ -146,13 +146,13 @@ def _counted(batches: Iterable[Tensor], bar: Any) -> Iterator[Tensor]:
 
 
 def copy(model: nn.Module) -> Weights:
-    """The state dict as it is now, in tensors of its own."""
+    """A copy of the present state dict."""
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """A net this small gains nothing from more threads, and sums in one order only are reproducible."""
+    """Use one thread: so small a network gains nothing from more, and only a fixed summation order is reproducible."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

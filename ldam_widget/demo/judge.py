@@ -1,9 +1,9 @@
-"""A second opinion on MNIST samples: a network that no sampler has seen, of another make than LeNet-5.
+"""A second opinion on MNIST samples: a network that no sampler has seen, of another design than LeNet-5.
 
-A sample that a neuron likes fools the network of that neuron if it fools anyone. So that a score is more than the
-sampled network's word for it, this one differs in architecture (convolutions and batch norm only, no pooling by
-maximum, no hidden dense layers), in optimizer, in seed, and in what it saw: samples carry pixel noise and need not be
-centred, therefore half of its training images were shifted and noisy. `ldam train judge --data DIR` makes it anew.
+If a sample for a neuron fools any network, it fools that neuron's own. To be independent of the sampled network, this
+one differs in architecture (convolutions and batch norm only, no max pooling, no hidden dense layers), in optimizer, in
+seed, and in its training data: samples carry pixel noise and need not be centred, so half of its training images were
+shifted and noisy. `ldam train judge --data DIR` reproduces it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ WEIGHTS_FILE, CARD_FILE = "judge.safetensors", "judge.json"
 
 
 class Judge(nn.Module):
-    """(N, 1, 28, 28) pixels in [0, 1] to (N, 10) logits; 61,306 parameters. Standardisation is inside.
+    """(N, 1, 28, 28) pixels in [0, 1] to (N, 10) logits; 61,306 parameters. Standardisation is included.
 
-    Four convolutions with batch norm and ReLU, two of them of stride 2; the mean over the last 5×5 positions is the
-    64 features, the logits are linear in them. In eval mode, as `judge()` gives it, images do not see each other.
+    Four convolutions with batch norm and ReLU, two of them with stride 2; the mean over the last 5×5 positions gives
+    the 64 features, and the logits are linear in them. In eval mode, as returned by `judge()`, images are independent.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Judge(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """The last layer but one, (N, 64), none below 0, of pixels (N, 1, 28, 28) in [0, 1]; differentiable.
+        """The penultimate layer, (N, 64), ≥ 0, for pixels (N, 1, 28, 28) in [0, 1]; differentiable.
 
         Raises ValueError for another shape, TypeError for integers: bytes 0…255 are not pixels in [0, 1].
         """
@@ -78,15 +78,15 @@ def _block(inputs: int, outputs: int, size: int, *, stride: int = 1, padding: in
 
 
 def judge() -> Judge:
-    """The shipped judge: eval mode, float32, on the CPU; `judge.json` beside its weights tells how it was made.
+    """The shipped judge: eval mode, float32, on the CPU; `judge.json` beside its weights records how it was made.
 
-    Every call makes a network of its own and draws no random numbers.
+    Every call creates a new network and draws no random numbers.
     """
     return _with_weights(load((files("ldam_widget.demo") / "weights" / WEIGHTS_FILE).read_bytes()))
 
 
 def _with_weights(weights: Weights) -> Judge:
-    with torch.device("meta"):  # no initialisation: it would cost random numbers of the user's generator
+    with torch.device("meta"):  # no initialisation, which would use up random numbers of the user's generator
         model = Judge()
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
@@ -97,22 +97,22 @@ def _with_weights(weights: Weights) -> Judge:
 
 @dataclass(frozen=True)
 class JudgeRecipe:
-    """Everything that decides the weights, apart from the data.
+    """Everything that determines the weights, apart from the data.
 
-    The rate rises over the first fifth of the steps and falls to 0 at the last one, both in straight lines: few epochs
-    then end as well as many at a constant rate. Tried once, on the last 5,000 training images after training on the
-    other 55,000 (99.3 % right, 99.0 % with the strongest noise; one standard error is 0.13), and not tuned further; the
-    test images had no part in it.
+    The rate rises linearly over the first fifth of the steps and falls linearly to 0 at the last one: a few epochs then
+    do as well as many at a constant rate. Tried once, on the last 5,000 training images after training on the other
+    55,000 (99.3 % right, 99.0 % with the strongest noise; one standard error is 0.13), and not tuned further; the test
+    images were not used.
     """
 
     epochs: int = 4
     seed: int = 1  # LeNet-5 has 0
     batch_size: int = 100
-    learning_rate: float = 5e-3  # at its highest
+    learning_rate: float = 5e-3  # peak value
     weight_decay: float = 1e-2
-    augmented: float = 0.5  # of the images of every batch
-    shift: int = 2  # pixels at most, up or down and left or right, whole
-    noise: float = 0.2  # standard deviation at most, pixels in [0, 1]
+    augmented: float = 0.5  # share of the images in every batch
+    shift: int = 2  # maximum, in whole pixels, vertically and horizontally
+    noise: float = 0.2  # maximum standard deviation, pixels in [0, 1]
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
@@ -134,9 +134,9 @@ def train_judge(
 ) -> TrainingResult:
     """Train on all training images in the folder `data` and test on its test images; about three minutes on one core.
 
-    With `out`, writes `judge.safetensors` and `judge.json` there when all is done. A run that fails or is interrupted
-    leaves what was there before. On one machine the same arguments give the same bits. Random numbers, thread count
-    and flags of torch are left as they were found.
+    With `out`, writes `judge.safetensors` and `judge.json` there at the end. A run that fails or is interrupted leaves
+    existing files unchanged. On one machine the same arguments give the same bits. Random numbers, thread count and
+    flags of torch are left unchanged.
 
     The result has the accuracy on the test images as they are, "clean", and with the strongest noise it was trained
     for, "noisy".
@@ -156,7 +156,7 @@ def train_judge(
 def fit_judge(images: Tensor, labels: Tensor, recipe: JudgeRecipe, *, progress: bool = True) -> Weights:
     """The state dict after training on images (N, 28, 28) uint8 and labels (N,) int64.
 
-    One thread, private random numbers: the same arguments give the same bits on one machine, and nothing global in
+    One thread, private random numbers: the same arguments give the same bits on one machine, and no global state of
     torch is changed.
     """
     model = fresh(Judge, recipe.seed).train()
@@ -178,11 +178,11 @@ def fit_judge(images: Tensor, labels: Tensor, recipe: JudgeRecipe, *, progress: 
 
 
 def augment(pixels: Tensor, recipe: JudgeRecipe, source: torch.Generator) -> Tensor:
-    """Some of the images (N, 1, 28, 28), chosen by `source`, shifted and with noise of a strength of their own.
+    """Shift some of the images (N, 1, 28, 28), chosen by `source`, and add noise of random strength to them.
 
-    What is shifted in is black; noise is clamped to [0, 1], as the walls of a sampler do. Clean and noisy images share
-    a batch, since batch norm ends with the mean of both: batches of one sort only would train another network than the
-    one in use.
+    Pixels shifted in are black; noisy pixels are clamped to [0, 1], the bounds of the sampler's pixels. Clean and noisy
+    images share a batch, since in use batch norm has the mean statistics of both: with separate batches, the network in
+    use would differ from the one that was trained.
     """
     count, width = len(pixels), pixels.shape[-1]
     uniform = torch.rand((2, count, 1, 1, 1), generator=source, dtype=torch.float32, device="cpu")
@@ -196,7 +196,7 @@ def augment(pixels: Tensor, recipe: JudgeRecipe, source: torch.Generator) -> Ten
 
 
 def _pixels(images: Tensor) -> Tensor:
-    """Bytes (N, 28, 28) as idx files hold them to float32 (N, 1, 28, 28) in [0, 1]."""
+    """Bytes (N, 28, 28), as stored in idx files, to float32 (N, 1, 28, 28) in [0, 1]."""
     return images.unsqueeze(1).to(torch.float32) / 255
 
 

@@ -40,15 +40,15 @@ def train_prior(
         data: folder of MNIST's idx files.
         model: the classifier; None is the shipped LeNet-5 in its final state.
         rounds: of Algorithm 2; about half a second each on one core.
-        seed: of everything drawn.
-        out: folder to write `discriminator.safetensors` to, and what it takes to go on beside it.
-        resume: go on with what is in `out`.
+        seed: of all random numbers.
+        out: folder for `discriminator.safetensors` and, beside it, what is needed to resume.
+        resume: continue from the files in `out`.
         progress: show a progress bar.
 
     Raises:
         What `load_mnist` and `train_discriminator` raise.
     """
-    from ldam_widget.demo import mnist  # this very package: not before it is there
+    from ldam_widget.demo import mnist  # imported late to avoid a cycle
 
     classifier: nn.Module = mnist("final").model if model is None else model
     images, _ = load_mnist(data, "train")

@@ -1,6 +1,6 @@
 """How the shipped LeNet-5 weights were made, and how to make your own: `ldam train lenet5 --data DIR`.
 
-What any training of ours on MNIST shares is here too: reading the data, writing the files, what a card says of both.
+Also contains what all our training on MNIST shares: reading the data, writing the files, and describing both in cards.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ CARD_FILE = "lenet5.json"
 
 
 class TrainingResult(NamedTuple):
-    """What a training gives. Of LeNet-5: three states of one run, "epoch1", "final", "averaged"."""
+    """Result of a training. For LeNet-5: three states of one run, "epoch1", "final", "averaged"."""
 
     weights: dict[str, Weights]
     accuracy: dict[str, float]  # on the test images, 0…1
-    card: dict[str, Any]  # what the .json file holds: recipe, versions, checksums, accuracies
+    card: dict[str, Any]  # contents of the .json file: recipe, versions, checksums, accuracies
     out: Path | None  # where the files are; None: nothing was written
 
 
@@ -48,11 +48,11 @@ def train_lenet5(
     """Train on all training images in the folder `data` and test on its test images; about three minutes on one core.
 
     With `out`, writes `lenet5_epoch1.safetensors`, `lenet5_final.safetensors`, `lenet5_averaged.safetensors` and
-    `lenet5.json` there when all is done. A run that fails or is interrupted leaves what was there before.
+    `lenet5.json` there at the end. A run that fails or is interrupted leaves existing files unchanged.
 
-    `on_step(model, steps_done)` is called after every step, for instance to watch a neuron while it is formed.
-    On one machine the same arguments give the same bits. Random numbers, thread count and flags of torch are left as
-    they were found.
+    `on_step(model, steps_done)` is called after every step, for instance to watch a neuron as it forms.
+    On one machine the same arguments give the same bits. Random numbers, thread count and flags of torch are left
+    unchanged.
 
     Raises what `load_mnist` raises for bad data, ValueError for epochs or batch_size below 1.
     """
@@ -75,7 +75,7 @@ def file_name(which: str) -> str:
 
 
 def count_correct(weights: Weights, images: Tensor, labels: Tensor) -> int:
-    """How many of `images` (uint8, (N, 28, 28)) are classified as `labels` (N,) say."""
+    """Number of `images` (uint8, (N, 28, 28)) that are classified as `labels` (N,) say."""
     model = with_weights(weights)
     return count_hits(lambda some: model(network_input(some)), images, labels)
 
@@ -103,7 +103,7 @@ def _card(recipe: LeNetRecipe, correct: dict[str, int], digits: Digits) -> dict[
     }
 
 
-# ---- shared by every training on MNIST -------------------------------------------------------------------------------
+# ---- shared by all training on MNIST ---------------------------------------------------------------------------------
 
 
 class Digits(NamedTuple):
@@ -121,12 +121,12 @@ class Digits(NamedTuple):
 
 
 def load_digits(data: str | os.PathLike[str]) -> Digits:
-    """Both splits before any training: a missing file should not cost minutes. Raises what `load_mnist` raises."""
+    """Load both splits before any training: a missing file should not cost minutes. Raises what `load_mnist` raises."""
     return Digits(*load_mnist(data, "train"), *load_mnist(data, "test"), checksums(data))
 
 
 def count_hits(logits: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:
-    """How often the largest of `logits(images)`, asked of 1000 images at a time, is the one that `labels` (N,) say."""
+    """Number of images whose largest logit is that of their label (N,); `logits` gets 1000 images at a time."""
     with torch.no_grad():
         hits = (
             (logits(some).argmax(1) == truth).sum().item()
@@ -136,7 +136,7 @@ def count_hits(logits: Callable[[Tensor], Tensor], images: Tensor, labels: Tenso
 
 
 def command(network: str, recipe: Any) -> str:
-    """The command line that repeats a run; `recipe` is a dataclass whose class holds the defaults."""
+    """The command line that reproduces a run; `recipe` is a dataclass whose class holds the defaults."""
     options = [
         f"--{name} {getattr(recipe, name)}"
         for name in ("epochs", "seed")
@@ -146,7 +146,7 @@ def command(network: str, recipe: Any) -> str:
 
 
 def provenance(digits: Digits) -> dict[str, Any]:
-    """The end of a card: on what data and with what the weights were made; `write_weights` fills in the files."""
+    """The end of a card: the data and software that the weights were made with; `write_weights` fills in the files."""
     return {
         "train_size": len(digits.train_images),
         "data": {
@@ -163,14 +163,14 @@ Write = Callable[[str, bytes], None]  # (file name, content)
 
 
 def write_weights(write: Write, card: dict[str, Any], name: str, weights: Weights) -> None:
-    """One file of weights, and its size and checksum in the card."""
+    """Write one file of weights, and enter its size and checksum in the card."""
     content = save(weights)
     write(name, content)
     card["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def write_card(write: Write, card: dict[str, Any], name: str) -> None:
-    """The card itself, once it knows all files."""
+    """Write the card itself, once it lists all files."""
     write(name, (json.dumps(card, indent=2) + "\n").encode())
 
 
@@ -178,7 +178,7 @@ def write_card(write: Write, card: dict[str, Any], name: str) -> None:
 def staging(out: str | os.PathLike[str] | None) -> Iterator[Write]:
     """Yields write(name, content); the files appear in `out` together, on leaving without an exception.
 
-    The folder is made and tried at once, so that a place that cannot be written is known before minutes of training.
+    The folder is created and checked at once, so that an unwritable location is reported before minutes of training.
     """
     if out is None:
         yield lambda name, content: None

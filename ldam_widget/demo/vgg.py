@@ -1,4 +1,4 @@
-"""A small network for CIFAR-10 in VGG's manner (Simonyan & Zisserman, arXiv:1409.1556), made to be looked into."""
+"""A small VGG-style network for CIFAR-10 (Simonyan & Zisserman, arXiv:1409.1556), designed to be inspected."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Mean and standard deviation of the training pixels, in [0, 1], as they are usually quoted: red, green, blue.
+# Mean and standard deviation of the training pixels, in [0, 1], as usually quoted: red, green, blue.
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 
 
 def preprocess(x: Tensor) -> Tensor:
-    """Pixels in [0, 1], (N, 3, 32, 32), to what the network was trained on: (x - mean) / std by colour; any device."""
+    """Pixels in [0, 1], (N, 3, 32, 32), to network input: (x - mean) / std per colour; any device."""
     mean, std = (torch.tensor(values, dtype=x.dtype, device=x.device).view(3, 1, 1) for values in (MEAN, STD))
     return (x - mean) / std
 
@@ -20,9 +20,9 @@ def preprocess(x: Tensor) -> Tensor:
 class VGG(nn.Module):
     """(N, 3, 32, 32) standardised pixels (see `preprocess`) to (N, 10) logits; 954,698 parameters.
 
-    Seven 3×3 convolutions in a chain, each with batch norm and ReLU; max pooling halves the picture three times; the
-    mean over the last 4×4 positions is the 192 features, the logits are linear in them. No softmax at the end: a
-    logit has a gradient where the probability has saturated. Layers by name: conv1, bn1, … conv7, bn7, fc.
+    Seven 3×3 convolutions in sequence, each with batch norm and ReLU; max pooling halves the picture three times; the
+    mean over the last 4×4 positions gives the 192 features, and the logits are linear in them. No softmax at the end: a
+    logit still has a gradient where the probability is saturated. Layers by name: conv1, bn1, … conv7, bn7, fc.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ def _convolution(inputs: int, outputs: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
 
 def with_weights(weights: dict[str, Tensor]) -> VGG:
     """A network in eval mode with these weights in float32; RuntimeError where names or shapes differ."""
-    with torch.device("meta"):  # no initialisation: it would cost random numbers of the user's generator
+    with torch.device("meta"):  # no initialisation, which would use up random numbers of the user's generator
         model = VGG()
     full = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
     model.load_state_dict(full, strict=True, assign=True)

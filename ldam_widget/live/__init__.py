@@ -1,1 +1,1 @@
-"""The thread that samples, its pace, and how widgets take turns."""
+"""The sampling thread, its pacing, and the switching between Python threads."""

@@ -1,7 +1,7 @@
 """One thread that runs a sampler for a front end: newest parameters in, frames out.
 
-Developer notes. The thread owns the sampler's position: whatever moves the chains (stepping, restarting, choosing
-other neurons) runs on it, handed over by `submit`. Parameters need no hand-over, `Sampler.set` replaces them in one
+Developer notes. The thread owns the state of the chains: everything that moves them (stepping, restarting, choosing
+other neurons) runs on it, passed in by `submit`. Parameters need no hand-over, since `Sampler.set` replaces them in one
 assignment. The thread knows nothing of Jupyter: it calls `publish`, which sends, and never touches a widget's traits.
 It lives only while there is work; a paused or resting loop has no thread at all, and the next `submit` starts one.
 """
@@ -30,11 +30,11 @@ T = TypeVar("T")
 Clock = Callable[[], float]
 
 FRAME_PERIOD = 1 / 60  # seconds; no display shows more
-CHORE_TIME = 0.05  # seconds between two frames that a chore may take, but for the unit in progress
-EARLIER = 6  # pictures at most that a frame takes along: where answers take long, few messages carry all pictures
-PIECE = 0.02  # seconds of sampling between two looks at whether something has changed
-GRACE = 0.05  # seconds that a change may take which was announced
-LINGER = 2.0  # seconds that the thread of a paused loop waits for more work
+CHORE_TIME = 0.05  # seconds that a chore may take between two frames, not counting the unit in progress
+EARLIER = 6  # pictures sent along with a frame at most: on slow links, a few messages carry all pictures
+PIECE = 0.02  # seconds of sampling between checks for changes
+GRACE = 0.05  # seconds allowed for an announced change to arrive
+LINGER = 2.0  # seconds for which the thread of a paused loop waits for more work
 
 
 class Runs(Protocol):
@@ -48,7 +48,7 @@ class Runs(Protocol):
 
     @property
     def params(self) -> dict[str, float]:
-        """With "steps_per_frame" among them."""
+        """Live parameters, including "steps_per_frame"."""
         ...
 
     def step(self, n: int) -> object: ...
@@ -59,13 +59,13 @@ class Loop:
 
     Args:
         sampler: what to run.
-        publish: called on the thread with this loop after every frame that is to be sent; encodes and sends it, and
+        publish: called on the thread with a sequence number for every frame to be sent; encodes and sends it, and
             returns the number of bytes.
         on_fault: called on the thread with an exception that stopped the run.
         cell_running: whether the kernel is executing a cell.
         clock: seconds, monotonic.
-        keep: called on the thread for a picture that was not sent, since the window was full, when the next one is
-            about to be made; what it returns waits in `earlier` to go with the next frame. None: nothing is kept.
+        keep: called on the thread for a picture that was not sent because the window was full, just before the next
+            one is made; its result waits in `earlier` to be sent with the next frame. None: nothing is kept.
     """
 
     def __init__(
@@ -83,29 +83,29 @@ class Loop:
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
         self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
-        self.earlier: deque[Any] = deque(maxlen=EARLIER)  # pictures that go with the next frame, for `publish` to take
+        self.earlier: deque[Any] = deque(maxlen=EARLIER)  # pictures to send with the next frame, read by `publish`
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
         self._keep = keep
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
+        self._lock = threading.Lock()  # guards whether there is a thread that will still look at the queue
         self._thread: threading.Thread | None = None
-        self._process = 0  # that the thread belongs to; `is_alive`, if interrupted, takes a thread for dead for ever
+        self._process = 0  # of the thread; `is_alive`, if interrupted, reports a thread as dead forever
         self._next_frame = clock()
         self._held_until = -math.inf
-        self._unsent = False  # the present picture was held back, since the window was full
-        self._waiting: set[Callable[[], Any]] = set()  # in the queue, and need be there but once
-        self._overtaken = False  # something has changed since the frame in progress began
-        self._hasty = False  # the next picture need not be as many steps away as others
-        self._rest = 0, 0, 0  # where it stands, where the picture that it left unfinished would be, steps a picture
+        self._unsent = False  # the current picture was held back because the window was full
+        self._waiting: set[Callable[[], Any]] = set()  # commands in the queue that need to be there only once
+        self._overtaken = False  # something has changed since the frame in progress started
+        self._hasty = False  # make the next picture after fewer steps than usual
+        self._rest = 0, 0, 0  # present step, step of the unfinished picture, steps per picture
         self._step_time = 0.0  # seconds, smoothed
         self._serving: Future[Any] | None = None  # of the command in progress
-        self._given_up: Future[Any] | None = None  # whoever waited for it was interrupted
+        self._given_up: Future[Any] | None = None  # its waiting caller was interrupted
         self._meter = Meter(clock())
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
     def submit(self, command: Callable[[], T]) -> Future[T]:
-        """Run `command` between two frames; returns at once. Its exception goes into the future alone."""
+        """Run `command` between two frames; returns at once. An exception is set on the future only."""
         future: Future[T] = Future()
         with self._lock:
             if self.closed:
@@ -117,7 +117,7 @@ class Loop:
         return future
 
     def _submit_once(self, command: Callable[[], Any]) -> None:
-        """`submit`, unless it waits in the queue already."""
+        """`submit`, unless the command is already in the queue."""
         if command in self._waiting:
             return
         try:
@@ -135,12 +135,12 @@ class Loop:
         try:
             return future.result()
         except BaseException:
-            if not future.done() and not future.cancel():  # we who wait were interrupted
+            if not future.done() and not future.cancel():  # the waiting caller was interrupted
                 self._given_up = future
             raise
 
     def play(self) -> None:
-        """Go on sampling; also out of a rest."""
+        """Start or resume sampling, even from a rest."""
         self.pacer.wake(self._clock())
         self.playing = not self.closed
         self.submit(_nothing)
@@ -152,38 +152,38 @@ class Loop:
             self.call(_nothing)
 
     def hold(self, seconds: float) -> None:
-        """Stand still, although it plays, until released, or for so long."""
+        """Suspend sampling while playing, until `release` or for at most `seconds`."""
         self._held_until = self._clock() + seconds
 
     def release(self) -> None:
-        """Go on after having been held."""
+        """Resume after `hold`."""
         self._held_until = -math.inf
         if self.playing and not self.closed:
             self.submit(_nothing)
 
     def acknowledge(self, seq: int, visible: bool) -> None:
-        """A front end has painted a frame, or lives."""
+        """A front end has painted a frame, or signals that it is alive."""
         now = self._clock()
         asleep = self._thread is None or self.pacer.resting(now, self._cell_running())
         self.pacer.on_acknowledge(seq, visible, now)
         if self.playing and visible and not self.closed:
             if asleep:
                 self.submit(_nothing)
-            elif self._unsent:  # a picture was held back: it need not wait for the next one to be made
+            elif self._unsent:  # a picture was held back: send it without waiting for the next one
                 self._submit_once(self._send_late)
 
     def leave(self) -> None:
-        """The last view has gone: rest at once, unless somebody plays again or another view appears."""
+        """The last view has gone: rest at once, until play is pressed or another view appears."""
         self.pacer.leave()
         if self.playing and self._thread is not None:
             self.submit(_nothing)
 
     def send_now(self) -> None:
-        """Send the present picture whatever the window says: after a step, a pause or a change of contrast."""
+        """Send the current picture regardless of the window: after a step, a pause or a change of contrast."""
         self._send(self._clock())
 
     def show(self) -> None:
-        """`send_now` on the thread, soon; once, however often it is asked for until then."""
+        """`send_now` on the thread, soon; multiple requests are merged."""
         self._submit_once(self.send_now)
 
     def overtake(self) -> None:
@@ -191,7 +191,7 @@ class Loop:
         self._overtaken = True
 
     def hurry(self) -> None:
-        """The reader has changed something: make the next picture at once, and leave those of before unsent."""
+        """The user has changed something: make the next picture at once, and do not send earlier ones."""
         self.pacer.on_change(self._clock())
         self._overtaken = True
         self._unsent = False
@@ -201,7 +201,7 @@ class Loop:
             self._submit_once(self._make_haste)
 
     def close(self) -> None:
-        """End the thread and let go of the sampler; waits up to a second for the step in progress."""
+        """End the thread and release the sampler; waits up to a second for the step in progress."""
         with self._lock:
             self.closed = True
             self.playing = False
@@ -213,12 +213,12 @@ class Loop:
 
     @property
     def held(self) -> bool:
-        """Does it stand still, although it plays?"""
+        """Whether `hold` has suspended sampling."""
         return self._clock() < self._held_until
 
     @property
     def alive(self) -> bool:
-        """Is there a thread?"""
+        """Whether there is a thread."""
         return self._thread is not None
 
     @property
@@ -233,7 +233,7 @@ class Loop:
             self._thread = threading.Thread(target=self._run, name="ldam-loop", daemon=True)
             self._process = os.getpid()
             self._thread.start()
-        except BaseException:  # interrupted: if it has started all the same, it sees that it is not wanted
+        except BaseException:  # interrupted: if it started anyway, it sees that it is not wanted
             self._thread = None
             raise
 
@@ -247,14 +247,14 @@ class Loop:
                 pass
 
     def _turn(self) -> bool:
-        """Do what is due, then wait for the next due time or command. False: the thread ends."""
+        """Do what is due, then wait for the next due time or command. Returns False to end the thread."""
         now = self._clock()
         if self._active(now) and now >= self._next_frame:
             self._frame(now)
         self._do_chore()
         now = self._clock()
         active = self._active(now)
-        # a paused loop is likely to be used again soon; one that nobody looks at is not
+        # a paused loop is likely to be used again soon; one without viewers is not
         wait = self._next_frame - now if active else self._held_until - now if self.playing else LINGER
         wait = 0.0 if self.chore is not None else max(0.0, wait)
         try:
@@ -265,9 +265,9 @@ class Loop:
             _refuse(future)
             self._end()
             return False
-        self._waiting.discard(command)  # first: what is asked for from here on needs another
+        self._waiting.discard(command)  # first: later requests must be queued again
         if command != self._send_late:
-            self.earlier.clear()  # something is asked for: pictures of before would delay the answer
+            self.earlier.clear()  # a request: earlier pictures would delay the answer
         if future.set_running_or_notify_cancel():
             self._serving = future
             try:
@@ -300,7 +300,7 @@ class Loop:
     def _end(self) -> None:
         with self._lock:
             self._thread = None
-            while not self._commands.empty():  # nobody may wait for ever
+            while not self._commands.empty():  # no caller may wait forever
                 _refuse(self._commands.get()[1])
 
     def _active(self, now: float) -> bool:
@@ -309,11 +309,11 @@ class Loop:
     def _frame(self, now: float) -> None:
         slow = self.pacer.slow(now)
         period = self.pacer.KEEP_ALIVE if slow else FRAME_PERIOD
-        # a late frame shifts the later ones; it does not make them hurry
+        # a late frame delays the later ones, without catching up
         self._next_frame = max(self._next_frame + period, now)
         self._overtaken = False
         try:
-            # along a link that is full already, more pictures only come later
+            # on a saturated link, more pictures would only arrive later
             if self._unsent and self._keep is not None and not slow and self.pacer.has_room(now):
                 kept = self._keep()
                 if kept is not None:
@@ -321,27 +321,27 @@ class Loop:
             hasty = self._make(now)
             now = self._clock()
             if hasty:
-                self._next_frame = now  # the steps that it was short of
+                self._next_frame = now  # make up for the missing steps
             if self._overtaken and not slow:
-                self._next_frame = now + GRACE  # at the latest: `hurry` is near
+                self._next_frame = now + GRACE  # at the latest: `hurry` follows soon
                 if not self.pacer.long_silent(now) or not self.pacer.may_send_old(now):
                     return
             self._unsent = not (slow or self.pacer.may_send(now))
             if not self.closed and not self._unsent:
                 self._send(now)
-        except BaseException as error:  # also a model that calls sys.exit(), which would end the thread unheard
+        except BaseException as error:  # also a model that calls sys.exit(), which would end the thread silently
             self._stop_for(error)
 
     def _make(self, now: float) -> bool:
-        """Advance to the next picture, in pieces so short that a change need not wait long for the present one.
+        """Advance to the next picture, in pieces short enough that a change does not wait long.
 
         Returns:
-            Whether it was made in haste, after one step.
+            Whether it was made early, after a single step.
         """
         sampler, steps = self.sampler, int(self.sampler.params["steps_per_frame"])
         hasty, self._hasty = self._hasty and self.pacer.eager(now), False
         at, goal, every = self._rest
-        if (sampler.steps, steps) != (at, every) or goal <= at:  # no picture was left unfinished, or all has begun anew
+        if (sampler.steps, steps) != (at, every) or goal <= at:  # no unfinished picture, or the sampler was restarted
             goal = sampler.steps + steps
         while sampler.steps < goal and not self.closed and not self._overtaken:
             piece = 1 if hasty else max(1, int(PIECE / self._step_time)) if self._step_time else steps
@@ -357,15 +357,15 @@ class Loop:
         return hasty
 
     def _stop_for(self, error: BaseException) -> None:
-        """A fault of the model's or of ours: stop, say so, keep what was averaged."""
+        """An error in the model or in our code: stop, report it, keep the averages."""
         if self.closed:
-            return  # in the middle of a long step: the sampler is gone, and nobody is there to be told
+            return  # closed during a long step: the sampler is gone, and no view is left to notify
         self.playing = False
-        with contextlib.suppress(Exception):  # where sending is what failed, the page cannot be told
+        with contextlib.suppress(Exception):  # if sending failed, the page cannot be notified
             self._on_fault(error)
 
     def advance(self, steps: int) -> None:
-        """Step the sampler and tell the observers; on the thread only. Stops early if nobody wants it any more."""
+        """Step the sampler and notify the observers; on the thread only. Stops early if its caller has given up."""
         self._step(steps)
         self._tell_observers()
 
@@ -398,7 +398,7 @@ class Loop:
 
     def _send(self, now: float) -> None:
         self._unsent = False
-        if self.pacer.full:  # a keep-alive: it need not bring more to a page that has not answered
+        if self.pacer.full:  # a keep-alive: send no extra pictures to a page that has not answered
             self.earlier.clear()
         pictures = 1 + len(self.earlier)
         seq = self.pacer.on_send(now, answers=not self._overtaken)
@@ -413,7 +413,7 @@ def _closed() -> RuntimeError:
 
 
 def _refuse(future: Future[Any]) -> None:
-    """It will not run; one that was given up, as its waiter was interrupted, needs no answer."""
+    """Reject a command that will not run; one whose caller was interrupted needs no answer."""
     if future.set_running_or_notify_cancel():
         future.set_exception(_closed())
 

@@ -1,10 +1,10 @@
-"""`Meter`: how fast the loop is."""
+"""`Meter`: the speed of the loop."""
 
 from __future__ import annotations
 
 
 class Meter:
-    """Rates since about a second ago."""
+    """Rates over about the last second."""
 
     def __init__(self, now: float) -> None:
         self.steps = self.frames = self.bytes = 0

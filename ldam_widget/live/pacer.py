@@ -1,16 +1,16 @@
-"""`Pacer`: when a frame may be sent, and whether anybody is looking."""
+"""`Pacer`: when to send a frame, and whether anybody is looking."""
 
 from __future__ import annotations
 
 
 class Pacer:
-    """When may a frame be sent, and is anybody looking? Pure bookkeeping over a clock that the caller reads.
+    """Decides when to send frames and whether anybody is looking. Pure bookkeeping, with the time passed in.
 
-    A frame is sent while fewer than `WINDOW` are unacknowledged; while the reader changes things, one of these places
-    is kept for the answer to the next change. If acknowledgements stay out for `KEEP_ALIVE`, one more is sent all the
-    same: the kernel may be busy and unable to take acknowledgements while the page is fine. If nobody has been seen
-    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame every `KEEP_ALIVE` goes
-    on, which leaves the processor to the cell.
+    A frame is sent while fewer than `WINDOW` are unacknowledged; while the user changes things, one of these places
+    is reserved for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
+    anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If nobody has been seen
+    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
+    `KEEP_ALIVE`, which leaves the processor to the cell.
     """
 
     WINDOW = 2
@@ -23,7 +23,7 @@ class Pacer:
     def __init__(self, now: float) -> None:
         self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
         self.round_trip = float("nan")  # seconds, smoothed
-        self.answered = 0, float("nan")  # the last frame that was, and its round trip
+        self.answered = 0, float("nan")  # the last acknowledged frame, and its round trip
         self._sent_at: dict[int, float] = {}
         self._changed = -float("inf")
         self._answer_due = False
@@ -40,7 +40,7 @@ class Pacer:
         self._heard = float("inf")
 
     def on_send(self, now: float, *, answers: bool = True) -> int:
-        """Count a frame; returns its sequence number. `answers`: it shows what was changed last."""
+        """Count a frame; returns its sequence number. `answers`: whether it shows the last change."""
         self.sent += 1
         self._last_sent = now
         if answers:
@@ -49,24 +49,24 @@ class Pacer:
         return self.sent
 
     def on_change(self, now: float) -> None:
-        """The reader has changed something: the next frame is an answer."""
+        """The user has changed something: the next frame is an answer."""
         self._changed = now
         self._answer_due = True
 
     def eager(self, now: float) -> bool:
-        """Is the reader changing things? Then the newest picture counts, and how soon it comes."""
+        """Whether the user is changing things, so that the newest picture has to come soon."""
         return now - self._changed < self.EAGER
 
     def on_acknowledge(self, seq: int, visible: bool, now: float) -> None:
-        """A front end has painted frame `seq`, which settles all frames before it. Tolerates any nonsense."""
+        """A front end has painted frame `seq`, which settles all frames before it. Tolerates invalid numbers."""
         self._heard = now
         if visible:
             self._seen = now
         if not self.acknowledged < seq <= self.sent:
-            return  # once more, or never sent
+            return  # repeated, or never sent
         self.acknowledged = seq
         since = self._sent_at.get(seq)
-        for settled in list(self._sent_at):  # a copy: the loop sends meanwhile
+        for settled in list(self._sent_at):  # a copy: the loop may send meanwhile
             if settled <= seq:
                 self._sent_at.pop(settled, None)
         if since is not None:
@@ -75,36 +75,36 @@ class Pacer:
             self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
 
     def may_send(self, now: float) -> bool:
-        """Is a frame wanted now?"""
+        """Whether to send a frame now."""
         if self._heard > self._seen + 1:
             return False  # front ends answer, but all of them are hidden
         window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
         return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
 
     def may_send_old(self, now: float) -> bool:
-        """May a picture of before a change be sent: is there a place left for the answer, or is it time for any?"""
+        """Whether a picture from before a change may be sent: a place is left for the answer, or any frame is due."""
         place = self.sent - self.acknowledged < self.WINDOW - 1
         return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
 
     def long_silent(self, now: float) -> bool:
-        """Was the last frame sent so long ago that one of a moment before is better than none?"""
+        """Whether the last frame is so old that even an outdated picture is better than none."""
         return now - self._last_sent >= self.OLD_NEWS
 
     @property
     def full(self) -> bool:
-        """Are as many frames out as may be?"""
+        """Whether the window is full."""
         return self.sent - self.acknowledged >= self.WINDOW
 
     def has_room(self, now: float) -> bool:
-        """Do answers come soon, from a page that is seen?"""
+        """Whether acknowledgements come quickly, from a visible page."""
         return self.round_trip <= self.SOON and self._heard <= self._seen + 1 and not self.eager(now)
 
     def resting(self, now: float, cell_running: bool) -> bool:
-        """Should sampling stop until something is heard?"""
+        """Whether sampling should stop until a front end responds."""
         if now - self._seen < self.REST:
             return False
         return self._heard > self._seen + 1 or not cell_running
 
     def slow(self, now: float) -> bool:
-        """Nothing has been heard for long: sample no more than is sent."""
+        """Nothing has been received for long: sample no more than is sent."""
         return now - self._heard >= self.REST

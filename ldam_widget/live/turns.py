@@ -1,9 +1,9 @@
-"""Short turns of Python's threads, as long as a sampler runs beside the user's own code.
+"""Shorter thread switch intervals while a sampler runs beside the user's own code.
 
-A thread that computes in plain Python gives the interpreter away every 5 ms at the soonest. A sampler asks for it after
-every operation of torch, a hundred times a step: beside a busy cell a step of 5 ms would take 300. With turns of half a
-millisecond a picture comes three times sooner (benchmarks/latency.py); the cell loses little (a tenth with turns of
-0.3 ms, nothing that could be measured with 1 ms).
+A thread that computes in plain Python releases the interpreter after 5 ms at the earliest. A sampler requests it after
+every torch operation, a hundred times a step: beside a busy cell, a step of 5 ms would take 300 ms. With an interval of
+half a millisecond, a picture comes three times sooner (benchmarks/latency.py); the cell loses little (a tenth at
+0.3 ms, nothing measurable at 1 ms).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-SECONDS = 5e-4  # of a turn
+SECONDS = 5e-4  # the switch interval
 _lock = threading.Lock()
 _users = 0
 _before = 0.0
@@ -22,9 +22,9 @@ _before = 0.0
 
 @contextlib.contextmanager
 def short_turns() -> Iterator[None]:
-    """Within it, turns are short for all threads of the process; the last to leave sets them back.
+    """Within this context, switch intervals are short for all threads; the last to leave restores the interval.
 
-    Turns that are shorter already stay what they are, and what somebody else has set meanwhile is left alone.
+    Intervals that are already shorter stay as they are, and a value set by other code meanwhile is not touched.
     """
     global _users, _before
     with _lock:
@@ -42,7 +42,7 @@ def short_turns() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """In a new process there is no sampler's thread that could set turns back."""
+    """A forked process has no sampler thread that could restore the interval."""
     global _lock, _users
     _lock = threading.Lock()
     if _users:

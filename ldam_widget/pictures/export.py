@@ -1,4 +1,4 @@
-"""A run in a file: the picture at its end, a film of it, or its numbers."""
+"""Saving a run to a file: its last picture, an animation, or its numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..sampling.sampler import Sampler
 from . import images
 
 KINDS = (".png", ".gif", ".npz")
-_FILM = 100  # pictures in a GIF at most
-_FILM_RATE = 12  # pictures a second
+_FILM = 100  # maximum number of pictures in a GIF
+_FILM_RATE = 12  # pictures per second
 
 
 def save_run(sampler: Sampler, steps: int, path: Path, *, progress: bool = False) -> None:
-    """Advance the sampler and write what comes out.
+    """Advance the sampler and save the results.
 
     Args:
-        sampler: is advanced by `steps`.
+        sampler: advanced by `steps`.
         steps: ≥ 1.
-        path: its suffix says what is written. .png: samples and averages at the end; .gif: at most 100 pictures on the
-            way; .npz: images, averages, activations, the names of the neurons, how the network was run, and parameters.
+        path: its suffix determines what is saved. .png: samples and averages at the end; .gif: at most 100 pictures of
+            the run; .npz: images, averages, activations, names of the neurons, how the network was run, and parameters.
         progress: show a progress bar.
 
     Raises:

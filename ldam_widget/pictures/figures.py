@@ -1,4 +1,4 @@
-"""Figures for a paper, by matplotlib."""
+"""Matplotlib figures for publication."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import images
 
 
 class PaperFigure(Figure):
-    """A figure that notebooks show without pyplot, and that no window or global list holds on to."""
+    """A figure that notebooks show without pyplot, and that no window or global list references."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -40,13 +40,13 @@ def samples(
 
     Args:
         frame: what to draw; N neurons.
-        labels: a name a neuron, N.
-        pixel_range: as the sampler's; None scales to the samples.
+        labels: one name per neuron, N.
+        pixel_range: as for the sampler; None scales to the samples.
         title: heading.
-        chains: rows of samples; None is all of them.
+        chains: rows of samples; None for all of them.
 
     Returns:
-        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+        A matplotlib figure without a window; `figure.savefig("x.pdf")` saves it.
     """
     shown_chains = frame.images.shape[1] if chains is None else chains
     tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains)
@@ -77,7 +77,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
         title: heading.
 
     Returns:
-        M rows of averages and M − 1 of differences from the first model, whose colours have a scale of their own.
+        M rows of averages and M − 1 rows of differences from the first model, the latter with their own colour scale.
     """
     lead = comparison.lead
     axes_of_image = len(lead.input_shape)
@@ -90,7 +90,7 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
     figure = PaperFigure(figsize=(1.3 + 0.85 * len(found), 0.95 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, len(found), squeeze=False)
     drawn: Any = None
-    colours = ListedColormap(images.signed_table()[1:] / 255)  # of levels 1 … 255
+    colours = ListedColormap(images.signed_table()[1:] / 255)  # for levels 1 … 255
     for column, (neuron, row) in enumerate(zip(comparison.neurons, found, strict=True)):
         axes[0, column].set_title(neuron.label, fontsize=8)
         for k in range(len(names)):
@@ -125,22 +125,22 @@ def grid(
     pixel_range: images.Range | None = None,
     tile: float = 0.62,
 ) -> PaperFigure:
-    """Pictures in R rows and C columns with names on the left and on top: what two settings do to a sample.
+    """Pictures in R rows and C columns with names on the left and on top: how two settings affect a sample.
 
     Args:
-        pictures: (R, C, channels, H, W), or any other image after R and C that `images.as_pictures` knows.
-        rows: a name a row, R; runs upwards, a line break is "\\n".
-        columns: a name a column, C.
-        captions: (R, C) numbers or texts, small below each picture; numbers with three digits. None is none.
+        pictures: (R, C, channels, H, W), or any other image shape after R and C that `images.as_pictures` accepts.
+        rows: one name per row, R; vertical text, a line break is "\\n".
+        columns: one name per column, C.
+        captions: (R, C) numbers or texts, small below each picture; numbers get three digits. None: no captions.
         title: heading.
-        pixel_range: what is black and white; None scales all pictures alike, to ± the 99.5th percentile of |x|.
+        pixel_range: the values of black and white; None scales all pictures alike, to ± the 99.5th percentile of |x|.
         tile: width of a picture in inches; ten of 0.62 and their names fill the 7 inches of a page.
 
     Returns:
-        A matplotlib figure that belongs to no window; `figure.savefig("x.pdf")` writes it.
+        A matplotlib figure without a window; `figure.savefig("x.pdf")` saves it.
 
     Raises:
-        ValueError: no pictures, or names or captions that are not as many as the rows and columns.
+        ValueError: no pictures, or the number of names or captions does not match the rows and columns.
     """
     if pictures.ndim < 3 or not pictures.numel():
         raise ValueError(f"pictures must be (rows, columns, *image), none of them 0, not {tuple(pictures.shape)}")
@@ -170,7 +170,7 @@ def grid(
 
 
 def _show(axis: Any, picture: images.Levels) -> None:
-    """One picture (H, W, 1 or 3), without ticks."""
+    """Show one picture (H, W, 1 or 3), without ticks."""
     if picture.shape[-1] == 1:
         axis.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     else:
@@ -183,15 +183,15 @@ def _short(value: Any) -> str:
 
 
 def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
-    """Trace, autocorrelation and ranks of the activation of every neuron, and what follows from them.
+    """Trace, autocorrelation and ranks of the activation of every neuron, and the resulting verdicts.
 
     Args:
-        sampler: has run; the pictures since burn-in are looked at, or all if it has not burned in.
+        sampler: has run; uses the pictures since burn-in, or all if it has not burned in.
         title: heading.
 
     Returns:
-        A row a neuron: activation of every chain against steps; its autocorrelation against steps, with the time that
-        ESS implies; ranks of the draws of every chain, which are level if the chains agree (Vehtari et al. 2021).
+        One row per neuron: activation of every chain against steps; its autocorrelation against steps, with the time
+        implied by ESS; ranks of the draws of every chain, which are level if the chains agree (Vehtari et al. 2021).
     """
     samples, found = sampler.recorded(), sampler.diagnostics()
     draws = samples.activation  # (draws, N, C)
@@ -210,7 +210,7 @@ def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
             if count > 8 and np.ptp(values[:, c]) > 0:
                 lags.plot(np.arange(longest) * spacing, _autocorrelation(values[:, c])[:longest], lw=0.6,
                           color=colours[c % 10])  # fmt: skip
-            if (values != values[:1]).any():  # equal values have no ranks, and those of their places are level
+            if (values != values[:1]).any():  # equal values have no ranks, and those of their positions would be level
                 bins = np.histogram(order[:, c], bins=20, range=(0, values.size))[0]
                 ranks.step(np.linspace(0, 1, 20), bins * 20 / max(1, count), lw=0.7, color=colours[c % 10])
         lags.axhline(0, lw=0.5, color="0.5")
@@ -248,5 +248,5 @@ def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def caption(steps: int, params: Mapping[str, float]) -> str:
-    """What it takes to do it again: steps and parameters in one line."""
+    """Steps and parameters in one line, as needed to reproduce the figure."""
     return f"step {steps}; " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in params.items())

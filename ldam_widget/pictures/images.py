@@ -23,7 +23,7 @@ Range = tuple[float, float]
 
 
 def on_host(*tensors: Tensor) -> list[Tensor]:
-    """On the CPU; what is on a GPU comes through pinned memory, all of it under way before any of it is waited for."""
+    """Copies on the CPU; tensors on a GPU are copied through pinned memory, all at once before waiting for any."""
     copies = [tensor.detach().to("cpu", non_blocking=tensor.is_cuda) for tensor in tensors]
     for device in {tensor.device for tensor in tensors if tensor.is_cuda}:
         torch.cuda.current_stream(device).synchronize()
@@ -33,8 +33,8 @@ def on_host(*tensors: Tensor) -> list[Tensor]:
 def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
     """Samples (…, *image) -> arrays (…, height, width, channels) with 1 (grey) or 3 (RGB) channels.
 
-    An image of 1 or 3 channels is itself; other channels are stacked on top of each other; (H, W) is grey; a vector of
-    square length is folded to a square, any other is one row.
+    An image with 1 or 3 channels is kept; with any other number, channels are stacked vertically. (H, W) is grey. A
+    vector of square length is reshaped to a square, any other becomes one row.
     """
     array = on_host(images)[0].float().numpy()
     lead, shape = array.shape[: array.ndim - image_ndim], array.shape[array.ndim - image_ndim :]
@@ -52,7 +52,7 @@ def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
 def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) -> Range:
     """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded.
 
-    Pixels that are not finite do not count.
+    Pixels that are not finite are ignored.
     """
     if pixel_range is not None:
         return pixel_range
@@ -89,7 +89,7 @@ def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
     """Differences (…, H, W, ch) -> levels (…, H, W, 1) and the value of level 255.
 
     Level 128 is exactly 0, 1 is −end and 255 is +end, linearly; `end` is a round number (1, 2 or 5 times a power of
-    ten) that all but the largest 0.5 % stay below, so that colours do not flicker. Colours are averaged.
+    ten) that at most 0.5 % of the values exceed, so that colours do not flicker. Colour channels are averaged.
     """
     grey = pictures.mean(axis=-1, keepdims=True)
     high = float(np.quantile(np.abs(grey), 0.995)) if grey.size else 0.0
@@ -105,7 +105,7 @@ def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
 def signed_table() -> Levels:
     """The colour of every level of `signed_levels` on a light page, RGB (256, 3): blue below 0, white at 0, red above.
 
-    Read from the file that the front end is built with, too: signed_colours.json, whose ends have one lightness and one
+    Read from signed_colours.json, which the front end is built with, too; its end colours have equal lightness and
     chroma in OKLab.
     """
     colours = json.loads((Path(__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
@@ -119,7 +119,7 @@ def signed_colours(levels: Levels) -> Levels:
 
 
 class Panes(NamedTuple):
-    """The tiles on show, and the pixel values of level 0 and 255."""
+    """The displayed tiles, and the pixel values of levels 0 and 255."""
 
     sample: Levels  # (rows, columns, H, W, ch): chains × neurons
     average: Levels  # (1, columns, H, W, ch): over time and chains
@@ -127,7 +127,7 @@ class Panes(NamedTuple):
 
 
 def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown: int) -> Panes:
-    """Turn a picture into tiles with the contrast of its display parameters.
+    """Turn a picture into tiles with the contrast set by its display parameters.
 
     Args:
         image_ndim: axes of one image, 3 for (C, H, W).
@@ -144,9 +144,9 @@ def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown
 
 
 def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
-    """What the rows of `panes` are called, on the page and in files: a name a chain, and that of the average.
+    """Names of the rows of `panes`, on the page and in files: one per chain, and that of the average.
 
-    A line break parts the name from what it is of.
+    A line break separates the kind of picture from its details.
     """
     chains = frame.images.shape[1]
     time = frame.params["average"]
@@ -156,7 +156,7 @@ def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
 
 
 def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
-    """`panes` of several models, first chains, with one contrast: what is darker in one picture is darker."""
+    """`panes` of several models, first chains, with a common contrast, so that grey levels are comparable."""
     first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
     shown = value_range(first, pixel_range)
     return [panes(frame, image_ndim, shown, 1) for frame in frames]
@@ -170,9 +170,9 @@ def page(
     chains: int,
     tile: int = 84,
 ) -> Image.Image:
-    """What the panel shows, as a labelled picture: rows are chains, then the average, columns are neurons.
+    """The panel's contents as a labelled picture: rows are chains, then the average, columns are neurons.
 
-    The activation above a column is the mean over all chains. Arguments as of `panes` and `grid`; `labels` names the
+    The activation above a column is the mean over all chains. Arguments as for `panes` and `grid`; `labels` names the
     neurons.
     """
     tiles = panes(frame, image_ndim, pixel_range, chains)
@@ -200,7 +200,7 @@ def encode(picture: Levels, kind: str, quality: int = 85) -> bytes:
 
 
 def encode_page(page: Image.Image, kind: str, quality: int = 85) -> bytes:
-    """As `encode`, of a PIL image."""
+    """Like `encode`, for a PIL image."""
     buffer = io.BytesIO()
     options: dict[str, Any] = {"quality": quality} if kind == "jpeg" else {"compress_level": 1}
     page.save(buffer, kind.upper(), **options)
@@ -208,12 +208,12 @@ def encode_page(page: Image.Image, kind: str, quality: int = 85) -> bytes:
 
 
 def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), tile: int = 84) -> Image.Image:
-    """A labelled picture of tiles, to save or to paste.
+    """A labelled picture of tiles, for saving or pasting.
 
     Args:
         tiles: (rows, columns, H, W, ch) uint8.
-        columns: a heading a column, "\\n" separates lines; rows: a label a row.
-        tile: small tiles are enlarged by a whole factor to about this many pixels.
+        columns: one heading per column, "\\n" separates lines; rows: one label per row.
+        tile: small tiles are enlarged by an integer factor to about this many pixels.
     """
     n_rows, n_columns, height, width, _ = tiles.shape
     columns, rows = [_printable(text) for text in columns], [_printable(text) for text in rows]
@@ -240,7 +240,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
 
 
 def save_gif(pages: Iterable[Image.Image], path: str | Path, frames_per_second: float) -> None:
-    """Write pictures as an endlessly looping GIF.
+    """Save pictures as an endlessly looping GIF.
 
     Raises:
         ValueError: no pictures.
@@ -255,7 +255,7 @@ def gif_bytes(pages: Iterable[Image.Image], frames_per_second: float) -> bytes:
     if not all_pages:
         raise ValueError("a GIF needs at least one picture")
     if all(map(_grey, all_pages)):
-        # 32 greys: noise does not compress, and the eye sees no more of them in a moving picture
+        # 32 greys: noise does not compress, and the eye distinguishes no more in a moving picture
         first, *others = [
             page.convert("L").point(lambda level: round(level / 255 * 31) * 255 // 31) for page in all_pages
         ]
@@ -273,7 +273,7 @@ def _grey(page: Image.Image) -> bool:
 
 
 def _printable(text: str) -> str:
-    """In letters that Pillow's own font has: it draws boxes for "×" and "é"."""
+    """Replace characters that Pillow's own font lacks: it draws boxes for "×" and "é"."""
     plain = unicodedata.normalize("NFD", text.translate({ord("×"): "x", ord("−"): "-"}))
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
@@ -282,7 +282,7 @@ def _fit(text: str, font: Any, width: int) -> str:
     """Shorten a line to the width of its column."""
     if font.getlength(text) <= width:
         return text
-    text = text[: max(0, width)]  # hardly a character is narrower than a pixel; a name may be endless
+    text = text[: max(0, width)]  # hardly any character is narrower than a pixel; a name may be arbitrarily long
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"

@@ -1,1 +1,1 @@
-"""Samplers and comparisons: settings, chains, and all that is measured while they run."""
+"""Samplers and comparisons: settings, chains, and everything measured while they run."""

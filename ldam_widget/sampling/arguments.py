@@ -1,4 +1,4 @@
-"""Keyword arguments of samplers, for all that hand them on: an editor completes and checks them."""
+"""The samplers' keyword arguments as typed dicts, so that editors complete them wherever they are forwarded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class LawArguments(TypedDict, total=False):
-    """What is the same for one model and for several; see `Sampler`."""
+    """Arguments shared by samplers of one and of several models; see `Sampler`."""
 
     kernel: Kernel | None
     prior: Natural | Literal["auto", "natural", "pixels"] | None
@@ -44,7 +44,7 @@ class LawArguments(TypedDict, total=False):
 
 
 class OneModelArguments(LawArguments, total=False):
-    """What else there is to say of one model; see `Sampler`."""
+    """Further arguments for one model; see `Sampler`."""
 
     layer: str | None
     neurons: Iterable[Any] | None
@@ -53,7 +53,7 @@ class OneModelArguments(LawArguments, total=False):
 
 
 class ModelsArguments(LawArguments, total=False):
-    """What else there is to say of several models; see `Comparison`."""
+    """Further arguments for several models; see `Comparison`."""
 
     layer: str | Mapping[str, str] | None
     neurons: Iterable[Any] | None
@@ -83,10 +83,10 @@ class ComparisonArguments(_Data, ModelsArguments, total=False):
 
 
 def completed_by(*sources: Callable[..., Any]) -> Callable[[F], F]:
-    """Shows the keyword arguments that a function hands on in its signature, which notebooks complete by.
+    """Adds forwarded keyword arguments to a function's signature, which notebooks use for completion.
 
     Args:
-        sources: functions that the arguments go to; those of the first one that knows a name are shown.
+        sources: functions that receive the arguments; if several share a name, the first one's parameter is shown.
     """
 
     def completed(function: F) -> F:

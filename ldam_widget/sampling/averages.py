@@ -1,7 +1,7 @@
 """Averages of the chains over time: what all the images a neuron likes have in common.
 
-Time counts pictures (one every `steps_per_frame` steps), as the original program's averaging time does. Both averages
-are unbiased from the first picture on: each is a weighted mean of pictures whose weights sum to one.
+Time is measured in pictures (one every `steps_per_frame` steps), like the original program's averaging time. Both
+averages are unbiased from the first picture on: each is a weighted mean of pictures with weights that sum to one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LENGTH = Parameter("length", AVERAGE.low, AVERAGE.high, 200, "Pictures in the m
 
 
 class Average(Protocol):
-    """Settings (frozen) that start an accumulator."""
+    """Frozen settings that create an accumulator."""
 
     @property
     def time(self) -> float:
@@ -34,7 +34,7 @@ class Average(Protocol):
 
 
 class Accumulator(Protocol):
-    """The running average. `mean` is replaced and never changed in place: it may be read from another thread."""
+    """The running average. `mean` is replaced, never modified in place, since other threads may read it."""
 
     mean: Tensor | None  # None before the first picture
 
@@ -43,25 +43,25 @@ class Accumulator(Protocol):
     def set_time(self, time: float) -> None: ...
 
     def regrouped(self, rows: Tensor, pictures: Tensor) -> Accumulator:
-        """The averages of some of these chains and of new ones; this one stays as it is.
+        """The averages of some of these chains and of new ones; this accumulator is unchanged.
 
         Args:
-            rows: (chain,), which of these chains each is; −1: it is new, and its average begins.
-            pictures: (chain, *image), shown of new chains until their first picture is added.
+            rows: (chain,), the index of each chain among the present ones; −1 for a new chain, with a new average.
+            pictures: (chain, *image), shown for new chains until their first picture is added.
         """
         ...
 
 
 @dataclass(frozen=True)
 class EMA:
-    """Exponential moving average, weight `decay`^k for the picture k frames ago.
+    """Exponential moving average: the picture k frames ago has weight `decay`^k.
 
     Args:
         decay: in [0, 1 − 1/518]; the averaging time is 1/(1 − decay) pictures (Synthesis.scala, lines 342 to 344,
-            where it is a slider from 1 to 518). 0 is no averaging.
+            where it is a slider from 1 to 518). 0 means no averaging.
 
     Raises:
-        TypeError, ValueError: decay is no number or out of range.
+        TypeError, ValueError: decay is not a number or is out of range.
     """
 
     decay: float = 0.99
@@ -79,13 +79,13 @@ class EMA:
 
 @dataclass(frozen=True)
 class Window:
-    """Plain mean of the last `length` pictures (the paper averages 200). Keeps them all in memory.
+    """Plain mean of the last `length` pictures (the paper averages 200). Keeps all of them in memory.
 
     Args:
         length: 1 to 518 pictures.
 
     Raises:
-        TypeError, ValueError: length is no integer or out of range.
+        TypeError, ValueError: length is not an integer or is out of range.
     """
 
     length: int = 200
@@ -136,8 +136,8 @@ class _Window:
     def __init__(self, length: float) -> None:
         self.mean: Tensor | None = None
         self._kept: deque[Tensor] = deque()
-        self._sum: Tensor | None = None  # float64: adding and taking away for hours must not drift
-        self._missing: float | Tensor = 0  # pictures of before a chain was there, all 0
+        self._sum: Tensor | None = None  # float64, so that hours of adding and subtracting do not drift
+        self._missing: float | Tensor = 0  # placeholder pictures, all 0, from before a chain existed
         self.set_time(length)
 
     def set_time(self, time: float) -> None:
@@ -166,5 +166,5 @@ class _Window:
 
 
 def _taken(values: Tensor, rows: Tensor, new: Tensor) -> Tensor:
-    """Rows of values, and those of new where there is none (−1)."""
+    """Selected rows of `values`; rows of `new` where the index is −1."""
     return torch.where(per_image(rows >= 0, new), values[rows.clamp_min(0)], new)

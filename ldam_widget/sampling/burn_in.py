@@ -1,4 +1,4 @@
-"""When has a chain forgotten its start?"""
+"""Detects when a chain has forgotten its start."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ class BurnIn:
     """The paper's rule made precise: the activation has passed a threshold and is stable.
 
     A chain has burned in once the mean activation of its last `window` pictures reaches `threshold` and differs from
-    the mean of the `window` pictures before by at most `tolerance` standard deviations within the windows. A straight
-    trend gives √12 ≈ 3.5 there, whatever its slope; a stationary chain with autocorrelation time τ gives about
-    √(2τ/window). Once burned in, a chain stays so until the sampler restarts or changes its target.
+    the mean of the preceding `window` pictures by at most `tolerance` standard deviations (within the windows). For a
+    linear trend this statistic is √12 ≈ 3.5, whatever the slope; for a stationary chain with autocorrelation time τ it
+    is about √(2τ/window). A burned-in chain stays so until the sampler restarts or changes its target.
 
     Args:
         window: pictures, ≥ 2.
-        threshold: activation to reach; None asks for stability alone, since a chain may start above its own law.
-        tolerance: > 0, in standard deviations.
+            threshold: activation to reach; None requires only stability, as a chain may start above its stationary law.
+            tolerance: > 0, in standard deviations.
 
-    Raises:
-        TypeError, ValueError: an argument is no number or out of range.
+        Raises:
+            TypeError, ValueError: an argument is not a number or is out of range.
     """
 
     window: int = 50
@@ -45,16 +45,16 @@ class BurnIn:
             raise ValueError("burn_in threshold must be a number or None; got nan")
 
     def start(self, activation: Tensor) -> BurnInMeter:
-        """Begin watching chains whose activation (N, C) at x0 is given."""
+        """Start monitoring chains, given their activation (N, C) at x0."""
         return BurnInMeter(self, activation)
 
 
 class BurnInMeter:
-    """Watches the activation of every chain until all have burned in; then it costs nothing."""
+    """Monitors the activation of every chain until all have burned in, then costs nothing."""
 
     def __init__(self, rule: BurnIn, activation: Tensor) -> None:
         self.rule = rule
-        self.done = torch.zeros_like(activation, dtype=torch.bool)  # (N, C); replaced, never changed in place
+        self.done = torch.zeros_like(activation, dtype=torch.bool)  # (N, C); replaced, never modified in place
         self.step: int | None = None  # at which the last chain burned in
         self._threshold = -math.inf if rule.threshold is None else rule.threshold
         self._recent = activation.new_zeros((2 * rule.window, *activation.shape))
@@ -62,10 +62,10 @@ class BurnInMeter:
         self._begun = torch.zeros(len(activation), dtype=torch.long, device=activation.device)  # (N,), in `_seen`
 
     def regrouped(self, places: Sequence[int | None]) -> BurnInMeter:
-        """Watch some of these neurons and new ones; this meter stays as it is.
+        """A meter for some of these neurons and for new ones; this meter is unchanged.
 
         Args:
-            places: for each neuron, which of these it is; None: it is new.
+            places: the index of each neuron among the present ones; None for a new neuron.
         """
         other = copy.copy(self)
         rows = torch.tensor([-1 if place is None else place for place in places], device=self.done.device)
@@ -78,7 +78,7 @@ class BurnInMeter:
         return other
 
     def add(self, activation: Tensor, step: int, waiting: Tensor | None = None) -> None:
-        """Activation (N, C) of the next picture, taken at `step`; neurons `waiting` (N,) begin after it."""
+        """Add the next picture's activation (N, C), taken at `step`; neurons in `waiting` (N,) start after it."""
         if self.step is not None:
             return
         if waiting is not None:
@@ -87,8 +87,8 @@ class BurnInMeter:
         self._recent[self._seen % (2 * window)] = activation
         self._seen += 1
         if self._seen < 2 * window or self._seen % max(1, window // 10):
-            return  # a tenth of a window changes little, and looking costs as much as a small network's step
-        # time order does not matter within a window, only which window a row is in
+            return  # a tenth of a window changes little, and the check costs as much as a small network's step
+        # the order within a window does not matter, only which window a row belongs to
         order = torch.arange(self._seen, self._seen + 2 * window) % (2 * window)
         before, after = self._recent[order[:window]], self._recent[order[window:]]
         spread = ((before.var(0) + after.var(0)) / 2).sqrt()

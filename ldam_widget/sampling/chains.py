@@ -1,4 +1,4 @@
-"""`Chains`: where the chains of a run stand, and how they go on."""
+"""`Chains`: the state of a run's chains, and how it advances."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from .warm_up import WarmUp, as_scales, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
 
-_START_AGAIN = 5  # times that other noise is tried for a chain whose gradient is exactly zero
+_START_AGAIN = 5  # attempts with other noise for a chain whose gradient is exactly zero
 
 
 @dataclass(frozen=True)
 class Chains:
-    """All chains of a run, between two steps. Never changed in place, but for the noise's own position.
+    """All chains of a run, between two steps. Immutable except for the position of the noise streams.
 
     Attributes:
-        settings: the snapshot that the state belongs to; there may be a newer one, which the next step takes.
-        neurons: what is sampled.
-        state: of the batch, (chain · rung, …), neuron first.
-        noise: the chains' streams.
+        settings: the snapshot that the state belongs to; a newer one takes effect at the next step.
+        neurons: the neurons being sampled.
+        state: of the batch, (chain · rung, …), grouped by neuron.
+        noise: the chains' random streams.
         target: the density of `settings`.
-        warm_up: in progress; None: it is over, or there was none.
-        swaps: of a ladder.
+        warm_up: the warm-up in progress; None if it is over or there was none.
+        swaps: swap statistics of a ladder.
         evaluated_in: the coordinates in which the state was evaluated.
-        softness: T/τ² that the time steps fit to.
-        found: softness of the warm-up, and the step sizes that it found, (chain,).
-        goals_sought: which of the goals that were asked for is, or was, sought.
+        softness: the T/τ² that the step sizes are adapted to.
+        found: softness during the warm-up, and the step sizes it found, (chain,).
+        goals_sought: `Settings.goals_asked` of the goal that is being, or was last, pursued.
         phase: steps since the last picture.
     """
 
@@ -60,11 +60,11 @@ class Chains:
 
     @classmethod
     def begun(cls, settings: Settings, neurons: Neurons, state: State, noise: ChainNoise, goals: Goals) -> Chains:
-        """Chains that stand somewhere, with scales and a warm-up of their own."""
+        """Chains that start from a given state, with their own scales and warm-up."""
         fixed = settings.fixed
         settings = replace(settings, scales={}, factors=None)
         if settings.scale == "frozen":
-            # a first guess where the chains start, so that step sizes mean the same in the warm-up
+            # a first estimate at the start images, so that step sizes mean the same during the warm-up
             norms = present_norms(settings.target(neurons), state, fixed.per_neuron)
             settings = replace(settings, scales=as_scales(norms, fixed.per_neuron))
         count = len(neurons.neurons) * fixed.chains
@@ -76,11 +76,11 @@ class Chains:
         )  # fmt: skip
 
     def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
-        """Chains of other neurons; those of neurons that were here go on as they are. For chains that have caught up.
+        """Chains for other neurons; neurons already present keep their chains. Call `caught_up` first.
 
         Args:
-            neurons: what is sampled from now on.
-            places: for each of them, which of the present neurons it is; None: it is new.
+            neurons: the neurons to sample from now on.
+            places: the index of each among the present neurons; None for a new one.
             goals: see `Goals`.
 
         Raises:
@@ -105,7 +105,7 @@ class Chains:
         if settings.factors is not None:
             own = settings.factors[rows[:: fixed.per_neuron] // fixed.per_neuron]
             factors = torch.where(new.to(own.device), 1.0, own)
-            middle = float(factors.log().mean().exp())  # T is their geometric mean
+            middle = float(factors.log().mean().exp())  # T is the geometric mean of their temperatures
             factors = factors / middle
             temperature = settings.temperature * middle
             settings = replace(settings, params={**settings.params, "temperature": temperature})
@@ -117,7 +117,7 @@ class Chains:
             scales = {name: merged(kept, theirs[name], g) if name in theirs else g for name, g in guessed.items()}
         settings = replace(settings, scales=scales, factors=factors)
         waiting: Tensor | None = new
-        if self.warm_up is not None:  # of all, or of some
+        if self.warm_up is not None:  # for all neurons, or for some
             of_old = self.warm_up.new
             waiting = None if of_old is None else new | of_old[rows[:: fixed.per_neuron] // fixed.per_neuron]
         warm_up = None
@@ -138,40 +138,40 @@ class Chains:
             goals_sought=settings.goals_asked,
         )  # fmt: skip
 
-    # ---- as others see them ----------------------------------------------------------------------------------------
+    # ---- views of the state ----------------------------------------------------------------------------------------
 
     def cold(self, tensor: Tensor) -> Tensor:
-        """Of a ladder, the rung that is shown: (chain · rung, …) -> (chain, …)."""
+        """The displayed rung of a ladder: (chain · rung, …) -> (chain, …)."""
         return coldest(tensor, self.settings.fixed.rungs)
 
     def fold(self, tensor: Tensor) -> Tensor:
-        """(chain · rung, …) -> (N, C, …) of the rung that is shown."""
+        """(chain · rung, …) -> (N, C, …), for the displayed rung."""
         return self.cold(tensor).view(len(self.neurons.neurons), self.settings.fixed.chains, *tensor.shape[1:])
 
     @functools.cached_property
     def picture(self) -> Tensor:
-        """(chain · rung, *image) where the chains stand."""
+        """(chain · rung, *image), the current pictures."""
         return self.settings.coordinates.picture(self.state.x)
 
     @property
     def activation(self) -> Tensor:
-        """(N, C) of the rung that is shown."""
+        """(N, C), for the displayed rung."""
         return self.fold(self.state.evaluation.values[NEURON])
 
     @property
     def heat(self) -> float:
-        """What T is multiplied by at present."""
+        """The factor that T is multiplied by at present."""
         return self.settings.heat(self.state.step)
 
     @property
     def shown_target(self) -> Target:
-        """The density at the temperature of the samples that are shown."""
+        """The density at the temperature of the displayed samples."""
         temperature = self.settings.temperatures(len(self.neurons.neurons), self.heat, of_rungs=False)
         return replace(self.target, temperature=temperature)
 
     @property
     def present_temperature(self) -> float:
-        """T without heat, as far as it has been found for a goal; the geometric mean over neurons."""
+        """T without heat; while a goal is pursued, its present estimate. The geometric mean over neurons."""
         if self.settings.goal is not None and self.warm_up is not None and self.warm_up.pull is not None:
             found = self.warm_up.temperatures(self.settings.scales)
             assert found is not None
@@ -180,21 +180,21 @@ class Chains:
 
     @property
     def step_size(self) -> float | None:
-        """That the chains have found, the mean over them; None where it is given."""
+        """The step size found by the chains, averaged over them; None if it is fixed."""
         if not self.settings.finds_step_size:
             return None
         return float(self.settings.kernel.step_size_of(self.state).mean())  # type: ignore[attr-defined]  # it finds one
 
-    # ---- going on --------------------------------------------------------------------------------------------------
+    # ---- advancing -------------------------------------------------------------------------------------------------
 
     def under(self, settings: Settings) -> Chains:
-        """The same chains under newer settings; costs nothing."""
+        """The same chains under newer settings; does no computation."""
         if settings is self.settings:
             return self
         return replace(self, settings=settings, target=settings.target(self.neurons))
 
     def caught_up(self, goals: Goals) -> Chains:
-        """Ready for the next step: what newer settings have changed is evaluated, and their goal sought."""
+        """Ready for the next step: re-evaluates what newer settings changed and starts pursuing a new goal."""
         chains, settings = self, self.settings
         if chains.goals_sought != settings.goals_asked:
             chains = chains._seeking(goals(settings, chains.neurons))
@@ -207,16 +207,16 @@ class Chains:
         return chains
 
     def advanced(self, n: int) -> tuple[Chains, Tensor | None]:
-        """n steps on; and the sum of acceptances (chain · rung,), None where the kernel accepts everything.
+        """The chains n steps later; and the sum of acceptances (chain · rung,), None if the kernel accepts everything.
 
         Raises:
-            SamplingError: an activation or gradient is no longer finite; the noise then stands where it was.
+            SamplingError: an activation or gradient is no longer finite; the noise is rewound to where it was.
         """
         settings, noise, ladder = self.settings, self.noise, self.settings.fixed.ladder
         state, warm_up, swaps = self.state, self.warm_up, self.swaps
         accepted: Tensor | None = None
         mark, target = noise.mark(), self.target
-        draws = {} if target.energy_needed else target.draws  # one density has the same numbers at every step
+        draws = {} if target.energy_needed else target.draws  # a fixed density has the same numbers at every step
         try:
             for _ in range(n):
                 target, heat = self.target, settings.heat(state.step)
@@ -244,16 +244,16 @@ class Chains:
         return replace(self, state=state, warm_up=warm_up, swaps=swaps, phase=phase), accepted
 
     def measured(self) -> Mapping[str, Tensor]:
-        """Scales by the end of the warm-up, (chain,); those there are if it measures none."""
+        """Scales at the end of the warm-up, (chain,); the existing ones if it measures none."""
         assert self.warm_up is not None
         return self.warm_up.scales(self.shown_target, self.state) if self.warm_up.measures else self.settings.scales
 
     def settled(self, settings: Settings, scales: Mapping[str, Tensor]) -> tuple[Settings, Chains]:
-        """The warm-up is over: the settings with what it found, frozen, and the chains under them.
+        """The end of the warm-up: settings with the values it found, frozen, and the chains under them.
 
         Args:
-            settings: the newest; what was asked for meanwhile counts for more than what was found.
-            scales: as `measured`.
+            settings: the newest; a goal or T set in the meantime takes precedence over what the warm-up found.
+            scales: from `measured`.
         """
         warm_up = self.warm_up
         assert warm_up is not None
@@ -278,23 +278,23 @@ class Chains:
         return settings, chains
 
     def measuring(self, goals: Goals) -> Chains:
-        """With a warm-up from where the chains are."""
+        """The chains with a new warm-up from their current state."""
         return replace(self, warm_up=_warm_up(self.settings, goals(self.settings, self.neurons)), found=None)
 
     def reevaluated(self, name: str) -> Chains:
-        """A term has changed: what it said of the present images is forgotten, and asked again if it is shown."""
+        """After a term has changed: drop its evaluation of the current images; recompute the neuron's activation."""
         values, grads = ({term: v for term, v in kept.items() if term != name} for kept in self.state.evaluation)
         evaluation = Evaluation(values, grads)
-        if name == NEURON:  # its activation is always known
+        if name == NEURON:  # its activation must always be available
             evaluation = self.shown_target.complete(evaluation, self.state.x)
         return replace(self, state=self.state._replace(evaluation=evaluation))
 
     def norms(self) -> Mapping[str, Tensor]:
-        """Gradient norms of all terms where the chains stand, (N,)."""
+        """Gradient norms (N,) of all terms at the current state."""
         return present_norms(self.shown_target, self.state, self.settings.fixed.per_neuron)
 
     def _seeking(self, goal: Tensor | None) -> Chains:
-        """T is sought for a goal that was asked for; scales stay as they are."""
+        """Start pursuing the goal that was set; scales are unchanged."""
         settings, warm_up = self.settings, self.warm_up
         length = settings.fixed.warm_up or defaults.warm_up_for(goal=True, natural=settings.prior is not None)
         found = self.found
@@ -303,9 +303,9 @@ class Chains:
                 warm_up = warm_up.aiming_at(None)
                 if not (warm_up.measures or warm_up.adapts):
                     warm_up = None
-        elif warm_up is not None and warm_up.new is not None:  # T changes for all
+        elif warm_up is not None and warm_up.new is not None:  # T changes for all neurons
             warm_up, found = _warm_up(settings, goal), None
-        elif warm_up is not None and warm_up.measures:  # it goes on for the new goal
+        elif warm_up is not None and warm_up.measures:  # it continues with the new goal
             warm_up, found = warm_up.aiming_at(goal), None
         else:
             per_neuron, rungs = settings.fixed.per_neuron, settings.fixed.rungs
@@ -314,7 +314,7 @@ class Chains:
         return replace(self, warm_up=warm_up, found=found, goals_sought=settings.goals_asked)
 
     def _fitted_to(self, softness: float) -> State:
-        """The neuron's part of the curvature goes with τ²/T, and a step that was found has to fit to it."""
+        """The neuron's curvature scales with τ²/T, so a step size that was found has to be rescaled."""
         settings, state = self.settings, self.state
         if settings.coordinates.white and settings.finds_step_size:
             kernel = settings.kernel
@@ -332,12 +332,12 @@ def first_state(
     kept: Tensor | None = None,
     z: Tensor | None = None,
 ) -> State:
-    """Where chains begin; those whose gradient is zero are tried again.
+    """Initial state of the chains; those with zero gradient are retried with other noise.
 
     Args:
         settings, neurons, noise: of the chains.
-        kept: (chain · rung,) bool, those that begin where z (chain · rung, *image) says; None: none.
-        z: with `kept`.
+        kept: (chain · rung,) bool, the chains that start from z (chain · rung, *image); None: no chain does.
+        z: required with `kept`.
 
     Raises:
         SamplingError: an activation is not finite.
@@ -345,11 +345,11 @@ def first_state(
     kernel: Kernel = settings.kernel
     target = replace(settings, scales={}, factors=None).target(neurons)
     tau = settings.params.get("prior_scale", 1.0)
-    attempt = 0 if kept is None else 1  # of which every stream has numbers of its own
+    attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
     start = settings.coordinates.start(noise.start(attempt), tau)
     state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
     dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
-    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is shut everywhere may open elsewhere
+    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is off everywhere may be on for another start
         attempt += 1
         other = settings.coordinates.start(noise.start(attempt), tau)
         state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
@@ -361,7 +361,7 @@ def first_state(
 
 
 def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
-    """Which of the neurons of before each of those of after is; None: none of them."""
+    """For each neuron in `after`, its index in `before`; None if it is not there."""
     if before.layer != after.layer:
         return [None] * len(after.neurons)
     left = list(range(len(before.neurons)))
@@ -382,14 +382,14 @@ def _same(one: Neuron, other: Neuron) -> bool:
 
 
 def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:
-    """Rows (chain · rung,) of the batch that neurons had, for the places that they had; −1 for new ones."""
+    """Batch rows (chain · rung,) that the neurons had, given their former places; −1 for new ones."""
     first = torch.tensor([-1 if place is None else place * per_neuron for place in places], device=device)
     each = torch.arange(per_neuron, device=device)
     return torch.where(first[:, None] < 0, -1, first[:, None] + each).flatten()
 
 
 def _rows(values: Any, rows: Tensor) -> Any:
-    """Rows of all tensors in tuples and dicts."""
+    """Select rows of every tensor in nested tuples and dicts."""
     if isinstance(values, Tensor):
         return values[rows]
     if isinstance(values, dict):
@@ -410,5 +410,5 @@ def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
 
 
 def _no_gradient(state: State) -> Tensor:
-    """Chains (chain,) whose neuron has a gradient of exactly zero."""
+    """Chains (chain,) whose neuron gradient is exactly zero."""
     return ~state.evaluation.grads[NEURON].flatten(1).any(1)

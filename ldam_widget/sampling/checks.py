@@ -1,6 +1,6 @@
-"""Is an argument of the sampler what it should be? Each check returns it, or says what would work.
+"""Validation of the sampler's arguments. Each check returns the value, or raises an error that says what would work.
 
-Every function raises TypeError for a thing of another kind and ValueError for a value out of range.
+Every function raises TypeError for a value of the wrong type and ValueError for a value out of range.
 """
 
 from __future__ import annotations
@@ -64,17 +64,17 @@ def burn_in(burn_in: Any) -> BurnIn:
 def average(average: Any) -> Average:
     if isinstance(average, type) or not (hasattr(average, "start") and hasattr(average, "time")):
         raise TypeError(f"average must be EMA(decay) or Window(length); got {average!r}")
-    return average  # type: ignore[no-any-return]  # told by its methods
+    return average  # type: ignore[no-any-return]  # identified by its methods
 
 
 def kernel(kernel: Any) -> Kernel:
     if isinstance(kernel, type) or not (hasattr(kernel, "step") and hasattr(kernel, "init")):
         raise TypeError(f"kernel must be a kernel such as kernels.Algorithm1(), not {kernel!r}")
-    return kernel  # type: ignore[no-any-return]  # told by its methods
+    return kernel  # type: ignore[no-any-return]  # identified by its methods
 
 
 def normalizes(kernel: Kernel) -> bool:
-    """Does the kernel normalise gradients by itself?"""
+    """Whether the kernel normalises gradients itself."""
     return getattr(kernel, "normalize", "none") != "none"
 
 
@@ -86,7 +86,7 @@ def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
             f"scale='frozen' does not go with {kernel.name}(normalize={kernel.normalize!r}), which normalises every "  # type: ignore[attr-defined]
             "gradient by itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
         )
-    return scale  # type: ignore[no-any-return]  # one of two literals, as checked
+    return scale  # type: ignore[no-any-return]  # one of two literals, checked above
 
 
 def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:

@@ -1,4 +1,4 @@
-"""`Comparison`: the same neurons of several models, sampled with the same noise, in step."""
+"""`Comparison`: the same neurons of several models, sampled in lockstep with the same noise."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from .models import check_params, checked_names, measured, naming, paired
 from .priors import resolved
 from .sampler import Sampler
 
-_TOGETHER = frozenset({"steps_per_frame"})  # what must be the same, or the models are no longer in step
+_TOGETHER = frozenset({"steps_per_frame"})  # must be shared, or the models fall out of step
 
 
 class Comparison:
     """Samples the same neurons of two to six models with common random numbers.
 
-    All have the same start images and the same noise, so that what differs is the weights. Two equal models give
-    equal chains, to the last bit on one device.
+    All models have the same start images and the same noise, so that differences come from the weights alone. Two equal
+    models give equal chains, bit for bit on one device.
 
     Args:
-        models: name -> model; the first is the one that others are held against. Weights are shared, not copied.
-        layer: of all models; or name -> layer, where architectures differ.
-        neurons: as of `Sampler`, of the first model. The others' are those of the same class name, if both have
-            names, else of the same number.
-        preprocess, class_names: of all; or name -> its own.
-        **settings: as of `Sampler`, for all, with the same defaults.
+        models: name -> model; the first is the reference for the others. Weights are shared, not copied.
+        layer: for all models, or name -> layer if architectures differ.
+        neurons: as for `Sampler`, in the first model. In the others, neurons are matched by class name if both models
+            have names, else by index.
+        preprocess, class_names: for all models, or a dict by model name.
+        **settings: as for `Sampler`, for all models, with the same defaults.
 
     Raises:
-        ValueError, TypeError: as `Sampler`, with the model named; fewer than two models or more than six; models that
+        ValueError, TypeError: as `Sampler`, naming the model; fewer than two or more than six models; models that
             lack a layer or a class.
     """
 
@@ -67,9 +67,9 @@ class Comparison:
             )
         ]
         self._settings: dict[str, Any] = dict(settings)
-        if "regularizers" in settings:  # an iterator would give the first model all of them
+        if "regularizers" in settings:  # an iterator would be exhausted by the first model
             self._settings |= {"regularizers": checks.regularizers(settings["regularizers"])}
-        if "input_shape" in settings:  # else the first sampler asks for it
+        if "input_shape" in settings:  # otherwise the first sampler reports it as missing
             self._settings |= measured(dict(settings))
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
@@ -85,7 +85,7 @@ class Comparison:
     def _sampler(self, index: int, layer: str | None, neurons: list[Any] | None, **settings: Any) -> Sampler:
         settings = self._settings | self._each[index] | settings
         if index and settings.get("device") is None:
-            settings["device"] = self.samplers[0].device  # random numbers depend on the kind of device
+            settings["device"] = self.samplers[0].device  # random numbers depend on the device type
         return Sampler(self._models[self.names[index]], layer=layer, neurons=neurons, **settings)
 
     def _per_model(self, argument: str, value: Any) -> list[Any]:
@@ -100,21 +100,21 @@ class Comparison:
 
     @property
     def lead(self) -> Sampler:
-        """The first model's sampler, which the others are held against."""
+        """The first model's sampler, the reference for the others."""
         return self.samplers[0]
 
     @property
     def layers(self) -> dict[str, str]:
-        """The layer that is sampled of every model."""
+        """The sampled layer of every model."""
         return {name: sampler.layer for name, sampler in zip(self.names, self.samplers, strict=True)}
 
     @property
     def neurons(self) -> list[Neuron]:
-        """The neurons, as they are called in the first model."""
+        """The neurons, named as in the first model."""
         return self.lead.neurons
 
     def _paired(self, index: int, wanted: list[Any] | None) -> list[Any]:
-        """The neurons of another model that go with those of the first."""
+        """The neurons of another model that correspond to those of the first."""
         return paired(self.lead, wanted, self._each[index]["class_names"])
 
     def select(
@@ -123,12 +123,12 @@ class Comparison:
         neurons: Iterable[Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """Aim all models at other neurons; arguments as of the constructor, all else as `Sampler.select`.
+        """Switch all models to other neurons; arguments as in the constructor, otherwise like `Sampler.select`.
 
-        Where chains cannot stay in all models, they start in all.
+        If chains cannot continue in all models, they restart in all.
 
         Raises:
-            ValueError, SamplingError: as the constructor; all models then go on with what they had.
+            ValueError, SamplingError: as the constructor; all models then keep their previous neurons.
         """
         layers = self._per_model("layer", layer)
         first, wanted = layer_of_strings(layers[0], as_list(neurons))
@@ -142,12 +142,12 @@ class Comparison:
             for index, (name, sampler) in enumerate(zip(self.names, self.samplers, strict=True)):
                 with naming(name):
                     if index == 0 and wanted is None and first in (None, sampler.layer):
-                        sampler.restart()  # another model has another layer: all start afresh
+                        sampler.restart()  # another model changed its layer: all restart
                     elif index == 0:
                         sampler.select(first, wanted, names)
                     else:
                         sampler.select(layers[index], self._paired(index, wanted), names)
-            if len({sampler.steps for sampler in self.samplers}) > 1:  # chains stay in all models or in none
+            if len({sampler.steps for sampler in self.samplers}) > 1:  # chains continue in all models or in none
                 self._for_each(Sampler.restart)
 
         self._all_or_none(select)
@@ -156,26 +156,26 @@ class Comparison:
 
     @property
     def freed(self) -> frozenset[str]:
-        """Parameters of which every model has a value of its own."""
+        """Parameters with a separate value for every model."""
         return frozenset(self._freed)
 
     @property
     def locks(self) -> dict[str, bool]:
-        """Parameter -> has it one value for all models? Those that must have are left out."""
+        """Parameter -> whether all models share one value. Parameters that must be shared are left out."""
         return {p.name: p.name not in self._freed for p in self.lead.parameters if p.name not in _TOGETHER}
 
     def free(self, name: str) -> None:
-        """Give every model its own value of a parameter, by the names ``step_size@0``, ``step_size@1``, ….
+        """Give every model its own value of a parameter, named ``step_size@0``, ``step_size@1``, ….
 
         Raises:
-            ValueError: there is no such parameter, or it must be the same for all.
+            ValueError: there is no such parameter, or it must be shared.
         """
         if name not in self.locks:
             raise ValueError(f"{name!r} cannot be freed; known are: {', '.join(self.locks)}")
         self._freed.add(name)
 
     def lock(self, name: str) -> None:
-        """One value for all models again: that of the first. Raises ValueError as `free`."""
+        """Share one value again, that of the first model. Raises ValueError as `free`."""
         if name not in self.locks:
             raise ValueError(f"{name!r} cannot be locked; known are: {', '.join(self.locks)}")
         self._freed.discard(name)
@@ -183,7 +183,7 @@ class Comparison:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Declarations of all live parameters; of a freed one, one a model."""
+        """Declarations of all live parameters; one per model for a freed parameter."""
         found: list[Parameter] = []
         for parameter in self.lead.parameters:
             if parameter.name not in self._freed:
@@ -205,7 +205,7 @@ class Comparison:
         return found
 
     def set(self, **params: Any) -> None:
-        """Change live parameters, all or none of them. A plain name changes all models, freed or not.
+        """Change live parameters, all or none of them. A plain name changes all models, whether freed or not.
 
         Raises:
             ValueError, TypeError: as `Sampler.set`.
@@ -215,7 +215,7 @@ class Comparison:
         for name, value in params.items():
             plain, at, index = name.partition("@")
             if name not in known:
-                check_all(self.parameters, {name: value})  # says what is known
+                check_all(self.parameters, {name: value})  # its error lists the known names
             for change in [changes[int(index)]] if at else changes:
                 change[plain] = value
         for sampler, change in zip(self.samplers, changes, strict=True):
@@ -223,7 +223,7 @@ class Comparison:
         self._in_step.set(changes)
 
     def set_for(self, model: str, **params: Any) -> None:
-        """Change live parameters of one model alone, which frees them. Raises as `free` and `set`."""
+        """Change live parameters of one model, which frees them. Raises as `free` and `set`."""
         if model not in self.names:
             raise ValueError(f"there is no model {model!r}; there are {', '.join(map(repr, self.names))}")
         checked = check_all(self.lead.parameters, params)
@@ -237,22 +237,22 @@ class Comparison:
             raise
 
     def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
-        """Go on with another kernel, which has the same parameters for all models; as `Sampler.use_kernel`."""
+        """Switch all models to another kernel with the same parameters; see `Sampler.use_kernel`."""
         self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_kernel(kernel, scale)))
         self._freed.intersection_update(self.locks)
 
     @property
     def prior(self) -> Natural | None:
-        """The natural prior in use, the same for all; None: plain pixels."""
+        """The natural prior in use, shared by all models; None for plain pixels."""
         return self.lead.prior
 
     @property
     def goal(self) -> float | str | None:
-        """As `Sampler.goal`, of the first model."""
+        """As `Sampler.goal`, for the first model."""
         return self.lead.goal
 
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
-        """Go on with another prior, the same for all models; as `Sampler.use_prior`."""
+        """Switch all models to another prior; see `Sampler.use_prior`."""
         lead = self.lead
         found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
         self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_prior(found)))
@@ -260,11 +260,11 @@ class Comparison:
         self._freed.intersection_update(self.locks)
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
-        """As `Sampler.heat_pulse`, of all."""
+        """As `Sampler.heat_pulse`, for all models."""
         self._in_step.move(lambda: self._for_each(lambda sampler: sampler.heat_pulse(pulse)))
 
     def measure_scales(self) -> None:
-        """As `Sampler.measure_scales`, of all: every model is divided by its own gradients."""
+        """As `Sampler.measure_scales`, for all models: each is divided by its own gradient norms."""
         self._in_step.move(lambda: self._for_each(Sampler.measure_scales))
 
     def _for_each(self, change: Callable[[Sampler], object]) -> None:
@@ -273,10 +273,10 @@ class Comparison:
                 change(sampler)
 
     def _all_or_none(self, change: Callable[[], object]) -> None:
-        """What cannot be done for one model is done for none.
+        """Apply a change to all models; if it fails for one, undo it for all.
 
-        A sampler that starts afresh or takes another kernel replaces what it changes, so that a shallow copy of its
-        attributes is the whole of what it was. (`Sampler.set` does not: it tells a running average its new time.)
+        A sampler that restarts or changes its kernel replaces attributes and does not modify them, so a shallow copy of
+        its attributes captures its state. (`Sampler.set` does not: it sets the time of a running average.)
         """
 
         def changed() -> None:
@@ -285,7 +285,7 @@ class Comparison:
                 change()
             except BaseException:
                 for sampler, old in zip(self.samplers, before, strict=True):
-                    vars(sampler).update(old)  # at once: another thread may be reading
+                    vars(sampler).update(old)  # in one call: another thread may be reading
                 raise
 
         self._in_step.move(changed)
@@ -294,7 +294,7 @@ class Comparison:
 
     @property
     def steps(self) -> int:
-        """Steps since the last restart that all models have done."""
+        """Steps since the last restart that all models have completed."""
         return min(sampler.steps for sampler in self.samplers)
 
     @property
@@ -305,26 +305,26 @@ class Comparison:
         """Advance all models n ≥ 1 steps.
 
         Raises:
-            SamplingError: one of them failed, and stands where it was; the next call brings it level with the others.
-            ValueError, TypeError: n is no positive integer.
+            SamplingError: one model failed and stays where it was; the next call brings it level with the others.
+            ValueError, TypeError: n is not a positive integer.
         """
         goal = self.steps + checks.count("n", n)
         while (now := self.steps) < goal:
             self._level(min(goal, now + int(self.lead.params["steps_per_frame"])))
 
     def _level(self, goal: int) -> None:
-        """Advance all models to a step, none of them far ahead of the others."""
+        """Advance all models to step `goal`."""
         self._in_step.move(lambda: self._for_each(lambda s: s.step(goal - s.steps) if goal > s.steps else None))
 
     def restart(self, seed: int | None = None) -> None:
-        """New start images, the same for all; as `Sampler.restart`."""
+        """Restart all models with the same new start images; see `Sampler.restart`."""
         self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed)))
 
     def reset_average(self) -> None:
-        """Forget the averages; the chains go on."""
+        """Discard the averages; the chains continue."""
         self._in_step.move(lambda: self._for_each(Sampler.reset_average))
 
-    # ---- what came out ---------------------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------------------------
 
     @property
     def average_images(self) -> Tensor:
@@ -339,7 +339,7 @@ class Comparison:
 
     @property
     def difference(self) -> Tensor:
-        """Mean absolute difference of the averages over pixels, (N,); with more than two models, the mean over them."""
+        """Mean absolute pixel difference of the averages, (N,); with more than two models, averaged over them."""
         return self.difference_images.abs().flatten(2).mean(2).mean(0)
 
     @property
@@ -348,7 +348,7 @@ class Comparison:
         return torch.stack([sampler.activation.cpu() for sampler in self.samplers])
 
     def agreement(self) -> AgreementTable:
-        """How far the models agree, neuron by neuron."""
+        """How well the models agree, per neuron."""
         averages, differences = self.average_images, self.difference
         activations = self.activation.mean(2)
         found = AgreementTable()
@@ -365,9 +365,9 @@ class Comparison:
         return found
 
     def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:
-        """The same models, layers and parameters from the start again, for other neurons and with other settings.
+        """The same models, layers and parameters from scratch, for other neurons and with other settings.
 
-        Of a heat pulse, nothing is left.
+        Heat pulses are not carried over.
         """
         other = object.__new__(Comparison)
         other.names, other._models, other._each = self.names, self._models, self._each
@@ -381,7 +381,7 @@ class Comparison:
                     index, sampler.layer, chosen, kernel=sampler.kernel, scale=sampler.scale, goal=sampler.goal
                 )
                 own = {field.name for field in fields(sampler.kernel)} | set(settings)  # type: ignore[arg-type]  # dataclasses
-                own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found anew for a goal
+                own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found again for a goal
                 if sampler.heating:
                     own.add("heat")
                 new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})

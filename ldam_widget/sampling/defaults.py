@@ -1,4 +1,4 @@
-"""What is sampled if nothing is said: kernel, scale, temperature and warm-up, for samplers and widgets alike."""
+"""Default kernel, scale, temperature and warm-up, for samplers and widgets alike."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Unit = Literal["plain", "scaled", "normalized"]
 
 
 def size_of(input_shape: Sequence[int], pixel_range: tuple[float, float] | None) -> tuple[float, float]:
-    """(side, width): √pixels, and the width of their range, 1 if they are unbounded."""
+    """(side, width): √pixels, and the width of the pixel range, 1 if unbounded."""
     low, high = pixel_range or (0.0, 1.0)
     return math.sqrt(math.prod(input_shape)), high - low
 
 
 def kernel_for(size: tuple[float, float], *, natural: bool) -> Kernel:
-    """The kernel where none is given.
+    """The default kernel.
 
     Args:
         size: see `size_of`.
@@ -32,9 +32,9 @@ def kernel_for(size: tuple[float, float], *, natural: bool) -> Kernel:
 
 
 def scale_for(kernel: Kernel, asked: Scale | None, *, natural: bool) -> Scale:
-    """What was asked for, or "frozen", so that one range of sliders serves every network.
+    """The requested scale, or "frozen", so that one range of sliders suits every network.
 
-    `Algorithm1` keeps gradients as they are, but for white coordinates, where T has to suit the prior.
+    `Algorithm1` leaves gradients unscaled, except in white coordinates, where T has to suit the prior.
     """
     if asked is not None:
         return asked
@@ -42,22 +42,22 @@ def scale_for(kernel: Kernel, asked: Scale | None, *, natural: bool) -> Scale:
 
 
 def temperature_for(unit: Unit, size: tuple[float, float], *, natural: bool) -> float:
-    """T where none is given, as a multiple of its unit."""
+    """The default T, as a multiple of its unit."""
     if natural:
         return 1.0 if unit == "plain" else natural_temperature(size[0] ** 2)
     return default_temperature(*size) if unit == "scaled" else 1.0
 
 
 def warm_up_for(*, goal: bool, natural: bool) -> int:
-    """Steps of the warm-up where no number is given."""
+    """Default length of the warm-up in steps."""
     return GOAL_WARM_UP if goal else NATURAL_WARM_UP if natural else WARM_UP
 
 
 def default_kernel(side: float, width: float) -> Kernel:
-    """BAOAB in pixels, with a step size that suits the picture.
+    """BAOAB in pixels, with a step size that suits the image size.
 
-    A frozen scale makes the gradient of a picture of D = side² pixels 1/side a pixel. At the default temperature a
-    pixel then moves a hundredth of its range a step by its velocity alone, whatever the size of the picture.
+    With a frozen scale, the gradient of an image with D = side² pixels is 1/side per pixel. At the default temperature
+    a pixel's velocity alone then moves it by a hundredth of its range per step, whatever the image size.
     """
     return BAOAB(step_size=_rounded(0.2 * math.sqrt(width * side / 28)), friction=1.0)
 
@@ -68,7 +68,7 @@ def default_temperature(side: float, width: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """Two digits: nobody wants to read more on a slider."""
+    """Two significant digits, enough for a slider."""
     return float(f"{value:.2g}")
 
 
@@ -76,12 +76,12 @@ KERNELS: dict[str, type[Any]] = {kernel.name: kernel for name in kernels.__all__
 
 
 def kernel_called(name: str, size: tuple[float, float], *, natural: bool) -> Kernel:
-    """The kernel of a name with what suits the prior. Raises ValueError if there is none of that name.
+    """The kernel with this name, with settings that suit the prior. Raises ValueError for an unknown name.
 
     Args:
-        name: its `name`, such as "Leimkuhler–Matthews".
+        name: the kernel's `name`, such as "Leimkuhler–Matthews".
         size: see `size_of`.
-        natural: in white coordinates, where the prior has curvature 1 whatever the picture and the temperature are.
+        natural: in white coordinates, where the prior has curvature 1 for every image size and temperature.
     """
     if name not in KERNELS:
         raise ValueError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
@@ -94,24 +94,25 @@ def kernel_called(name: str, size: tuple[float, float], *, natural: bool) -> Ker
 
 # ---- with the natural prior ------------------------------------------------------------------------------------------
 
-# The pull, as a ratio: how far the neuron, with a frozen scale, may push the chain away from the prior's mean, over the
-# distance at which the prior's noise keeps it there, τ√D. Below 1 pictures are clouds with a hint of the neuron, from 1
-# to 2 another network recognises them, at 4 they are glaring (benchmarks/RESULTS.md, "The natural prior's defaults").
+# The pull is a ratio: the distance that the neuron, with a frozen scale, can push the chain from the prior's mean, over
+# the distance at which the prior's noise keeps it there, τ√D. Below 1, pictures are clouds with a hint of the neuron;
+# from 1 to 2 another network recognises them; at 4 they are glaring (benchmarks/RESULTS.md, "The natural prior's
+# defaults").
 PULL = 1.5
-NATURAL_SCALE = 0.4  # τ: the prior's own noise at less than its natural contrast, over which the neuron stands out
-NATURAL_FRICTION = 1.0  # the noise of jittered gradients heats by their variance over the friction
+NATURAL_SCALE = 0.4  # τ: reduces the prior's noise below its natural contrast, so that the neuron stands out
+NATURAL_FRICTION = 1.0  # noise in jittered gradients raises the temperature by their variance over the friction
 WARM_UP, NATURAL_WARM_UP = 200, 100  # steps
 GOAL_WARM_UP = 600
-_LEAST_SIDE = 16  # pixels: a smaller picture with three channels is no photograph
+_LEAST_SIDE = 16  # pixels: a smaller image with three channels is not a photograph
 
 
 def natural_temperature(pixels: float) -> float:
-    """T for frozen scales: the pull of a gradient of norm 1, τ²/T, moves a chain by `PULL` · τ√D at most."""
+    """T for frozen scales: a gradient of norm 1 moves a chain by τ²/T, at most `PULL` · τ√D."""
     return _rounded(NATURAL_SCALE / (PULL * math.sqrt(pixels)))
 
 
 def natural_kernel() -> Kernel:
-    """BAOAB in white coordinates, with a step size that every chain finds."""
+    """BAOAB in white coordinates, with a step size that each chain finds."""
     return BAOAB(step_size=None, friction=NATURAL_FRICTION)
 
 
@@ -126,5 +127,5 @@ _NATURAL_KERNELS: dict[type[Any], Callable[[], Kernel]] = {
 
 
 def looks_like_photographs(input_shape: Sequence[int]) -> bool:
-    """Are these RGB images?"""
+    """Whether images of this shape are RGB images of at least 16 × 16 pixels."""
     return len(input_shape) == 3 and input_shape[0] == 3 and min(input_shape[1:]) >= _LEAST_SIDE

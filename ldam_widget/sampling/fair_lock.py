@@ -1,4 +1,4 @@
-"""`FairLock`: one thread at a time, in the order in which they came, and no interrupt leaves it taken."""
+"""`FairLock`: one thread at a time, first come, first served, and never left locked by an interrupt."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import itertools
 import threading
 import time
 
-_SHORT, _LONG = 2e-4, 2e-3  # seconds between two looks at whether it is one's turn, at first and after a while
+_SHORT, _LONG = 2e-4, 2e-3  # seconds between polls, initially and later
 
 
 class FairLock:
-    """A lock by numbered tickets: the lowest has the turn, and so has any other ticket of the same thread.
+    """A reentrant ticket lock: the thread with the lowest ticket holds it, whichever of its tickets it presents.
 
-    Python's own locks are not fair: a thread that steps in a loop would have it back before anybody who waits. Nor can
-    they be tried and given back without a moment in which an interrupt leaves them taken. A ticket says itself who has
-    the lock, so that it can be taken away without knowing how far taking it had come::
+    Python's own locks are not fair: a thread that steps in a loop would reacquire the lock before any waiting thread.
+    Nor can they be acquired and released without a moment in which an interrupt leaves them locked. A ticket identifies
+    its owner, so it can be withdrawn however far acquiring it had progressed::
 
         ticket = lock.ticket()
         try:
             lock.take(ticket)
             ...
         finally:
-            lock.tickets.pop(ticket, None)  # not in a function of ours: an interrupt may strike where one begins
+            lock.tickets.pop(ticket, None)  # inline: an interrupt may strike as a function is entered
     """
 
     def __init__(self) -> None:
@@ -29,18 +29,18 @@ class FairLock:
         self._numbers = itertools.count()
 
     def ticket(self) -> int:
-        """A new number, which does not wait yet."""
+        """A new number, not yet queued."""
         return next(self._numbers)
 
     def take(self, ticket: int) -> None:
-        """Wait until all who came before have given it back."""
+        """Wait until all earlier tickets have been released."""
         pause = _SHORT
         while not self.take_if_free(ticket):
             time.sleep(pause)
             pause = min(2 * pause, _LONG)
 
     def take_if_free(self, ticket: int) -> bool:
-        """Is it one's turn? Returns at once; if not, the ticket waits."""
+        """Queue the ticket and return at once: whether it holds the lock."""
         me = threading.get_ident()
         self.tickets[ticket] = me
         return self.tickets.get(min(self.tickets), me) == me

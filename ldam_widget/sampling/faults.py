@@ -1,4 +1,4 @@
-"""What can go wrong with chains, in words."""
+"""Errors and notes about chains that fail."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .warm_up import WarmUp
 
 
 class SamplingError(RuntimeError):
-    """The run cannot go on from here; the sampler stands at its last good picture and keeps its averages."""
+    """The run cannot continue from here; the sampler is at its last good picture and keeps its averages."""
 
 
 def require_finite(state: State, neurons: Neurons, target: Target, settings: Settings) -> None:
-    """Raise SamplingError, which says where, if an activation or gradient that is used is NaN or infinite."""
+    """Raise SamplingError, with the location, if an activation or gradient in use is NaN or infinite."""
     activation, grads = state.evaluation.values[NEURON], state.evaluation.grads
-    # a gradient too: it spoils the next step, perhaps under an activation that looks fine for ever
+    # gradients too: a bad one spoils the next step, perhaps while the activation still looks fine
     used = {name: grad for name, grad in grads.items() if weight_of(settings.kernel, name, target) != 0}
     if math.isfinite(float(sum((grad.sum() for grad in used.values()), activation.sum()))):
-        return  # of one that is NaN or infinite, the sum is too
+        return  # the sum is NaN or infinite if any number is
     named = {name: "gradient of" if name == NEURON else f"gradient of {name} at" for name in used}
     for what, numbers in [("activation of", activation), *((named[name], grad) for name, grad in used.items())]:
         bad = ~numbers.flatten(1).isfinite() if numbers.ndim > 1 else ~numbers.isfinite()[:, None]
@@ -35,7 +35,7 @@ def require_finite(state: State, neurons: Neurons, target: Target, settings: Set
             continue
         try:
             check_weights(settings.fixed.view)
-        except ValueError as error:  # the user's own, or those of a training that diverged
+        except ValueError as error:  # the user's own weights, or those of a training run that diverged
             raise SamplingError(str(error)) from None
         chain, place = (int(i) for i in bad.nonzero()[0])
         n, c = divmod(chain, settings.fixed.per_neuron)
@@ -58,7 +58,7 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
 
 
 def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> None:
-    """Say which goals were not met in a warm-up, or could not be sought."""
+    """Add notes on goals that the warm-up missed or could not pursue."""
     notes = settings.fixed.notes
     if warm_up.goal is None:
         return
@@ -83,8 +83,8 @@ def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> 
 
 
 def forget_missed_goals(fixed: Fixed, staying: Sequence[Neuron] = ()) -> None:
-    """Remarks on goals are of neurons and goals that were, but for those of neurons that stay."""
+    """Remove notes about goals, except those of neurons that stay."""
     kept = [f"by neuron {neuron.label}, " for neuron in staying]
     for old in [n for n in fixed.notes if n.startswith("the goal ") and not any(words in n for words in kept)]:
-        with contextlib.suppress(ValueError):  # another thread has just done so
+        with contextlib.suppress(ValueError):  # another thread has already removed it
             fixed.notes.remove(old)

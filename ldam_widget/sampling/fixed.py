@@ -1,4 +1,4 @@
-"""`Fixed`: what a sampler is made with for good."""
+"""`Fixed`: the parts of a sampler that never change."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from .ladder import Ladder
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a sampler is made with for good.
+    """The parts of a sampler that never change.
 
     Attributes:
-        input_shape, pixel_range, chains, ladder, transforms, leaky, dataset, preprocess: as of `Sampler`, checked.
-        warm_up: steps; None: what suits.
+        input_shape, pixel_range, chains, ladder, transforms, leaky, dataset, preprocess: as for `Sampler`, checked.
+        warm_up: steps; None for the default.
         view: the private view of the model.
-        class_names, at: as of `Sampler`.
+        class_names, at: as for `Sampler`.
         device: where the chains live.
-        notes: remarks for the user.
+        notes: notes for the user.
     """
 
     input_shape: tuple[int, ...]
@@ -50,17 +50,17 @@ class Fixed:
 
     @property
     def rungs(self) -> int:
-        """Temperatures of a chain."""
+        """Number of temperatures per chain."""
         return 1 if self.ladder is None else len(self.ladder.factors)
 
     @property
     def per_neuron(self) -> int:
-        """Chains and their replicas, of one neuron."""
+        """Chains per neuron, counting replicas."""
         return self.chains * self.rungs
 
     @property
     def size(self) -> tuple[float, float]:
-        """√pixels, and the width of their range."""
+        """√pixels, and the width of the pixel range."""
         return defaults.size_of(self.input_shape, self.pixel_range)
 
     def coordinates_of(self, prior: Natural | None) -> Coordinates:
@@ -69,15 +69,15 @@ class Fixed:
         )
 
     def suited(self, kernel: Kernel, prior: Natural | None) -> Kernel:
-        """Where no step size can be found, the kernel with one that suits the picture."""
+        """The kernel; if its step size is None but cannot be found, with one that suits the image size."""
         if isinstance(kernel, BAOAB) and kernel.step_size is None and prior is None:
             found = defaults.kernel_for(self.size, natural=False)
-            return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # a BAOAB as well
+            return replace(kernel, step_size=found.step_size)  # type: ignore[attr-defined]  # also a BAOAB
         return kernel
 
     @torch.inference_mode(False)
     def aim(self, layer: str | None, neurons: Iterable[Any] | None, default_layer: str | None = None) -> Neurons:
-        """Neurons of a layer, resolved; arguments and errors as of `Sampler` and `Neurons`."""
+        """Resolve the neurons of a layer; arguments and errors as for `Sampler` and `Neurons`."""
         return Neurons(
             self.view, layer, neurons, chains=self.per_neuron, input_shape=self.input_shape, preprocess=self.preprocess,
             class_names=self.class_names, at=self.at, notes=self.notes, default_layer=default_layer, leaky=self.leaky,

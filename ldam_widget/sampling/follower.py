@@ -1,4 +1,4 @@
-"""Watching a model while it trains: kept weights, a sampler that follows them, and what that costs."""
+"""Watching a model while it trains: stored checkpoints, a sampler that follows the weights, and what it costs."""
 
 from __future__ import annotations
 
@@ -18,43 +18,43 @@ from .arguments import SamplerArguments
 from .run import in_turn
 from .sampler import Sampler, SamplingError
 
-_FIRST = 5  # iterations that are slow for reasons of their own
-_ENOUGH = 8  # iterations from which a mean is told
-_LONG_ENOUGH = 0.3  # seconds that they must have taken together
-_PAUSE = 0.25  # seconds; what takes longer, and ten times as long as others, is no iteration
+_FIRST = 5  # warm-up iterations, which are slow anyway
+_ENOUGH = 8  # iterations needed for a mean
+_LONG_ENOUGH = 0.3  # seconds that they must have taken in total
+_PAUSE = 0.25  # seconds; anything longer, and ten times longer than usual, is not an iteration
 _REMEMBERED = 1000  # iterations at most, …
-_REMEMBERED_SECONDS = 20.0  # … and for so long
+_REMEMBERED_SECONDS = 20.0  # … and from at most this many seconds
 _LEAST = 50
 
 
 class Checkpoint(NamedTuple):
-    """The weights of one moment, on the CPU."""
+    """The weights at one iteration, on the CPU."""
 
     iteration: int
-    weights: list[Tensor]  # in the order of `models.weights_of`
-    average: list[Tensor] | None  # the running average, if there is one
+    weights: list[Tensor]  # in the order of `weights_of`
+    average: list[Tensor] | None  # the running average, if any
 
 
 class CheckpointHistory:
-    """Kept checkpoints, bounded: when there are too many, that one goes whose neighbours are nearest to each other.
+    """A bounded list of checkpoints: when it is full, the one whose neighbours are closest together is dropped.
 
-    What is kept is therefore spread over the whole training, however long it lasts.
+    The checkpoints therefore stay spread over the whole training run, however long it is.
 
     Args:
-        limit: checkpoints, ≥ 2; the first and the newest are always among them.
-        half: keep all but the newest in half precision, as far as they are floating-point numbers within its range.
+        limit: checkpoints, ≥ 2; the first and the newest are always kept.
+        half: keep all but the newest in half precision, where floating-point values fit its range.
     """
 
     def __init__(self, limit: int, half: bool = False) -> None:
         self.limit, self.half = limit, half
-        self.kept: tuple[Checkpoint, ...] = ()  # replaced, never changed: other threads read it
+        self.kept: tuple[Checkpoint, ...] = ()  # replaced, never modified: other threads read it
 
     @property
     def iterations(self) -> list[int]:
         return [checkpoint.iteration for checkpoint in self.kept]
 
     def add(self, checkpoint: Checkpoint) -> None:
-        """Keep the newest one; a former one of the same iteration is replaced."""
+        """Add the newest checkpoint; one with the same iteration is replaced."""
         older = [kept for kept in self.kept if kept.iteration < checkpoint.iteration]
         if self.half and older:
             older[-1] = _halved(older[-1])
@@ -67,7 +67,7 @@ class CheckpointHistory:
 def _halved(checkpoint: Checkpoint) -> Checkpoint:
     def half(tensor: Tensor) -> Tensor:
         small = tensor.half() if tensor.is_floating_point() else tensor
-        return small if bool(small.isfinite().all()) else tensor  # of numbers above 65504, such as variances
+        return small if bool(small.isfinite().all()) else tensor  # values above 65504, such as variances, do not fit
 
     average = None if checkpoint.average is None else [half(tensor) for tensor in checkpoint.average]
     return Checkpoint(checkpoint.iteration, [half(tensor) for tensor in checkpoint.weights], average)
@@ -75,32 +75,32 @@ def _halved(checkpoint: Checkpoint) -> Checkpoint:
 
 @torch.no_grad()
 def taken(model: nn.Module) -> list[Tensor]:
-    """The weights of `model` as they are now, copied to the CPU."""
+    """The current weights of `model`, copied to the CPU."""
     return [tensor.detach().to("cpu", copy=True) for tensor in weights_of(model)]
 
 
 class Follower(Sampler):
-    """A sampler of a copy of the model, which gets other weights from time to time.
+    """A sampler of a copy of the model, whose weights are updated from time to time.
 
-    Arguments and errors as of `Sampler`. The model itself may be changed by its training at any moment: a picture is
-    of the weights of one moment all the same.
+    Arguments and errors as for `Sampler`. The training may change the model itself at any moment, but a picture always
+    shows the weights of a single iteration.
     """
 
     def __init__(self, model: nn.Module, **settings: Unpack[SamplerArguments]) -> None:
-        # one thread puts in what another takes out
+        # one thread appends, another pops
         self._wanted: deque[tuple[int, Sequence[Tensor], float]] = deque(maxlen=1)
         self.iteration = 0  # of the weights in use
-        notes = QuietNotes()  # a model that trains is in training mode: no reason for a warning
+        notes = QuietNotes()  # a model in training is in training mode: no need to warn
         super().__init__(detached_copy(model, notes), **settings)
         self.notes += notes
 
     def follow(self, iteration: int, weights: Sequence[Tensor], pace: float = 0.3) -> None:
-        """Go on with other weights from the next step on; from any thread, the last call wins.
+        """Switch to other weights from the next step on; thread-safe, the last call wins.
 
         Args:
             iteration: of these weights.
-            weights: as of `taken`.
-            pace: how far a frozen gradient scale goes towards that of the new weights, 0…1.
+            weights: from `taken`.
+            pace: how far a frozen gradient scale moves towards that of the new weights, 0…1.
         """
         self._wanted.append((iteration, weights, pace))
 
@@ -115,12 +115,12 @@ class Follower(Sampler):
     @torch.no_grad()
     @in_turn
     def adopt(self) -> None:
-        """Take over weights that wait. Raises SamplingError if an activation is not finite with them."""
+        """Load the weights that are waiting. Raises SamplingError if an activation is not finite with them."""
         try:
             self.iteration, weights, pace = self._wanted.pop()
         except IndexError:
             return
-        # of the view, which has weights of its own where it stands on another device than the copy
+        # of the view, which has its own weights if it is on another device than the copy
         for own, new in zip(weights_of(self.view), weights, strict=True):
             own.data.copy_(new)
         try:
@@ -135,10 +135,10 @@ class Follower(Sampler):
 
 
 class Cost:
-    """By how much an iteration takes longer while pictures are made than while none are.
+    """The slowdown of a training iteration while pictures are being sampled.
 
-    Means of the last ones, without what is no iteration but a validation or a pause between. A median would not see
-    what falls on few iterations, and pictures are fewer than fast iterations.
+    Uses means of recent iterations, excluding validation and pauses. A median would miss costs that fall on few
+    iterations, and pictures are rarer than fast iterations.
     """
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class Cost:
         self.iterations = 0
 
     def tick(self, now: float, drawn: bool) -> None:
-        """An iteration has ended at `now`, seconds; were pictures made meanwhile?"""
+        """Record that an iteration ended at `now`, in seconds, and whether pictures were sampled during it."""
         self.iterations += 1
         if self._last is not None and drawn == self._drawn and self.iterations > _FIRST:
             times = self._times[drawn]
@@ -161,13 +161,13 @@ class Cost:
 
     @property
     def calibrated(self) -> bool:
-        """Is it known how long an iteration takes without pictures?"""
+        """Whether the duration of an iteration without pictures is known."""
         times = self._times[False]
         return len(times) >= _ENOUGH and self._total[False] >= _LONG_ENOUGH
 
     @property
     def share(self) -> float | None:
-        """0.12 is 12 % slower; None while it is not known. Not below 0, which is noise."""
+        """Relative slowdown, e.g. 0.12 for 12 %; None if unknown. Clipped at 0, since less is noise."""
         without, with_pictures = list(self._times[False]), list(self._times[True])
         if min(len(without), len(with_pictures)) < _ENOUGH:
             return None

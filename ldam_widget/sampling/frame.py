@@ -10,7 +10,7 @@ from ..network.units import Neuron
 
 
 class Frame(NamedTuple):
-    """One picture of the run, safe to keep. N neurons, C chains a neuron."""
+    """One picture of the run, safe to keep. N neurons, C chains per neuron."""
 
     images: Tensor  # (N, C, *image) float32, current samples
     average_images: Tensor  # same shape
@@ -18,4 +18,4 @@ class Frame(NamedTuple):
     burned_in: Tensor  # (N, C) bool
     steps: int
     params: dict[str, float]  # every live parameter, JSON-safe
-    neurons: tuple[Neuron, ...] = ()  # the N neurons, as they were when the picture was made
+    neurons: tuple[Neuron, ...] = ()  # the N neurons when the picture was taken

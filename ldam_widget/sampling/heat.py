@@ -1,4 +1,4 @@
-"""Heat: raise the temperature, hold it, cool again, so that chains leave one mode and settle in another."""
+"""Heat: raise the temperature, hold it and cool again, so that chains leave one mode and settle in another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HEAT = Parameter(
 
 @dataclass(frozen=True)
 class HeatPulse:
-    """Heat as a function of steps: up to `peak`, hold, and down to 1, geometrically.
+    """Heat as a function of steps: it rises geometrically to `peak`, holds, and falls back to 1.
 
     The paper's "noisy images that collapse to different naturalistic ones" (section 1).
 
@@ -23,7 +23,7 @@ class HeatPulse:
         rise, hold, cool: steps, ≥ 0 and not all 0.
 
     Raises:
-        TypeError, ValueError: an argument of another kind or out of range.
+        TypeError, ValueError: an argument of the wrong type or out of range.
     """
 
     peak: float = 20.0
@@ -39,11 +39,11 @@ class HeatPulse:
 
     @property
     def length(self) -> int:
-        """Steps from begin to end."""
+        """Total number of steps."""
         return self.rise + self.hold + self.cool
 
     def at(self, step: int) -> float:
-        """Heat `step` steps after the beginning; 1 after the end."""
+        """Heat `step` steps after the start; 1 after the end."""
         if step < self.rise:
             share = (step + 1) / self.rise
         elif step < self.rise + self.hold:

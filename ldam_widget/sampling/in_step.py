@@ -1,4 +1,4 @@
-"""`InStep`: parameters of several samplers change between two pictures, for all of them at once."""
+"""`InStep`: parameter changes for several samplers, applied to all of them between two pictures."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ R = TypeVar("R")
 
 
 class InStep:
-    """Holds changes back while samplers step one after another: none of them steps under newer ones than the others.
+    """Defers changes while samplers step one after another, so that none steps under newer settings than the others.
 
     Args:
-        samplers: that go in step.
+        samplers: the samplers to keep in step.
     """
 
     def __init__(self, samplers: Sequence[Sampler]) -> None:
-        self._turn = FairLock()  # whoever moves the samplers has it
+        self._turn = FairLock()  # held by whoever moves the samplers
         self._samplers = samplers
         self._lock = threading.Lock()
-        self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict a sampler
+        self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict per sampler
 
     def set(self, changes: list[dict[str, Any]]) -> None:
-        """Changes that have been checked, a dict a sampler: now, or before the next picture; never waits for a step."""
+        """Apply checked changes, one dict per sampler, now or before the next picture; never waits for a step."""
         with self._lock:
             self._waiting.append(changes)
         self._catch_up()
 
     def move(self, move: Callable[[], R]) -> R:
-        """Move the samplers, and nobody else does; what comes meanwhile is applied then."""
+        """Move the samplers with exclusive access; changes that arrive meanwhile are applied afterwards."""
         ticket = self._turn.ticket()
         try:
             self._turn.take(ticket)
@@ -53,19 +53,19 @@ class InStep:
             finally:
                 self._turn.tickets.pop(ticket, None)
             if not free and self._turn.tickets:
-                return  # the last to go does it
+                return  # the last to release the lock applies them
 
     def _apply(self) -> None:
-        """What was held back."""
+        """Apply deferred changes."""
         with self._lock:
             while self._waiting:
                 for sampler, change in zip(self._samplers, self._waiting[0], strict=True):
-                    with contextlib.suppress(ValueError, TypeError):  # a kernel that came meanwhile may not know it
+                    with contextlib.suppress(ValueError, TypeError):  # a kernel set meanwhile may lack it
                         sampler.set(**change)
-                self._waiting.pop(0)  # now: one that is interrupted halfway is done once more
+                self._waiting.pop(0)  # afterwards: an interrupted change is applied again
 
     def params(self) -> list[dict[str, float]]:
-        """Live parameters of every sampler, those that are held back among them."""
+        """Live parameters of every sampler, including deferred changes."""
         with self._lock:
             found = [sampler.params for sampler in self._samplers]
             for changes in self._waiting:

@@ -1,4 +1,4 @@
-"""Replica exchange: hot copies of every chain find the modes, and hand them down to the cold one."""
+"""Replica exchange: hot copies of every chain find the modes and pass them down to the cold one."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from ..core.target import Evaluation, Noise, State, Target
 class Ladder:
     """Temperatures of the copies of a chain, as multiples of T.
 
-    Every chain becomes len(factors) copies in one batch; neighbours swap places by Metropolis' rule, so that each copy
-    goes on having exactly its own law, p(x) ∝ exp(E/(factor · T)). The first, coldest, is the one that is shown.
+    Every chain becomes len(factors) copies in one batch; neighbours swap by the Metropolis rule, so that each rung
+    keeps its own law exactly, p(x) ∝ exp(E/(factor · T)). The first, coldest rung is displayed.
     Source: Hukushima & Nemoto, J. Phys. Soc. Jpn. 65 (1996), 1604.
 
     Args:
@@ -26,7 +26,7 @@ class Ladder:
         every: steps between two rounds of swaps, ≥ 1.
 
     Raises:
-        TypeError, ValueError: as said.
+        TypeError, ValueError: an argument of the wrong type or out of range.
     """
 
     factors: Sequence[float] = (1.0, 1.5, 2.2, 3.3, 5.0)
@@ -45,17 +45,17 @@ class Ladder:
         object.__setattr__(self, "factors", factors)
 
     def temperatures(self, temperature: float, chains: int, device: torch.device) -> Tensor:
-        """T of every image of the batch, (chains · rungs,); the rungs of a chain lie side by side."""
+        """T of every image in the batch, (chains · rungs,); the rungs of a chain are adjacent."""
         return torch.tensor(self.factors, dtype=torch.float64, device=device).mul(temperature).repeat(chains)
 
 
 class SwapRecord(NamedTuple):
-    """Replica positions and swap statistics. Never changed in place."""
+    """Replica positions and swap statistics. Never modified in place."""
 
-    replica: Tensor  # (chains, rungs): which copy stands on the rung
-    tried: Tensor  # (rungs − 1,): swaps of neighbours
+    replica: Tensor  # (chains, rungs): which copy is on the rung
+    tried: Tensor  # (rungs − 1,): swap attempts between neighbours
     done: Tensor  # (rungs − 1,): sum of their acceptance probabilities
-    arrivals: Tensor  # (chains,): how often another copy came to the coldest rung
+    arrivals: Tensor  # (chains,): how often a different copy reached the coldest rung
     rounds: int = 0
 
     @classmethod
@@ -66,14 +66,14 @@ class SwapRecord(NamedTuple):
         return cls(own, none, none, torch.zeros(chains, dtype=torch.long, device=device))
 
     def regrouped(self, rows: Tensor, kept: Tensor) -> SwapRecord:
-        """Of other chains: those kept (chains,) are the ones in these rows of the present ones."""
+        """For other chains: those in `kept` (chains,) continue from the given rows of the present ones."""
         own = torch.arange(self.replica.shape[1], device=rows.device)
         return self._replace(
             replica=torch.where(kept[:, None], self.replica[rows], own), arrivals=self.arrivals[rows] * kept
         )
 
     def report(self) -> dict[str, Any]:
-        """Acceptance of swaps between neighbouring rungs, NaN where none was tried; arrivals per chain."""
+        """Swap acceptance between neighbouring rungs, NaN if none was tried; arrivals per chain."""
         return {
             "swap_acceptance": (self.done / self.tried).tolist(),
             "arrivals": self.arrivals.tolist(),
@@ -82,10 +82,10 @@ class SwapRecord(NamedTuple):
 
 
 def exchange(state: State, swaps: SwapRecord, target: Target, noise: Noise) -> tuple[State, SwapRecord]:
-    """One round of swaps between neighbours, of the even pairs and the odd pairs in turn.
+    """One round of swaps between neighbours, alternating between even and odd pairs.
 
-    Pictures swap and velocities stay where they are: their law depends on the rung alone, so that the joint law is
-    kept. Swapping pictures x_i, x_j at T_i < T_j is accepted with min(1, exp((1/T_i − 1/T_j)(E_j − E_i))).
+    Pictures are swapped and velocities stay: their law depends on the rung alone, so the joint law is preserved.
+    Swapping pictures x_i, x_j at T_i < T_j is accepted with probability min(1, exp((1/T_i − 1/T_j)(E_j − E_i))).
     """
     assert isinstance(target.temperature, Tensor), "a ladder gives every rung its temperature"
     chains, rungs = swaps.replica.shape
@@ -119,5 +119,5 @@ def exchange(state: State, swaps: SwapRecord, target: Target, noise: Noise) -> t
 
 
 def coldest(tensor: Tensor, rungs: int) -> Tensor:
-    """(chains · rungs, …) -> (chains, …), the first rung of each."""
+    """(chains · rungs, …) -> (chains, …), the first rung of each chain."""
     return tensor if rungs == 1 else tensor[::rungs]

@@ -1,4 +1,4 @@
-"""Several models: their names, which neurons go together, and which of them an error is of."""
+"""Helpers for several models: checking names, matching neurons, and naming the model in errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checked_names(models: Any) -> list[str]:
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Say of which model an error speaks."""
+    """Prefix errors with the model's name."""
     try:
         yield
     except (ValueError, TypeError, RuntimeError) as error:
@@ -41,34 +41,34 @@ def naming(name: str) -> Iterator[None]:
 
 
 def check_params(sampler: Sampler, params: dict[str, Any]) -> None:
-    """Raise what `Sampler.set` would."""
+    """Raise whatever `Sampler.set` would raise."""
     schedule = params.get("step_size")
     if isinstance(schedule, PolynomialDecay):
         replace(sampler.kernel, step_size=schedule)  # type: ignore[type-var]  # every kernel is a dataclass
         params = {name: value for name, value in params.items() if name != "step_size"}
     if "goal" in params:
         sampler.checked_goal(params["goal"])
-        params = params | {"goal": 0.0}  # which shows whether there is such a parameter
+        params = params | {"goal": 0.0}  # checks that the parameter exists
     check_all(sampler.parameters, params)
 
 
 def measured(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set checked and the prior measured, once for all models."""
+    """Check the data set and measure the prior, once for all models."""
     shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
     real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
     return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}
 
 
 def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[str] | None) -> list[Any]:
-    """The neurons of another model that go with those of the first.
+    """The neurons of another model that correspond to those of the first.
 
     Args:
-        lead: the first model's.
-        wanted: as they were asked for; None: those of `lead`.
+        lead: the first model's sampler.
+        wanted: the neurons as requested; None for those of `lead`.
         class_names: of the other model.
 
     Raises:
-        ValueError: the other model lacks a class, or a neuron is of a layer that was left.
+        ValueError: the other model lacks a class, or a neuron belongs to the former layer.
     """
     found: list[Any] = []
     names = None if class_names is None else [str(name) for name in class_names]
@@ -76,10 +76,10 @@ def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[st
         if neuron.unit is None:
             if wanted is None:
                 raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
-            found.append(wanted[position])  # a direction has no number; it must fit as it is
+            found.append(wanted[position])  # a direction has no index; it must fit as it is
         elif neuron.name and names is not None and lead.unit_names:
             same = [unit for unit, name in enumerate(names) if name == neuron.name]
-            # ImageNet has two classes "crane": the second of them goes with the second
+            # ImageNet has two classes named "crane": match the second with the second
             nth = list(lead.unit_names[: neuron.unit]).count(neuron.name)
             if nth >= len(same):
                 raise ValueError(f"there is no class {neuron.name!r} among its class_names")

@@ -1,4 +1,4 @@
-"""`Monitor`: everything that counts pictures of a run."""
+"""`Monitor`: all statistics of a run that are updated per picture."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .chains import Chains, rows_of
 from .settings import PICTURE_ONLY, Settings
 
 _ACCEPTANCE_MEMORY = 100  # pictures
-_KEPT_EVERY = 4  # steps: pictures nearer to each other say the same
-_MEASURED_EVERY = 4, 16  # steps: temperature is read often at first, then less: it costs as much as a picture
+_KEPT_EVERY = 4  # steps: pictures closer together are redundant
+_MEASURED_EVERY = 4, 16  # steps: the temperature is measured less often later, as it costs as much as a picture
 _READINGS_TO_BE_SURE = 100
-_HISTORY_NUMBERS = 4e6  # of all thumbnails kept: 16 MB
+_HISTORY_NUMBERS = 4e6  # in all stored thumbnails: 16 MB
 
 
 class Change(enum.Enum):
-    """What has happened to a run, and what of the past it makes worthless."""
+    """A change to a run, and the statistics that it invalidates."""
 
     AVERAGE = "a new average is asked for: the average"
     LAW = "a parameter moved: what was measured of the law, acceptance and temperature"
@@ -33,7 +33,7 @@ class Change(enum.Enum):
 
 
 def change_between(before: Settings, after: Settings) -> Change | None:
-    """What a step from one snapshot to the next means; None if the law stays."""
+    """The kind of change between two snapshots; None if the law stays the same."""
     if before.neurons_left_out != after.neurons_left_out:
         return Change.LEFT_OUT
     names = {name for name in after.params if after.params[name] != before.params.get(name)} - PICTURE_ONLY - {"goal"}
@@ -42,23 +42,23 @@ def change_between(before: Settings, after: Settings) -> Change | None:
 
 
 class Monitor:
-    """Averages, burn-in, temperature, acceptance and the record of activations, of one run.
+    """Averages, burn-in, temperature, acceptance and recorded activations of one run.
 
     Args:
-        average: started anew when asked.
+        average: creates an accumulator whenever the average restarts.
         rule: of burn-in.
-        chains: watched from here on.
+        chains: monitored from here on.
     """
 
-    acceptance: Tensor | None  # (chain · rung,), mean over the last pictures
+    acceptance: Tensor | None  # (chain · rung,), mean over recent pictures
     seconds: float  # spent on all steps so far
     history: History  # of activations
     _thumbnails: History
     _accumulator: Accumulator
     _thermometer: Thermometer
     _burn_in: BurnInMeter
-    _keep_at: int  # the step from which a picture is kept
-    _measure_at: int  # the step from which the temperature is read
+    _keep_at: int  # the step from which the next picture is stored
+    _measure_at: int  # the step from which the temperature is measured next
     _law_since: int  # step
     _accepted_pictures: int
 
@@ -67,11 +67,11 @@ class Monitor:
         self._start(chains)
 
     def after(self, change: Change, chains: Chains) -> Monitor:
-        """The monitor that goes on: what a change makes worthless begins anew, and everything else is kept.
+        """The monitor after a change: invalidated statistics restart, all others are kept.
 
         Args:
             change: see `Change`.
-            chains: as they are after it.
+            chains: after the change.
         """
         other = copy.copy(self)
         if change is Change.START:
@@ -86,11 +86,11 @@ class Monitor:
         return other
 
     def regrouped(self, chains: Chains, places: Sequence[int | None]) -> Monitor:
-        """The monitor of other neurons: averages and burn-in of those that stay go on.
+        """The monitor for other neurons: averages and burn-in continue for neurons that stay.
 
         Args:
             chains: of the other neurons.
-            places: for each of them, which of the present ones it is; None: it is new, and all of it begins.
+            places: the index of each among the present neurons; None for a new one, whose statistics all start here.
         """
         other = copy.copy(self)
         other._begin_record(chains)
@@ -102,18 +102,18 @@ class Monitor:
         return other
 
     def set_time(self, pictures: float) -> None:
-        """The averaging time."""
+        """Set the averaging time."""
         self._accumulator.set_time(pictures)
 
     def add(self, chains: Chains) -> None:
-        """The next picture."""
+        """Record the next picture."""
         step, activation = chains.state.step, chains.activation
         self._accumulator.add(chains.picture)
         warm_up = chains.warm_up
         if warm_up is None or warm_up.new is not None:
             before = self._burn_in.step
             self._burn_in.add(activation, step, None if warm_up is None else warm_up.new)
-            if before != self._burn_in.step:  # from here on the readings count
+            if before != self._burn_in.step:  # only readings from here on count
                 self._thermometer = _thermometer(chains)
         self.history.add(activation.cpu().numpy(), step)
         if step >= self._keep_at:
@@ -129,12 +129,12 @@ class Monitor:
             self._thermometer.add(chains.cold(state.x), chains.cold(drift))
 
     def accept(self, mean: Tensor) -> None:
-        """Mean acceptance (chain · rung,) since the last time."""
+        """Record the mean acceptance (chain · rung,) since the last call."""
         self._accepted_pictures = min(self._accepted_pictures + 1, _ACCEPTANCE_MEMORY)
         old = mean if self.acceptance is None else self.acceptance
         self.acceptance = old.lerp(mean, 1 / self._accepted_pictures)
 
-    # ---- what it says ----------------------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------------------------
 
     @property
     def mean(self) -> Tensor | None:
@@ -152,30 +152,30 @@ class Monitor:
         return self._burn_in.step
 
     def temperature(self, chains: Chains) -> list[float]:
-        """That the samples have, by the virial, N numbers; NaN where it cannot be told yet."""
+        """The temperature of the samples, measured by the virial, one per neuron; NaN where not yet known."""
         read, settings = self._thermometer.read(), chains.settings
         if not settings.coordinates.white:
             return read
-        unit, heat = settings.params["prior_scale"] ** 2, chains.heat  # the thermometer reads that of z, which is τ²
+        unit, heat = settings.params["prior_scale"] ** 2, chains.heat  # the thermometer measures that of z, which is τ²
         return [value / unit * asked * heat for value, asked in zip(read, temperatures(chains), strict=True)]
 
     def recorded(self, chains: Chains) -> Samples:
-        """Activations and thumbnails of one law: since burn-in and the last change, or all while burn-in lasts."""
+        """Activations and thumbnails under one law: since burn-in and the last change, or all during burn-in."""
         draws, steps = self.history.draws(), self.history.steps()
         small, start = self._thumbnails.draws(), self.burn_in_step
         if start is not None:
-            start = max(start, self._law_since + 1)  # the picture at which it changed is of the law before
+            start = max(start, self._law_since + 1)  # the picture at the change still belongs to the previous law
             small = small[self._thumbnails.steps() >= start]
             draws, steps = draws[steps >= start], steps[steps >= start]
         ratios = self.ratios(chains) if chains.settings.has_law(chains.heat) else []
         return Samples(draws, small, steps, self.seconds / max(1, chains.state.step), start is not None, ratios)
 
     def ratios(self, chains: Chains) -> list[float]:
-        """Temperature measured over temperature asked for, N numbers; NaN at T = 0."""
+        """Measured over requested temperature, one per neuron; NaN at T = 0."""
         asked = [each * chains.heat for each in temperatures(chains)]
         return [value / t if t else math.nan for value, t in zip(self.temperature(chains), asked, strict=True)]
 
-    # ---- beginning -------------------------------------------------------------------------------------------------
+    # ---- starting --------------------------------------------------------------------------------------------------
 
     def _start(self, chains: Chains) -> None:
         self.seconds = 0.0
@@ -199,7 +199,7 @@ class Monitor:
         self._burn_in = self._rule.start(chains.activation)
 
     def _measure_law(self, chains: Chains) -> None:
-        """Temperature and acceptance of before are of another law."""
+        """Discard temperature and acceptance, which belong to the previous law."""
         self._law_since = self._measure_at = chains.state.step
         self.acceptance = None
         self._accepted_pictures = 0
@@ -207,7 +207,7 @@ class Monitor:
 
 
 def temperatures(chains: Chains) -> list[float]:
-    """T of each neuron, N numbers: all the same unless a goal found them."""
+    """T of each neuron: the same for all unless a goal set them."""
     settings = chains.settings
     if settings.factors is None:
         return [settings.temperature] * len(chains.neurons.neurons)

@@ -1,4 +1,4 @@
-"""Which coordinates a sampler uses, and with what it begins in them."""
+"""Choice of coordinates, and the defaults that go with them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from ..parametrizations import Natural, Pixels, Robust, Transforms
 from . import defaults
 
 PriorChoice = Natural | Literal["auto", "pixels"] | None
-_LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels a side
+_LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels per side
 
 
 def resolved(
     prior: Any, input_shape: tuple[int, ...], pixel_range: tuple[float, float] | None, real: RealImages | None
 ) -> Natural | None:
-    """The natural prior that is meant; None: pixels.
+    """The natural prior for an argument; None for pixels.
 
     Args:
-        prior: a `Natural`; "auto": that of the images if there are any, else of photographs where images are RGB, else
+        prior: a `Natural`; "auto": measured on the images if there are any, else photographs for RGB images, else
             pixels; "natural": the same, but never pixels; None or "pixels".
         input_shape, pixel_range: of the sampler.
         real: the user's own images.
 
     Raises:
-        TypeError, ValueError: anything else; "natural" where there are neither images nor RGB pictures.
+        TypeError, ValueError: anything else; "natural" without a dataset, for images that are not RGB.
     """
     if prior is None or prior == "pixels":
         return None
@@ -61,7 +61,7 @@ def coordinates_of(
     has_preprocess: bool,
     notes: Notes,
 ) -> Coordinates:
-    """The coordinates of a prior for a sampler; what has to be guessed is told."""
+    """The coordinates of a prior for a sampler; adds a note about anything that has to be guessed."""
     if prior is None:
         return Pixels(pixel_range)
     guessed = pixel_range is None and not prior.from_user_images
@@ -81,9 +81,9 @@ def coordinates_of(
 
 
 def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transforms | None:
-    """What makes pictures easier to read (benchmarks/RESULTS.md, "The natural prior's defaults").
+    """Transforms that make pictures easier to read (benchmarks/RESULTS.md, "The natural prior's defaults").
 
-    A prior that was measured on images of this size knows where in the picture things are; small ones need no more.
+    A prior measured on images of this size already knows where things are in the picture; small images need no more.
     """
     least = _LEAST_CHANGED if prior.shape is None else _LEAST_CHANGED_OF_MEASURED
     changed = defaults.looks_like_photographs(input_shape) and min(input_shape[1:]) >= least
@@ -93,10 +93,10 @@ def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transfor
 def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transforms | Literal["auto"] | None:
     """`Jitter`, `Robust`, "auto" or None.
 
-    Raises TypeError for anything else, ValueError if images cannot be changed so.
+    Raises TypeError for anything else, ValueError if the transforms do not apply to the images.
     """
     if transforms is None or transforms == "auto":
-        return transforms  # type: ignore[no-any-return]  # one of two
+        return transforms  # type: ignore[no-any-return]  # one of the two
     if isinstance(transforms, type) or not hasattr(transforms, "apply"):
         raise TypeError(f'transforms must be "auto", None, Jitter(pixels) or Robust(); got {transforms!r}')
     transforms.check(input_shape)

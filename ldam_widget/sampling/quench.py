@@ -1,4 +1,4 @@
-"""SwapRecord to the nearest maximum of E: which mode does a sample belong to?"""
+"""Gradient ascent to the nearest maximum of E: which mode does a sample belong to?"""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from torch import Tensor
 
 from ..core.target import Target, per_image
 
-_FIRST_MOVE = 0.05  # root mean square of a pixel's first move, as a share of `_contrast`
+_FIRST_MOVE = 0.05  # root mean square of a pixel's first move, as a fraction of `_contrast`
 
 
 def quench(x: Tensor, target: Target, steps: int) -> Tensor:
-    """Gradient ascent on U (see `Target`) from x (chain, *image), every chain with a step size of its own; like x.
+    """Gradient ascent on U (see `Target`) from x (chain, *image), with a step size per chain; returns a tensor like x.
 
-    A step that gains is taken and the next one is longer, one that loses is not and the next is half as long, so that E
-    never falls. What is left after many steps is the sample without its heat, its inherent structure (Stillinger &
-    Weber, Science 225 (1984), 983). Bounded pixels stop at the walls: this looks for a maximum and samples nothing.
+    A step that raises E is accepted and the next one is longer; otherwise it is rejected and the next one is half as
+    long, so E never falls. After many steps, what is left is the sample without its thermal noise, its inherent
+    structure (Stillinger & Weber, Science 225 (1984), 983). Bounded pixels are clamped to the walls: this finds a
+    maximum and samples nothing.
 
-    Cost: one gradient a step.
+    Cost: one gradient per step.
     """
     evaluation = target.evaluate(x)
     energy, drift = target.energy(evaluation, x), target.drift(evaluation, x)
@@ -37,9 +38,9 @@ def quench(x: Tensor, target: Target, steps: int) -> Tensor:
 
 
 def _contrast(x: Tensor, bounds: tuple[float, float] | None) -> Tensor:
-    """How much a pixel of each picture varies, (chain,), and never 0: the standard deviation of its pixels.
+    """Contrast of each picture, (chain,), never 0: the standard deviation of its pixels.
 
-    A single pixel has none, and one colour has 0. There it is a quarter of the pixel range, or the size of a pixel.
+    A single pixel has none, and a uniform picture has 0; then it is a quarter of the pixel range, or the pixel's size.
     """
     flat = x.flatten(1)
     size = (
@@ -48,4 +49,4 @@ def _contrast(x: Tensor, bounds: tuple[float, float] | None) -> Tensor:
     if flat.shape[1] == 1:
         return size
     spread = flat.std(1)
-    return torch.where(spread > 1e-6 * size, spread, size)  # one colour leaves no more than rounding
+    return torch.where(spread > 1e-6 * size, spread, size)  # a uniform picture leaves only rounding errors

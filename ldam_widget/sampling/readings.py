@@ -1,4 +1,4 @@
-"""`Readings`: all that can be read of a run, from any thread, while it goes on."""
+"""`Readings`: everything that can be read from a run, from any thread, while it is running."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from .settings import Settings
 
 
 class Readings:
-    """What chains and monitor say; `Sampler` moves them.
+    """Read access to chains and monitor; `Sampler` advances them.
 
-    Chains and what is known of them are replaced as wholes, so that what one property gives belongs together.
+    Chains and monitor are replaced together as one tuple, so the values within one property are consistent.
     """
 
-    _settings: Settings  # the newest, which the next step takes
+    _settings: Settings  # the newest, used by the next step
     _now: tuple[Chains, Monitor]
 
     @property
@@ -49,22 +49,22 @@ class Readings:
 
     @property
     def pixel_range(self) -> tuple[float, float] | None:
-        """(lo, hi); None: unbounded."""
+        """(lo, hi); None for unbounded pixels."""
         return self._settings.fixed.pixel_range
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """As given: names of the units of the layer."""
+        """As given: names of the layer's units."""
         return self._settings.fixed.class_names
 
     @property
     def chains(self) -> int:
-        """Chains a neuron."""
+        """Chains per neuron."""
         return self._settings.fixed.chains
 
     @property
     def layer(self) -> str:
-        """Dotted name of the layer that is sampled."""
+        """Dotted name of the sampled layer."""
         return self._chains.neurons.layer
 
     @property
@@ -79,7 +79,7 @@ class Readings:
 
     @property
     def units(self) -> int:
-        """How many neurons (or channels) the layer has."""
+        """Number of neurons (or channels) in the layer."""
         return self._chains.neurons.units
 
     @property
@@ -93,7 +93,7 @@ class Readings:
 
     @property
     def view(self) -> nn.Module:
-        """What is sampled: a private view of the model, which shares its weights where the device allows."""
+        """The sampled network: a private view of the model, sharing its weights where the device allows."""
         return self._settings.fixed.view
 
     @property
@@ -108,46 +108,46 @@ class Readings:
 
     @property
     def dataset(self) -> RealImages | None:
-        """The real images that were given."""
+        """The real images, as given."""
         return self._settings.fixed.dataset
 
     # ---- settings --------------------------------------------------------------------------------------------------
 
     @property
     def kernel(self) -> Kernel:
-        """How the chains move."""
+        """The kernel in use."""
         return self._settings.kernel
 
     @property
     def prior(self) -> Natural | None:
-        """The natural prior in use; None: plain pixels."""
+        """The natural prior in use; None for plain pixels."""
         return self._settings.prior
 
     @property
     def transforms(self) -> Transforms | None:
-        """What the picture goes through before the neuron sees it."""
+        """Transforms applied to the picture before it reaches the neuron."""
         return self._settings.transforms
 
     @property
     def goal(self) -> float | str | None:
-        """As given or set last: a number, a percentile of real images, or None."""
+        """As given or last set: a number, a percentile of real images, or None."""
         return self._settings.goal
 
     def checked_goal(self, goal: Any) -> float | str | None:
-        """A goal that can be followed here; 0 is none. Raises ValueError or TypeError for any other."""
+        """A valid goal; 0 means none. Raises ValueError or TypeError for any other."""
         return self._settings.checked_goal(goal)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
+        """Declarations of all live parameters: those of the kernel, the regularisers and the picture."""
         return self._settings.parameters
 
     @property
     def params(self) -> dict[str, float]:
-        """Every live parameter by name, JSON-safe; what moves by itself shows its present value.
+        """Every live parameter by name, JSON-safe; parameters that change by themselves have their present value.
 
-        That is a decaying step size, one that the chains find themselves (the mean over chains), heat in a pulse, and
-        T while it is sought for a goal.
+        These are a decaying step size, one found by the chains (the mean over chains), heat during a pulse, and T
+        while it is being found for a goal.
         """
         settings, chains = self._settings, self._chains
         now = dict(settings.params)
@@ -164,40 +164,40 @@ class Readings:
 
     @property
     def temperatures(self) -> list[float]:
-        """T of each neuron, N numbers: all the same unless a goal found them."""
+        """T of each neuron: the same for all unless a goal set them."""
         return temperatures(self._chains)
 
     @property
     def heat(self) -> float:
-        """What the temperature is multiplied by at present."""
+        """The factor that the temperature is multiplied by at present."""
         return self._settings.heat(self.steps)
 
     @property
     def heating(self) -> bool:
-        """Is a heat pulse under way?"""
+        """Whether a heat pulse is in progress."""
         return self._settings.pulse is not None
 
     @property
     def warming_up(self) -> bool:
-        """Are step sizes or scales still being found?"""
+        """Whether a warm-up is in progress."""
         return self._chains.warm_up is not None
 
     @property
     def scale(self) -> Literal["none", "frozen"]:
-        """As given to the constructor or to `use_kernel`."""
+        """As given to the constructor or to `use_kernel`, or the default."""
         return self._settings.scale
 
     @property
     def scales(self) -> dict[str, list[float]] | None:
-        """Frozen gradient scale of every term, N numbers each; None without ``scale="frozen"``."""
+        """Frozen gradient scales: term -> one number per neuron; None without ``scale="frozen"``."""
         return _scales(self._chains)
 
     @property
     def discriminator(self) -> Discriminator | None:
-        """The discriminator among the regularisers, as it is used here."""
+        """The discriminator among the regularisers, bound to this sampler."""
         return self._settings.discriminator
 
-    # ---- what came out ---------------------------------------------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------------------------
 
     @property
     def steps(self) -> int:
@@ -206,21 +206,21 @@ class Readings:
 
     @property
     def state(self) -> State:
-        """Where the chains stand: z (chain · rung, *input_shape), neuron first, and what was found there."""
+        """The chains' state: z (chain · rung, *input_shape), grouped by neuron, and its evaluation."""
         return self._chains.state
 
     @property
     def target(self) -> Target:
-        """The density that the chains follow, at the heat of the slider."""
+        """The density being sampled, at the heat of the slider."""
         return self._chains.target
 
     @property
     def coordinates(self) -> Coordinates:
-        """From z to the picture."""
+        """The map from z to the picture."""
         return self._chains.settings.coordinates
 
     def frame(self) -> Frame:
-        """The picture as it stands."""
+        """The current picture."""
         chains, monitor = self._now
         picture = chains.fold(chains.picture)
         average = picture if monitor.mean is None else chains.fold(monitor.mean)
@@ -242,18 +242,18 @@ class Readings:
 
     @property
     def average_images(self) -> Tensor:
-        """Averages like `images`; before the first picture, the current samples."""
+        """Averages, shaped like `images`; before the first picture, the current samples."""
         chains, monitor = self._now
         return chains.fold(chains.picture if monitor.mean is None else monitor.mean)
 
     @property
     def activation(self) -> Tensor:
-        """f_α of the current samples (N, C), before any scaling; with `transforms`, of the samples as last changed."""
+        """f_α of the current samples (N, C), unscaled; with `transforms`, under the transforms last drawn."""
         return self._chains.activation
 
     @property
     def discriminator_score(self) -> Tensor | None:
-        """How real the current samples look to the discriminator, D(x) in 0…1, (N, C); None without one."""
+        """The discriminator's probability that the current samples are real, D(x) in 0…1, (N, C); None without one."""
         chains = self._chains
         term = chains.settings.discriminator
         if term is None:
@@ -265,7 +265,7 @@ class Readings:
 
     @property
     def burned_in(self) -> Tensor:
-        """(N, C) bool, by the rule `burn_in`."""
+        """(N, C) bool, by the `burn_in` rule."""
         return self._monitor.burned_in
 
     @property
@@ -275,56 +275,56 @@ class Readings:
 
     @property
     def history(self) -> History:
-        """Activation (draws, N, C) since the last restart, thinned to bounded memory."""
+        """Activations (draws, N, C) since the last restart, thinned to bounded memory."""
         return self._monitor.history
 
     @property
     def acceptance(self) -> Tensor | None:
-        """Share of proposals accepted lately, (N, C); None for kernels that accept everything."""
+        """Recent share of accepted proposals, (N, C); None for kernels that accept everything."""
         chains, monitor = self._now
         return None if monitor.acceptance is None else chains.fold(monitor.acceptance)
 
     @property
     def temperature_asked(self) -> float:
-        """T times heat: what the samples shown should have; the geometric mean over neurons where a goal found T."""
+        """T times heat, the temperature the displayed samples should have; the geometric mean if a goal set T."""
         return self._settings.temperature * self.heat
 
     @property
     def measured_temperature(self) -> list[float]:
-        """The temperature that the samples have, by the virial (see `diagnostics.thermometer`), N numbers.
+        """The temperature of the samples, measured by the virial (see `diagnostics.thermometer`), one per neuron.
 
-        Over the pictures since the last change of a parameter; NaN where they do not tell it yet.
+        Measured over the pictures since the last parameter change; NaN where they are not enough yet.
         """
         chains, monitor = self._now
         return monitor.temperature(chains)
 
     @property
     def effective_temperature(self) -> float | None:
-        """The temperature the chains have by the kernel's closed form; None where none is known."""
+        """The chains' temperature by the kernel's closed form; None where none is known."""
         return _closed_form(self._chains)
 
     @property
     def kernel_note(self) -> str:
-        """One line on what is known of the law of the samples."""
+        """One line on what is known about the law of the samples."""
         chains = self._chains
         return chains.settings.note(chains.shown_target, chains.state.step)
 
     @property
     def has_law(self) -> bool:
-        """Is there a density that the kernel promises to sample?"""
+        """Whether there is a density that the kernel is known to sample."""
         chains = self._chains
         return chains.settings.has_law(chains.heat)
 
     def recorded(self) -> Samples:
-        """Activations and thumbnails that are of one law, thinned to bounded memory.
+        """Activations and thumbnails under a single law, thinned to bounded memory.
 
-        That is, since burn-in and the last change of a parameter; all of them while burn-in lasts.
+        These are all since burn-in and the last parameter change, or everything so far during burn-in.
         """
         chains, monitor = self._now
         return monitor.recorded(chains)
 
     def diagnostics(self) -> Diagnostics:
-        """How far the chains can be believed, from the pictures that `recorded` gives; it also reads as a mapping."""
+        """How far the chains can be trusted, based on the pictures from `recorded`; also works as a mapping."""
         chains, monitor = self._now
         neurons = chains.neurons.neurons
         norms = {name: chains.cold(g).flatten(1).norm(dim=1) for name, g in chains.state.evaluation.grads.items()}

@@ -1,4 +1,4 @@
-"""`Run`: chains and monitor of a sampler, and how they are moved."""
+"""`Run`: a sampler's chains and monitor, and the code that advances them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ S = TypeVar("S", bound="Run")
 
 
 def explain_out_of_memory(method: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
-    """Where memory runs out, say what takes it."""
+    """Turn out-of-memory errors into a SamplingError that states the sizes."""
 
     @functools.wraps(method)
     def explained(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -61,7 +61,7 @@ def explain_out_of_memory(method: Callable[Concatenate[Run, P], R]) -> Callable[
 
 
 def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
-    """Moves the chains under the newest settings, and nobody else does; what comes meanwhile is followed then."""
+    """Exclusive access to the chains, under the newest settings; settings changed meanwhile are applied afterwards."""
 
     @functools.wraps(method)
     def in_its_turn(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -78,37 +78,37 @@ def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
 
 class Run(Readings):
-    """Moves chains. Any thread may replace the settings at any moment; chains are moved by whoever has the turn.
+    """Advances chains. Any thread may replace the settings at any time; chains are moved by whoever holds the lock.
 
     Args:
-        settings: the first.
-        average, burn_in: as of `Sampler`.
-        model: the user's own, whose changes are followed.
-        execution: how the network is run, as of `Sampler`.
+        settings: the initial settings.
+        average, burn_in: as for `Sampler`.
+        model: the user's own model, whose changes are tracked.
+        execution: how the network is run, as for `Sampler`.
     """
 
     def __init__(self, settings: Settings, average: Average, burn_in: BurnIn, model: nn.Module, execution: str) -> None:
         self.average, self.burn_in = average, burn_in
         self._settings = settings
         self._turn = FairLock()
-        self._lock = threading.Lock()  # held for as long as it takes to replace the settings
+        self._lock = threading.Lock()  # held only while the settings are replaced
         self._execution = Execution(settings.fixed.view, model, execution)
         self._standing: tuple[Neurons, Standing] | None = None
-        self._kernels: dict[tuple[str, bool], Kernel] = {}  # used last, by name and whether there is a natural prior
-        self._temperatures: dict[tuple[Unit, bool], float] = {}  # used last, by unit and whether there is a prior
+        self._kernels: dict[tuple[str, bool], Kernel] = {}  # last used, by name and whether there is a natural prior
+        self._temperatures: dict[tuple[Unit, bool], float] = {}  # last used, by unit and whether there is a prior
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
     def _change(self, change: Callable[[Settings], Settings]) -> None:
-        """Replace the settings; the chains follow now, or, if a step is in progress, before the next one."""
+        """Replace the settings; the chains follow at once or, if a step is in progress, before the next one."""
         self._swap(change)
         self._catch_up()
 
     def _swap(self, change: Callable[[Settings], Settings]) -> Settings:
-        """Replace the settings by what a function makes of the newest; it may be called more than once."""
+        """Replace the settings with `change` of the newest ones; it may be called more than once."""
         while True:
             before = self._settings
-            after = change(before)  # may take long, and others are not kept waiting
+            after = change(before)  # may take long, so it runs outside the lock
             with self._lock:
                 if self._settings is before:
                     self._settings = after
@@ -116,7 +116,7 @@ class Run(Readings):
 
     @torch.inference_mode(False)
     def _catch_up(self) -> None:
-        """Follow newer settings, unless somebody moves the chains, who will."""
+        """Apply newer settings, unless another thread is moving the chains and will apply them."""
         while self._settings is not self._chains.settings:
             ticket = self._turn.ticket()
             try:
@@ -126,28 +126,28 @@ class Run(Readings):
             finally:
                 self._turn.tickets.pop(ticket, None)
             if not free and self._turn.tickets:
-                return  # the last to go does it
+                return  # the last to release the lock applies them
 
     @property
     def execution(self) -> str:
-        """How the network is run, as found by a trial at the first step; "plain" before it.
+        """How the network is run, as chosen by a trial at the first step; "plain" before it.
 
-        Ways differ by rounding alone. A trial depends on the moment: to have the same numbers to the last bit in
-        another process, give what is shown here to the constructor.
+        Results differ by rounding alone. The outcome of a trial varies: for bit-identical numbers in another process,
+        pass this value to the constructor.
         """
         return str(self._execution.decision.plan)
 
     @property
     def execution_report(self) -> str:
-        """`execution`, with the number of threads, and the time a step takes over that of the plain way."""
+        """`execution`, the number of threads, and the time of a step relative to "plain"."""
         return str(self._execution)
 
-    # ---- questions that run the network; they wait for the step in progress -----------------------------------------
+    # ---- queries that run the network; they wait for the step in progress ------------------------------------------
 
     @torch.inference_mode(False)
     @in_turn
     def quenched(self, steps: int = 150) -> Tensor:
-        """The maxima of E that the present samples belong to, like `images`; the chains stay where they are.
+        """The maxima of E that the current samples belong to, shaped like `images`; the chains stay where they are.
 
         Cost: `steps` gradients. See `quench`.
         """
@@ -159,20 +159,20 @@ class Run(Readings):
 
     @in_turn
     def standing(self, seconds: float = math.inf) -> list[str] | None:
-        """How strong the present activations are among those of real images, in words, N texts; None without images.
+        """The rank of the current activations among those of real images, one text per neuron; None without images.
 
-        Up to 1,000 of the images go through the network before the first answer on a layer.
+        Up to 1,000 images go through the network before the first answer for a layer.
 
         Args:
-            seconds: that may be spent on them now, by and large; None is returned if that is not enough. The next call
-                goes on from there.
+            seconds: approximate time limit for these images; None is returned if it is not enough, and the next call
+                continues.
         """
         if self.dataset is None:
             return None
         standing = self._real_activations(self._chains.neurons)
         return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
-    # ---- with the turn ---------------------------------------------------------------------------------------------
+    # ---- while holding the lock ------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
         """Take over settings that were replaced since the last step."""
@@ -182,20 +182,20 @@ class Run(Readings):
             self._note(before, now)
 
     def _note(self, before: Settings, now: Settings) -> None:
-        """What a change of settings leaves of the monitor."""
+        """Update the monitor after a change of settings."""
         self._monitor.set_time(now.params["average"])
         self._put(self._chains, change_between(before, now))
 
     def _put(self, chains: Chains, change: Change | None = None) -> None:
-        """These chains from now on, and what a change leaves of the monitor, at once."""
+        """Replace the chains, and the monitor according to the change, in one assignment."""
         self._now = chains, self._monitor if change is None else self._monitor.after(change, chains)
 
-    @torch.inference_mode(False)  # tensors made in the caller's inference mode could never have a gradient
+    @torch.inference_mode(False)  # tensors created in the caller's inference mode could never have a gradient
     @explain_out_of_memory
     def _start(
         self, neurons: Neurons, seed: int, change: Callable[[Settings], Settings] = Settings.without_pulse
     ) -> None:
-        """Begin the chains of `neurons`; if they cannot begin, all stays as it was."""
+        """Start chains for `neurons`; if they cannot start, nothing changes."""
         self._execution.follow()
         settings, fixed = change(self._settings), self._settings.fixed
         noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
@@ -208,7 +208,7 @@ class Run(Readings):
     @torch.inference_mode(False)
     @explain_out_of_memory
     def _regroup(self, neurons: Neurons, places: Sequence[int | None]) -> None:
-        """Sample other neurons; the chains of those that stay go on, see `Chains.regrouped`."""
+        """Switch neurons; the chains of those that stay continue, see `Chains.regrouped`."""
         self._execution.follow()
         with self._execution.threads():
             found = self._chains.caught_up(self._goals).regrouped(neurons, places, self._goals)
@@ -230,7 +230,7 @@ class Run(Readings):
 
     @explain_out_of_memory
     def _go_on(self, change: Callable[[Settings], Settings], z: Tensor, *, same_prior: bool) -> None:
-        """Go on from z under settings of another kind."""
+        """Continue from z under settings with another kernel or prior."""
         self._execution.follow()
         chains = self._chains
         changed = change(self._settings)
@@ -253,15 +253,15 @@ class Run(Readings):
         self._commit(kept, found, after)
 
     def _kernel_called(self, name: str) -> Kernel:
-        """As it was used last, or with what suits the picture. Raises ValueError for an unknown name."""
+        """The kernel as last used, or with defaults that suit the picture. Raises ValueError for an unknown name."""
         kind, natural = defaults.KERNELS.get(name), self._settings.prior is not None
         for used in (self._settings.kernel, self._kernels.get((name, natural))):
-            if used is not None and type(used) is kind:  # and none of the user's own of the same name
+            if used is not None and type(used) is kind:  # not a user-defined kernel of the same name
                 return used
         return defaults.kernel_called(name, self._settings.fixed.size, natural=natural)
 
     def _neuron_norm(self, target: Target, state: State) -> float:
-        """The neuron's scale: frozen if it is, else by the present gradients; the geometric mean over neurons."""
+        """The neuron's frozen scale, else its present gradient norm; the geometric mean over neurons."""
         settings = self._chains.settings
         norms = settings.scales.get(NEURON)
         if norms is None:
@@ -272,7 +272,7 @@ class Run(Readings):
     def _commit(
         self, change: Callable[[Settings], Settings], found: Chains, monitor: Callable[[Chains], Monitor]
     ) -> None:
-        """Take over chains that begin, under settings of another kind; sliders may have moved meanwhile."""
+        """Take over newly started chains with their settings; sliders may have moved meanwhile."""
         forget_missed_goals(found.settings.fixed)
         newest = self._swap(lambda settings: replace(change(settings), scales=found.settings.scales, factors=None))
         chains = found.under(newest)
@@ -282,9 +282,9 @@ class Run(Readings):
     @explain_out_of_memory
     @in_turn
     def _advance(self, most: int) -> int:
-        """Steps to the next picture, no more than `most` or than are left in the warm-up; all of them or none."""
+        """Steps up to the next picture, at most `most` and at most what is left of the warm-up; all of them or none."""
         if self._execution.prepare(self._chains.neurons) and not self.steps:
-            # begin anew with the network that goes on, so that a restart is a repetition to the last bit
+            # restart with the chosen execution, so that a later restart repeats the run bit for bit
             self._start(self._chains.neurons, self.seed, Settings.begun_anew)
         self._execution.follow()
         with self._execution.threads():
@@ -331,7 +331,7 @@ class Run(Readings):
     @explain_out_of_memory
     @in_turn
     def _reevaluate(self, name: str, follow: float) -> None:
-        """A term has changed: ask it once more, and let a frozen scale of it follow."""
+        """A term has changed: re-evaluate it, and let its frozen scale follow."""
         chains = self._chains.reevaluated(name)
         if name == NEURON:
             require_finite(chains.state, chains.neurons, chains.target, chains.settings)
@@ -341,7 +341,7 @@ class Run(Readings):
         self._put(self._chains, Change.LAW)
 
     def _rescale(self, name: str, follow: float) -> None:
-        """Let the frozen scale of a term go a part of the way to its present gradient."""
+        """Move the frozen scale of a term part of the way to its present gradient norm."""
         new = as_scales({name: self._chains.norms()[name]}, self._settings.fixed.per_neuron)[name]
         old = self._settings.scales.get(name, new)
         self._swap(lambda settings: replace(settings, scales={**settings.scales, name: old.lerp(new, follow)}))

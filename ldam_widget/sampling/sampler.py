@@ -33,7 +33,7 @@ from .monitor import Change
 from .run import Run, in_turn
 from .settings import Settings
 
-_SCALE_FOLLOWS = 0.2  # of the way to the present gradient, at every change of the discriminator
+_SCALE_FOLLOWS = 0.2  # fraction of the way to the present gradient norm, at every change of the discriminator
 
 __all__ = ["Sampler", "SamplingError"]
 
@@ -42,60 +42,59 @@ class Sampler(Run):
     """Samples x from P(x) ∝ exp((f_α(x) + Σ λ_i R_i(x)) / T) for several neurons α at once.
 
     N neurons, C chains each; an image has the shape `input_shape`. With the natural prior (`Natural`), which is the
-    default for RGB images and where there is a dataset, the density has the images' own statistics as its base measure.
+    default for RGB images and with a dataset, the base measure of the density has the images' own statistics.
 
     Args:
-        model: any `nn.Module`. It comes back untouched; its weights are shared, not copied, where the device allows.
+        model: any `nn.Module`. It is left unchanged; its weights are shared, not copied, where the device allows.
         layer: dotted module name; None is the last layer before any softmax.
         neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
             None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
-        kernel: how the chains move. None: `BAOAB`, with a step size that suits the size of the picture, or that chains
-            find by themselves with the natural prior.
+        kernel: the MCMC kernel. None: `BAOAB`, with a step size that suits the image size or, with the natural prior,
+            that the chains find themselves.
         regularizers: R_i with their weights; an `L2` of weight 0 is added if none is given, so that its slider exists.
-        temperature: T ≥ 0. What it means depends on the kernel; see there. None: with frozen scales, cool enough for
-            strokes to stand out from the noise, with the natural prior so that the neuron shows (see `defaults.PULL`);
-            else 1.
-        goal: mean activation that the chains of a neuron shall have: a number, or a percentile of real images, "p50" …
-            "p99.9", which needs `dataset`. T is found for it in the warm-up, neuron by neuron over all of its chains,
-            and then frozen. None: T is as given.
+        temperature: T ≥ 0; its meaning depends on the kernel. None: with frozen scales, low enough for strokes to stand
+            out from the noise or, with the natural prior, such that the neuron shows (see `defaults.PULL`); else 1.
+        goal: target mean activation over the chains of a neuron: a number, or a percentile of real images, "p50" …
+            "p99.9", which needs `dataset`. T is found during the warm-up, separately for each neuron over all of its
+            chains, and then frozen. None: T is as given.
         prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
             images of at least 16 × 16, else pixels.
-        transforms: `Jitter` or `Robust`: changes of the picture, drawn anew each step, under which the neuron is
-            averaged; kernels that need energies take four fixed ones. "auto": `Robust` for RGB images of at
-            least 32 × 32 with the prior of photographs, or of 64 × 64 with one of their own, where that was measured to
-            help, and only with kernels that need no energies; None: none.
+        transforms: `Jitter` or `Robust`: image transforms, drawn anew each step, over which the neuron is averaged;
+            kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least 32 × 32 with the
+            prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to help, and only
+            with kernels that need no energies; None: none.
         dataset: real images (see `RealImages`), for `prior`, percentiles, and `standing`.
-        chains: chains a neuron, ≥ 1.
+        chains: chains per neuron, ≥ 1.
         average: `EMA(decay)` or `Window(length)`.
         preprocess: x in `pixel_range` -> model input, e.g. ``lambda x: (x - mean) / std``.
         pixel_range: (lo, hi) or None for unbounded pixels.
         steps_per_frame: steps between pictures, 1 to 101; averages and burn-in count pictures.
-        seed: non-negative; same seed, same chains on the same kind of device, however they are stepped, up to the
-            rounding of `execution`.
-        device: None is CUDA if there, else where the model is.
+        seed: non-negative; the same seed gives the same chains on the same kind of device, however the steps are split
+            into calls, up to the rounding of `execution`.
+        device: None is CUDA if available, else the model's device.
         class_names: names of the units of the layer.
         at: "center" or "mean", see `neurons`.
         burn_in: the rule behind `burned_in`.
         scale: "frozen" divides every term by its mean gradient norm, measured during the warm-up and then frozen: one
-            range of T and λ then serves every network, and what is sampled is still a density,
+            range of T and λ then suits every network, and the chains still sample a density,
             p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" for calibrated kernels, "none"
-            for `Algorithm1` in pixels, or where it normalises by itself.
-        warm_up: steps in which scales are measured, and step sizes of None and temperatures of a goal are found;
-            without these there is none. Its pictures do not count. None: 200; with the natural prior 100; with a goal
-            600.
+            for `Algorithm1` in pixels, or where it normalises gradients itself.
+        warm_up: steps in which scales are measured, and step sizes of None and temperatures for a goal are found;
+            without any of these there is no warm-up. Its pictures do not count. None: 200; with the natural prior 100;
+            with a goal 600.
         ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
-        execution: how the network is run: "auto" tries out, at the first step, which way to the same numbers is the
-            fastest (see the property); "plain" is as it is written; or another name that the property has shown. What
-            is "recorded" is done again without the model's Python, and compared with it once a second, or at every
-            hundredth step where that takes longer: a forward pass or `preprocess` that depends on anything but its
-            input and the weights is followed within that time.
+        execution: how the network is run: "auto" tries, at the first step, which of several equivalent ways is fastest
+            (see the property); "plain" runs it as written; or another value of the property. A "recorded" network is
+            replayed without the model's Python code, and compared with it once a second, or every hundred steps if that
+            takes longer: a forward pass or `preprocess` that depends on anything but its input and the weights is
+            picked up within that time.
 
     Raises:
-        ValueError, TypeError: the message names the argument, what came, and what would work.
+        ValueError, TypeError: the message names the argument, the value given, and what would work.
     """
 
     def __init__(
@@ -159,16 +158,16 @@ class Sampler(Run):
             self._settings = replace(settings, neurons_left_out=self._may_leave_neurons_out())
         self._start(fixed.aim(layer, neurons), self.seed)
 
-    # ---- settings, from any thread; they never wait for a step -----------------------------------------------------
+    # ---- settings, from any thread; these never wait for a step ----------------------------------------------------
 
     def set(self, **params: Any) -> None:
-        """Change live parameters; all or none of them, from the next step on.
+        """Change live parameters, all or none of them, from the next step on.
 
-        `step_size` also takes a `PolynomialDecay`, `goal` a percentile such as "p99", or None.
+        `step_size` also accepts a `PolynomialDecay`, and `goal` a percentile such as "p99", or None.
 
         Raises:
-            ValueError: unknown name (all known ones are listed) or out of range.
-            TypeError: no number.
+            ValueError: an unknown name (the message lists the known ones) or a value out of range.
+            TypeError: not a number.
         """
         asked = self._settings.goals_asked
         self._change(lambda settings: settings.changed(self._present_temperature, **params))
@@ -177,8 +176,8 @@ class Sampler(Run):
 
     @property
     def discriminator_only(self) -> bool:
-        """Are the neurons left out? Activations are shown all the same. Setting it lets the chains go on from where
-        they are; averages begin anew. ValueError if there is no discriminator."""
+        """Whether the neurons are left out; activations are still shown. After a change the chains continue from where
+        they are and averages restart. ValueError if there is no discriminator."""
         return self._settings.neurons_left_out
 
     @discriminator_only.setter
@@ -187,16 +186,16 @@ class Sampler(Run):
         self._change(lambda settings: replace(settings, neurons_left_out=left_out))
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
-        """Raise the temperature, hold, and cool again, so that chains leave their mode; averages begin anew after it.
+        """Raise the temperature, hold, and cool again, so that chains leave their mode; averages restart after it.
 
         Raises:
-            TypeError: no `HeatPulse`.
+            TypeError: not a `HeatPulse`.
         """
         if not isinstance(pulse, HeatPulse):
             raise TypeError(f"pulse must be HeatPulse(peak, rise, hold, cool); got {pulse!r}")
         self._change(lambda settings: settings.with_pulse(pulse, self.steps))
 
-    # ---- other neurons, kernels, priors, terms; they wait for the step in progress ---------------------------------
+    # ---- other neurons, kernels, priors, terms; these wait for the step in progress --------------------------------
 
     @in_turn
     def select(
@@ -205,15 +204,15 @@ class Sampler(Run):
         neurons: Iterable[Any] | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        """Aim at other neurons. Those of the same layer that stay keep chains, averages and burn-in; others start.
+        """Switch to other neurons. Those of the same layer that stay keep chains, averages and burn-in; others restart.
 
         Args:
             layer: None keeps the present one.
             neurons: None is the first ten of a new layer, or the present ones of the same layer.
-            names: key -> what a neuron is called beside its number, where it has no class name.
+            names: key -> name shown beside the neuron's number, if it has no class name.
 
         Raises:
-            ValueError, SamplingError: as the constructor; the sampler then goes on with what it had.
+            ValueError, SamplingError: as the constructor; the sampler then keeps its previous neurons.
         """
         if neurons is None and layer in (None, self.layer):
             return
@@ -224,38 +223,38 @@ class Sampler(Run):
             self._regroup(aimed, places)
         else:
             self._start(aimed, self.seed)
-        give_back()  # other layers need memory in other pieces
+        give_back()  # other layers need memory blocks of other sizes
 
     @in_turn
     def restart(self, seed: int | None = None) -> None:
-        """New start images x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages begin anew.
+        """Restart from x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages restart.
 
         Args:
             seed: None repeats the run with the same noise.
 
         Raises:
-            SamplingError: the activation of the start images is not finite; the sampler then goes on with what it had.
+            SamplingError: the activation of the start images is not finite; the sampler then continues as before.
         """
         self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
 
     @in_turn
     def reset_average(self) -> None:
-        """Forget the average; the chains go on."""
+        """Discard the average; the chains continue."""
         self._put(self._chains, Change.AVERAGE)
 
     @torch.inference_mode(False)
     @in_turn
     def use_kernel(self, kernel: Kernel | str, scale: Literal["none", "frozen"] | None = None) -> None:
-        """Go on from the present samples with another kernel; averages begin anew.
+        """Continue from the current samples with another kernel; averages restart.
 
         Args:
-            kernel: its step size, friction and noise are its own, all else stays; T is converted where its unit
-                changes. A name, such as "GHMC", is the kernel as it was used last, or with what suits the picture.
-            scale: as of the constructor; None: as it was asked for before, or what suits the kernel.
+            kernel: brings its own step size, friction and noise; everything else stays, with T converted if its unit
+                changes. A name, such as "GHMC", is that kernel as last used, or with defaults that suit the picture.
+            scale: as in the constructor; None: as last requested, or the kernel's default.
 
         Raises:
-            TypeError: no kernel.
-            ValueError: an unknown name; a kernel that does not go with the ladder or the scale.
+            TypeError: not a kernel.
+            ValueError: an unknown name; a kernel that is incompatible with the ladder or the scale.
         """
         fixed = self._settings.fixed
         kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
@@ -266,14 +265,14 @@ class Sampler(Run):
     @torch.inference_mode(False)
     @in_turn
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
-        """Go on with another prior, or with plain pixels; neurons, kind of kernel, regularisers and seed stay.
+        """Switch to another prior, or to plain pixels; neurons, the type of kernel, regularisers and the seed stay.
 
-        Chains go on from the pictures where they stand, as far as the new coordinates can show them; T, step size,
-        friction and a `scale` that was not asked for become what suits them, a goal is dropped where it cannot be
-        sought, and averages begin anew.
+        Chains continue from their current pictures, as far as the new coordinates can represent them. T, step size,
+        friction and a `scale` that was not set explicitly get the new prior's defaults; a goal that can no longer be
+        pursued is dropped; averages restart.
 
         Raises:
-            TypeError, ValueError: as the constructor; the sampler then goes on with what it had.
+            TypeError, ValueError: as the constructor; the sampler then continues as before.
         """
         fixed = self._settings.fixed
         chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset)
@@ -284,9 +283,9 @@ class Sampler(Run):
     @torch.inference_mode(False)
     @in_turn
     def use_discriminator(self, discriminator: Discriminator) -> None:
-        """Go on from the present samples with another discriminator, or with one where there was none.
+        """Continue from the current samples with another discriminator, or add one.
 
-        Its weight is taken over. Raises ValueError if it does not take the images.
+        Its weight is adopted. Raises ValueError if it does not accept the images.
         """
         if not isinstance(discriminator, Discriminator):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
@@ -301,22 +300,22 @@ class Sampler(Run):
 
     @torch.inference_mode(False)
     def discriminator_changed(self) -> None:
-        """Tell that the discriminator's weights have changed: what it said of the present images is forgotten.
+        """Notify the sampler that the discriminator's weights have changed; its evaluation of the images is discarded.
 
-        A frozen scale of it follows its gradient, which grows while it learns.
+        Its frozen scale, if any, follows its gradient norm, which grows as it learns.
         """
         self._reevaluate(Discriminator.name, _SCALE_FOLLOWS)
 
     @torch.inference_mode(False)
     @in_turn
     def weights_changed(self, follow: float = _SCALE_FOLLOWS) -> None:
-        """Tell that the model's weights were changed in place: what it said of the present images is forgotten.
+        """Notify the sampler that the model's weights were changed in place; the neuron's evaluation is discarded.
 
         Args:
-            follow: how far, 0…1, a frozen scale goes towards the gradient there is now.
+            follow: how far, 0…1, a frozen scale moves towards the present gradient norm.
 
         Raises:
-            SamplingError: with these weights an activation is not finite.
+            SamplingError: an activation is not finite with these weights.
         """
         self._execution.follow(changed=True)
         self._standing = None
@@ -324,7 +323,7 @@ class Sampler(Run):
 
     @in_turn
     def measure_scales(self) -> None:
-        """Measure the gradient scales once more, in a new warm-up from where the chains are.
+        """Measure the gradient scales again, in a new warm-up from the current state.
 
         Raises:
             RuntimeError: the sampler has no scales.
@@ -339,9 +338,9 @@ class Sampler(Run):
         """Advance n ≥ 1 steps and return the picture.
 
         Raises:
-            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains
-                stand at the last picture, up to `steps_per_frame` steps before, and earlier steps of these n count.
-            ValueError: n is no positive integer.
+            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains stay at the
+                last picture, up to `steps_per_frame` steps earlier, and the steps before it count.
+            ValueError, TypeError: n is not a positive integer.
         """
         remaining = checks.count("n", n)
         while remaining:
@@ -349,7 +348,7 @@ class Sampler(Run):
         return self.frame()
 
     def frames(self, steps: int | None = None) -> Iterator[Frame]:
-        """A picture every `steps_per_frame` steps, `steps` steps in all (None: for ever)."""
+        """A picture every `steps_per_frame` steps, for `steps` steps in total (None: endlessly)."""
         remaining = checks.count("steps", steps) if steps is not None else None
         while remaining is None or remaining > 0:
             chunk = int(self._settings.params["steps_per_frame"])
@@ -359,7 +358,7 @@ class Sampler(Run):
             yield self.step(chunk)
 
     async def stream(self, steps: int | None = None) -> AsyncIterator[Frame]:
-        """As `frames`, with the work done off the event loop's thread; break or cancel stops it."""
+        """Like `frames`, but the work runs off the event loop's thread; break or cancellation stops it."""
         frames = self.frames(steps)
         while True:
             work = asyncio.ensure_future(asyncio.to_thread(next, frames, None))
@@ -372,19 +371,19 @@ class Sampler(Run):
                 return
             yield frame
 
-    # ---- questions that run the network ----------------------------------------------------------------------------
+    # ---- queries that run the network ------------------------------------------------------------------------------
 
     def wired_to(self, class_index: int | str, k: int = 20) -> Wiring:
-        """The k units of the layer below that are most strongly wired to a class; see `neurons_of`."""
+        """The k units of the layer below that are most strongly connected to a class; see `neurons_of`."""
         return neurons_of(
             self.view, class_index, k, input_shape=self.input_shape, class_names=self.class_names,
             preprocess=self.preprocess,
         )  # fmt: skip
 
-    # ---- inside ----------------------------------------------------------------------------------------------------
+    # ---- internals -------------------------------------------------------------------------------------------------
 
     def _present_temperature(self) -> float:
-        """T as found so far for the goal that is sought."""
+        """T as found so far for the goal being pursued."""
         settings, chains = self._settings, self._chains
         return chains.present_temperature if chains.goals_sought == settings.goals_asked else settings.temperature
 

@@ -1,4 +1,4 @@
-"""`Settings`: all that the law of the samples depends on, in one snapshot."""
+"""`Settings`: everything the law of the samples depends on, in one snapshot."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ from .fixed import Fixed
 from .heat import HEAT, HeatPulse
 from .standing import check_goal
 
-PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # change no law
-FIXED_CHANGES = 4  # of the picture, over which the neuron is averaged where an energy is needed
+PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # do not change the law
+FIXED_CHANGES = 4  # fixed transforms over which the neuron is averaged where an energy is needed
 
 
 @dataclass(frozen=True)
 class Settings:
-    """A snapshot of the law. Whoever changes something replaces the whole; whoever steps reads it once a step.
+    """An immutable snapshot of the law. Writers replace it as a whole; the sampler reads it once per step.
 
     Attributes:
-        fixed: what never changes.
-        kernel, regularizers, scale, prior: as of `Sampler`.
-        scale_asked: the scale that was asked for; None: one that suits the kernel.
+        fixed: the parts that never change.
+        kernel, regularizers, scale, prior: as for `Sampler`.
+        scale_asked: the scale that was requested; None for the kernel's default.
         coordinates: of the prior.
-        params: every live parameter but those that move by themselves, by name.
-        goal: the mean activation that was asked for; None: T is as given.
-        goals_asked: counts goals that were set or taken back: one that is set again is sought again.
+        params: every live parameter by name, as set; some also change by themselves, see `Sampler.params`.
+        goal: the requested mean activation; None: T is as given.
+        goals_asked: counts goals set or cleared, so that setting the same goal again restarts the search.
         sought_from: T before one was found for a goal.
         neurons_left_out: p ∝ exp(Σ λ_i R_i/T).
-        pulse: a heat pulse, and the step that it began at.
+        pulse: a heat pulse and its first step.
         scales: frozen gradient scales, term -> (chain,).
-        factors: what T is multiplied by for each neuron, (N,), geometric mean 1; None: all have the same.
+        factors: factor of T per neuron, (N,), geometric mean 1; None: all have the same T.
     """
 
     fixed: Fixed
@@ -85,7 +85,7 @@ class Settings:
         goal: Any,
         given: Mapping[str, float],
     ) -> Settings:
-        """The first ones, with what suits where nothing is given. Raises ValueError or TypeError as `Sampler`."""
+        """Initial settings, with defaults where nothing is given. Raises ValueError or TypeError as `Sampler`."""
         natural = prior is not None
         if kernel is None:
             kernel = defaults.kernel_for(fixed.size, natural=natural)
@@ -106,7 +106,7 @@ class Settings:
         checked = check_all(begun.parameters, values | own_values(kernel))
         return replace(begun, params={p.name: p.default for p in begun.parameters} | checked, goal=goal)
 
-    # ---- what there is ---------------------------------------------------------------------------------------------
+    # ---- properties ------------------------------------------------------------------------------------------------
 
     @property
     def has_temperature(self) -> bool:
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Declarations of all live parameters: those of the kernel, of the regularisers, and of the picture."""
+        """Declarations of all live parameters: those of the kernel, the regularisers and the picture."""
         aims = self.has_temperature and (self.kernel.calibrated or self.prior is not None)
         return (
             *self.kernel.parameters,
@@ -134,7 +134,7 @@ class Settings:
 
     @property
     def finds_step_size(self) -> bool:
-        """Does every chain find its own in the warm-up?"""
+        """Whether every chain finds its own step size in the warm-up."""
         return hasattr(self.kernel, "adapt") and getattr(self.kernel, "step_size", 0.0) is None
 
     @property
@@ -144,24 +144,24 @@ class Settings:
 
     @property
     def unit(self) -> Unit:
-        """What T is a multiple of."""
+        """The unit of T."""
         if checks.normalizes(self.kernel):
             return "normalized"
         return "scaled" if self.scale == "frozen" else "plain"
 
     @property
     def usual_temperature(self) -> float:
-        """T where none is given."""
+        """The default T."""
         return defaults.temperature_for(self.unit, self.fixed.size, natural=self.prior is not None)
 
     @property
     def softness(self) -> float:
-        """T/τ², with which the neuron's part of the curvature goes down."""
+        """T/τ²; the neuron's part of the curvature is inversely proportional to it."""
         return self.temperature / self.params.get("prior_scale", 1.0) ** 2
 
     @property
     def energy_needed(self) -> bool:
-        """Is one density sampled at every step, by its energy?"""
+        """Whether one fixed density with a computable energy is sampled at every step."""
         return self.kernel.needs_energy or self.fixed.ladder is not None
 
     @property
@@ -169,29 +169,29 @@ class Settings:
         return self.transforms_with(self.kernel)
 
     def transforms_with(self, kernel: Kernel) -> Transforms | None:
-        """What the picture goes through before the neuron sees it."""
+        """Transforms applied to the picture before it reaches the neuron."""
         own = self.fixed.transforms
         if own != "auto":
             return own
-        # for a fixed set, every step would cost as much as four
+        # with a fixed set, every step would cost as much as four
         if self.prior is None or kernel.needs_energy or self.fixed.ladder is not None:
             return None
         return priors.default_transforms(self.fixed.input_shape, self.prior)
 
     def heat(self, step: int) -> float:
-        """What T is multiplied by at a step."""
+        """The factor that T is multiplied by at a step."""
         if self.pulse is None:
             return self.params["heat"]
         pulse, began = self.pulse
         return pulse.at(max(0, step - began))
 
     def temperatures(self, neurons: int, heat: float = 1.0, *, of_rungs: bool = True) -> float | Tensor:
-        """T of every image of the batch, (chain,); one number where all have the same.
+        """T of every image in the batch, (chain,); a single number if all have the same.
 
         Args:
             neurons: N.
-            heat: what they are multiplied by.
-            of_rungs: with a ladder's factors; else that of the coldest rung, which is shown.
+            heat: factor for all of them.
+            of_rungs: include the ladder's factors; else all have that of the coldest rung, which is displayed.
         """
         each: float | Tensor = self.temperature * heat
         if self.factors is not None:
@@ -223,23 +223,23 @@ class Settings:
         chains = count * self.fixed.per_neuron
         return replace(target, numbers={n: u.expand(chains, -1).to(self.fixed.device) for n, u in numbers.items()})
 
-    # ---- what is known of the law ----------------------------------------------------------------------------------
+    # ---- what is known about the law -------------------------------------------------------------------------------
 
     @property
     def confined(self) -> bool:
-        """Can exp(E/T) be normalised, as far as can be told without knowing the network?"""
+        """Whether exp(E/T) can be normalised, as far as is known without knowing the network."""
         held = any(self.params[r.name] > 0 for r in self.regularizers if not r.learned)
         return self.coordinates.white or self.coordinates.bounds is not None or held
 
     def has_law(self, heat: float) -> bool:
-        """Is there a density that the kernel promises to sample?"""
+        """Whether there is a density that the kernel is known to sample."""
         return self.kernel.calibrated and not self.fixed.leaky and self.temperature * heat > 0 and self.confined
 
     def note(self, target: Target, step: int) -> str:
-        """One line on what is known of the law of the samples.
+        """One line on what is known about the law of the samples.
 
         Args:
-            target: at the temperature of the samples that are shown.
+            target: at the temperature of the displayed samples.
             step: of the chains.
         """
         if self.fixed.leaky:
@@ -257,10 +257,10 @@ class Settings:
             note += f"; f is averaged {how}: {self.transforms}"
         return "neurons are left out: " + note if self.neurons_left_out else note
 
-    # ---- others in their place -------------------------------------------------------------------------------------
+    # ---- modified copies -------------------------------------------------------------------------------------------
 
     def checked_goal(self, goal: Any) -> float | str | None:
-        """A goal that can be followed here; 0 is none. Raises ValueError or TypeError for any other."""
+        """A valid goal; 0 means none. Raises ValueError or TypeError for any other."""
         goal = check_goal(goal)
         if isinstance(goal, float):
             GOAL.check(goal)
@@ -271,11 +271,11 @@ class Settings:
         return None if goal == 0 else goal
 
     def changed(self, present_temperature: Callable[[], float], **params: Any) -> Settings:
-        """With other values of live parameters.
+        """A copy with other values of live parameters.
 
         Args:
-            present_temperature: gives T as found so far, which stays where a goal is taken back.
-            params: as of `Sampler.set`.
+            present_temperature: returns T as found so far, which is kept when a goal is cleared.
+            params: as for `Sampler.set`.
 
         Raises:
             ValueError, TypeError: as `Sampler.set`.
@@ -285,7 +285,7 @@ class Settings:
             asked = self.checked_goal(params["goal"])
             params = params | {"goal": asked if isinstance(asked, float) else 0.0}
         elif "temperature" in params and self.goal is not None:
-            asked, params = None, params | {"goal": 0.0}  # both say what T is: the last one counts
+            asked, params = None, params | {"goal": 0.0}  # both determine T: the last one set wins
         own: dict[str, Any] = {}
         schedule = params.get("step_size")
         if isinstance(schedule, PolynomialDecay) and any(p.name == "step_size" for p in self.kernel.parameters):
@@ -310,33 +310,33 @@ class Settings:
         )
 
     def with_pulse(self, pulse: HeatPulse, step: int) -> Settings:
-        """With a heat pulse that begins at a step."""
+        """A copy with a heat pulse that starts at a step."""
         return replace(self, params={**self.params, "heat": 1.0}, pulse=(pulse, step))
 
     def begun_anew(self) -> Settings:
-        """For chains that start: T is sought from where it was sought first, so that a restart repeats."""
+        """For chains that restart: T is sought from its original starting value, so that a restart repeats the run."""
         if self.sought_from is None:
             return self
         return replace(self, params={**self.params, "temperature": self.sought_from}, sought_from=None)
 
     def without_pulse(self) -> Settings:
-        """As `begun_anew`, and no heat pulse."""
+        """As `begun_anew`, without a heat pulse."""
         return replace(self.begun_anew(), pulse=None)
 
     def with_temperature_of(self, before: Settings, neuron_norm: float, known: Mapping[Unit, float]) -> Settings:
-        """T in the unit of these settings, for the law of those before.
+        """T converted to the unit of these settings, for the same law as before.
 
         Args:
-            before: with other units of T, perhaps.
-            neuron_norm: the scale of the neuron, by which "plain" and "scaled" differ.
-            known: T used last, by its unit: where nothing can be converted, as a kernel normalises gradients.
+            before: settings whose T may have another unit.
+            neuron_norm: the scale of the neuron, the ratio between "plain" and "scaled".
+            known: last used T by unit, for kernels that normalise gradients, where no conversion is possible.
         """
         if not (self.has_temperature and before.has_temperature) or self.unit == before.unit:
             return self
         pair = {self.unit, before.unit}
         if "normalized" in pair and self.prior is None:
             temperature = known.get(self.unit, self.usual_temperature)
-        elif "plain" not in pair:  # in white coordinates, T means the same whoever normalises
+        elif "plain" not in pair:  # in white coordinates, T means the same with either normalisation
             return self
         else:
             factor = neuron_norm if self.unit == "plain" else 1 / neuron_norm
@@ -345,14 +345,14 @@ class Settings:
         return replace(self, params={**self.params, "temperature": temperature}, sought_from=None)
 
     def with_kernel(self, kernel: Kernel, scale: Scale | None) -> Settings:
-        """With another kernel, whose own parameters are its own; temperature and all else stay.
+        """A copy with another kernel and its own parameters; temperature and everything else stay.
 
         Args:
             kernel: suited to the picture.
-            scale: None: as was asked for before, or what suits the kernel.
+            scale: None: as last requested, or the kernel's default.
 
         Raises:
-            ValueError: a kernel that does not go with the scale.
+            ValueError: the kernel is incompatible with the scale.
         """
         asked = self.scale_asked if scale is None else scale
         chosen = checks.scale(defaults.scale_for(kernel, asked, natural=self.prior is not None), kernel)
@@ -362,7 +362,7 @@ class Settings:
         return replace(changed, params=params)._without_goal_where_none_can_be()
 
     def with_prior(self, prior: Natural | None, coordinates: Coordinates) -> Settings:
-        """With another prior, and what suits it: kernel, scale, T and τ."""
+        """A copy with another prior and its defaults for kernel, scale, T and τ."""
         kernel = self.kernel
         if isinstance(kernel, BAOAB):
             kernel = defaults.kernel_for(self.fixed.size, natural=prior is not None)
@@ -377,7 +377,7 @@ class Settings:
         return replace(changed, params=params)._without_goal_where_none_can_be()
 
     def with_discriminator(self, discriminator: Discriminator) -> Settings:
-        """With another discriminator, or with one where there was none; its weight is taken over."""
+        """A copy with another discriminator, or with one added; its weight is adopted."""
         others = [r for r in self.regularizers if not isinstance(r, Discriminator)]
         changed = replace(self, regularizers=(discriminator, *others))
         values = {**self.params, discriminator.name: discriminator.weight}
@@ -388,11 +388,11 @@ class Settings:
 
 
 def kernel_fields(kernel: Any) -> set[str]:
-    """Names of all that a kernel was made with."""
+    """Names of all fields of a kernel."""
     return {each.name for each in fields(kernel)}
 
 
 def own_values(kernel: Any) -> dict[str, float]:
-    """The kernel's own values of its live parameters, as far as they are plain numbers."""
+    """The kernel's own values of its live parameters, where they are plain numbers."""
     values = {p.name: getattr(kernel, p.name) for p in kernel.parameters if p.name in kernel_fields(kernel)}
     return {name: v for name, v in values.items() if v is not None and not isinstance(v, PolynomialDecay)}

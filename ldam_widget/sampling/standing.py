@@ -1,4 +1,4 @@
-"""How strong an activation is among those of real images; and goals that are stated so."""
+"""The rank of an activation among those of real images, and goals given as percentiles."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 from ..data import RealImages
 from ..objectives.neuron import Neurons
 
-MOST_IMAGES = 1000  # that are looked at
-_BATCH_PIXELS = 2**20  # numbers of pictures that go through the network at once
+MOST_IMAGES = 1000  # examined at most
+_BATCH_PIXELS = 2**20  # numbers in a batch of images
 _NOT_FINITE, _DEAD = "not known: NaN or infinite", "as on every real image: dead or saturated"
 _PERCENTILE = re.compile(r"p(\d{1,2}(?:\.\d+)?|100)")
 
 
 def check_goal(goal: Any) -> float | str | None:
-    """A goal as given: a number, "p99", or None. Raises TypeError or ValueError for anything else."""
+    """A validated goal: a number, "p99", or None. Raises TypeError or ValueError for anything else."""
     if goal is None:
         return None
     if isinstance(goal, str):
@@ -40,8 +40,8 @@ class Standing:
     """Activations of some neurons on real images.
 
     Args:
-        real: the images; at most 1,000 of them, evenly spread, are looked at.
-        neurons: whose activation is wanted.
+        real: the images; at most 1,000 of them, evenly spaced, are examined.
+        neurons: the neurons to evaluate.
     """
 
     def __init__(self, real: RealImages, neurons: Neurons) -> None:
@@ -49,10 +49,10 @@ class Standing:
         self._neurons = neurons
         self._left = list(torch.split(images, max(1, _BATCH_PIXELS // max(1, images[0].numel()))))
         self._found: list[Tensor] = []
-        self._sorted = torch.empty(0)  # (N, images), once all are done
+        self._sorted = torch.empty(0)  # (N, images), once all are evaluated
 
     def work(self, seconds: float = math.inf) -> bool:
-        """Look at images for about so long, one batch at least. Are all done?"""
+        """Evaluate images for about this long, at least one batch. Returns whether all are done."""
         until = time.monotonic() + seconds
         while self._left:
             self._found.append(self._neurons.activations(self._left[0]).double().cpu())
@@ -72,7 +72,7 @@ class Standing:
         return torch.quantile(self._sorted, float(match[1]) / 100, dim=1)
 
     def say(self, activation: Tensor) -> list[str]:
-        """In words, for the mean activation (N,) of each neuron."""
+        """The rank in words, for the mean activation (N,) of each neuron."""
         self.work()
         return [self._words(column, float(value)) for column, value in zip(self._sorted, activation, strict=True)]
 
@@ -93,7 +93,7 @@ class Standing:
 
 
 def in_short(words: str) -> str:
-    """What `Standing.say` said, for a place as narrow as a tile: "p99.1", "2.3 × max", "> max", "dead?", "NaN"."""
+    """Shortens `Standing.say`'s text to fit a tile: "p99.1", "2.3 × max", "> max", "dead?", "NaN"."""
     if words in (_NOT_FINITE, _DEAD):
         return "NaN" if words == _NOT_FINITE else "dead?"
     number = words.removeprefix("as strong as ").partition(" ")[0]

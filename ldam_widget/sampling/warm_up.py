@@ -1,7 +1,7 @@
-"""The first steps of a run: step sizes, gradient scales and temperatures are found, and then frozen.
+"""The first steps of a run, in which step sizes, gradient scales and temperatures are found and then frozen.
 
-A density may not change while it is sampled, nor a step size that Metropolis' rule relies on. All are therefore
-settled in a warm-up whose pictures count for nothing.
+A density must not change while it is sampled, and neither must a step size that a Metropolis test relies on. All are
+therefore settled in a warm-up whose pictures are not counted.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from torch import Tensor
 
 from ..core.target import NEURON, Evaluation, Info, State, Target, per_image
 
-_SCALE_MEMORY = 20  # steps over which a scale that is being followed is averaged
-_GOAL_GAIN = 0.15  # of log T a step, at first, where the activation is off by as much as it has to rise
-_GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T moves less in the time in which chains respond
-_MOST_WAITED = 50  # steps before chains without a Metropolis test begin to adapt their step sizes
-_NEAR = 0.25  # of the goal: a mean activation farther from it is told
+_SCALE_MEMORY = 20  # steps over which a scale that is in use while measured is averaged
+_GOAL_GAIN = 0.15  # change of log T per step, initially, where the activation is off by as much as it has to rise
+_GOAL_SLOWS, _GOAL_POWER = 20, 0.8  # steps, exponent: in the end T changes slowly compared with the chains' response
+_MOST_WAITED = 50  # steps before chains without a Metropolis test start to adapt their step sizes
+_NEAR = 0.25  # of the goal: a note reports a mean activation further away
 _COLDEST, _HOTTEST = 1e-7, 1e7
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """A warm-up in progress; every step gives the next one.
+    """A warm-up in progress; immutable, every step returns the next one.
 
     Attributes:
-        length: steps in all.
-        per_neuron: chains (and replicas) of a neuron in the batch.
+        length: steps in total.
+        per_neuron: chains (and replicas) per neuron in the batch.
         adapts: whether the kernel finds its step size.
         measures: whether gradient scales are measured.
-        follows: whether the scales are used while they are measured. Without, those of the start serve until the end.
-        goal: the mean activation that every neuron shall have, (N,); None: temperatures stay.
-        pull: log of 1/(T s), (N,): of the coldest chain's temperature and the neuron's scale, as it is being found.
-        rungs: temperatures of a chain; the goal is for the first.
-        new: (N,) bool, the neurons that it is for, beside others whose law is settled; None: all.
+        follows: whether scales are used while they are measured; otherwise the initial ones are used until the end.
+        goal: target mean activation of every neuron, (N,); None: temperatures stay.
+        pull: current estimate of log 1/(T s), (N,), with T of the coldest rung and the neuron's scale s.
+        rungs: temperatures per chain; the goal is for the first.
+        new: (N,) bool, the neurons that are warming up, beside others whose law is settled; None: all.
     """
 
     length: int
@@ -54,21 +54,21 @@ class WarmUp:
     )  # term -> sum (N,) over the second half, count
     recent: Mapping[str, Tensor] = field(default_factory=dict)  # term -> running mean (N,)
     pulls: tuple[Tensor | None, int] = (None, 0)  # sum over the second half, count
-    missing: Tensor | None = None  # from the activation to the goal (N,), as a share of the way, summed with `pulls`
+    missing: Tensor | None = None  # from activation to goal (N,), as a fraction of the way, summed with `pulls`
     reached: Tensor | None = None  # mean activation (N,), summed with `pulls`
     start: Tensor | None = None  # activation (N,) before the first step
 
     @property
     def left(self) -> int:
-        """Steps to go."""
+        """Remaining steps."""
         return self.length - self.count
 
     def aiming_at(self, goal: Tensor | None) -> WarmUp:
-        """The same with another goal, of which nothing is known yet."""
+        """The same warm-up with another goal; what was found for the previous one is discarded."""
         return replace(self, goal=goal, pull=None, pulls=(None, 0), missing=None, reached=None, start=None)
 
     def aimed(self, target: Target, heat: float) -> Target:
-        """The target of the next step: with the scales and temperatures found so far, and these times `heat`."""
+        """The target of the next step, with the scales and temperatures found so far, the latter times `heat`."""
         if self.follows and self.recent:
             found = as_scales(self.recent, self.per_neuron)
             target = replace(target, scales={**target.scales, **self._for_new(found, target.scales)})
@@ -77,10 +77,10 @@ class WarmUp:
         return target
 
     def after(self, kernel: Any, target: Target, state: State, info: Info, heat: float) -> tuple[WarmUp, State]:
-        """The warm-up and the state after one more step, which was of `target`."""
+        """The warm-up and the state after one more step, which used `target`."""
         count = self.count + 1
         late = 2 * count > self.length
-        # without a test, chains must have arrived first; a goal needs most of the warm-up at the final step sizes
+        # without a test, chains must first reach equilibrium; a goal needs the final step sizes for most of the warm-up
         arrived = late or count > _MOST_WAITED
         if self.adapts and (info.acceptance is not None or arrived):
             adapted = kernel.adapt(state, info, count, target)
@@ -88,7 +88,7 @@ class WarmUp:
             state = adapted if kept is None else adapted._replace(memory=merged(kept, state.memory, adapted.memory))
         norms, recent = self.norms, self.recent
         if self.measures and (late or self.follows):
-            # each with its own count: a slider may bring a term in, or take one out, on the way
+            # with a count per term: a slider may add or remove one during the warm-up
             for name, norm in first_norms(target, state.evaluation, self.per_neuron).items():
                 before = recent.get(name, norm)
                 recent = {**recent, name: before.lerp(norm, 1 / min(_SCALE_MEMORY, count + 1))}
@@ -100,24 +100,24 @@ class WarmUp:
         return (step if heat != 1 else step._nearer_to_the_goal(target, state, late)), state
 
     def scales(self, target: Target, state: State) -> dict[str, Tensor]:
-        """What was measured: the mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
+        """The measured mean gradient norm of every term, (chain,), equal for all chains of a neuron."""
         norms = {name: total / seen for name, (total, seen) in self.norms.items()}
         found = as_scales({**present_norms(target, state, self.per_neuron), **norms}, self.per_neuron)
         return self._for_new(found, target.scales)
 
     def temperatures(self, scales: Mapping[str, Tensor]) -> Tensor | None:
-        """The temperature (N,) of each neuron that meets its goal, with these scales; None without a goal."""
+        """The temperature (N,) at which each neuron meets its goal, with these scales; None without a goal."""
         total, seen = self.pulls
         if self.pull is None:
             return None
         if total is None:
             return self._over_scale(self.pull, scales)
         assert self.missing is not None
-        # chains that came late still pull the average: one step of Newton's, as if f rose with the pull from the start
+        # chains that arrive late bias the average: one Newton step, as if f had risen with the pull from the start
         return self._over_scale(total / seen + (self.missing / seen).clamp(-0.3, 0.3), scales)
 
     def missed(self) -> list[tuple[int, float]]:
-        """Which neurons did not come near their goal, and the mean activation that they had."""
+        """Neurons that missed their goal, and their mean activation."""
         if self.goal is None or self.reached is None:
             return []
         means = self.reached / self.pulls[1]
@@ -127,7 +127,7 @@ class WarmUp:
         return [(int(i), float(means[i])) for i in far.nonzero().flatten()]
 
     def _for_new(self, found: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What was found (chain,) for new neurons, and for the others what they have."""
+        """The found values (chain,) for new neurons, and the settled ones for the others."""
         if self.new is None:
             return dict(found)
         rows = self.new.repeat_interleave(self.per_neuron)
@@ -138,7 +138,7 @@ class WarmUp:
         return ((-pull).exp() / scale).clamp(_COLDEST, _HOTTEST)
 
     def _temperature(self, target: Target, pull: Tensor) -> Tensor:
-        """(chain,), every rung as much hotter than the first as it is in the target."""
+        """(chain,), keeping the ratios between the rungs of the target."""
         own = self._over_scale(pull, target.scales).double().repeat_interleave(self.per_neuron)
         if isinstance(target.temperature, Tensor):
             coldest = target.temperature[:: self.rungs].repeat_interleave(self.rungs)
@@ -146,9 +146,9 @@ class WarmUp:
         return own
 
     def _nearer_to_the_goal(self, target: Target, state: State, late: bool) -> WarmUp:
-        """Robbins & Monro (1951) on log T: the pull grows as long as the mean activation is below the goal.
+        """Robbins & Monro (1951) on log T: the pull grows while the mean activation is below the goal.
 
-        What is averaged in the end is the second half (Polyak & Juditsky, SIAM J. Control Optim. 30 (1992), 838).
+        The result is averaged over the second half (Polyak & Juditsky, SIAM J. Control Optim. 30 (1992), 838).
         """
         if self.goal is None:
             return self
@@ -160,7 +160,7 @@ class WarmUp:
             scale = target.scales[NEURON][:: self.per_neuron] if NEURON in target.scales else torch.ones_like(value)
             pull = -(cold.to(value.dtype).clamp_min(_COLDEST) * scale).log()
         start = value if self.start is None else self.start
-        # as a share of the way, but of a tenth of the goal at least: where chains stand on it, there is no way
+        # as a fraction of the way, at least a tenth of the goal: chains that start at the goal have no way to go
         way = (self.goal - start).abs().maximum(0.1 * self.goal.abs()).clamp_min(1e-6)
         gain = _GOAL_GAIN / (1 + self.count / _GOAL_SLOWS) ** _GOAL_POWER
         share = ((self.goal - value) / way).nan_to_num(0.0).clamp(-1, 1)
@@ -177,7 +177,7 @@ class WarmUp:
 
 
 def merged(kept: Tensor, old: Any, new: Any) -> Any:
-    """Rows (chain,) of old tensors where kept, else of new ones; within tuples and dicts, too.
+    """Rows (chain,) of old tensors where kept, else of new ones; recurses into tuples and dicts.
 
     A running sum that new chains do not have yet is 0 for them.
     """
@@ -191,15 +191,15 @@ def merged(kept: Tensor, old: Any, new: Any) -> Any:
 
 
 def present_norms(target: Target, state: State, per_neuron: int) -> dict[str, Tensor]:
-    """Gradient norms (N,) of all terms where the chains stand, of those with weight 0, too."""
+    """Gradient norms (N,) of all terms at the current state, including those with weight 0."""
     everything = replace(target, weights=dict.fromkeys(target.weights, 1.0), scales={})
     return first_norms(target, everything.complete(state.evaluation, state.x), per_neuron)
 
 
 def first_norms(target: Target, evaluation: Evaluation, per_neuron: int) -> dict[str, Tensor]:
-    """Norm of each term's gradient, (N,), of the first chain of every neuron; by its own normalisation, if it has one.
+    """Gradient norm of each term, (N,), in the first chain of every neuron; under its own normalisation if it has one.
 
-    Of the first alone, so that a chain's law does not depend on how many others there are.
+    Only the first chain is used, so that a chain's law does not depend on the number of chains.
     """
     norms = {}
     for name, grad in evaluation.grads.items():
@@ -210,6 +210,6 @@ def first_norms(target: Target, evaluation: Evaluation, per_neuron: int) -> dict
 
 
 def as_scales(norms: Mapping[str, Tensor], per_neuron: int) -> dict[str, Tensor]:
-    """Norms (N,) as divisors (chain,); a gradient that vanishes or is not finite is left as it is."""
+    """Norms (N,) as divisors (chain,); a gradient that is zero or not finite is left unscaled."""
     usable = {name: torch.where((norm > 1e-12) & norm.isfinite(), norm, 1.0) for name, norm in norms.items()}
     return {name: norm.repeat_interleave(per_neuron) for name, norm in usable.items()}

@@ -1,4 +1,4 @@
-"""The live widgets. Jupyter starts here."""
+"""The live widgets, Jupyter's entry point."""
 
 from .live import LDAM
 from .side_by_side import Compare, compare, compare_checkpoints

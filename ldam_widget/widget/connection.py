@@ -1,4 +1,4 @@
-"""`Connection`: one widget's side of the conversation with its pages."""
+"""`Connection`: a widget's communication with its pages."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from typing import Any
 
 from .protocol import Ack, Bye, FromPage, Hello, Set, parse
 
-_VIEWS = 100  # that are remembered; pages that are reloaded for ever do not all say goodbye
-_SILENT = 1.5  # seconds: a view that lives acknowledges frames more often than that
+_VIEWS = 100  # remembered at most: pages that are reloaded repeatedly do not all say goodbye
+_SILENT = 1.5  # seconds: a live view acknowledges frames more often than this
 
 
 class Connection:
-    """Reads messages, knows which views live, and sends from any thread.
+    """Parses messages, tracks live views, and sends from any thread.
 
     Args:
-        send: of the widget.
+        send: the widget's send method.
     """
 
     def __init__(self, send: Callable[[dict[str, Any], list[bytes] | None], None]) -> None:
-        self.echo: dict[str, Any] = {"view": "", "rev": 0}  # whose change of sliders was the last
+        self.echo: dict[str, Any] = {"view": "", "rev": 0}  # the view that last changed sliders
         self._send = send
         self._context: contextvars.Context | None = None
-        self._views: dict[str, float] = {}  # view -> when it was last heard of; the longest silent one first
+        self._views: dict[str, float] = {}  # view -> time of its last message; longest silent first
 
     @property
     def seen(self) -> bool:
-        """Is there a view?"""
+        """Whether a view exists."""
         return bool(self._views)
 
     def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         """Send from any thread.
 
-        Sending in the context of the last message received lets ipykernel 7.4 answer on the subshell that the front
-        end uses, so that controls work while a cell runs. Nothing else depends on it.
+        Sending in the context of the last received message lets ipykernel 7.4 reply on the subshell that the front end
+        uses, so controls keep working while a cell runs. Nothing else depends on it.
         """
         context = self._context
         if context is None:
@@ -44,7 +44,7 @@ class Connection:
             context.copy().run(self._send, content, buffers)
 
     def read(self, content: Any) -> FromPage | None:
-        """A message of a page, on whatever thread the kernel picked; None if it is malformed."""
+        """Parse a message from a page, on whatever thread the kernel picked; None if it is malformed."""
         message = parse(content)
         if message is None:
             return None
@@ -56,13 +56,13 @@ class Connection:
                 self._hear_of(message.view)
             case Bye():
                 self._views.pop(message.view, None)
-                # a view that lives acknowledges frames; one whose page was closed said no word
+                # a live view acknowledges frames; one whose page was closed may not say goodbye
                 recently = time.monotonic() - _SILENT
                 self._views = {view: heard for view, heard in self._views.items() if heard > recently}
         return message
 
     def forget_views(self) -> None:
-        """The page has thrown its side of the widget away, and all views with it."""
+        """The page has discarded its side of the widget, and all views with it."""
         self._views.clear()
 
     def _hear_of(self, view: str) -> None:

@@ -1,4 +1,4 @@
-"""What the widget asks of the kernel it runs in: whether a cell runs, and to go on hearing."""
+"""Interaction with the kernel: detecting whether a cell is running, and working around its communication bugs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from comm import get_comm_manager
 
 
 class _Watch:
-    """Follows IPython's cell events; one for the process."""
+    """Tracks IPython's cell events; one per process."""
 
     def __init__(self, events: object) -> None:
-        self.running = True  # it is made within a cell
+        self.running = True  # it is created within a cell
         self.events = events
 
     def before(self, *_: object) -> None:
@@ -27,7 +27,7 @@ _watch: _Watch | None = None
 
 
 def cell_running() -> Callable[[], bool]:
-    """A function that tells whether a cell runs: silence then proves nothing. Always False outside IPython."""
+    """A function that returns whether a cell is running (silence then proves nothing); always False outside IPython."""
     global _watch
     shell = _shell()
     if shell is None:
@@ -41,34 +41,34 @@ def cell_running() -> Callable[[], bool]:
 
 
 def patch_shell_socket() -> None:
-    """Mend ipykernel 7.0 to 7.3, which our traffic would deafen within seconds.
+    """Work around a bug in ipykernel 7.0 to 7.3 that our traffic would trigger within seconds.
 
-    They send replies past the stream that reads requests from the same socket. A request that arrives at that moment
-    is never noticed, nor is any after it: cells hang until the kernel is restarted (ipykernel #1529, #1554). A page
-    that answers dozens of frames a second makes that a matter of a few cells. Sending through the stream is what 7.4
-    does, too.
+    They send replies directly on the socket, bypassing the stream that reads requests from it. A request that arrives
+    at that moment is missed, and so are all later ones: cells hang until the kernel is restarted (ipykernel #1529,
+    #1554). With a page that acknowledges dozens of frames per second, this happens within a few cells. Like 7.4, this
+    sends through the stream instead.
     """
     kernel = getattr(_shell(), "kernel", None)
-    with contextlib.suppress(AttributeError, AssertionError):  # another kernel, or another thread than it allows
+    with contextlib.suppress(AttributeError, AssertionError):  # another kernel, or a disallowed thread
         manager = kernel.shell_channel_thread.manager  # type: ignore[union-attr]
         if hasattr(manager, "_shell_socket"):
             manager._shell_socket = kernel.shell_stream  # type: ignore[union-attr]
 
 
 def honour_requested_subshell(comm: Any) -> None:
-    """Let a comm's messages go to the subshell that the page names, also in ipykernel 7.4.
+    """Route a comm's messages to the subshell that the page names, also in ipykernel 7.4.
 
-    7.4 takes them to the shell that the comm has last sent from instead. For a widget that is made and shown in a cell
-    that goes on running, as one that watches a training, that is the main one, where nothing is heard until it ends.
+    7.4 routes them to the shell that the comm last sent from instead. For a widget created and shown in a long-running
+    cell, such as one that watches a training run, that is the main shell, which handles nothing until the cell ends.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, asked: asked
 
 
 def survive_page_reload(comm: Any, on_close: Callable[[], None]) -> None:
-    """Call `on_close` when a page closes the comm, and keep it: a reloaded page, or another one, can then go on.
+    """Call `on_close` when a page closes the comm, but keep the comm, so that a reloaded or another page can continue.
 
-    The kernel would forget it, and the widget would go on playing for a page that it can no longer hear.
+    The kernel would forget it, and the widget would keep playing for a page whose messages no longer arrive.
     """
     if _shell() is None:
         return

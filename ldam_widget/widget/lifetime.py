@@ -1,4 +1,4 @@
-"""Widgets live while somebody holds or shows them; ipywidgets alone would keep every one for ever."""
+"""Lets widgets be freed once nobody holds or shows them; ipywidgets alone would keep every one forever."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from ipywidgets.widgets import widget as registry
 
 _shown: set[Any] = set()
-_dropped = False  # has one been let go of since the last look for garbage?
+_dropped = False  # whether one has been released since the last garbage collection
 
 
 def hold_weakly(widget: Any) -> None:
-    """Take a widget out of the strong hands of ipywidgets and of its comm."""
+    """Replace ipywidgets' and the comm's strong references to a widget with weak ones."""
     me = weakref.ref(widget)
 
     def receive(message: Any) -> None:
@@ -26,19 +26,19 @@ def hold_weakly(widget: Any) -> None:
 
 
 def keep(widget: Any) -> None:
-    """It is shown, perhaps without a name of the user's."""
+    """Keep a widget alive while it is shown, even if the user holds no reference."""
     _shown.add(widget)
 
 
 def let_go(widget: Any) -> None:
-    """No page shows it any more: it lives as long as the user holds it."""
+    """No page shows the widget any more: it lives as long as the user holds it."""
     global _dropped
     _dropped = _dropped or widget in _shown
     _shown.discard(widget)
 
 
 def collect() -> None:
-    """Free what was let go of: Python itself may take long to find objects that refer to each other."""
+    """Collect released widgets; by itself, Python may take long to find reference cycles."""
     global _dropped
     if _dropped:
         _dropped = False

@@ -1,21 +1,21 @@
-"""Is it quicker to compress large pictures, or to send them as they are? Tried out, since nobody can tell."""
+"""Whether large pictures are sent compressed or raw, decided by measurement."""
 
 from __future__ import annotations
 
 import statistics
 from collections import deque
 
-_FRAMES = 6  # whose round trips are compared
-_GAIN = 0.8  # of the usual round trip, that another way must get below
-_HOPELESS = 3.0  # times the usual round trip: one such frame is enough
-_PATIENCE = 5.0, 300.0  # seconds between two trials, at least and at most: while the other way loses, they are doubled
+_FRAMES = 6  # number of round trips compared
+_GAIN = 0.8  # the alternative must take less than this fraction of the usual round trip
+_HOPELESS = 3.0  # times the usual round trip: one such frame ends the trial
+_PATIENCE = 5.0, 300.0  # seconds between two trials, at least and at most: doubled whenever the alternative loses
 
 
 class Link:
-    """The way to send pictures that are too large to be sent as they are without a thought.
+    """Decides how to send pictures that are too large to be always sent raw.
 
-    Near the kernel, to compress and to decompress takes longer than to send; over a slow line it is the other way
-    round. Round trips tell: those of a few frames in the other way are compared with the usual ones, now and then.
+    Close to the kernel, compression and decompression take longer than sending; over a slow connection it is the other
+    way round. From time to time, the round trips of a few frames sent the other way are compared with the usual ones.
     """
 
     def __init__(self) -> None:
@@ -23,21 +23,21 @@ class Link:
         self._trying = False
         self._trips: deque[float] = deque(maxlen=_FRAMES)
         self._usual = float("inf")
-        self._since = 0  # the first frame of the present way
+        self._since = 0  # the first frame sent in the present way
         self._counted = 0  # the last frame whose round trip was counted
         self._patience, self._most = _PATIENCE
         self._try_at = 0.0
 
     def choose(self, seq: int, now: float, answered: tuple[int, float]) -> bool:
-        """Should frame `seq` be sent as it is?
+        """Whether to send frame `seq` uncompressed.
 
         Args:
-            seq: counts frames.
+            seq: frame counter.
             now: seconds, of any clock.
-            answered: the last frame that was, and its round trip in seconds.
+            answered: the last acknowledged frame, and its round trip in seconds.
         """
         last, trip = answered
-        if last > max(self._since, self._counted):  # the first one still waits for those of the way before
+        if last > max(self._since, self._counted):  # the first one is still queued behind frames sent the previous way
             self._counted = last
             self._trips.append(trip)
         enough = len(self._trips) == _FRAMES

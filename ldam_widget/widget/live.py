@@ -38,20 +38,20 @@ class LDAMArguments(SamplerArguments, total=False):
 
 
 class LDAM(Player):
-    """A live picture of the images that neurons like, with sliders for everything.
+    """A live picture of the images that neurons like, with sliders for all parameters.
 
     Takes the arguments of `Sampler`, with the same defaults and hence the same samples, and:
 
     Args:
-        model: any `nn.Module`; comes back untouched.
+        model: any `nn.Module`; it is left unchanged.
         play: start sampling when displayed.
         title: heading of figures and name of saved files; the model's class name by default.
         dataset: real images (see `RealImages`): a map-style Dataset, tensor or array. The prior is measured on them,
-            tiles say how strong activations are among theirs, and a discriminator can be trained on them while it is
-            watched: without a `Discriminator` among the regularisers, a fresh one of weight 0 is added.
+            tiles show how activations rank among theirs, and a discriminator can be trained on them while you watch:
+            if there is no `Discriminator` among the regularisers, a new one of weight 0 is added.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
-    observed like any trait. The sampler runs on a thread of its own while the widget is looked at.
+    observed like any trait. The sampler runs on its own thread while the widget is visible.
 
     Raises:
         ValueError, TypeError: as `Sampler`.
@@ -99,7 +99,7 @@ class LDAM(Player):
 
     @property
     def layer(self) -> str:
-        """Dotted name of the layer on show. Set it to choose another; its first ten neurons are shown."""
+        """Dotted name of the displayed layer. Set it to switch; the first ten neurons of the new layer are shown."""
         return self.sampler.layer
 
     @layer.setter
@@ -107,14 +107,14 @@ class LDAM(Player):
         self._call(lambda: self._picker.select(layer, None))
 
     def diagnostics(self) -> Diagnostics:
-        """How far the chains can be believed; see `Sampler.diagnostics`."""
+        """How far the chains can be trusted; see `Sampler.diagnostics`."""
         return self._call(lambda: self.sampler.diagnostics())
 
     # ---- the discriminator -----------------------------------------------------------------------------------------
 
     @property
     def discriminator_only(self) -> bool:
-        """Are the neurons left out, so that the chains follow the discriminator alone? Set it to change that."""
+        """Whether the neurons are left out, so that the chains follow the discriminator alone. Can be set."""
         return self.sampler.discriminator_only
 
     @discriminator_only.setter
@@ -122,26 +122,26 @@ class LDAM(Player):
         self._call(lambda: self._training.leave_neurons_out(only))
 
     def train_discriminator(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
-        """Train the discriminator against the sampler (Algorithm 2) between the pictures; returns at once.
+        """Train the discriminator against the sampler (Algorithm 2) between pictures; returns at once.
 
-        The sampler uses the newest one all the time. Training goes on from the present discriminator, of which it
-        takes a copy, or begins with one like the classifier; it does not stop while the widget is paused or hidden.
+        The sampler always uses the newest discriminator. Training starts from a copy of the present one, or from a new
+        network like the classifier; it continues while the widget is paused or hidden.
 
         Args:
             dataset: real images, see `RealImages`; None: those given to the widget.
             recipe: all settings; None: those of the last training, or `Recipe()`.
 
         Raises:
-            RuntimeError: it is being trained.
+            RuntimeError: a training is already running.
             ValueError, TypeError: no data, or data that do not fit; see `Trainer`.
         """
         self._call(lambda: self._training.start(dataset, recipe))
 
     def stop_training(self) -> None:
-        """Stop; the sampler keeps the discriminator as it is.
+        """Stop training; the sampler keeps the discriminator as it is.
 
         Raises:
-            TrainingError: it collapsed, so that it must not be called trained.
+            TrainingError: the discriminator collapsed and must not be considered trained.
         """
         error = self._call(self._training.stop)
         if error is not None:
@@ -149,12 +149,12 @@ class LDAM(Player):
 
     @property
     def trainer(self) -> Trainer | None:
-        """The training under way or the last one: ``w.trainer.save("d.safetensors")``; None before the first."""
+        """The current or last training: ``w.trainer.save("d.safetensors")``; None before the first."""
         return self._training.trainer
 
     @property
     def training(self) -> bool:
-        """Is the discriminator being trained?"""
+        """Whether the discriminator is being trained."""
         return self._training.running
 
     # ---- pictures --------------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""`Panel`: what every widget of ours shares, a loop, a connection, and parts.
+"""`Panel`: the common base of our widgets, with a loop, a connection, and parts.
 
-Developer notes. Messages of the front end arrive on whatever thread the kernel picks (the main one, or a subshell's);
-`_receive` therefore puts work on the loop and returns. The loop's thread sends and never sets a trait. Live parameters
-are no synchronised traits: they travel by our own messages, which cost less, carry a revision so that a slider can
-ignore its own echo, and go on working where trait sync is stuck behind a running cell.
+Developer notes. Messages from the front end arrive on whatever thread the kernel picks (the main one or a subshell's),
+so `_receive` puts work on the loop and returns. The loop's thread sends messages and never sets a trait. Live
+parameters are not synchronised traits: they travel in our own messages, which cost less, carry a revision so that a
+slider can ignore its own echo, and keep working while trait sync is stuck behind a running cell.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ T = TypeVar("T")
 
 
 class Panel(anywidget.AnyWidget):
-    """A widget around what the loop runs; see `LDAM` and `Compare` for public faces. It is the `Host` of its parts.
+    """A widget around the loop's runner; `LDAM` and `Compare` are its public subclasses. The `Host` of its parts.
 
     Args:
-        runner: a `Sampler`, or a `Comparison` of several; owned from now on.
+        runner: a `Sampler`, or a `Comparison` of several; owned by the widget from now on.
         title: heading of figures and name of saved files.
     """
 
-    # declared here, since anywidget would add them to every widget by making it a class of its own
+    # declared here, or anywidget would add them by giving every widget a class of its own
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
     _anywidget_id = traitlets.Unicode().tag(sync=True)
@@ -55,12 +55,12 @@ class Panel(anywidget.AnyWidget):
     _sliders: Sliders
 
     def __init__(self, runner: Sampler | Comparison, title: str) -> None:
-        _read_bundle()  # FileNotFoundError before anything begins
+        _read_bundle()  # raises FileNotFoundError before anything starts
         self._title = title
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
-        self._stating = threading.RLock()  # and states leave from two: an older one must not come last
-        self._gen = 0  # of panes: counts what makes those of before worthless
+        self._stating = threading.RLock()  # two threads send states: an older one must not arrive last
+        self._gen = 0  # generation of panes: a new one invalidates earlier panes
         lifetime.collect()
         patch_shell_socket()
         super().__init__()
@@ -90,7 +90,7 @@ class Panel(anywidget.AnyWidget):
         return f"{type(self).__module__}.{type(self).__name__}"
 
     def add_traits(self, **traits: Any) -> None:
-        """Of `HasTraits`; those that are declared need not be added."""
+        """Overrides `HasTraits`: traits that are already declared need not be added."""
         unknown = {name: trait for name, trait in traits.items() if not self.has_trait(name)}
         if unknown:
             super().add_traits(**unknown)
@@ -98,7 +98,7 @@ class Panel(anywidget.AnyWidget):
     def _assemble(
         self, sliders: Sliders, picture: Picture, top_bar: TopBar, notices: Notices, others: Sequence[Part]
     ) -> None:
-        """Take the parts, and begin to listen."""
+        """Set the parts, and start listening."""
         self._top_bar, self._notices = top_bar, notices
         self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, *others)
         self._stream = Stream(self, picture, lambda: self._parts)
@@ -109,10 +109,10 @@ class Panel(anywidget.AnyWidget):
         self.on_msg(self._receive)
 
     def _add(self, part: Part) -> None:
-        """One more part, before the widget is shown."""
+        """Add a part, before the widget is shown."""
         self._parts += (part,)
 
-    # ---- what parts ask of it --------------------------------------------------------------------------------------
+    # ---- the `Host` of the parts -----------------------------------------------------------------------------------
 
     @property
     def runner(self) -> Sampler | Comparison:
@@ -123,18 +123,18 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def sampler(self) -> Sampler:
-        """The sampler. While the widget plays, its thread owns it: read, and `set`, but step through the widget."""
+        """The sampler. While the widget plays, its thread owns it: read it and call `set`, but step via the widget."""
         runner = self.runner
         return runner if isinstance(runner, Sampler) else runner.lead
 
     @property
     def params(self) -> dict[str, float]:
-        """Every live parameter by name; of one that every model has for itself, "step_size@0", "step_size@1", …."""
+        """Every live parameter by name; those with a separate value per model are "step_size@0", "step_size@1", …."""
         _ = self.runner
         return self._sliders.params
 
     def _what_is_set(self) -> dict[str, Any]:
-        """In plain data; {} before it is assembled and once it is closed."""
+        """Layer, neurons and parameters as plain data; {} before assembly and after closing."""
         if self._running is None or "_sliders" not in self.__dict__:
             return {}
         neurons = [neuron.plain for neuron in self.sampler.neurons]
@@ -142,7 +142,7 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def loop(self) -> Loop:
-        """What runs the sampler."""
+        """The loop that runs the sampler."""
         return self._loop
 
     @property
@@ -152,7 +152,7 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def seen(self) -> bool:
-        """Is there a view on a page?"""
+        """Whether a page has a view."""
         return self._connection.seen
 
     def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
@@ -165,23 +165,23 @@ class Panel(anywidget.AnyWidget):
         self.post({"kind": "setup", "gen": self._gen, "title": self._title} | _joined(more))
 
     def post_state(self) -> None:
-        """Send what may have changed."""
+        """Send everything that may have changed."""
         with self._stating:
             state = _joined(part.state() for part in self._parts)
             self.post({"kind": "state", **self._connection.echo} | state)
 
     def refresh(self) -> None:
-        """On the loop: the next frame brings averages and figures; while paused, send it now."""
+        """On the loop: include averages and gauges in the next frame; while paused, send it now."""
         self._stream.refresh()
         self.show_still()
 
     def show_still(self) -> None:
-        """On the loop: while paused, send the picture once more."""
+        """On the loop: while paused, send the picture again."""
         if not self._loop.playing:
             self._loop.send_now()
 
     def begin_anew(self) -> None:
-        """On the loop: other chains, or other panes, from here on."""
+        """On the loop: start over with other chains or other panes."""
         self._gen += 1
         for part in self._parts:
             part.on_new_chains()
@@ -190,20 +190,20 @@ class Panel(anywidget.AnyWidget):
         self._loop.send_now()
 
     def redeclare(self, *, keep_defaults: bool = True) -> None:
-        """There are other live parameters; see `Sliders.declare`."""
+        """The live parameters have changed; see `Sliders.declare`."""
         self._sliders.declare(keep_defaults=keep_defaults)
 
     def warn(self, message: str, hint: str) -> None:
-        """Show a remark in the banner, and what to do."""
+        """Show a warning in the banner, with a hint on what to do."""
         self._notices.show({"message": message, "hint": hint})
 
     def report(self, error: BaseException | None) -> None:
-        """Show an error in the banner; None takes the banner away."""
+        """Show an error in the banner; None removes the banner."""
         self._notices.show(None if error is None else fault(error))
 
     # ---- live parameters as attributes -----------------------------------------------------------------------------
 
-    if TYPE_CHECKING:  # what editors complete; which of them there are depends on kernel, prior and terms
+    if TYPE_CHECKING:  # for completion in editors; which of them exist depends on kernel, prior and terms
         step_size: float | PolynomialDecay
         temperature: float
         goal: float | str | None
@@ -245,13 +245,13 @@ class Panel(anywidget.AnyWidget):
         return [*super().__dir__(), *(name for name in self.__dict__.get("_sliders", ()) if name.isidentifier())]
 
     def traits(self, **metadata: Any) -> dict[str, traitlets.TraitType[Any, Any]]:
-        """Of `HasTraits`; live parameters are among them, so that they can be linked to other widgets."""
+        """Overrides `HasTraits`: includes live parameters, so that they can be linked to other widgets."""
         sliders = () if metadata else self.__dict__.get("_sliders", ())
         declared: dict[str, traitlets.TraitType[Any, Any]] = super().traits(**metadata)
         return declared | {name: traitlets.Any(help=sliders[name].help) for name in sliders}
 
     def _notify(self, name: str, old: Any, new: Any) -> None:
-        """Tell those who observe a live parameter, as of any trait."""
+        """Notify observers of a live parameter, as for any trait."""
         self._notify_trait(name, old, new)
 
     def _refuse_copy(self, *_: Any) -> Any:
@@ -262,7 +262,7 @@ class Panel(anywidget.AnyWidget):
 
     __copy__ = __deepcopy__ = __reduce_ex__ = _refuse_copy
 
-    # ---- from the front end ----------------------------------------------------------------------------------------
+    # ---- messages from the front end -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.keep(self)
@@ -270,7 +270,7 @@ class Panel(anywidget.AnyWidget):
         return super()._repr_mimebundle_(**kwargs)
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
-        """A message, on whatever thread the kernel picked."""
+        """Handle a message, on whatever thread the kernel picked."""
         if self._loop.closed:
             return
         message = self._connection.read(content)
@@ -298,7 +298,7 @@ class Panel(anywidget.AnyWidget):
             self._sliders.set_from_page(message.params)
             self._loop.hurry()
             self.post_state()
-        if message.seq is not None:  # after the change: what was held back is of before
+        if message.seq is not None:  # after the change: a frame that was held back shows the previous state
             self._loop.acknowledge(message.seq, visible=True)
 
     def _act(self, name: str) -> None:
@@ -317,7 +317,7 @@ class Panel(anywidget.AnyWidget):
                 self._run(command)
 
     def _run(self, command: Command) -> None:
-        """Run on the loop; a fault goes to the banner, since no Python caller is there to catch it."""
+        """Run on the loop; errors go to the banner, since there is no Python caller to catch them."""
 
         def run() -> None:
             try:
@@ -330,7 +330,7 @@ class Panel(anywidget.AnyWidget):
         self._loop.submit(run)
 
     def _on_page_unload(self) -> None:
-        """The page has thrown its side of us away, and all views with it: rest until it is loaded again."""
+        """The page has discarded its side of the widget, and all views with it: rest until it is loaded again."""
         self._connection.forget_views()
         if not self._loop.closed:
             self._loop.leave()
@@ -351,7 +351,7 @@ class Panel(anywidget.AnyWidget):
             part.on_frame()
 
     def _on_fault(self, error: BaseException) -> None:
-        """The run stopped."""
+        """The run has stopped with an error."""
         self.report(error)
         self.post_state()
 
@@ -370,7 +370,7 @@ def _read_bundle() -> tuple[str, str]:
 
 
 def _of(reference: Any, use: Any, otherwise: Any) -> Any:
-    """Use the widget if it is still there: the loop must not keep it alive."""
+    """Use the widget if it still exists: the loop must not keep it alive."""
     widget = reference()
     return otherwise if widget is None else use(widget)
 

@@ -1,4 +1,4 @@
-"""Frame messages: pictures as panes of tiles, one buffer each, and the figures that go with them."""
+"""Frame messages: pictures as panes of tiles, one buffer each, with the accompanying numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ..pictures import images
 from ..sampling.frame import Frame
 from .protocol import Message, plain
 
-RAW_LIMIT = 100_000  # bytes a pane; larger ones are compressed where that is quicker, see `link`
-MOST_RAW = 1_000_000  # bytes a pane; larger ones always are
+RAW_LIMIT = 100_000  # bytes per pane; larger ones are compressed where that is faster, see `link`
+MOST_RAW = 1_000_000  # bytes per pane; larger ones are always compressed
 
 Pane = tuple[dict[str, Any], bytes]
 
@@ -28,7 +28,7 @@ class Quality(NamedTuple):
 def frame(
     picture: Frame, pixel_range: images.Range | None, rows: int, *, with_average: bool, quality: Quality
 ) -> Message:
-    """Sample tiles, `rows` of them a neuron, and at a slower rate the average."""
+    """Sample tiles, `rows` of them per neuron, and optionally the average."""
     tiles = images.panes(picture, picture.images.ndim - 2, pixel_range, rows)
     samples, average = images.row_names(picture, len(tiles.sample))
     panes = [_pane("sample", tiles.sample, tiles.shown, samples, quality)]
@@ -47,7 +47,7 @@ def comparison_frame(
     with_average: bool,
     quality: Quality,
 ) -> Message:
-    """One message for all models, so that their pictures stay in step: a row a model, and differences of averages.
+    """One message for all models, so that their pictures stay in step: one row per model, and differences of averages.
 
     Args:
         differences: of the averages from the first model's, (models − 1, N, *image).
@@ -77,12 +77,12 @@ def comparison_frame(
 
 
 def is_light(content: Mapping[str, Any]) -> bool:
-    """Are all pictures of a frame message small enough to travel as they are?"""
+    """Whether all pictures of a frame message are small enough to be sent uncompressed."""
     return all(math.prod(pane["shape"]) <= RAW_LIMIT for pane in content["panes"])
 
 
 def with_earlier(newest: Message, earlier: Iterable[Message]) -> Message:
-    """A frame message that brings the pictures before it along, oldest first; their buffers come after its own."""
+    """A frame message that includes the pictures before it, oldest first; their buffers follow its own."""
     content, buffers = newest
     before = list(earlier)
     if not before:
@@ -107,13 +107,13 @@ def _pane(
 ) -> Pane:
     """Description and pixels of tiles (rows, columns, H, W, ch)."""
     encoding = "raw" if levels.nbytes <= quality.raw else "png" if quality.lossless else "jpeg"
-    # bytes, never a view: the session does not copy, and a reused buffer arrives with later pixels in it
+    # bytes, not a view: the session does not copy, and a reused buffer would arrive with later pixels
     data = levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding)
     described = {
         "name": name,
         "encoding": encoding,
         "shape": list(levels.shape),
-        "range": [plain(end) for end in shown],  # null if the pixels have run off to infinity
+        "range": [plain(end) for end in shown],  # null if the pixels have diverged to infinity
         "labels": list(labels),
         **more,
     }

@@ -1,4 +1,4 @@
-"""`Player`: what every widget of ours can be told from Python, whatever it runs."""
+"""`Player`: the Python interface common to our widgets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .parts.picker import Picker
 
 
 class Player(Panel):
-    """A panel that is played, paused, stepped, photographed and closed."""
+    """A panel that can be played, paused, stepped, saved, recorded and closed."""
 
     _law: Law
     _picker: Picker
@@ -38,9 +38,9 @@ class Player(Panel):
 
     @property
     def neurons(self) -> list[int | str]:
-        """The neurons on show, ints where they are plain units, as the first model calls them.
+        """The displayed neurons, as ints where they are plain units, named as in the first model.
 
-        Set it to choose others. Those that stay keep their chains, averages and burn-in; new ones start.
+        Can be set. Neurons that stay keep their chains, averages and burn-in; new ones start.
         """
         return [neuron.plain for neuron in self.sampler.neurons]
 
@@ -52,7 +52,7 @@ class Player(Panel):
 
     @property
     def kernel(self) -> Kernel:
-        """How the chains move. Set it to go on from the present samples with another: ``w.kernel = kernels.GHMC()``."""
+        """The kernel. Set it to continue from the current samples with another: ``w.kernel = kernels.GHMC()``."""
         return self.sampler.kernel
 
     @kernel.setter
@@ -60,9 +60,9 @@ class Player(Panel):
         self._call(lambda: self._law.use_kernel(kernel))
 
     def use_kernel(self, kernel: Kernel | str) -> None:
-        """Go on from the present samples with another kernel; a name, such as "GHMC", as in the panel's box.
+        """Continue from the current samples with another kernel, or a name such as "GHMC", as in the panel's selector.
 
-        Each kernel's settings are remembered: by its name it comes back as it was used last.
+        Each kernel's settings are remembered: selected by name, a kernel comes back as last used.
 
         Raises:
             ValueError, TypeError: as `Sampler.use_kernel`.
@@ -71,10 +71,10 @@ class Player(Panel):
 
     @property
     def prior(self) -> Natural | None:
-        """The natural prior in use; None: plain pixels.
+        """The natural prior in use; None for plain pixels.
 
-        Set it to go on with another: a `Natural`, "natural" (the one used before, or what "auto" would take), "pixels"
-        or None, or "auto". Chains go on from their pictures; temperature and step size become what suits them.
+        Can be set to a `Natural`, "natural" (the one used before, or what "auto" would choose), "pixels" or None, or
+        "auto". Chains continue from their pictures; temperature and step size get the new prior's defaults.
         """
         return self.runner.prior
 
@@ -84,7 +84,7 @@ class Player(Panel):
 
     @property
     def transforms(self) -> Transforms | None:
-        """What the picture goes through before the neuron sees it; given when the widget is made."""
+        """Transforms applied to the picture before it reaches the neuron; set when the widget is created."""
         return self.sampler.transforms
 
     def heat_pulse(self, pulse: HeatPulse = HeatPulse()) -> None:  # noqa: B008  (frozen)
@@ -92,14 +92,14 @@ class Player(Panel):
         self._call(lambda: self.runner.heat_pulse(pulse))
 
     def measure_scales(self) -> None:
-        """Measure the frozen gradient scales once more, where the chains are now. RuntimeError if there are none."""
+        """Measure the frozen gradient scales again, at the chains' present state. RuntimeError if there are none."""
         self._call(lambda: self.runner.measure_scales())
 
     # ---- running ---------------------------------------------------------------------------------------------------
 
     @property
     def playing(self) -> bool:
-        """Is it sampling, or will it once displayed?"""
+        """Whether it is sampling, or will start once displayed."""
         return self._top_bar.playing
 
     def play(self) -> None:
@@ -108,7 +108,7 @@ class Player(Panel):
         self._top_bar.play()
 
     def pause(self) -> None:
-        """Stop; returns when the step in progress is done. The picture is then sent without loss."""
+        """Stop; returns when the step in progress is done. The picture is then sent lossless."""
         self._require_open()
         self._top_bar.pause()
         self._loop.pause()
@@ -120,27 +120,27 @@ class Player(Panel):
         self._loop.show()
 
     def restart(self, seed: int | None = None) -> None:
-        """New start images; averages begin anew. seed=None repeats the same noise."""
+        """Restart with new start images; averages restart. seed=None repeats the same noise."""
         self._call(lambda: self._top_bar.restart(seed))
 
     def reset_average(self) -> None:
-        """Forget the average; the chains go on."""
+        """Discard the average; the chains continue."""
         self._call(self._top_bar.reset_average)
 
     @property
     def error(self) -> str | None:
-        """What stopped the run, or None. Play again after mending the cause."""
+        """The error that stopped the run, or None. Fix the cause, then play again."""
         error = self._notices.error
         return None if error is None else error["message"]
 
     @property
     def stats(self) -> dict[str, Any]:
-        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first answer), and
-        execution: how the network is run, and why (see `Sampler.execution`)."""
+        """steps_per_second, frames_per_second, bytes_per_frame, round_trip_ms (NaN before the first acknowledgement)
+        and execution: how the network is run, and why (see `Sampler.execution`)."""
         return {**self._loop.stats, "execution": self.sampler.execution_report}
 
     def close(self) -> None:
-        """Stop the thread, let go of the model and its device, and remove the widget from the page."""
+        """Stop the thread, release the model and its device memory, and remove the widget from the page."""
         loop = self.__dict__.get("_loop")
         if loop is not None and not loop.closed and "_sliders" in self.__dict__:
             for part in self._parts:
@@ -155,17 +155,17 @@ class Player(Panel):
     # ---- pictures --------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Image.Image:
-        """What is shown, as a labelled picture."""
+        """The displayed picture with labels."""
         return self._call(self._top_bar.snapshot)
 
     def save(self, path: str | Path) -> None:
-        """Write `snapshot()`; the ending chooses the format."""
+        """Save `snapshot()`; the file extension determines the format."""
         self.snapshot().save(path)
 
     def record(self, seconds: float, path: str | Path) -> None:
         """Record a GIF of the run, at 12 pictures a second; returns when it is written.
 
-        A paused widget is stepped for as many pictures and stays paused.
+        A paused widget is stepped for the same number of pictures and stays paused.
 
         Raises:
             ValueError: seconds not in (0, 60].
@@ -174,14 +174,14 @@ class Player(Panel):
         if not 0 < seconds <= recorder.LONGEST:
             raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
         film = self._top_bar.film(max(1, round(seconds * recorder.PER_SECOND)))
-        self._loop.pacer.wake(time.monotonic())  # out of a rest
+        self._loop.pacer.wake(time.monotonic())  # end a rest
         self._call(lambda: self._loop.observers.append(film))
         try:
             while not film.full.wait(0.05 if self._loop.playing else 0):
                 if self.error is not None:
                     raise RuntimeError(f"the run stopped: {self.error}")
                 if self._loop.playing:
-                    self._loop.pacer.wake(time.monotonic())  # we are looking, even if no page is
+                    self._loop.pacer.wake(time.monotonic())  # the recording counts as a viewer, even if no page is open
                 else:
                     film.paced = False
                     self.step(self.steps_per_frame)

@@ -1,8 +1,8 @@
-"""What travels between kernel and page: JSON contents, and bytes for pictures. Plain data only, no live objects.
+"""Messages between kernel and page: JSON contents, and bytes for pictures. Plain data only, no live objects.
 
-Kernel to page, by `kind`: "setup" (everything the panel is built from), "frame" (one buffer a pane, see `panes`),
+Kernel to page, by `kind`: "setup" (everything the panel is built from), "frame" (one buffer per pane, see `panes`),
 "state" (after a change), "units", "diagnosis", "changes", "error", "download" (one buffer). Page to kernel: "hello",
-"bye", "ack", "set" and "do", read here, and what only one part understands, read there. `js/src/protocol.ts` is the
+"bye", "ack", "set" and "do", parsed here, and messages for a single part, parsed there. `js/src/protocol.ts` is the
 other side.
 """
 
@@ -16,7 +16,7 @@ from ..core.parameters import Parameter
 from ..diagnostics.agreement import Agreement
 from ..network.units import Neuron
 
-LONGEST = 10_000  # characters of any text of a page; names of layers and keys of neurons are far shorter
+LONGEST = 10_000  # characters of any text from a page; layer names and neuron keys are far shorter
 MOST_NEURONS = 1000  # in one selection
 
 Content = Mapping[str, Any]
@@ -39,7 +39,7 @@ class Bye(NamedTuple):
 
 
 class Ack(NamedTuple):
-    """A view has painted frame `seq`, or lives."""
+    """A view has painted frame `seq`, or signals that it is alive."""
 
     seq: int
     visible: bool
@@ -52,7 +52,7 @@ class Set(NamedTuple):
     view: str
     rev: int
     params: dict[str, Any]
-    seq: int | None = None  # the frame that is acknowledged with it
+    seq: int | None = None  # the frame that it also acknowledges
 
 
 class Do(NamedTuple):
@@ -62,7 +62,7 @@ class Do(NamedTuple):
 
 
 class Other(NamedTuple):
-    """What one of the parts may understand."""
+    """A message for one of the parts."""
 
     kind: str
     content: Content
@@ -72,7 +72,7 @@ FromPage = Hello | Bye | Ack | Set | Do | Other
 
 
 def parse(content: Any) -> FromPage | None:
-    """A message of a page, or None for anything malformed: a page must not be able to raise in the kernel."""
+    """Parse a message from a page; None for anything malformed: a page must not be able to raise in the kernel."""
     if not isinstance(content, Mapping):
         return None
     view = text(content, "view") or ""
@@ -98,17 +98,17 @@ def parse(content: Any) -> FromPage | None:
 
 
 def text(content: Content, field: str) -> str | None:
-    """A text of a page that is not absurdly long; None for anything else."""
+    """A string of at most `LONGEST` characters; None for anything else."""
     value = content.get(field)
     return value if isinstance(value, str) and len(value) <= LONGEST else None
 
 
 def integer(content: Content, field: str) -> int | None:
-    """A whole number that a float can hold; None for anything else."""
+    """An integer that a float can represent; None for anything else."""
     value = content.get(field)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return int(value) if abs(value) < 2**53 and value == int(value) else None  # nor NaN
+    return int(value) if abs(value) < 2**53 and value == int(value) else None  # not NaN
 
 
 def flag(content: Content, field: str) -> bool | None:
@@ -118,7 +118,7 @@ def flag(content: Content, field: str) -> bool | None:
 
 
 def texts(content: Content, field: str) -> list[str] | None:
-    """A list of texts, cut to `MOST_NEURONS`; None for anything else."""
+    """A list of strings, cut to `MOST_NEURONS`; None for anything else."""
     value = content.get(field)
     if not isinstance(value, list):
         return None
@@ -130,13 +130,13 @@ def texts(content: Content, field: str) -> list[str] | None:
 
 
 def plain(value: Any) -> float | None:
-    """JSON has no NaN and no infinity: null."""
+    """A number for JSON: NaN and infinity, which it lacks, become null."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 def plains(values: Mapping[str, float]) -> dict[str, float | None]:
-    """As `plain`, of each."""
+    """`plain` of every value."""
     return {name: plain(value) for name, value in values.items()}
 
 
@@ -147,12 +147,12 @@ def parameter(declared: Parameter) -> dict[str, Any]:
 
 
 def unit(neuron: Neuron) -> dict[str, str]:
-    """A neuron as the picker shows it."""
+    """A neuron, as shown in the picker."""
     return {"key": neuron.key, "label": neuron.key, "name": neuron.name}
 
 
 def fault(error: BaseException) -> dict[str, str]:
-    """An exception as the banner shows it."""
+    """An exception, as shown in the banner."""
     said = str(error) or type(error).__name__
     if not isinstance(error, (ValueError, RuntimeError)) or type(error) is RuntimeError:
         said = f"{type(error).__name__}: {said}"
@@ -161,7 +161,7 @@ def fault(error: BaseException) -> dict[str, str]:
 
 
 def agreement(rows: Iterable[Agreement]) -> list[dict[str, Any]]:
-    """How far models agree, a row a neuron."""
+    """How well models agree, one row per neuron."""
     return [
         {
             "key": row.key,

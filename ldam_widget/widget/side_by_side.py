@@ -38,20 +38,20 @@ class CompareArguments(ComparisonArguments, total=False):
 
 
 class Compare(Player):
-    """Several models side by side: a row a model, a column a neuron; the differences are those of the weights.
+    """Several models side by side: one row per model, one column per neuron; differences come from the weights alone.
 
-    All models have the same start images and the same noise. Sliders move all of them, unless one is freed, by its
-    lock on the panel or by `free`.
+    All models have the same start images and the same noise. Sliders apply to all models unless freed, by the lock on
+    the panel or by `free`.
 
     Args:
         models: name -> model, two to six; differences are taken from the first.
-        layer, neurons, preprocess, class_names: as of `Comparison`; a dict by name where architectures differ.
-        play, title: as of `LDAM`.
-        show: rows on show, "samples", "averages" or "both"; None is both for two models, else samples.
-        **settings: as of `Sampler`, for all models, with the same defaults; a prior is measured once, for all.
+        layer, neurons, preprocess, class_names: as for `Comparison`; a dict by name where architectures differ.
+        play, title: as for `LDAM`.
+        show: rows to show, "samples", "averages" or "both"; None is both for two models, else samples.
+        **settings: as for `Sampler`, for all models, with the same defaults; a prior is measured once for all.
 
     Raises:
-        ValueError, TypeError: as `Sampler`, with the model named.
+        ValueError, TypeError: as `Sampler`, naming the model.
     """
 
     @completed_by(Comparison.__init__)
@@ -90,7 +90,7 @@ class Compare(Player):
             return "Compare(closed)"
         return f"Compare({', '.join(self.comparison.names)}; layer {self.sampler.layer}, {len(self.neurons)} neurons)"
 
-    # ---- what is compared ------------------------------------------------------------------------------------------
+    # ---- models and layers -----------------------------------------------------------------------------------------
 
     @property
     def comparison(self) -> Comparison:
@@ -107,7 +107,7 @@ class Compare(Player):
 
     @property
     def layer(self) -> str | dict[str, str]:
-        """The layer on show; a dict by model where they differ. Set it to choose another."""
+        """The displayed layer; a dict by model where they differ. Can be set."""
         layers = self.comparison.layers
         return self.sampler.layer if len(set(layers.values())) == 1 else layers
 
@@ -117,34 +117,34 @@ class Compare(Player):
 
     @property
     def difference(self) -> Tensor:
-        """Mean absolute difference of the averages over pixels, a number a neuron; see `Comparison.difference`."""
+        """Mean absolute pixel difference of the averages, one per neuron; see `Comparison.difference`."""
         return self._call(lambda: self.comparison.difference)
 
     def agreement(self) -> AgreementTable:
-        """Activations, their gap, correlation and difference of the averages, of the neurons on show."""
+        """Activations, their gap, and correlation and difference of the averages, for the displayed neurons."""
         return self._call(self.comparison.agreement)
 
     def most_changed(self, steps: int = 100) -> AgreementTable:
         """All neurons of the layer, the most changed first; samples each for `steps` steps. Blocks until done."""
         return self._call(lambda: Ranking(self.comparison, steps)).run()
 
-    # ---- one value for all, or one each ----------------------------------------------------------------------------
+    # ---- one value for all, or one per model -----------------------------------------------------------------------
 
     @property
     def freed(self) -> frozenset[str]:
-        """Parameters of which every model has a value of its own."""
+        """Parameters with a separate value for every model."""
         return self.comparison.freed
 
     def free(self, name: str) -> None:
-        """Give every model a slider of its own for a parameter. Raises ValueError if that cannot be."""
+        """Give every model its own slider for a parameter. Raises ValueError if that is impossible."""
         self._call(lambda: self._locks.lock(name, False))
 
     def lock(self, name: str) -> None:
-        """One slider for all models again, at the value of the first. Raises ValueError if that cannot be."""
+        """Use one slider for all models again, at the value of the first. Raises ValueError if that is impossible."""
         self._call(lambda: self._locks.lock(name, True))
 
     def set_for(self, model: str, **params: Any) -> None:
-        """Change live parameters of one model alone, which frees them. Raises as `Comparison.set_for`."""
+        """Change live parameters of one model, which frees them. Raises as `Comparison.set_for`."""
 
         def change() -> None:
             self.comparison.set_for(model, **params)
@@ -155,29 +155,29 @@ class Compare(Player):
     # ---- the most changed neurons ----------------------------------------------------------------------------------
 
     def rank_layer(self) -> None:
-        """Find the most changed neurons of the whole layer, between the pictures; the panel lists them. Returns at
-        once; `ranking` has what is known."""
+        """Find the most changed neurons of the whole layer, between pictures; the panel lists them. Returns at once;
+        `ranking` holds the results so far."""
         self._call(self._changes.start)
 
     def stop_ranking(self) -> None:
-        """Leave it at the neurons that were done."""
+        """Stop, keeping the neurons finished so far."""
         self._call(self._changes.stop)
 
     @property
     def ranking(self) -> AgreementTable:
-        """The neurons that `rank_layer` has done so far, the most changed first."""
+        """The neurons that `rank_layer` has finished so far, the most changed first."""
         return self._changes.done
 
     @property
     def is_ranking(self) -> bool:
-        """Is the layer being ranked?"""
+        """Whether the layer is being ranked."""
         return self._changes.running
 
     # ---- the page --------------------------------------------------------------------------------------------------
 
     @property
     def show(self) -> str:
-        """Rows on show: "samples", "averages" or "both"."""
+        """The rows to show: "samples", "averages" or "both"."""
         return self._picture.show
 
     @show.setter
@@ -195,7 +195,7 @@ class Compare(Player):
 def compare(models: Mapping[str, nn.Module], **arguments: Unpack[CompareArguments]) -> Compare:
     """Two to six models side by side: ``ldam.compare({"epoch 1": a, "epoch 10": b}, input_shape=(1, 28, 28))``.
 
-    Arguments and errors as of `Compare`, defaults as of `Sampler`.
+    Arguments and errors as for `Compare`, defaults as for `Sampler`.
     """
     return Compare(models, **arguments)
 
@@ -207,9 +207,9 @@ def compare_checkpoints(
     """Checkpoints of one architecture side by side: ``ldam.compare_checkpoints(Net, "a.pt", "b.pt", input_shape=…)``.
 
     Args:
-        model_or_factory: what `load_checkpoint` takes.
-        paths: two to six files; models are called by the shortest ends of the paths that tell them apart.
-        arguments: as of `Compare`.
+        model_or_factory: as for `load_checkpoint`.
+        paths: two to six files; each model is named by the shortest end of its path that is unique.
+        arguments: as for `Compare`.
 
     Raises:
         as `load_checkpoint` and `Compare`.
@@ -223,7 +223,7 @@ def compare_checkpoints(
 
 
 def _short_names(paths: list[Path]) -> list[str]:
-    """File names without their ending; with as many folders as it takes to tell them apart."""
+    """File names without extension, with as many parent folders as it takes to make them unique."""
     for parts in range(1, max(len(path.parts) for path in paths) + 1):
         names = ["/".join(path.with_suffix("").parts[-parts:]) for path in paths]
         if len(set(names)) == len(names):

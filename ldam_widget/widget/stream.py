@@ -1,4 +1,4 @@
-"""`Stream`: what goes into each frame message, and how it is encoded."""
+"""`Stream`: the contents of frame messages, and their encoding."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .parts.part import Host, Part
 from .parts.picture import Draws
 from .protocol import Message, plains
 
-_AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and go at 5 Hz
+_AVERAGE_PERIOD = 0.2  # seconds: averages change slowly and are sent at 5 Hz
 _GAUGE_PERIOD = 0.25  # seconds: numbers that change faster cannot be read
-_SETUP_PERIOD = 1.0  # seconds, while no view can be heard
+_SETUP_PERIOD = 1.0  # seconds, while no view responds
 
 
 class Stream:
@@ -23,17 +23,17 @@ class Stream:
     Args:
         host: the panel.
         picture: the part that draws.
-        parts: whose gauges go along.
+        parts: the parts whose gauges are included.
     """
 
     def __init__(self, host: Host, picture: Draws, parts: Callable[[], Sequence[Part]]) -> None:
         self._host, self._picture, self._parts = host, picture, parts
         self._average_due = self._gauges_due = self._setup_due = 0.0
         self._link = Link()
-        self._light = False  # is the present picture small enough to be sent later too?
+        self._light = False  # whether the present picture is small enough to be sent later as well
 
     def refresh(self) -> None:
-        """The next frame brings averages and figures."""
+        """Include averages and gauges in the next frame."""
         self._average_due = self._gauges_due = 0.0
 
     def send(self, seq: int, gen: int) -> int:
@@ -41,7 +41,7 @@ class Stream:
         host, now = self._host, time.monotonic()
         pacer = host.loop.pacer
         if seq - pacer.acknowledged > pacer.WINDOW and now >= self._setup_due:
-            # A view may have appeared while a cell keeps the kernel from hearing it; it cannot draw without this.
+            # A view may have appeared while a cell keeps the kernel from receiving; it needs this to draw.
             self._setup_due = now + _SETUP_PERIOD
             host.post_setup()
         still = not host.loop.playing
@@ -62,10 +62,10 @@ class Stream:
         return sum(map(len, buffers))
 
     def keep(self) -> Message | None:
-        """A picture that there was no sending, to go with the next one; None where that costs too much."""
+        """A picture that could not be sent, to be sent along with the next one; None where that costs too much."""
         return self._picture.encode(with_average=False, quality=Quality(lossless=False)) if self._light else None
 
     def _raw_limit(self, seq: int, now: float) -> int:
-        """Bytes a pane up to which it goes uncompressed."""
+        """Size in bytes up to which a pane is sent uncompressed."""
         large_too = not self._light and self._link.choose(seq, now, self._host.loop.pacer.answered)
         return MOST_RAW if large_too else RAW_LIMIT

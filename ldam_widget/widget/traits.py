@@ -1,4 +1,4 @@
-"""What a page or another cell may read of a widget as synchronised state."""
+"""Synchronised state that a page or another cell can read from a widget."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import traitlets
 
 
 class WidgetSettings(traitlets.TraitType[Any, Any]):
-    """What a widget is set to: {"layer": …, "neurons": […], "params": {…}}.
+    """The widget's settings: {"layer": …, "neurons": […], "params": {…}}.
 
-    marimo runs the cells that read a widget's value when its page saves another one. Saving is all that is needed: what
-    is saved is not taken over, as changes travel by messages.
+    marimo re-runs the cells that read a widget's value when its page saves another one. The saved value itself is
+    ignored, since changes travel in messages.
     """
 
     def __init__(self) -> None:
@@ -22,4 +22,4 @@ class WidgetSettings(traitlets.TraitType[Any, Any]):
         return obj._what_is_set()
 
     def set(self, obj: Any, value: Any) -> None:
-        """Nothing; by hand it cannot be set at all."""
+        """Ignored; assigning the attribute raises, since the trait is read-only."""

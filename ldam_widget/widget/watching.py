@@ -21,19 +21,19 @@ from .parts.watch_bar import Checkpoints, checked_source, sources_of
 
 
 class Watch(LDAM):
-    """A live picture of a model's neurons that follows its training; made by `watch`, which see.
+    """A live picture of a model's neurons that follows its training; created by `watch`.
 
     Args:
         model: in training; it is read, never changed, and a copy of it is sampled.
-        every: iterations between two checkpoints, which the picture follows.
-        keep: checkpoints kept to go back to, ≥ 2, on the CPU, spread over the whole training. Each takes as much
+        every: iterations between two checkpoints; the picture follows the newest.
+        keep: number of checkpoints to store, ≥ 2, on the CPU, spread over the whole training. Each takes as much
             memory as the weights, twice as much with an average.
-        half: keep all but the newest in half precision.
-        decay: of the running average of the weights, which takes them in about ten times between two checkpoints:
-            0.98 remembers the last 5 · `every` iterations. None: there is no average.
+        half: store all but the newest in half precision.
+        decay: of the running average of the weights, which is updated about ten times between two checkpoints:
+            0.98 averages over the last 5 · `every` iterations. None: no average.
         source: what to show, "weights" or "average".
-        optimizer: its steps are counted within ``with watch(…):``; no `update` is then needed.
-        **arguments: as of `LDAM`.
+        optimizer: its steps are counted within ``with watch(…):``; `update` is then not needed.
+        **arguments: as for `LDAM`.
 
     Raises:
         ValueError, TypeError: as `LDAM`.
@@ -73,15 +73,15 @@ class Watch(LDAM):
     def __repr__(self) -> str:
         return "Watch(closed)" if self._running is None else f"Watch({self._title}, iteration {self.iteration})"
 
-    # ---- in the training loop --------------------------------------------------------------------------------------
+    # ---- called from the training loop -----------------------------------------------------------------------------
 
     def update(self) -> None:
-        """Call once an iteration, after the optimiser's step. It changes nothing and raises nothing: what goes wrong
-        with the picture is shown there, and training goes on."""
+        """Call once per iteration, after the optimiser's step. Does not affect the training and never raises: errors
+        are shown in the widget, and training continues."""
         self._carefully(self._checkpoints.count)
 
     def __call__(self) -> None:
-        """As `update`."""
+        """Same as `update`."""
         self.update()
 
     def __enter__(self) -> Watch:
@@ -92,25 +92,25 @@ class Watch(LDAM):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """The last weights are kept and shown; the optimiser is left as it was."""
+        """Store and show the last weights; remove the hook from the optimiser."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
         self._carefully(self._checkpoints.keep)
 
     def _carefully(self, do: Callable[[], None]) -> None:
-        """Nothing that goes wrong here may stop the training."""
+        """Run `do` so that no error can stop the training."""
         if self._broken or self._running is None:
             return
         try:
             do()
         except Exception as error:
             self._broken = True
-            with contextlib.suppress(Exception):  # the page may be gone, and a warning may be an error
+            with contextlib.suppress(Exception):  # the page may be gone, and warnings may be configured as errors
                 self.report(error)
                 warnings.warn(f"watching stopped, training goes on: {error}", LDAMWarning, stacklevel=3)
 
-    # ---- which weights are on show ---------------------------------------------------------------------------------
+    # ---- which weights are displayed -------------------------------------------------------------------------------
 
     @property
     def iteration(self) -> int:
@@ -119,27 +119,27 @@ class Watch(LDAM):
 
     @property
     def kept(self) -> list[int]:
-        """Iterations whose weights are kept, ascending."""
+        """Iterations whose weights are stored, ascending."""
         return self._checkpoints.history.iterations
 
     @property
     def following(self) -> bool:
-        """Are the newest weights on show?"""
+        """Whether the newest weights are shown."""
         return self._checkpoints.following
 
     @property
     def shown(self) -> int:
-        """The iteration whose weights are on show."""
+        """The iteration whose weights are displayed."""
         return self._checkpoints.follower.iteration
 
     @property
     def cost(self) -> float | None:
-        """By what share training is slower while the picture moves, 0.12 is 12 %; None while that is not known."""
+        """Relative slowdown of the training while the picture moves, 0.12 for 12 %; None while unknown."""
         return self._checkpoints.cost.share
 
     @property
     def source(self) -> str:
-        """What is shown of a checkpoint: "weights", or "average" if there is a running one. Set it to change that."""
+        """What is shown of a checkpoint: "weights", or "average" if there is a running one. Can be set."""
         return self._checkpoints.source
 
     @source.setter
@@ -148,15 +148,15 @@ class Watch(LDAM):
         self._call(lambda: self._checkpoints.choose(source=source))
 
     def scrub(self, iteration: int) -> None:
-        """Show the kept checkpoint that is nearest to an iteration, and stay there until `follow`."""
+        """Show the stored checkpoint nearest to an iteration, and stay there until `follow`."""
         self._call(lambda: self._checkpoints.choose(iteration, following=False))
 
     def follow(self) -> None:
-        """Show the newest weights again, and all that come."""
+        """Show the newest weights again, now and in future."""
         self._call(self._checkpoints.follow)
 
     def close(self) -> None:
-        """Stop watching: the thread, the copies of the weights, and the optimiser's hook go."""
+        """Stop watching; ends the thread, and releases the copies of the weights and the optimiser's hook."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
@@ -191,9 +191,9 @@ def watch(model: nn.Module, *, display: bool = True, **arguments: Unpack[WatchAr
             train()
 
     Args:
-        model: in training. It comes back untouched: same weights, same random numbers, to the last bit.
-        display: show the widget at once, where there is a notebook.
-        **arguments: as of `Watch`: every, keep, half, decay, source, optimizer, and all of `LDAM`.
+        model: in training. It is left unchanged: same weights, same random numbers, bit for bit.
+        display: show the widget at once, if in a notebook.
+        **arguments: as for `Watch`: every, keep, half, decay, source, optimizer, and all of `LDAM`.
 
     Raises:
         ValueError, TypeError: as `LDAM`.

@@ -1,1 +1,1 @@
-"""Parts of the panels, one a file; `part.py` says what a part is."""
+"""Parts of the panels, one per file; `part.py` defines the interface."""

@@ -1,4 +1,4 @@
-"""The line that says whether the chains can be believed."""
+"""The line that says whether the chains can be trusted."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class DiagnosisLine(Part):
 
     Args:
         host: the panel.
-        of: name of the model whose chains are judged, where there are several.
+        of: name of the model whose chains are judged, if there are several.
     """
 
     def __init__(self, host: Host, of: str = "") -> None:
@@ -28,10 +28,10 @@ class DiagnosisLine(Part):
         self.diagnosis.offer(self.host.sampler.recorded, self.host.sampler.burn_in_step)
 
     def _send(self, level: str, text: str, neurons: list[str]) -> None:
-        """On a thread of the diagnosis."""
+        """Called on the diagnosis thread."""
         sampler: Sampler = self.host.sampler
         labels = [neuron.label for neuron in sampler.neurons]
-        if len(labels) == len(neurons):  # else others were chosen meanwhile
+        if len(labels) == len(neurons):  # otherwise the neurons have changed meanwhile
             lines = [{"label": a, "text": b} for a, b in zip(labels, neurons, strict=True)]
             text = f"{self._of}: {text}" if self._of else text
             self.host.post({"kind": "diagnosis", "level": level, "text": text, "neurons": lines})

@@ -14,23 +14,23 @@ from .part import Action, Command, Host, Part
 
 
 class Law(Part):
-    """Boxes for kernel and prior, the badge of the law, the thermometer, and the scales."""
+    """Selectors for kernel and prior, the note on the law, the thermometer, and the scales."""
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._natural = host.runner.prior  # the one used last, for a way back from pixels
+        self._natural = host.runner.prior  # the last one used, for switching back from pixels
         self._told = self._settled
 
     # ---- changes, on the loop --------------------------------------------------------------------------------------
 
     def use_kernel(self, kernel: Kernel | str) -> None:
-        """Go on with another kernel."""
+        """Switch to another kernel."""
         self.host.runner.use_kernel(kernel)
         self.host.redeclare()
         self.host.begin_anew()
 
     def use_prior(self, prior: Any) -> None:
-        """Go on with another prior; "natural" is the one that was used last, if there was one."""
+        """Switch to another prior; "natural" is the one last used, if any."""
         again = isinstance(prior, str) and prior == "natural" and self._natural is not None
         self.host.runner.use_prior(self._natural if again else prior)
         self._natural = self.host.runner.prior or self._natural
@@ -84,11 +84,11 @@ class Law(Part):
             return Command(lambda: self.use_kernel(kernel))
         return None if prior is None else Command(lambda: self.use_prior(prior))
 
-    # ---- what changes by itself ------------------------------------------------------------------------------------
+    # ---- changes that happen by themselves -------------------------------------------------------------------------
 
     @property
     def _settled(self) -> tuple[bool, bool]:
-        """What changes without anybody setting it: the end of a warm-up, and of a heat pulse."""
+        """What changes without being set: the end of a warm-up, and of a heat pulse."""
         return self.host.sampler.warming_up, self.host.sampler.heating
 
     def on_new_chains(self) -> None:
@@ -102,11 +102,11 @@ class Law(Part):
 
 
 def prior_choices(sampler: Sampler, natural: Natural | None) -> dict[str, Any] | None:
-    """What stands behind the neuron, and what else could: pairs of a value and its text. None: there is no choice.
+    """The prior in use and the alternatives, as pairs of a value and its text; None if there is no choice.
 
     Args:
-        sampler: whose.
-        natural: the one that is meant by "natural"; None: one that would have to be measured, or none.
+        sampler: the sampler whose prior is shown.
+        natural: the prior meant by "natural"; None: one that would have to be measured, or none.
     """
     if natural is not None:
         source = natural.source

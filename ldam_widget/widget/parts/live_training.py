@@ -1,4 +1,4 @@
-"""Algorithm 2 between the pictures: the discriminator is trained while its samples are watched."""
+"""Algorithm 2 between pictures: trains the discriminator while its samples are watched."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ...objectives.discriminator import Form
 from ...sampling.sampler import Sampler
 
 TRACE_POINTS = 300
-_ENOUGH = 50  # rounds before which a discriminator that tells nothing apart is merely young
+_ENOUGH = 50  # rounds; before them, a discriminator that cannot tell anything apart is not yet considered collapsed
 
 
 class LiveTraining:
     """A chore for the loop: each call is one small unit of the training.
 
     Args:
-        trainer: what is trained; its averaged network replaces the sampler's discriminator.
-        sampler: whose pictures go on meanwhile.
-        ended: called on the loop's thread when the training has stopped by itself, with the reason.
+        trainer: the training; its averaged network replaces the sampler's discriminator.
+        sampler: keeps sampling meanwhile.
+        ended: called on the loop's thread with the reason when the training has stopped by itself.
     """
 
     def __init__(self, trainer: Trainer, sampler: Sampler, ended: Callable[[Exception], None]) -> None:
@@ -35,15 +35,15 @@ class LiveTraining:
         try:
             if self.trainer.work():
                 self._sampler.discriminator_changed()
-        except Exception as error:  # a fault of the data set's, or a collapse: the picture goes on
+        except Exception as error:  # an error in the data set, or a collapse: sampling continues
             self._ended(error)
 
     def current(self, sampler: Sampler) -> bool:
-        """Does the sampler still use the discriminator of this training?"""
+        """Whether the sampler still uses the discriminator of this training."""
         return sampler.discriminator is not None and sampler.discriminator.net is self.trainer.net
 
     def collapse(self) -> TrainingError | None:
-        """Why the discriminator must not be called trained, on stopping."""
+        """On stopping: why the discriminator must not be considered trained, or None."""
         trainer = self.trainer
         trouble = trainer.trouble() if len(trainer.rounds) >= _ENOUGH else ""
         if not trouble:
@@ -51,15 +51,15 @@ class LiveTraining:
         return TrainingError(f"the discriminator collapsed and is not trained: {trouble}.")
 
     def gauges(self) -> dict[str, float] | None:
-        """The last round, for a frame; None before the first."""
+        """Recent means for a frame; None before the first round."""
         rounds = self.trainer.rounds
         if not rounds:
             return None
-        mean = mean_of(rounds[-10:])  # a batch is small: single rounds jump about
+        mean = mean_of(rounds[-10:])  # a batch is small, so single rounds are noisy
         return {"round": self.trainer.round, **{name: getattr(mean, name) for name in _TOLD}}
 
     def trace(self) -> dict[str, list[Any]]:
-        """The course of the training so far, thinned."""
+        """The history of the training so far, thinned."""
         rounds = self.trainer.rounds
         every = max(1, math.ceil(len(rounds) / TRACE_POINTS))
         first = self.trainer.round - len(rounds) + 1

@@ -1,4 +1,4 @@
-"""Remarks on the model and the banner of what went wrong."""
+"""Notes on the model, and the error banner."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .part import Action, Part
 
 
 class Notices(Part):
-    """Remarks and the error banner; the last error is kept until it is dismissed or play is pressed."""
+    """Notes and the error banner; the last error is kept until it is dismissed or play is pressed."""
 
     error: dict[str, str] | None = None
 
@@ -17,11 +17,11 @@ class Notices(Part):
         return {"notes": self.notes(), "error": self.error}
 
     def notes(self) -> list[str]:
-        """Remarks on what is run."""
+        """Notes on the sampler."""
         return list(self.host.sampler.notes)
 
     def show(self, error: dict[str, str] | None) -> None:
-        """Show a message and a hint; None takes the banner away."""
+        """Show a message and a hint; None removes the banner."""
         self.error = error
         self.host.post({"kind": "error", "error": self.error})
 

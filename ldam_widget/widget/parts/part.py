@@ -1,6 +1,7 @@
-"""`Part`: one thing that a panel can do, and what it says and hears of the page.
+"""`Part`: one feature of a panel, and the messages that it exchanges with the page.
 
-Each part here has one in `js/src/parts/` that shows it. A new button is an entry in `actions` here, and a button there.
+Each part here has a counterpart in `js/src/parts/` that displays it. A new button is an entry in `actions` here, and a
+button there.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ Action = Callable[[], object]
 
 
 class Command(NamedTuple):
-    """What a message asks for, to be run on the loop."""
+    """The action requested by a message, to be run on the loop."""
 
     run: Action
-    hurry: bool = True  # the reader waits for a picture of it
+    hurry: bool = True  # the user is waiting for the resulting picture
 
 
 class Host(Protocol):
-    """What a part may ask of its panel."""
+    """The panel, as seen by its parts."""
 
     @property
     def runner(self) -> Sampler | Comparison:
@@ -34,7 +35,7 @@ class Host(Protocol):
 
     @property
     def sampler(self) -> Sampler:
-        """The sampler; of a comparison the first."""
+        """The sampler; the first one of a comparison."""
         ...
 
     @property
@@ -50,7 +51,7 @@ class Host(Protocol):
 
     @property
     def seen(self) -> bool:
-        """Is there a view?"""
+        """Whether a view exists."""
         ...
 
     def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
@@ -62,32 +63,32 @@ class Host(Protocol):
     def post_state(self) -> None: ...
 
     def refresh(self) -> None:
-        """On the loop: the next frame brings averages and figures; while paused, send it now."""
+        """On the loop: include averages and gauges in the next frame; while paused, send it now."""
         ...
 
     def show_still(self) -> None:
-        """On the loop: while paused, send the picture once more."""
+        """On the loop: while paused, send the picture again."""
         ...
 
     def begin_anew(self) -> None:
-        """On the loop: other chains, or other panes, from here on."""
+        """On the loop: start over with other chains or other panes."""
         ...
 
     def redeclare(self, *, keep_defaults: bool = True) -> None:
-        """There are other live parameters. keep_defaults=False: a reset goes back to what there is now."""
+        """The live parameters have changed. keep_defaults=False: a reset returns to the present values."""
         ...
 
     def warn(self, message: str, hint: str) -> None:
-        """Show a remark in the banner, and what to do."""
+        """Show a warning in the banner, with a hint on what to do."""
         ...
 
     def report(self, error: BaseException | None) -> None:
-        """Show an error in the banner; None takes the banner away."""
+        """Show an error in the banner; None removes the banner."""
         ...
 
 
 class Part:
-    """Does nothing; each part overrides what it needs.
+    """Does nothing; subclasses override what they need.
 
     Args:
         host: the panel.
@@ -99,42 +100,42 @@ class Part:
     # ---- to the page -----------------------------------------------------------------------------------------------
 
     def setup(self) -> dict[str, Any]:
-        """Fields of a setup message alone."""
+        """Fields of setup messages only."""
         return {}
 
     def state(self) -> dict[str, Any]:
-        """Fields of setup and state messages: what may change while the chains run on."""
+        """Fields of setup and state messages: values that may change while the chains run."""
         return {}
 
     def gauges(self) -> dict[str, Any]:
-        """Fields of some frames, about four a second: what is measured. On the loop."""
+        """Fields of some frames, about four a second: measurements. Called on the loop."""
         return {}
 
     # ---- from the page ---------------------------------------------------------------------------------------------
 
     def actions(self) -> Mapping[str, Action]:
-        """Name of a button -> what it does, on the loop."""
+        """Button name -> its action, run on the loop."""
         return {}
 
     def immediate_actions(self) -> Mapping[str, Action]:
-        """Those that must not wait for the step in progress; they run on the thread of the message."""
+        """Actions that must not wait for the step in progress; they run on the message's thread."""
         return {}
 
     def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
-        """Kind of message -> reader that gives what it asks for; None if it is malformed, or meant for others."""
+        """Message kind -> parser that returns a command; None if the message is malformed or meant for another part."""
         return {}
 
-    # ---- what happens ----------------------------------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------------------------
 
     def parameters(self) -> Iterable[Parameter]:
-        """Live parameters of the panel that the sampler knows nothing of."""
+        """Live parameters of the panel that the sampler does not have."""
         return ()
 
     def on_greeting(self) -> None:
         """On the loop: a view has appeared."""
 
     def on_new_chains(self) -> None:
-        """On the loop: other chains from here on."""
+        """On the loop: the chains have been replaced."""
 
     def on_frame(self) -> None:
         """On the loop, after every frame, sent or not."""

@@ -1,4 +1,4 @@
-"""Which layer and neurons are on show, and what else there is to choose."""
+"""The layer and neurons on display, and the alternatives."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PAGE = 500  # units
 
 
 class Choice(NamedTuple):
-    """A selection that a page has sent."""
+    """A selection sent by a page."""
 
     layer: str | None
     neurons: list[str] | None
 
 
 class Picker(Part):
-    """Layer box, chips, searchable list of units, and the strongest inputs of a class."""
+    """Layer selector, chips, searchable list of units, and the strongest inputs of a class."""
 
     _newest: Choice | None = None
 
@@ -55,7 +55,7 @@ class Picker(Part):
         return Command(lambda: self._select_newest(choice))
 
     def _select_newest(self, choice: Choice) -> None:
-        """Unless other neurons of the same layer, or of another, have been chosen since."""
+        """Skip it if other neurons of the same layer, or of another, have been chosen since."""
         if choice is self._newest or choice.layer is not None:
             self.select(*choice)
 
@@ -72,7 +72,7 @@ class Picker(Part):
         return Command(lambda: self._send_units(layer, query[:_QUERY], *page), hurry=False)
 
     def _send_units(self, layer: str, query: str, offset: int, limit: int) -> None:
-        """A page of the units whose number starts with, or whose name contains, the query."""
+        """Send a page of the units whose number starts with, or whose name contains, the query."""
         sampler = self.host.sampler
         wanted, names = query.strip().lower(), sampler.unit_names
         found = [

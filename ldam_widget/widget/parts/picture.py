@@ -15,31 +15,31 @@ from ..panes import Quality
 from ..protocol import Message
 from .part import Part
 
-_REAL_TIME = 0.05  # seconds of every reading that may go to real images, until all have been looked at
-_MOST_SHOWN = 4  # chains, at first
+_REAL_TIME = 0.05  # seconds per reading that may be spent on real images, until all have been evaluated
+_MOST_SHOWN = 4  # chains, initially
 
 
 class Draws(Protocol):
-    """A part that makes pictures: for frames, and for files."""
+    """A part that draws pictures, for frames and for files."""
 
     def encode(self, *, with_average: bool, quality: Quality) -> Message:
-        """On the loop: the present picture as a frame message."""
+        """On the loop: the current picture as a frame message."""
         ...
 
     def page(self, tile: int) -> Image.Image:
-        """On the loop: the present picture with labels; `tile` pixels a tile."""
+        """On the loop: the current picture with labels, with tiles of `tile` pixels."""
         ...
 
 
 class Picture(Part):
-    """A column a neuron, a row a chain, and the average."""
+    """One column per neuron, one row per chain, and the average."""
 
     def setup(self) -> dict[str, Any]:
         return {"real_images": self.host.sampler.dataset is not None}
 
     def gauges(self) -> dict[str, Any]:
-        """How strong activations are among those of real images, in whole sentences and in short, [model][neuron];
-        None without images, or while they are being looked at."""
+        """Ranks of activations among those of real images, as full sentences and abbreviated, [model][neuron];
+        None without images, or until all images have been evaluated."""
         runner = self.host.runner
         samplers = getattr(runner, "samplers", [runner])
         said = [sampler.standing(_REAL_TIME) for sampler in samplers]
@@ -57,7 +57,7 @@ class Picture(Part):
 
     @property
     def rows(self) -> int:
-        """Chains on show."""
+        """Number of chains displayed."""
         return int(self.host.params.get("chains_shown", 1))
 
     def encode(self, *, with_average: bool, quality: Quality) -> Message:

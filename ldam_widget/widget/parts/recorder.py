@@ -1,4 +1,4 @@
-"""Films of a run."""
+"""Recordings of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LONGEST = 60.0  # seconds
 
 
 class Recorder:
-    """Collects pictures of the run, called on the loop's thread after every frame.
+    """Collects pictures of the run; called on the loop's thread after every frame.
 
     Args:
-        page: draws the present picture.
-        wanted: pictures after which it is full.
-        on_full: called once, when it is.
+        page: draws the current picture.
+        wanted: number of pictures to record.
+        on_full: called once when they have been recorded.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Recorder:
     ) -> None:
         self.pages: list[Image.Image] = []
         self.full = threading.Event()
-        self.paced = True  # one picture each twelfth of a second; else every frame
+        self.paced = True  # one picture every twelfth of a second; else every frame
         self._page, self._wanted, self._on_full, self._due = page, wanted, on_full, 0.0
 
     def __call__(self) -> None:

@@ -12,8 +12,8 @@ from ...core.schedules import PolynomialDecay
 from .. import protocol
 from .part import Host, Part
 
-_OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # seen at once, also while paused
-_OTHER_WORDS = ("neurons", "layer", "kernel", "prior")  # that a misspelt name may have meant
+_OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # shown at once, even while paused
+_OTHER_WORDS = ("neurons", "layer", "kernel", "prior")  # suggested for misspelt names
 
 
 class UnknownParameterError(AttributeError, ValueError):
@@ -21,12 +21,12 @@ class UnknownParameterError(AttributeError, ValueError):
 
 
 class Sliders(Part):
-    """What there is to set, checked like the parameters themselves; reading tells what the sampler has now.
+    """Live parameters, validated before they are set; reading returns the sampler's present values.
 
     Args:
         host: the panel.
-        own: parameters of the panel that the sampler knows nothing of.
-        notify: called with name, old and new value after a change that somebody asked for.
+        own: parameters of the panel that the sampler does not have.
+        notify: called with name, old and new value after a change that was requested.
     """
 
     def __init__(
@@ -34,23 +34,23 @@ class Sliders(Part):
     ) -> None:
         super().__init__(host)
         self._own, self._notify = own, notify
-        self._lock = threading.RLock()  # two threads that set different parameters must not lose either
+        self._lock = threading.RLock()  # two threads that set different parameters must not lose either change
         self._declared: dict[str, Parameter] = {}
-        self._values: dict[str, Any] = {}  # as they were asked for last
-        self._names: set[str] = set()  # also of parameters of former kernels
+        self._values: dict[str, Any] = {}  # as last requested
+        self._names: set[str] = set()  # including parameters of previous kernels
         self.is_closed = False
         self.declare()
 
     def declare(self, *, keep_defaults: bool = True) -> None:
-        """Take over the parameters there are now; those that a former kernel had are unknown from now on.
+        """Replace the declarations with the present parameters; those of a previous kernel become unknown.
 
         Args:
-            keep_defaults: a reset goes back to where it did; False: to what there is now.
+            keep_defaults: whether a reset returns to the same values as before; False: to the present values.
         """
         runner = self.host.runner
         now, params = (*runner.parameters, *self._own()), runner.params
         homes = {name: p.default for name, p in self._declared.items()} if keep_defaults else {}
-        # what a reset goes back to is what the widget began with: no declaration knows the network
+        # a reset returns to what the widget started with: no declaration knows the network
         homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
         self._values = {p.name: params.get(p.name, self._values.get(p.name, p.default)) for p in now}
         self._declared = {p.name: p._replace(default=homes[p.name]) for p in now}
@@ -67,18 +67,18 @@ class Sliders(Part):
         return self._declared[name]
 
     def was(self, name: str) -> bool:
-        """Is there, or was there ever, such a parameter?"""
+        """Whether there is, or ever was, such a parameter."""
         return name in self._names
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def get(self, name: str) -> Any:
-        """What a parameter stands at: a schedule, a warm-up or a heat pulse moves it without anybody setting it."""
+        """The present value of a parameter: a schedule, a warm-up or a heat pulse changes it without it being set."""
         if self.is_closed:
             return self._values[name]
         runner = self.host.runner
         if name == GOAL.name:
-            return runner.goal  # as it was asked for: a percentile, or None
+            return runner.goal  # as requested: a percentile, or None
         now = runner.params.get(name)
         return self._values[name] if now is None else now
 
@@ -99,7 +99,7 @@ class Sliders(Part):
 
         Args:
             params: by name.
-            tell: send the page their state.
+            tell: send the new state to the page.
 
         Raises:
             UnknownParameterError, ValueError, TypeError: as `Sampler.set`.
@@ -121,11 +121,11 @@ class Sliders(Part):
                 self._notify(name, old, new)
 
     def is_of_runner(self, name: str) -> bool:
-        """Does a parameter belong to what is run, rather than to the picture alone?"""
+        """Whether a parameter belongs to the runner rather than to the picture alone."""
         return name in self.host.runner.params
 
     def on_change(self, names: frozenset[str]) -> None:
-        """Parameters were set."""
+        """React to parameters that were set."""
         if not self.host.loop.playing and any(name.partition("@")[0] in _OF_PICTURE for name in names):
             self.host.loop.show()
 
@@ -133,7 +133,7 @@ class Sliders(Part):
         if name not in self._declared:
             raise self.unknown(name)
         has_rule = isinstance(value, PolynomialDecay) or name.partition("@")[0] == GOAL.name
-        if not (has_rule and self.is_of_runner(name)):  # which the sampler checks
+        if not (has_rule and self.is_of_runner(name)):  # these are checked by the sampler
             self._declared[name].check(value)
 
     def _as_asked(self, name: str, value: Any) -> Any:
@@ -144,7 +144,7 @@ class Sliders(Part):
         return self._declared[name].check(value)
 
     def unknown(self, name: str) -> UnknownParameterError:
-        """The error for a name that is no parameter."""
+        """The error for a name that is not a parameter."""
         known = list(self._declared)
         near = difflib.get_close_matches(name, [*known, *_OTHER_WORDS], n=2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
@@ -159,12 +159,12 @@ class Sliders(Part):
         return {"params": self.params}
 
     def set_from_page(self, params: Mapping[str, Any]) -> None:
-        """What sliders were moved to; each is taken for itself, and what is wrong with one shows in the banner."""
+        """Apply slider values one by one; errors are shown in the banner."""
         for name, value in params.items():
-            if name in self._declared:  # a page of another version may know other sliders
+            if name in self._declared:  # a page of another version may have other sliders
                 try:
                     self.set({name: self._declared[name].check(value)}, tell=False)
-                except Exception as error:  # out of range; or of an observer of the user's
+                except Exception as error:  # out of range, or raised by a user's observer
                     self.host.report(error)
 
     def close(self) -> None:

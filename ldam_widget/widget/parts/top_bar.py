@@ -14,16 +14,16 @@ from .recorder import Recorder
 
 
 class TopBar(Part):
-    """The buttons that every panel has.
+    """The buttons common to all panels.
 
     Args:
         host: the panel.
-        page: draws what is on show, with tiles of so many pixels.
+        page: draws the displayed picture, given the tile size in pixels.
         play: start when the panel is shown.
     """
 
     _TILE = 84  # pixels
-    _RECORDED_TILE = 56  # a film of noise grows large
+    _RECORDED_TILE = 56  # a film of noise becomes large
 
     def __init__(self, host: Host, page: Callable[[int], Image.Image], play: bool) -> None:
         super().__init__(host)
@@ -34,7 +34,7 @@ class TopBar(Part):
 
     @property
     def playing(self) -> bool:
-        """Is it sampling, or will it once displayed?"""
+        """Whether it is sampling, or will start once displayed."""
         return self.host.loop.playing or self._will_play
 
     def begin(self) -> None:
@@ -44,14 +44,14 @@ class TopBar(Part):
             self.host.loop.play()
 
     def play(self) -> None:
-        """Sample until paused; the last error is forgotten."""
+        """Sample until paused; clears the last error."""
         self._will_play = False
         self.host.loop.play()
         self.host.report(None)
         self.host.post_state()
 
     def pause(self) -> None:
-        """Stop after the step in progress; does not wait for it."""
+        """Stop after the step in progress, without waiting for it."""
         self._will_play = False
         self.host.loop.playing = False
         self.host.loop.show()
@@ -60,26 +60,26 @@ class TopBar(Part):
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
     def step(self) -> None:
-        """To the next picture."""
+        """Advance to the next picture."""
         self.host.loop.advance(int(self.host.runner.params["steps_per_frame"]))
         self.host.loop.send_now()
 
     def restart(self, seed: int | None = None) -> None:
-        """New start images."""
+        """Restart with new start images."""
         self.host.runner.restart(seed)
         self.host.begin_anew()
 
     def reset_average(self) -> None:
-        """Forget the average."""
+        """Discard the average."""
         self.host.runner.reset_average()
         self.host.refresh()
 
     def snapshot(self) -> Image.Image:
-        """What is shown, as a labelled picture."""
+        """The displayed picture with labels."""
         return self._page(self._TILE)
 
     def film(self, wanted: int, on_full: Action | None = None) -> Recorder:
-        """A recorder of what is shown, which is not yet running."""
+        """A recorder of the displayed picture, not yet started."""
         return Recorder(lambda: self._page(self._RECORDED_TILE), wanted, on_full)
 
     def _record(self) -> None:

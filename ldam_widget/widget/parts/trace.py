@@ -1,4 +1,4 @@
-"""The course of the activations so far, for a page that comes late."""
+"""The history of the activations, for pages that are opened later."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ POINTS = 300
 
 
 class ActivationTrace(Part):
-    """Mean activation of every neuron, thinned; frames bring the rest."""
+    """Mean activation of every neuron, thinned; frames supply the rest."""
 
     def setup(self) -> dict[str, Any]:
         history = self.host.sampler.history

@@ -1,4 +1,4 @@
-"""The discriminator: its state, and its training between the pictures."""
+"""The discriminator: its state, and its training between pictures."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Training(Part):
 
     Args:
         host: the panel.
-        dataset: real images to learn from, see `RealImages`; None: there are none yet.
+        dataset: real images for training, see `RealImages`; None: none yet.
     """
 
     def __init__(self, host: Host, dataset: Any) -> None:
         super().__init__(host)
         self._dataset = dataset
-        self._live: LiveTraining | None = None  # under way, or the last one
+        self._live: LiveTraining | None = None  # the current or last training
 
     @property
     def running(self) -> bool:
-        """Is the discriminator being trained?"""
+        """Whether the discriminator is being trained."""
         return self._live is not None and self.host.loop.chore is self._live
 
     @property
     def trainer(self) -> Trainer | None:
-        """The training under way or the last one."""
+        """The current or last training."""
         return None if self._live is None else self._live.trainer
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
     def start(self, dataset: Any = None, recipe: Recipe | None = None) -> None:
-        """Begin, or go on; see `LDAM.train_discriminator`."""
+        """Start or resume; see `LDAM.train_discriminator`."""
         if self.running:
             raise RuntimeError("the discriminator is being trained; stop_training() first")
         data = self._dataset if dataset is None else dataset
@@ -53,7 +53,7 @@ class Training(Part):
             recipe = Recipe() if last is None else last.trainer.recipe
         same = last is not None and last.current(sampler) and dataset is None and last.trainer.recipe == recipe
         if last is not None and same:
-            trainer = last.trainer  # as it was left, its pool included
+            trainer = last.trainer  # where it left off, including its pool
         else:
             net = None if sampler.discriminator is None else sampler.discriminator.net
             trainer = Trainer.for_sampler(
@@ -66,7 +66,7 @@ class Training(Part):
         self.host.post_setup()
 
     def stop(self) -> Exception | None:
-        """End it; returns why the discriminator must not be called trained, if so."""
+        """Stop; returns an error if the discriminator must not be considered trained."""
         if not self.running or self._live is None:
             return None
         self.host.loop.chore = None
@@ -74,7 +74,7 @@ class Training(Part):
         return self._live.collapse()
 
     def leave_neurons_out(self, out: bool) -> None:
-        """Let the chains follow the discriminator alone, or not."""
+        """Set whether the chains follow the discriminator alone."""
         self.host.sampler.discriminator_only = out
         self.host.post_state()
         self.host.refresh()
@@ -111,7 +111,7 @@ class Training(Part):
         }
 
     def gauges(self) -> dict[str, Any]:
-        """The last round, and D of the present samples, [neuron][chain], which costs a pass of D if its weight is 0."""
+        """Recent rounds, and D of the current samples, [neuron][chain], which costs a pass of D if its weight is 0."""
         score = self.host.sampler.discriminator_score
         return {
             "training": self._live.gauges() if self._live is not None and self.running else None,

@@ -1,4 +1,4 @@
-"""The verdict on the chains, worked out beside the stream."""
+"""The verdict on the chains, computed in the background."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from ...diagnostics import Samples, report
 
 PERIOD = 5.0  # seconds between two verdicts
-SHARE = 0.02  # of the time that a verdict may cost
-DRAWS = 400  # pictures looked at: more cost time, and change a verdict little
+SHARE = 0.02  # maximum fraction of the time spent on verdicts
+DRAWS = 400  # pictures used: more would cost time and hardly change a verdict
 
 
 class Diagnosis:
-    """Makes a report every few seconds on a short-lived thread of its own, as it takes longer than a frame may.
+    """Makes a report every few seconds on its own short-lived thread, as it takes longer than a frame may.
 
     Args:
-        tell: called on that thread with the level, the text, and a text a neuron.
+        tell: called on that thread with the level, the text, and one text per neuron.
     """
 
     def __init__(self, tell: Callable[[str, str, list[str]], None]) -> None:
@@ -29,7 +29,7 @@ class Diagnosis:
         self._busy = threading.Lock()
 
     def restart(self) -> None:
-        """Other chains are watched from now on: wait until there is something to tell."""
+        """The chains have been replaced: wait until there is something to report."""
         self._due = time.monotonic() + PERIOD
 
     def offer(self, samples: Callable[[], Samples], burn_in_step: int | None = None) -> None:
@@ -37,8 +37,8 @@ class Diagnosis:
 
         Args:
             samples: to be judged.
-            burn_in_step: where burn-in ended, if it has. A verdict is due as soon as that changes: "burning in" must
-                not stand beside the end of the burn-in.
+            burn_in_step: step at which burn-in ended, if it has. A change makes a verdict due at once: "burning in"
+                must not remain displayed after burn-in has ended.
         """
         now = time.monotonic()
         self._hasty |= burn_in_step != self._burn_in_step

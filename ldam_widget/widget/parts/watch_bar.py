@@ -1,4 +1,4 @@
-"""Which weights of a model that trains are on show: the newest, an average, or a kept checkpoint."""
+"""Which weights of a training model are displayed: the newest, an average, or a stored checkpoint."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ...sampling.follower import Checkpoint, CheckpointHistory, Cost, Follower, 
 from ..protocol import Content, integer, plain, text
 from .part import Action, Command, Host, Part
 
-_CALIBRATION = 2.0  # seconds that the picture may stand still, so that its cost can be told
-_TOLD_EVERY = 0.25  # seconds: what a page is told while its picture is paused
-_UPDATES = 10  # of the running average, between two pictures of other weights
+_CALIBRATION = 2.0  # seconds for which the picture may be held to measure its cost
+_TOLD_EVERY = 0.25  # seconds between state messages while the picture is paused
+_UPDATES = 10  # of the running average, between two checkpoints
 
 
 def sources_of(decay: float | None) -> list[str]:
-    """What can be shown of a checkpoint."""
+    """The weights available in a checkpoint."""
     return ["weights"] if decay is None else ["weights", "average"]
 
 
 def checked_source(source: str, sources: list[str]) -> str:
-    """ValueError unless there is such a source."""
+    """Raises ValueError for an unknown source."""
     if source not in sources:
         hint = "" if "average" in sources else "; watch(…, decay=0.98) keeps a running average"
         raise ValueError(f"source must be one of {', '.join(map(repr, sources))}; got {source!r}{hint}")
@@ -40,7 +40,7 @@ class Checkpoints(Part):
     Args:
         host: the panel, whose sampler is a `Follower`.
         model: in training; only read.
-        every, keep, half, decay, source: as of `Watch`, checked.
+        every, keep, half, decay, source: as for `Watch`, checked.
     """
 
     def __init__(
@@ -62,20 +62,20 @@ class Checkpoints(Part):
             )
         self._trained: nn.Module | None = model
         self._every, self._average_every = every, max(1, round(every / _UPDATES))
-        self._has_paused = False  # has the picture stood still?
-        self._choosing = threading.Lock()  # what is shown is chosen on the loop and by the training
+        self._has_paused = False  # whether the picture has been held once
+        self._choosing = threading.Lock()  # both the loop and the training choose what is shown
         self._snapshot_seconds = float("nan")
         self._state_due = 0.0
 
-    # ---- in the training loop --------------------------------------------------------------------------------------
+    # ---- called from the training loop -----------------------------------------------------------------------------
 
     def count(self) -> None:
-        """An iteration is over."""
+        """Count a finished iteration."""
         self.iteration += 1
         loop = self.host.loop
         drawn = loop.alive and loop.playing and not loop.held
         self.cost.tick(time.perf_counter(), drawn)
-        # the picture stands still for some iterations, once: how long does one take without it?
+        # hold the picture once, for some iterations, to measure how long one takes without it
         if drawn and not self._has_paused:
             self._has_paused = True
             loop.hold(_CALIBRATION)
@@ -87,7 +87,7 @@ class Checkpoints(Part):
             self.keep()
 
     def keep(self) -> None:
-        """Copy the weights as they are now, and let the picture follow."""
+        """Store the current weights, and let the picture follow."""
         began = time.perf_counter()
         weights = taken(self._model)
         expected = [tensor.shape for tensor in weights_of(self.host.sampler.view)]
@@ -103,7 +103,7 @@ class Checkpoints(Part):
                 self._show(checkpoint, pace=0.3)
         self._snapshot_seconds = time.perf_counter() - began
         now = time.monotonic()
-        if self.host.seen and not self.host.loop.playing and now >= self._state_due:  # no picture will tell the page
+        if self.host.seen and not self.host.loop.playing and now >= self._state_due:  # no frame will update the page
             self._state_due = now + _TOLD_EVERY
             self.host.post_state()
 
@@ -124,16 +124,16 @@ class Checkpoints(Part):
         assert isinstance(sampler, Follower)
         return sampler
 
-    # ---- what is on show -------------------------------------------------------------------------------------------
+    # ---- what is displayed -----------------------------------------------------------------------------------------
 
     def follow(self) -> None:
-        """On the loop: show the newest weights, and all that come."""
+        """On the loop: show the newest weights, now and in future."""
         self.choose(following=True)
 
     def choose(self, iteration: int | None = None, following: bool | None = None, source: str | None = None) -> None:
-        """On the loop: show other weights from here on; averages begin anew. What is None stays as it is."""
+        """On the loop: show other weights from here on; averages restart. None leaves a setting unchanged."""
         follower = self.follower
-        with self._choosing:  # a checkpoint may be kept meanwhile
+        with self._choosing:  # a checkpoint may be added meanwhile
             wanted = follower.iteration if iteration is None else iteration
             nearest = min(self.history.kept, key=lambda kept: abs(kept.iteration - wanted))
             self.following = self.following if following is None else following

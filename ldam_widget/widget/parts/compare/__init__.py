@@ -1,1 +1,1 @@
-"""Parts of a panel that holds several models side by side."""
+"""Parts of a panel that shows several models side by side."""

@@ -1,4 +1,4 @@
-"""One slider for all models, or one each."""
+"""One slider for all models, or one per model."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..sliders import Sliders
 
 
 class ComparedSliders(Sliders):
-    """Sliders of several models; a parameter that was freed can still be set for all at once, without a slider.
+    """Sliders of several models; a freed parameter can still be set for all at once, without a slider.
 
-    Arguments as of `Sliders`, but for `own`.
+    Arguments as for `Sliders`, except `own`.
     """
 
     def __init__(self, host: Host, notify: Callable[[str, Any, Any], None]) -> None:
@@ -46,21 +46,21 @@ class ComparedSliders(Sliders):
     def on_change(self, names: frozenset[str]) -> None:
         super().on_change(names)
         if names & self._comparison.freed:
-            self.declare()  # it moved what has other names
+            self.declare()  # the parameters that changed have other names
             self.host.loop.submit(self.host.show_still)
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
     def lock(self, name: str, locked: bool) -> None:
-        """One value for all models, or one each."""
+        """Use one value for all models, or one per model."""
         (self._comparison.lock if locked else self._comparison.free)(name)
         self.renew()
 
     def renew(self) -> None:
-        """Parameters were freed, locked or set past us."""
+        """Parameters were freed, locked or set outside this part."""
         self.declare()
         self.host.post_setup()
-        self.host.show_still()  # a contrast may have changed, which is seen at once also while paused
+        self.host.show_still()  # contrast may have changed, which must show at once even while paused
 
     # ---- the page --------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The most changed neurons of the whole layer, found between the pictures."""
+"""The most changed neurons of a whole layer, found between pictures."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ....sampling.comparison import Comparison
 from ... import protocol
 from ..part import Action, Part
 
-_MOST = 1000  # neurons that a page is told of; nobody reads further
+_MOST = 1000  # neurons sent to a page; nobody reads further
 
 
 class Changes(Part):
-    """Ranks a layer as a chore of the loop, and lists the neurons that are done."""
+    """Ranks a layer as a chore of the loop, and lists the finished neurons."""
 
     _ranking: Ranking | None = None
 
     @property
     def running(self) -> bool:
-        """Is the layer being ranked?"""
+        """Whether the layer is being ranked."""
         return self._ranking is not None and self.host.loop.chore is not None
 
     @property
     def done(self) -> AgreementTable:
-        """Neurons so far, the most changed first."""
+        """Neurons finished so far, the most changed first."""
         return by_difference([] if self._ranking is None else self._ranking.done)
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin anew."""
+        """Start from scratch."""
         runner = self.host.runner
         assert isinstance(runner, Comparison)
         self._ranking = Ranking(runner)
@@ -41,20 +41,20 @@ class Changes(Part):
         self.host.post_state()
 
     def stop(self) -> None:
-        """Leave it at the neurons that were done."""
+        """Stop, keeping the neurons finished so far."""
         self.host.loop.chore = None
         self._send()
         self.host.post_state()
 
     def _work(self) -> None:
-        """One unit."""
+        """Process one unit."""
         ranking, loop = self._ranking, self.host.loop
         if ranking is None:
             return
         try:
             done = ranking.work()
             if loop.closed:
-                return  # in the middle of a long unit: nobody is there to be told
+                return  # closed during a long unit: no view is left to notify
             if done and ranking.finished:
                 self.stop()
             elif done:

@@ -1,4 +1,4 @@
-"""Remarks on several models."""
+"""Notes on several models."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ..notices import Notices
 
 
 class ComparedNotices(Notices):
-    """Remarks with the names of the models that they are on, unless that is all of them."""
+    """Notes prefixed with the models they apply to, unless they apply to all."""
 
     def notes(self) -> list[str]:
         comparison = self.host.runner

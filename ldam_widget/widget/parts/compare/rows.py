@@ -1,4 +1,4 @@
-"""The picture of several models: a row a model, and differences of their averages."""
+"""The picture of several models: one row per model, and differences of their averages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROWS = ("samples", "averages", "both")
 
 
 def checked_rows(rows: Any) -> str:
-    """ValueError unless it is one of `ROWS`."""
+    """Raises ValueError unless it is one of `ROWS`."""
     if rows not in ROWS:
         raise ValueError(f"show must be one of {', '.join(map(repr, ROWS))}; got {rows!r}")
     return str(rows)
@@ -31,8 +31,8 @@ class ComparedPicture(Picture):
 
     Args:
         host: the panel.
-        comparison: its models, in step.
-        show: rows on show.
+        comparison: the models, in step.
+        show: the rows to show.
     """
 
     def __init__(self, host: Host, comparison: Comparison, show: str) -> None:
@@ -47,9 +47,9 @@ class ComparedPicture(Picture):
         return runner
 
     def show_rows(self, rows: str) -> None:
-        """On the loop: other rows."""
+        """On the loop: show other rows."""
         self.show = checked_rows(rows)
-        self.host.begin_anew()  # what the page has of the old panes goes
+        self.host.begin_anew()  # the page discards its old panes
 
     def setup(self) -> dict[str, Any]:
         layers = self._comparison.layers
