@@ -81,7 +81,7 @@ export interface Frame {
   training?: Training | null; // about four times a second, during training
   activations?: Table; // in a comparison: [model][neuron], mean over chains
   agreement?: Change[]; // of the neurons shown, about twice a second
-  watch?: Watch | null; // about twice a second
+  watch?: Watch | null; // about four times a second
 }
 
 /** A page of unit search results. */
