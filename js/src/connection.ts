@@ -1,28 +1,28 @@
-// One view's conversation with the kernel: newest frame wins, acks, heartbeat, sliders coalesced per animation frame.
+// One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
 import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Select, Setup, State, ToKernel, Units } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
 
-/** A pane with the bytes that came for it. */
+/** A pane with its bytes. */
 export interface FilledPane extends Omit<Pane, "range"> {
   bytes: Uint8Array<ArrayBuffer>;
-  range: [low: number, high: number]; // NaN where pixels ran off
+  range: [low: number, high: number]; // NaN where pixels diverged
 }
 
 export interface FilledFrame extends Omit<Frame, "panes"> {
   panes: FilledPane[];
 }
 
-/** What the kernel's silence means: it never answered this view; its frames are late; it has stopped answering. */
+/** The kernel's silence: it never answered this view; its frames are late; it has stopped answering. */
 export type Silence = "never" | "late" | "stopped" | null;
 
 export interface Handlers {
   setup(message: Setup): void;
   state(message: State): void;
-  /** Every frame that counts, painted or not: the trace needs them all. */
+  /** Every frame of the current generation, painted or not: the trace needs them all. */
   frame(frame: FilledFrame): void;
-  /** Paint now; a promise if pictures have to be decoded first. */
+  /** Paint now; returns a promise if pictures have to be decoded first. */
   paint(frame: FilledFrame): void | Promise<void>;
   units(message: Units): void;
   diagnosis(message: Diagnosis): void;
@@ -32,7 +32,7 @@ export interface Handlers {
   silence(silence: Silence): void;
 }
 
-/** The part of an anywidget model that is used here; never `save_changes` in Jupyter, it can stall an ipykernel for good. */
+/** The part of an anywidget model used here. In Jupyter never `save_changes`: it can stall an ipykernel permanently. */
 export interface Model {
   on(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
   off(event: string, callback: (content: unknown, buffers?: Buffers) => void): void;
@@ -40,25 +40,25 @@ export interface Model {
 }
 type Buffers = (DataView | ArrayBuffer)[];
 
-// Frames come in bunches: the server's TCP holds one back until it hears an answer, and where answers take long a frame
-// brings the pictures before it along. They are painted one after the other; older ones are dropped.
+// Frames arrive in bursts: the server's TCP holds one back until it gets a response, and with slow responses a frame
+// carries the pictures before it. They are painted one after the other; the oldest are dropped.
 const MOST_WAITING = 8;
 const MOST_TO_DECODE = 2;
-// Every message to the kernel makes its status light flicker. Small pictures that find the way barred travel with the
-// next frame: acknowledged seldom, as many of them are seen, in few messages.
-const HALF_A_FRAME = 8; // ms of a display
-const ACK_EVERY = 150; // ms, shorter than what the kernel takes for silence
-const ROUND_TRIP = 200; // ms: where it takes longer, answers are few anyhow, and pictures would be lost
-const SMALL = 100_000; // bytes a pane: larger ones are not kept for the next frame
-const EAGER = 1000; // ms after a change of the reader's own in which nothing but the newest picture is painted
-const BEAT = 1000; // ms without a frame after which a resting kernel is woken
-const ASK_AGAIN = 4000; // ms without an answer after which hello is said once more
-const SILENT = 8000; // ms without an answer after which the reader is told
-const LATE = 3000; // ms without a frame after which figures of speed are none any more,
-const USUAL = 5; // unless frames come so slowly that it is less than so many of them
-const PROBED = 1500; // ms in which a kernel answers that is said to be gone, if it is there after all
-const LOST = "comm_live_update"; // what ipywidgets says when the kernel restarts or dies; other hosts may say nothing
-// Kernel messages can be out for a cell's length: an own change that long unanswered no longer hides the kernel's value.
+// Every message to the kernel makes its status indicator flicker. Small pictures that cannot be sent at once travel with
+// the next frame, so with rare acknowledgements just as many of them are shown, in fewer messages.
+const HALF_A_FRAME = 8; // ms, half a display frame
+const ACK_EVERY = 150; // ms, less than the kernel's timeout for silence
+const ROUND_TRIP = 200; // ms; with a longer one, responses are rare anyway, and pictures would be lost
+const SMALL = 100_000; // bytes per pane; larger ones are not kept for the next frame
+const EAGER = 1000; // ms after a user's change in which only the newest picture is painted
+const BEAT = 1000; // ms without a frame after which an idle kernel is woken
+const ASK_AGAIN = 4000; // ms without an answer after which hello is sent again
+const SILENT = 8000; // ms without an answer after which the user is notified
+const LATE = 3000; // ms without a frame after which frames count as late,
+const USUAL = 5; // or this many usual frame intervals, if that is longer
+const PROBED = 1500; // ms for a kernel reported as lost to prove that it is still there
+const LOST = "comm_live_update"; // sent by ipywidgets when the kernel restarts or dies; other hosts may send nothing
+// Kernel messages can be delayed while a cell runs: after this many ms, an unanswered change no longer hides the kernel's value.
 const ECHO_LOST = 5000;
 
 export class Connection {
@@ -68,11 +68,11 @@ export class Connection {
   #gen: number | null = null;
   #lastSeq: number | null = null;
   #ackAt = -Infinity;
-  #ackDue: number | null = null; // painted, and not yet acknowledged
+  #ackDue: number | null = null; // painted but not yet acknowledged
   #ackTimer: ReturnType<typeof setTimeout> | undefined;
-  #small = false; // the newest frame's pictures
-  #roundTrip = 0; // ms, as the kernel measures it: from sending a frame to its acknowledgement
-  #acknowledged: number | null = null; // together with a change
+  #small = false; // whether the newest frame's pictures are small
+  #roundTrip = 0; // ms from sending a frame to its acknowledgement, as measured by the kernel
+  #acknowledged: number | null = null; // the frame acknowledged together with a change
   #lastFrameAt = performance.now();
   #beatAt = performance.now(); // the last frame, or heartbeat
   #pace = 0; // ms between frames, smoothed
@@ -81,18 +81,18 @@ export class Connection {
   #scheduled = 0;
   #painting = false;
   #paintAt = 0; // when the next picture is due
-  #spacing = 0; // ms between pictures, as they are made
+  #spacing = 0; // ms between pictures at the source
   #visible = true;
   #playing = false;
   #heard = false;
-  #askedAt: number | null = null; // since when an answer is due
+  #askedAt: number | null = null; // when the oldest unanswered request was sent
   #helloAt = 0;
   #silence: Silence = null;
   #rev = 0;
   #changed: Params = {};
-  #checkpoint: number | null = null; // asked for, not yet sent
+  #checkpoint: number | null = null; // requested, not yet sent
   #changeScheduled = 0;
-  #own = new Map<string, { rev: number; at: number }>(); // own changes whose echo is still out
+  #own = new Map<string, { rev: number; at: number }>(); // own changes not yet confirmed
   #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(model: Model, handlers: Handlers) {
@@ -108,8 +108,8 @@ export class Connection {
   }
 
   close(): void {
-    this.#flushChanges(); // the last word is bye
-    this.#send({ kind: "bye", view: this.view }); // the kernel may rest once nobody looks
+    this.#flushChanges(); // bye must be the last message
+    this.#send({ kind: "bye", view: this.view }); // the kernel may pause once nobody is watching
     this.#model.off("msg:custom", this.#receive);
     this.#model.off(LOST, this.#probe);
     clearInterval(this.#timer);
@@ -119,7 +119,7 @@ export class Connection {
   }
 
   do(what: Action): void {
-    if (what === "follow") this.#checkpoint = null; // or an older one would come after it
+    if (what === "follow") this.#checkpoint = null; // otherwise an older checkpoint would be sent after it
     this.#ask({ kind: "do", what });
   }
 
@@ -139,20 +139,20 @@ export class Connection {
     this.#ask({ kind: "show", what });
   }
 
-  /** Another checkpoint: sent as a slider's value. */
+  /** Selects a checkpoint; sent like a slider's value. */
   scrub(index: number): void {
     this.#checkpoint = index;
     this.#change();
   }
 
-  /** A slider moved: sent at once, and then once an animation frame as long as it moves, newest value wins. */
+  /** A slider moved: sent at once, then once per animation frame while it moves; the newest value wins. */
   set(name: string, value: number): void {
     this.#changed[name] = value;
     this.#own.set(name, { rev: this.#rev + 1, at: performance.now() });
     this.#change();
   }
 
-  /** Whether the kernel's value of a parameter is older than what this view has asked for. */
+  /** Whether the kernel's value of a parameter predates this view's own change. */
   isStale(name: string, state?: Pick<State, "view" | "rev">): boolean {
     const own = this.#own.get(name);
     if (!own) return false;
@@ -175,7 +175,7 @@ export class Connection {
     if (this.#lastSeq !== null) this.#ack(this.#lastSeq);
     if (!visible) return;
     this.#lastFrameAt = performance.now();
-    if (this.#askedAt !== null) this.#askedAt = this.#lastFrameAt; // silence counts while it is seen
+    if (this.#askedAt !== null) this.#askedAt = this.#lastFrameAt; // only time while visible counts as silence
     this.#schedule();
   }
 
@@ -218,7 +218,7 @@ export class Connection {
       this.#spacing += ((now - this.#lastFrameAt) / pictures - this.#spacing) / 4;
     }
     this.#lastFrameAt = this.#beatAt = now;
-    if (message.gen !== this.#gen) return this.#ack(message.seq); // of another layer or size than what is shown
+    if (message.gen !== this.#gen) return this.#ack(message.seq); // another generation than the one shown
     let rest = buffers;
     const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
       const own = rest.slice(0, frame.panes.length);
@@ -242,7 +242,7 @@ export class Connection {
   #keepNewest(count: number): void {
     while (this.#waiting.length > count) {
       const [dropped, next] = [this.#waiting.shift()!, this.#waiting[0]!];
-      // Averages come seldom: one in a frame that is never painted must not be lost with it.
+      // Averages are sent rarely: one in a frame that is never painted must not be lost.
       next.panes.push(...dropped.panes.filter((old) => !next.panes.some(({ name }) => name === old.name)));
     }
   }
@@ -255,7 +255,7 @@ export class Connection {
     this.#scheduled = 0;
     if (!this.#visible || !this.#waiting.length) return;
     const now = performance.now();
-    // What came in one message is shown as evenly as it was made, and no later than the next one comes.
+    // Pictures from one message are spaced evenly, as they were sampled, and shown before the next message arrives.
     if (this.#small && !this.#eager && now < this.#paintAt - HALF_A_FRAME) return this.#schedule();
     const spacing = Math.min(this.#spacing, ACK_EVERY / this.#waiting.length);
     this.#paintAt = Math.max(this.#paintAt, now - HALF_A_FRAME) + spacing;
@@ -276,7 +276,7 @@ export class Connection {
   };
 
   #change(): void {
-    if (this.#changeScheduled) return; // an animation frame has not yet passed since the last one
+    if (this.#changeScheduled) return; // less than one animation frame since the last change
     this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
     queueMicrotask(this.#flushChanges); // all changes of one event together
   }
@@ -292,7 +292,7 @@ export class Connection {
     if (this.#visible && (moved || index !== null)) this.#changeScheduled = requestAnimationFrame(this.#flushChanges);
   };
 
-  /** Pictures of before the change are dropped but for the newest, and acknowledged: there is room for an answer. */
+  /** Drops all but the newest of the pictures from before the change and acknowledges them, to make room for the response. */
   #catchUp(): { seq?: number } {
     if (!this.#visible || this.#lastSeq === null) return {};
     this.#keepNewest(1);
@@ -323,7 +323,7 @@ export class Connection {
     return expected && now - this.#lastFrameAt >= Math.max(LATE, USUAL * this.#pace);
   }
 
-  /** The notebook has lost the kernel: asked once more, and not for long. */
+  /** The notebook reports the kernel as lost: ask once more, with a short timeout. */
   #probe = (): void => {
     this.#hello();
     this.#askedAt = performance.now() - SILENT + PROBED;
@@ -334,24 +334,24 @@ export class Connection {
     this.#ask({ kind: "hello", view: this.view });
   }
 
-  /** Send something that is answered. */
+  /** Sends a message that expects an answer. */
   #ask(message: ToKernel): void {
     this.#askedAt ??= performance.now();
     this.#send(message);
   }
 
-  /** Acknowledge a frame when it and all it brought along are painted. */
+  /** Acknowledges a frame once it and all the pictures it carried are painted. */
   #painted(seq: number): void {
     if (this.#waiting[0]?.seq === seq || this.#acknowledged === seq) return;
     const wait = this.#ackAt + ACK_EVERY - performance.now();
     const seldom = this.#small && this.#playing && !this.#eager && this.#roundTrip < ROUND_TRIP;
     if (wait <= 0 || !seldom) return this.#ack(seq);
     clearTimeout(this.#ackTimer);
-    this.#ackDue = seq; // which settles those before it
+    this.#ackDue = seq; // also covers those before it
     this.#ackTimer = setTimeout(() => this.#ack(seq), wait);
   }
 
-  /** The reader changes something: then only the newest picture counts, and how soon it comes. */
+  /** Whether the user has just changed something: then only the newest picture counts, and its latency. */
   get #eager(): boolean {
     return performance.now() - this.#changedAt < EAGER;
   }
@@ -367,12 +367,12 @@ export class Connection {
     const changes = !["ack", "hello", "units", "bye"].includes(message.kind);
     if (changes) {
       this.#changedAt = performance.now();
-      if (this.#ackDue !== null && !("seq" in message)) this.#ack(this.#ackDue); // room for the answer
+      if (this.#ackDue !== null && !("seq" in message)) this.#ack(this.#ackDue); // make room for the answer
     }
     try {
       this.#model.send(message);
     } catch (error) {
-      // A notebook shown without its kernel has no comm to send on; the reader is told by the silence.
+      // A notebook opened without its kernel has no comm to send on; the silence message tells the user.
       console.warn("ldam: could not send", message.kind, error);
     }
   }
@@ -384,10 +384,10 @@ export class Connection {
   }
 }
 
-/** JSON has null for what is not finite. */
+/** JSON sends non-finite values as null. */
 const ends = ({ range: [low, high] }: Pane): FilledPane["range"] => [low ?? NaN, high ?? NaN];
 
-/** JupyterLab hands DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
+/** JupyterLab passes DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
 export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array<ArrayBuffer> {
   if (ArrayBuffer.isView(buffer)) {
     return new Uint8Array(buffer.buffer as ArrayBuffer, buffer.byteOffset, buffer.byteLength);

@@ -1,12 +1,12 @@
-// In marimo, cells that read the widget's value run again when the page saves a change of it. There, and only there,
-// the page saves: ipykernel can lose what is saved while a cell runs, and all that comes after it. Python does not take
-// settings from here, it has them already.
+// In marimo, cells that read the widget's value run again when the page saves a change to it. The page saves only in
+// marimo: ipykernel can lose a save made while a cell runs, and every message after it. Python ignores the saved
+// settings, since it has them already.
 import type { Setup, State } from "./protocol";
 import { throttle } from "./ui/dom";
 
-const EVERY = 500; // ms: a slider that is dragged does not run cells at each of its steps
+const EVERY = 500; // ms; dragging a slider does not re-run cells at every step
 
-/** A model as marimo has it. */
+/** marimo's model. */
 interface Saves {
   set?(name: string, value: unknown): void;
   save_changes?(): void;

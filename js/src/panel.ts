@@ -1,4 +1,4 @@
-// One view: builds the parts, gives each what the kernel says, and the kernel what the reader does.
+// One view: builds the parts, passes kernel messages to them and user actions to the kernel.
 import { Connection, type Model } from "./connection";
 import { MarimoValue } from "./marimo";
 import { Compare } from "./parts/compare/compare";
@@ -21,7 +21,7 @@ import { watchTheme } from "./ui/theme";
 
 const REDUCED_MOTION =
   "your system asks for reduced motion: the picture stands still, and shows the samples when they have burned in; pause and play to see them move";
-const SPOKEN_EVERY = 10_000; // ms between two "playing, step …" for screen readers
+const SPOKEN_EVERY = 10_000; // ms between "playing, step …" announcements for screen readers
 
 export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
   const root = h("div.ldam", { role: "region", "aria-label": "neuron samples" });
@@ -29,7 +29,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   let playing = false;
   let steps = 0;
 
-  // The parts speak through the connection, and it through them: made first, started last.
+  // The parts and the connection refer to each other, so it is created first and started last.
   const connection = new Connection(model, {
     setup: (message) => {
       root.setAttribute("aria-label", message.title || "neuron samples");
@@ -121,7 +121,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
 
   const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
-  topBar.element.hidden = true; // a page without a kernel has no buttons that do nothing
+  topBar.element.hidden = true; // without a kernel, show no dead buttons
   root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
 
   keepKeys(root, signal);
@@ -146,11 +146,11 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   connection.start();
 }
 
-/** In the next animation frame: what follows from one size may change another that is watched. */
+/** Reports in the next animation frame, since a response to one size may change another watched size. */
 function watchSize(element: HTMLElement, signal: AbortSignal, changed: (width: number, height: number) => void): void {
   let scheduled = 0;
   const observer = new ResizeObserver((entries) => {
-    const { width, height } = entries.at(-1)!.contentRect; // handed over: reading it ourselves would force a layout
+    const { width, height } = entries.at(-1)!.contentRect; // from the entry: reading it from the element would force a layout
     cancelAnimationFrame(scheduled);
     scheduled = requestAnimationFrame(() => changed(width, height));
   });
@@ -161,7 +161,7 @@ function watchSize(element: HTMLElement, signal: AbortSignal, changed: (width: n
   });
 }
 
-/** Seen by the reader: on screen, in a page that is not in the background. */
+/** Visible: on screen, in a page that is not in the background. */
 function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visible: boolean) => void): void {
   let onScreen = true;
   const tell = () => changed(onScreen && !document.hidden);
@@ -177,11 +177,11 @@ function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visib
   tell();
 }
 
-/** Hands a file to the reader as a download. */
+/** Offers a file as a download. */
 function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
   const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
   const link = h("a", { href: url, download: filename });
-  document.body.append(link); // some hosts see no clicks outside the document
+  document.body.append(link); // some hosts ignore clicks outside the document
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it

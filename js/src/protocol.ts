@@ -5,125 +5,125 @@ export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download
 
 export type ToKernel = Hello | Bye | Ack | SetParams | Do | Select | Lock | ShowOther | Scrub | AskUnits;
 
-/** Everything that the panel is built from. */
+/** Everything the panel is built from. */
 export interface Setup {
   kind: "setup";
-  gen: number; // rises with every other choice of neurons; frames of another are not shown
-  title: string; // of figures, and of saved files
+  gen: number; // generation: increases with every change of neurons; frames of another generation are not shown
+  title: string; // for figures and file names
   device: string; // "cpu", "cuda:0"
-  layer: string; // whose units are on show; one of `layers`
-  layers: Layer[]; // all that can be chosen
-  neurons: Unit[]; // a column each
-  parameters: Parameter[]; // a slider each
-  params: Params; // where they stand
-  chains: number; // of each neuron
+  layer: string; // the current layer; one of `layers`
+  layers: Layer[]; // all available layers
+  neurons: Unit[]; // one column each
+  parameters: Parameter[]; // one slider each
+  params: Params; // current values
+  chains: number; // per neuron
   playing: boolean; // sampling, or about to
-  recording: boolean; // a film is being recorded
-  notes: string[]; // remarks in words
-  error: Fault; // what the banner says
+  recording: boolean; // a recording is in progress
+  notes: string[]; // messages for the user
+  error: Fault; // content of the error banner
   trace: Trace; // the run so far, thinned
-  kernel: Kernel; // how the chains move
+  kernel: Kernel; // the transition kernel
   kernel_note?: string; // as `kernel.note`
   calibrated?: boolean; // as `kernel.calibrated`
-  scales?: Scales; // null: none are used
+  scales?: Scales; // null: no frozen scales
   warming?: boolean; // the scales are being measured
-  goal?: string | null; // a percentile of real images, if that is what is to be reached
-  prior?: Prior | null; // null: there is no choice
-  real_images?: boolean; // frames will tell the standing among them
+  goal?: string | null; // the goal, if it is a percentile of real images
+  prior?: Prior | null; // null: no choice available
+  real_images?: boolean; // real images are available, so frames will include `standing`
   wiring?: Wiring | null; // null: classes have no names
-  discriminator?: Discriminator | null; // null: there is none
+  discriminator?: Discriminator | null; // null: none
   training_trace?: TrainingTrace; // of the discriminator so far, thinned
-  models?: ComparedModel[]; // two to six, if models are compared
-  locks?: Locks; // of a comparison
-  show?: Show; // of a comparison
+  models?: ComparedModel[]; // two to six models, in a comparison
+  locks?: Locks; // in a comparison
+  show?: Show; // in a comparison
   scanning?: boolean; // the whole layer is being ranked
-  watch?: Watch | null; // of a model that trains
+  watch?: Watch | null; // when watching a model train
 }
 
-/** What has changed, by a slider, a button or Python. */
+/** Changes made by a slider, a button or Python. */
 export interface State {
   kind: "state";
-  view?: string; // whose `set` was the last; "": none was
-  rev?: number; // and which of its
-  params: Params; // where all sliders stand
+  view?: string; // the view that sent the last `set`; "": none
+  rev?: number; // the revision of that `set`
+  params: Params; // values of all sliders
   playing: boolean; // sampling, or about to
-  recording: boolean; // a film is being recorded
-  kernel_note?: string; // what the kernel samples, in words
-  calibrated?: boolean; // there is a density that the samples follow
-  scales?: Scales; // null: none are used
+  recording: boolean; // a recording is in progress
+  kernel_note?: string; // description of what the kernel samples
+  calibrated?: boolean; // the samples follow a density
+  scales?: Scales; // null: no frozen scales
   warming?: boolean; // the scales are being measured
-  goal?: string | null; // a percentile of real images, if that is what is to be reached
-  discriminator?: Discriminator | null; // null: there is none
-  locks?: Locks; // of a comparison
-  show?: Show; // of a comparison
+  goal?: string | null; // the goal, if it is a percentile of real images
+  discriminator?: Discriminator | null; // null: none
+  locks?: Locks; // in a comparison
+  show?: Show; // in a comparison
   scanning?: boolean; // the whole layer is being ranked
-  watch?: Watch | null; // of a model that trains
+  watch?: Watch | null; // when watching a model train
 }
 
-/** The newest picture and what is measured; the pixels of its panes are the buffers. */
+/** The newest picture and measurements; the buffers are the pixels of its panes. */
 export interface Frame {
   kind: "frame";
-  gen: number; // of the setup that it belongs to
-  seq: number; // its number, to be acknowledged
-  steps: number; // of the chains so far
-  panes: Pane[]; // a buffer each
-  activation: Table; // [neuron][chain]; null is not finite, as JSON has no word for it
+  gen: number; // generation of the setup it belongs to
+  seq: number; // frame number, to be acknowledged
+  steps: number; // steps of the chains so far
+  panes: Pane[]; // one buffer each
+  activation: Table; // [neuron][chain]; null: not finite, which JSON cannot express
   burned_in: boolean[][]; // [neuron][chain]
-  burn_in_step: number | null; // the step at which all chains had burned in; null: not yet
-  earlier?: Still[]; // pictures before this one that found no room, oldest first; their buffers come last
-  stats: Stats; // how fast it goes
+  burn_in_step: number | null; // the step at which the last chain had burned in; null: not yet
+  earlier?: Still[]; // earlier pictures that could not be sent, oldest first; their buffers come last
+  stats: Stats; // speed
   temperature?: Temperature | null; // about four times a second
-  execution?: string; // how the network is run, as a trial found it best; likewise
-  acceptance?: (number | null)[] | null; // one a neuron, 0…1; null as a whole: the kernel has no Metropolis test
-  heat?: number; // the present factor: moves by itself during a heat pulse
+  execution?: string; // how the network is run, as chosen by a trial; about four times a second
+  acceptance?: (number | null)[] | null; // per neuron, 0…1; null as a whole: the kernel has no Metropolis test
+  heat?: number; // current factor; changes by itself during a heat pulse
   score?: Score; // about four times a second
-  standing?: Standing; // likewise
-  training?: Training | null; // likewise, while it is trained
-  activations?: Table; // of a comparison: [model][neuron], mean over chains
-  agreement?: Change[]; // of the neurons on show, about twice a second
-  watch?: Watch | null; // likewise
+  standing?: Standing; // about four times a second
+  training?: Training | null; // about four times a second, during training
+  activations?: Table; // in a comparison: [model][neuron], mean over chains
+  agreement?: Change[]; // of the neurons shown, about twice a second
+  watch?: Watch | null; // about four times a second
 }
 
-/** A page of the units that a reader looks for. */
+/** A page of unit search results. */
 export interface Units {
   kind: "units";
-  layer: string; // as it was asked for
-  query: string; // likewise
-  offset: number; // likewise: number of units before these
-  total: number; // number of units that were found
-  units: Unit[]; // those of this page
+  layer: string; // as requested
+  query: string; // as requested
+  offset: number; // as requested: number of units before these
+  total: number; // number of units found
+  units: Unit[]; // the units of this page
 }
 
-/** What the banner says from now on. */
+/** Replaces the content of the error banner. */
 export interface ErrorMessage {
   kind: "error";
-  error: Fault; // null: nothing any more
+  error: Fault; // null: clears the banner
 }
 
-/** A file to be saved; its bytes are the buffer. */
+/** A file to download; the buffer holds its bytes. */
 export interface Download {
   kind: "download";
-  filename: string; // with its ending
+  filename: string; // with extension
   mime: string; // "image/png", "image/gif"
 }
 
-/** Whether the chains can be believed. */
+/** The verdict on the chains. */
 export interface Diagnosis {
   kind: "diagnosis";
   level: "good" | "warn" | "wait"; // "wait": too early to tell
-  text: string; // the verdict on all of them
-  neurons: Remark[]; // and on each
+  text: string; // the verdict on all chains
+  neurons: Remark[]; // remarks per neuron
 }
 
-/** Neurons of the whole layer, as they are measured one after the other. */
+/** Ranking of the neurons of the whole layer, sent as they are measured. */
 export interface Changes {
   kind: "changes";
-  layer: string; // of the first model
+  layer: string; // layer of the first model
   done: number; // neurons measured so far
   total: number; // neurons of the layer
-  running: boolean; // more are coming
-  error: string; // "" if there is none
-  rows: Change[]; // the most changed first
+  running: boolean; // still in progress
+  error: string; // "": none
+  rows: Change[]; // most changed first
 }
 
 /** A view has appeared. */
@@ -132,27 +132,27 @@ export interface Hello {
   view: View;
 }
 
-/** This view is gone: with the last one, the kernel rests at once. */
+/** This view is gone. When the last one goes, the kernel pauses at once. */
 export interface Bye {
   kind: "bye";
   view: View;
 }
 
-/** A frame has been painted, or the view lives. */
+/** A frame has been painted, or a heartbeat. */
 export interface Ack {
   kind: "ack";
   view: View;
-  seq: number; // of the newest frame that was painted
-  visible: boolean; // can the view be seen?
+  seq: number; // number of the newest painted frame
+  visible: boolean; // whether the view is visible
 }
 
 /** Sliders have moved. */
 export interface SetParams {
   kind: "set";
   view: View;
-  rev: number; // rises with each; a state says which it answers
-  params: Params; // those that moved
-  seq?: number; // acknowledged with it
+  rev: number; // revision, increases with each message; a state names the one it answers
+  params: Params; // changed values
+  seq?: number; // frame acknowledged with it
 }
 
 /** A button was pressed. */
@@ -161,24 +161,24 @@ export interface Do {
   what: Action;
 }
 
-/** Something else is to be seen: other neurons, or the same ones in another way. */
+/** A change of layer, neurons, kernel or prior. */
 export interface Select {
   kind: "select";
-  layer?: string; // its first neurons, if none are named
-  neurons?: string[]; // keys of units
+  layer?: string; // selects its first neurons if none are given
+  neurons?: string[]; // unit keys
   kernel?: string; // one of `kernel.choices`
-  prior?: string; // a name among `prior.choices`
-  wired_to?: number; // index of a class: its strongest inputs
+  prior?: string; // a name in `prior.choices`
+  wired_to?: number; // index of a class, to select its strongest inputs
 }
 
-/** One value of a parameter for all models, or one each. */
+/** Whether a parameter has one value for all models, or one per model. */
 export interface Lock {
   kind: "lock";
-  name: string; // of the parameter
-  locked: boolean; // one for all
+  name: string; // name of the parameter
+  locked: boolean; // one value for all
 }
 
-/** Other rows of a comparison, or other weights of a model that trains. */
+/** Selects the rows of a comparison, or the weights shown of a model that trains. */
 export interface ShowOther {
   kind: "show";
   what: string; // a `Show`, or one of `watch.sources`
@@ -187,16 +187,16 @@ export interface ShowOther {
 /** A kept checkpoint was chosen. */
 export interface Scrub {
   kind: "scrub";
-  index: number; // in `watch.kept`
+  index: number; // index in `watch.kept`
 }
 
 /** The picker asks for a page of units. */
 export interface AskUnits {
   kind: "units";
-  layer: string; // the one on show
-  query: string; // the start of a number, or a part of a name
-  offset: number; // units to pass over
-  limit: number; // units wanted, at most 500
+  layer: string; // the current layer
+  query: string; // prefix of a number, or part of a name
+  offset: number; // units to skip
+  limit: number; // maximum number of units, at most 500
 }
 
 export type Action =
@@ -219,112 +219,112 @@ export type Action =
   | "stop_scan"
   | "follow";
 
-/** The name that a view has given itself. */
+/** The name a view has given itself. */
 export type View = string;
 
 export interface Layer {
   name: string; // dotted, as in `model.named_modules()`
   type: string; // class name
-  shape: number[]; // of the output for one image
-  units: number; // neurons, or channels where the output has positions
-  leaf?: boolean; // has no modules inside
+  shape: number[]; // shape of the output for one image
+  units: number; // number of neurons, or of channels if the output has positions
+  leaf?: boolean; // has no submodules
 }
 
 export interface Unit {
-  key: string; // what the kernel calls it; opaque here
+  key: string; // the kernel's identifier; opaque to the page
   label: string; // "3" or "5@3,4"
-  name: string; // class name or ""
+  name: string; // class name, or ""
 }
 
 export interface Parameter {
   name: string; // as in Python
-  label: string; // the accessible name of its slider
-  group: string; // heading that it stands under
+  label: string; // accessible name of its slider
+  group: string; // heading of its group
   low: number; // smallest value
   high: number; // largest value
-  default: number; // what a reset goes back to
+  default: number; // value after a reset
   log: boolean; // logarithmic slider
-  zero: boolean; // exactly 0 is allowed as well, below `low`
+  zero: boolean; // exactly 0 is also allowed, below `low`
   integer: boolean; // whole numbers only
-  unit: string; // "" if it has none
-  help: string; // what it does, in a sentence
-  of?: string; // of a comparison, freed: the parameter that each model now has for itself
-  model?: number; // and whose this is
+  unit: string; // "": none
+  help: string; // one-sentence description
+  of?: string; // when unlocked in a comparison: the parameter that this is one model's copy of
+  model?: number; // index of that model
 }
 
-/** Name of a parameter → its value. */
+/** Parameter name → value. */
 export type Params = Record<string, number>;
 
 export interface Trouble {
   message: string; // what went wrong
-  hint: string; // what to do now
+  hint: string; // what to do about it
 }
 
 export type Fault = Trouble | null;
 
 export interface Kernel {
-  name: string; // one of `choices`, or of a kernel of the user's own
-  note: string; // what it samples, in words
-  calibrated?: boolean; // there is a density that the samples follow
-  choices?: string[]; // names of the kernels that can be selected
+  name: string; // one of `choices`, or the name of a custom kernel
+  note: string; // description of what it samples
+  calibrated?: boolean; // the samples follow a density
+  choices?: string[]; // names of the available kernels
 }
 
-/** The frozen gradient scales, one number a neuron for each term; null: none are used. */
+/** The frozen gradient scales: one number per neuron for each term; null: not used. */
 export type Scales = Record<string, number[]> | null;
 
-/** What stands behind the neuron: natural images, or every pixel for itself. */
+/** The image prior: natural images, or independent pixels. */
 export interface Prior {
   name: string; // the one in use
-  choices: Choice[]; // and all there are
+  choices: Choice[]; // all available priors
 }
 
 export type Choice = [name: string, text: string];
 
-/** How strong the activations of the chains are among those of real images, [model][neuron]; null: not known. */
+/** How the chains' activations rank among those of real images, [model][neuron]; null: unknown. */
 export type Standing = Place[][] | null;
 
 export interface Place {
-  text: string; // in a whole sentence
+  text: string; // as a sentence
   short: string; // in two or three words
 }
 
-/** The layer feeds one with named classes: neurons can be chosen by what drives a class. */
+/** The layer feeds one with named classes, so neurons can be chosen by how strongly they drive a class. */
 export interface Wiring {
-  label: string; // what is chosen, in words
-  classes: string[]; // their names
+  label: string; // description of what is chosen
+  classes: string[]; // class names
 }
 
-/** A network that tells real pictures from generated ones, and may be trained while the chains run. */
+/** A network that distinguishes real pictures from generated ones, and may be trained while the chains run. */
 export interface Discriminator {
-  only: boolean; // neurons are ignored: the chains follow the discriminator alone
-  training: boolean; // it is being trained
-  trainable: boolean; // there are real images to learn from
-  why: string; // in words why it cannot be trained; "" if it can
-  form: string; // what the regulariser takes of D: "logit", "log" or "probability"
+  only: boolean; // neurons are ignored; the chains follow the discriminator alone
+  training: boolean; // training is in progress
+  trainable: boolean; // there are real images to train on
+  why: string; // why it cannot be trained; "" if it can
+  form: string; // the function of D used as regulariser: "logit", "log" or "probability"
 }
 
-/** How training goes, on half real and half generated pictures. */
+/** Training progress, measured on half real and half generated pictures. */
 export interface Training {
-  round: number; // the last one
+  round: number; // number of the last round
   accuracy: number | null; // 0…1
   gap: number | null; // mean logit of real pictures minus that of generated ones
   real: number | null; // mean D, 0…1
-  generated: number | null; // likewise
+  generated: number | null; // mean D, 0…1
 }
 
 export interface TrainingTrace {
-  rounds: number[]; // their numbers
-  accuracy: (number | null)[]; // one a round
-  gap: (number | null)[]; // one a round
+  rounds: number[]; // round numbers
+  accuracy: (number | null)[]; // one per round
+  gap: (number | null)[]; // one per round
 }
 
-/** One of the models that are compared. */
+/** One of the compared models. */
 export interface ComparedModel {
-  name: string; // as the user calls it
-  note: string; // its own layer, say; "" if there is nothing to say
+  name: string; // name given by the user
+  note: string; // e.g. its layer, if different; "": none
 }
 
-/** Parameters that may be linked (true: one value for all models) or freed. */
+/** Lockable parameters; true: one value for all models, false: one per model. */
 export type Locks = Record<string, boolean>;
 
 /** What a comparison shows of each model. */
@@ -332,72 +332,72 @@ export type Show = "samples" | "averages" | "both";
 
 /** How much a neuron changed between the models. */
 export interface Change {
-  key: string; // as of a unit
-  label: string; // as of a unit
-  name: string; // as of a unit
-  difference: number | null; // mean |difference of averages|, in units of the pixels
+  key: string; // as in `Unit`
+  label: string; // as in `Unit`
+  name: string; // as in `Unit`
+  difference: number | null; // mean |difference of averages|, in pixel units
   correlation: number | null; // of the averages
-  gap: number | null; // activation of a further model minus that of the first
-  activations: (number | null)[]; // one a model
+  gap: number | null; // activation of another model minus that of the first
+  activations: (number | null)[]; // one per model
 }
 
 /** A model that is followed while it trains. */
 export interface Watch {
-  iteration: number; // of the training
+  iteration: number; // training iteration
   kept: number[]; // iterations of the kept checkpoints, ascending
-  shown: number | null; // the iteration whose weights are on show
-  following: boolean; // the newest weights are on show
+  shown: number | null; // iteration of the weights shown
+  following: boolean; // the newest weights are shown
   source: string; // one of `sources`
   sources: string[]; // "weights", "average"
-  cost: number | null; // share by which training is slower than without the picture; null: not known yet
-  snapshot_ms: number | null; // what keeping a checkpoint takes
+  cost: number | null; // relative slowdown of training while pictures are sampled; null: not known yet
+  snapshot_ms: number | null; // time to save a checkpoint
 }
 
 export interface Trace {
-  steps: number[]; // where it was recorded
+  steps: number[]; // steps of the records
   activation: Table; // [record][neuron], mean over chains
 }
 
 export interface Stats {
-  frames_per_second: number | null; // sent
-  steps_per_second: number | null; // of each chain
-  bytes_per_frame?: number | null; // of its buffers
-  round_trip_ms: number | null; // from a frame to its acknowledgement; null: none has come
+  frames_per_second: number | null; // frames sent
+  steps_per_second: number | null; // steps of each chain
+  bytes_per_frame?: number | null; // size of a frame's buffers
+  round_trip_ms: number | null; // from sending a frame to its acknowledgement; null: none yet
 }
 
 export interface Temperature {
-  asked: number; // what the slider and the heat ask for
-  measured: (number | null)[]; // one a neuron; null: not yet known
+  asked: number; // requested temperature: slider times heat
+  measured: (number | null)[]; // per neuron; null: not yet known
 }
 
-/** D of the present samples, 0…1, [neuron][chain]; null as a whole: nothing is known of these samples. */
+/** D of the current samples, 0…1, [neuron][chain]; null as a whole: unknown. */
 export type Score = Table | null;
 
-/** Rows of numbers; null is not finite. */
+/** Rows of numbers; null: not finite. */
 export type Table = (number | null)[][];
 
 export interface Pane {
   name: string; // "sample" or "average"; "sample:0", "average:1", "difference:1" when models are compared
-  encoding: "raw" | "jpeg" | "png"; // of the buffer
-  shape: [rows: number, columns: number, height: number, width: number, channels: number]; // of all tiles together
-  range: [low: number | null, high: number | null]; // pixel values of level 0 and level 255; of signed colours, of level 1 and level 255; null: run off to infinity
-  labels: string[]; // one a row; "\n" parts the bold line from the small one
-  model?: number; // whose it is
-  colors?: string; // "signed": one byte a pixel, level 128 is exactly 0
+  encoding: "raw" | "jpeg" | "png"; // encoding of the buffer
+  shape: [rows: number, columns: number, height: number, width: number, channels: number]; // layout of the tiles
+  range: [low: number | null, high: number | null]; // pixel values of levels 0 and 255; with signed colours, of levels 1 and 255; null: infinite
+  labels: string[]; // one per row; "\n" separates the bold line from the small one
+  model?: number; // index of its model
+  colors?: string; // "signed": one byte per pixel, level 128 is exactly 0
 }
 
-/** A picture and what is known of it. */
+/** An earlier picture and its measurements. */
 export interface Still {
   kind?: "frame";
-  steps: number; // of the chains
-  panes: Pane[]; // a buffer each
+  steps: number; // steps of the chains
+  panes: Pane[]; // one buffer each
   activation: Table; // [neuron][chain]
   burned_in: boolean[][]; // [neuron][chain]
   burn_in_step: number | null; // null: not yet
-  activations?: Table; // of a comparison: [model][neuron]
+  activations?: Table; // in a comparison: [model][neuron]
 }
 
 export interface Remark {
-  label: string; // of the neuron
-  text: string; // the verdict on it
+  label: string; // label of the neuron
+  text: string; // the verdict on the neuron
 }

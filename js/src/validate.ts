@@ -1,5 +1,5 @@
-// What comes from the kernel, held against what the protocol declares. Another version of the kernel side may send less,
-// more, or something else: a field that is not as declared is left out, and nothing throws.
+// Checks kernel messages against the protocol. Another version of the kernel side may send fewer, more or other fields:
+// fields that do not match their declaration are dropped, and nothing throws.
 import type { Change, Changes, FromKernel, Kernel } from "./protocol";
 
 type Check = (value: unknown) => boolean;
@@ -19,14 +19,14 @@ const shape = (fields: Record<string, Check>, optional: Record<string, Check> = 
   Object.entries(fields).every(([name, check]) => check(value[name])) &&
   Object.entries(optional).every(([name, check]) => !Object.hasOwn(value, name) || check(value[name]));
 
-/** A copy without those optional fields that fail their check. */
+/** A copy without the optional fields that fail their check. */
 function keep(content: Record<string, unknown>, optional: Record<string, Check>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(content).filter(([name, value]) => !Object.hasOwn(optional, name) || optional[name]!(value)));
 }
 
 const isScales = orNull(recordOf(listOf(isNumber)));
 const perNeuron = listOf(orNull(isNumber));
-const isMeasured = orNull(isNumber); // a network that diverged has no finite figures
+const isMeasured = orNull(isNumber); // a diverged network has no finite values
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
 const isPrior = orNull(shape({ name: isText, choices: listOf(tuple(2, isText)) }));
 const isTable = listOf(perNeuron);
@@ -104,7 +104,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 const isRemark = shape({ label: isText, text: isText });
 
-/** A newer kernel side may say more than this front end knows: what is unknown is no message, or left out of it. */
+/** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
 export function parse(content: unknown): FromKernel | null {
   if (!isObject(content) || !isText(content["kind"]) || !Object.hasOwn(OPTIONAL, content["kind"])) return null;
   const kind = content["kind"] as FromKernel["kind"];
@@ -123,7 +123,7 @@ export function parse(content: unknown): FromKernel | null {
   return message as unknown as FromKernel;
 }
 
-/** The same for each of a list. */
+/** `keep` for each object in a list. */
 function keepEach(message: Record<string, unknown>, name: string, optional: Record<string, Check>): void {
   const list = message[name];
   if (Array.isArray(list)) message[name] = list.map((each: unknown) => (isObject(each) ? keep(each, optional) : each));

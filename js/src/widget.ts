@@ -1,4 +1,4 @@
-// Entry point: what anywidget, and every front end that speaks its module format, calls for each view.
+// Entry point, called for each view by anywidget and other front ends that support its module format.
 import type { AnyModel } from "@anywidget/types";
 import type { Model } from "./connection";
 import { showPanel } from "./panel";
@@ -6,7 +6,7 @@ import { showPanel } from "./panel";
 interface View {
   model: AnyModel;
   el: HTMLElement;
-  signal?: AbortSignal; // anywidget has it since 0.11, marimo and others may not
+  signal?: AbortSignal; // anywidget >= 0.11; marimo and others may not pass it
 }
 
 function render({ model, el, signal }: View): () => void {

@@ -1,17 +1,17 @@
-// One line under the trace: can the chains be believed? And what there is to say of each neuron.
+// One line below the trace: the verdict on the chains, with remarks on each neuron.
 import type { Diagnosis, Setup } from "../protocol";
 import { h, replace, setText, throttle } from "../ui/dom";
 import type { Part } from "./part";
 
 const SIGNS = { good: "✓", warn: "⚠\ufe0e", wait: "…" };
-const SAID_EVERY = 1000; // ms: each change is read out
+const SAID_EVERY = 1000; // ms; each change is read out
 
 export class DiagnosisLine implements Part {
   readonly element: HTMLElement;
   #sign = h("span.ldam-sign");
   #text = h("span");
   #more = h("button.ldam-link", { type: "button", "aria-expanded": "false" }, "each neuron");
-  // Not a <dl>: notebooks have rules for its lines that outrank a sheet of classes.
+  // Not a <dl>: notebooks style its children with rules of higher specificity than class selectors.
   #list = h("div.ldam-remarks", { role: "list", tabindex: 0, "aria-label": "diagnosis of each neuron" });
   #diagnosis: Diagnosis | null = null;
   #gen: number | null = null;
@@ -31,7 +31,7 @@ export class DiagnosisLine implements Part {
     this.#write();
   }
 
-  /** What was said of other neurons is no longer so. */
+  /** The verdict on other neurons no longer applies. */
   setup({ gen }: Setup): void {
     if (gen === this.#gen) return;
     this.#gen = gen;
@@ -40,7 +40,7 @@ export class DiagnosisLine implements Part {
   }
 
   diagnosis(diagnosis: Diagnosis): void {
-    // The first word at once; then only so often, and only what is new, since it is read out.
+    // Show the first verdict at once; throttle later ones and write only changes, since they are read out.
     const first = this.#diagnosis === null;
     this.#diagnosis = diagnosis;
     if (first) this.#show.now();
@@ -62,7 +62,7 @@ export class DiagnosisLine implements Part {
     if (!this.#list.hidden) this.#writeRemarks(remarks);
   }
 
-  /** In place: replaced, the list would lose where it was scrolled to, and what was marked in it. */
+  /** Updates in place: replacing the list would lose its scroll position and text selection. */
   #writeRemarks(remarks: Diagnosis["neurons"]): void {
     const list = this.#list;
     if (list.children.length !== remarks.length) replace(list, ...remarks.map(() => h("div", { role: "listitem" }, h("b"), h("span"))));

@@ -1,18 +1,18 @@
-// What the panel has to say in words: an error with what to do, notes, and the kernel's silence.
+// Messages in words: an error with a hint, notes, and the kernel's silence.
 import type { Silence } from "../connection";
 import type { ErrorMessage, Setup, Trouble } from "../protocol";
 import { h, replace, setText } from "../ui/dom";
 import type { Part } from "./part";
 
 const SILENCES = {
-  late: "", // the bar above says so
+  late: "", // shown in the top bar
   never: "kernel not running — run the cell again",
   stopped: "no answer from the kernel: it is busy, or stopped — then run the cell again",
 };
 
 export class Notices implements Part {
   readonly element: HTMLElement;
-  /** Stands in place of the picture, or over it where there is one already. */
+  /** Shown in place of the picture, or above it if there is one already. */
   readonly silenceElement = h("div.ldam-silence", { role: "status" });
   #error = h("div", { role: "alert" });
   #notes = h("ul.ldam-notes");
@@ -36,7 +36,7 @@ export class Notices implements Part {
     this.#showError(error);
   }
 
-  /** A remark of the front end's own. */
+  /** A note from the front end itself. */
   add(note: string): void {
     this.#own.push(note);
     this.#showNotes();

@@ -1,11 +1,11 @@
-// What a part of the panel may hear. The panel hands every message to every part; each takes what concerns it.
+// The interface of a part of the panel. The panel passes every message to every part; each handles what concerns it.
 import type { FilledFrame, Silence } from "../connection";
 import type { Changes, Diagnosis, ErrorMessage, Setup, State, Units } from "../protocol";
 
 export interface Part {
-  /** Everything anew: the first message, and after another layer, other neurons or another kernel was chosen. */
+  /** The complete state: the first message, sent again after a change of layer, neurons or kernel. */
   setup?(message: Setup): void;
-  /** What may change while the chains run on. A field that is left out says nothing new. */
+  /** What may change while the chains keep running. A missing field means no change. */
   state?(message: State): void;
   /** Every frame, painted or not. */
   frame?(frame: FilledFrame): void;
@@ -13,12 +13,12 @@ export interface Part {
   diagnosis?(message: Diagnosis): void;
   changes?(message: Changes): void;
   error?(message: ErrorMessage): void;
-  /** The kernel refused what was asked for: show what it has. */
+  /** The kernel refused a request: show its values again. */
   refused?(): void;
   silence?(silence: Silence): void;
   /** The page turned light or dark. */
   theme?(dark: boolean): void;
-  /** Whether anybody can see the panel. */
+  /** Whether the panel is visible. */
   visible?(visible: boolean): void;
   close?(): void;
 }

@@ -1,4 +1,4 @@
-// The buttons over the picture, and how fast it runs.
+// The buttons above the picture, and the speed.
 import type { Silence } from "../connection";
 import type { Action, Frame, Setup, State } from "../protocol";
 import { h, icon, setText, throttle } from "../ui/dom";
@@ -12,19 +12,19 @@ const ICONS = {
   stop: "M3.5 3.5h9v9h-9z",
 };
 
-const LONGEST = 60; // seconds: there the kernel ends a recording
+const LONGEST = 60; // seconds, after which the kernel ends a recording
 const SILENCES = { never: "", late: "waiting for the kernel…", stopped: "no answer" };
 
 export class TopBar implements Part {
   readonly element: HTMLElement;
-  /** Left free for buttons that only some widgets have ("heat", "blink"). */
+  /** Slot for buttons that only some widgets have ("heat", "blink"). */
   readonly extras = h("span.ldam-extras");
   #play = h("button.ldam-button.ldam-primary", { type: "button" });
   #record = h("button.ldam-button.ldam-record", { type: "button" });
   #speed = h("span.ldam-speed", { "aria-live": "off" });
   #playing: boolean | null = null;
   #recording = false;
-  #recorded = 0; // ms that it played while it recorded
+  #recorded = 0; // ms played while recording
   #tickedAt = 0;
   #elapsed = h("span.ldam-elapsed", { "aria-hidden": "true" });
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -95,7 +95,7 @@ export class TopBar implements Part {
     this.#showSpeed();
   }
 
-  /** Figures of a moment ago say nothing of now. */
+  /** Speeds measured before the silence no longer apply. */
   silence(silence: Silence): void {
     this.#silence = silence;
     this.#showSpeed.now();
@@ -119,7 +119,7 @@ export class TopBar implements Part {
     const stats = this.#stats;
     const rate = (value: number | null) => (value === null ? "–" : value < 10 ? value.toFixed(1) : formatCount(value));
     const running = stats ? `${rate(stats.frames_per_second)} frames/s · ${rate(stats.steps_per_second)} steps/s` : "";
-    const known = this.#device !== ""; // nothing is, before the kernel has spoken
+    const known = this.#device !== ""; // false before the kernel's first message
     setText(this.#speed, known ? [this.#silence ? SILENCES[this.#silence] : this.#playing ? running : "paused", this.#device].filter(Boolean).join(" · ") : "");
     const trip = stats?.round_trip_ms == null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
     this.#speed.title = [trip, this.#execution && `network run: ${this.#execution}`].filter(Boolean).join("\n");

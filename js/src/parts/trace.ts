@@ -1,4 +1,4 @@
-// Activation of each neuron, mean over chains, against steps: is the burn-in over, does anything drift?
+// Activation of each neuron (mean over chains) against steps: is burn-in over, does anything drift?
 import type { FilledFrame } from "../connection";
 import type { ComparedModel, Setup, Unit } from "../protocol";
 import { h, replace, setText, throttle } from "../ui/dom";
@@ -9,25 +9,25 @@ import { clear, holes, line } from "../ui/plot";
 import { lineStyle } from "../ui/theme";
 import type { Part } from "./part";
 
-const ALL = "all"; // models at once
+const ALL = "all"; // all models at once
 const MODEL_DASHES = [[], [6, 3], [2, 2], [9, 3, 2, 3], [12, 5], [2, 5]]; // as many as models can be compared
-const DRAWN = 3000; // points drawn in all: without a GPU, strokes are what costs most on this panel
+const DRAWN = 3000; // points drawn in total: without a GPU, strokes are the panel's largest cost
 
 export class Trace implements Part {
   readonly element: HTMLElement;
-  #histories = [new TraceHistory()]; // one a model, so that switching shows the past
-  #shown = h("select.ldam-choice", { "aria-label": "trace of", hidden: true }); // whose activations
+  #histories = [new TraceHistory()]; // one per model, so that switching shows its past
+  #shown = h("select.ldam-choice", { "aria-label": "trace of", hidden: true }); // which model's activations
   #models: string[] = [];
   #canvas = h("canvas", { "aria-hidden": "true" });
   #plot = h("div.ldam-plot", {}, this.#canvas);
   #context = this.#canvas.getContext("2d")!;
   #heading = h("span");
-  #keys = h("span.ldam-trace-keys", { "aria-hidden": "true" }); // which line is whose
+  #keys = h("span.ldam-trace-keys", { "aria-hidden": "true" }); // legend
   #now = h("span.ldam-now");
-  #text = h("span.ldam-hidden"); // the same for those who do not see the lines
+  #text = h("span.ldam-hidden"); // the same as text, for screen readers
   #neurons: Unit[] = [];
   #gen: number | null = null;
-  #run = ""; // of which layer, neurons and kernel the lines are
+  #run = ""; // layer, neurons and kernel of the lines
   #burnIn: number | null = null;
   #highlighted: number | null = null;
   #dark = false;
@@ -44,7 +44,7 @@ export class Trace implements Part {
     });
   }
 
-  /** What to watch for changes of size. */
+  /** The element whose size to watch. */
   get plot(): HTMLElement {
     return this.#plot;
   }
@@ -54,8 +54,8 @@ export class Trace implements Part {
     if (setup.gen !== this.#gen) {
       this.#gen = setup.gen;
       this.#burnIn = null;
-      // The kernel tells the past of the first model only. That of the others stays as far as it is of the same run:
-      // other rows of the same neurons are a new generation as well.
+      // The kernel sends only the first model's history. Those of the others are kept if they belong to the same run:
+      // choosing other rows of the same neurons also starts a new generation.
       const run = JSON.stringify([setup.layer, setup.neurons.map(({ key }) => key), setup.kernel.name]);
       const [first, ...others] = this.#histories as [TraceHistory, ...TraceHistory[]];
       first.clear();
@@ -79,7 +79,7 @@ export class Trace implements Part {
     this.#retell();
   }
 
-  /** What is drawn: one history, or those of all models. */
+  /** The histories to draw: one, or those of all models. */
   get #drawn(): TraceHistory[] {
     return this.#overlaid ? this.#histories : [this.#histories[Number(this.#shown.value)] ?? this.#histories[0]!];
   }
@@ -112,7 +112,7 @@ export class Trace implements Part {
     this.#models = names;
     this.#histories = [this.#histories[0]!, ...names.slice(1).map(() => new TraceHistory())];
     replace(this.#shown, h("option", { value: ALL }, "all models"), ...names.map((name, i) => h("option", { value: i }, name)));
-    if (names.length > 2) this.#shown.value = "0"; // all at once are a thicket
+    if (names.length > 2) this.#shown.value = "0"; // all at once would be unreadable
     this.#showKeys();
   }
 
@@ -169,13 +169,13 @@ export class Trace implements Part {
     context.globalAlpha = 1;
   }
 
-  /** `dash`: whose lines these are, where there are those of several models; null: it tells neurons apart. */
+  /** `dash`: the model's dash if several models are drawn; null: dashes distinguish neurons. */
   #drawLines({ steps, values }: TraceHistory, histories: number, dash: number[] | null, left: number, x: (step: number) => number, y: (value: number) => number): void {
     const context = this.#context;
-    // Of many lines fewer points each, always the same ones, and the newest.
+    // With many lines, draw fewer points of each: always the same ones, plus the newest.
     const every = Math.ceil((steps.length * this.#neurons.length * histories) / DRAWN);
     const drawn = [...steps.keys()].filter((i) => i % every === 0 || i === steps.length - 1);
-    if (drawn.length === 1) drawn.push(0); // a first point alone is a dash, not nothing
+    if (drawn.length === 1) drawn.push(0); // a single point is drawn as a dash
     const xs = steps.length === 1 ? [left, left + 8] : drawn.map((i) => x(steps[i]!));
     const unseen = holes(drawn.map((i) => steps[i]!));
     for (let i = 0; i < this.#neurons.length; i++) {
@@ -204,7 +204,7 @@ function modelDash(model: number): number[] {
   return MODEL_DASHES[model % MODEL_DASHES.length]!;
 }
 
-/** A dash of lines as a background. */
+/** A dash pattern as a CSS background. */
 function stripes(dash: number[]): string {
   let at = 0;
   const stops = dash.map((length, i) => `${i % 2 ? "transparent" : "currentColor"} ${at}px ${(at += length)}px`);

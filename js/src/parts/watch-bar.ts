@@ -1,13 +1,13 @@
-// A model that is followed while it trains: how far it is, which of its checkpoints is on show, and what that costs.
+// A model that is followed while it trains: progress, the checkpoint shown, and the cost.
 import type { Action, Frame, Setup, State, Watch } from "../protocol";
 import { Choice } from "../ui/choice";
 import { h, replace, setText } from "../ui/dom";
 import { formatCount, formatDigits } from "../ui/format";
 import type { Part } from "./part";
 
-const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
-const MOST_TICKS = 60; // more stand too close to be told apart
-const ENDED = 30_000; // ms without an iteration after which training costs nothing any more
+const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value is shown again
+const MOST_TICKS = 60; // more would be too close to tell apart
+const ENDED = 30_000; // ms without an iteration after which the cost is no longer shown
 const SOURCES = new Map([["average", "running average"]]);
 
 export interface WatchActions {
@@ -16,7 +16,7 @@ export interface WatchActions {
   show(what: string): void;
 }
 
-/** What was asked for, until the kernel has it. */
+/** A request that the kernel has not confirmed yet. */
 type Asked = { following: true } | { following: false; iteration: number };
 
 export class WatchBar implements Part {
@@ -31,11 +31,11 @@ export class WatchBar implements Part {
   #source: Choice;
   #cost = h("span.ldam-watch-cost");
   #watch: Watch | null = null;
-  #kept: number[] = []; // what the slider runs over: as it was when it was taken hold of
+  #kept: number[] = []; // the slider's checkpoints; frozen while it is held
   #asked: Asked | null = null;
   #lost: ReturnType<typeof setTimeout> | undefined;
   #held = false;
-  #movedAt = 0; // when the iteration was last another one
+  #movedAt = 0; // when the iteration last changed
 
   constructor(on: WatchActions) {
     this.#on = on;
@@ -50,7 +50,7 @@ export class WatchBar implements Part {
     for (const end of ["pointerup", "pointercancel", "lostpointercapture", "change", "blur"]) {
       this.#slider.addEventListener(end, () => {
         this.#held = false;
-        this.#show(); // what the kernel said meanwhile
+        this.#show(); // the kernel's latest value
       });
     }
     this.#follow.addEventListener("click", () => this.#toggle());
@@ -68,7 +68,7 @@ export class WatchBar implements Part {
     this.#tell(watch);
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#source.refused();
     this.#forget();
@@ -80,7 +80,7 @@ export class WatchBar implements Part {
     this.#source.close();
   }
 
-  /** null: nothing is followed; undefined: nothing new is known. */
+  /** null: no model is followed; undefined: no news. */
   #tell(watch: Watch | null | undefined): void {
     if (watch === undefined) return;
     if (watch?.iteration !== this.#watch?.iteration) this.#movedAt = performance.now();
@@ -106,7 +106,7 @@ export class WatchBar implements Part {
     const iteration = this.#kept[this.#slider.valueAsNumber];
     if (!this.#watch || iteration === undefined) return;
     this.#ask({ following: false, iteration });
-    // Meanwhile others may have been kept, or dropped.
+    // The kept checkpoints may have changed in the meantime.
     this.#on.scrub(nearest(this.#watch.kept, iteration));
   }
 
@@ -142,7 +142,7 @@ export class WatchBar implements Part {
     this.#place(watch);
   }
 
-  /** Nothing from outside moves the slider under the reader's hand, neither its place nor what it runs over. */
+  /** While the slider is held, neither its position nor its range is updated from outside. */
   #place(watch: Watch): void {
     if (!this.#held) this.#kept = watch.kept;
     const kept = this.#kept;
@@ -161,7 +161,7 @@ export class WatchBar implements Part {
     this.#showScale(kept);
   }
 
-  /** A tick where each checkpoint stands, and the iterations of the first and the last one. */
+  /** A tick at each checkpoint, and the iterations of the first and last one. */
   #showScale(kept: number[]): void {
     const shown = JSON.stringify(kept);
     if (shown === this.#ticked) return;

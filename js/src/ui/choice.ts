@@ -1,7 +1,7 @@
-// A box to choose from. What was chosen shows at once; an older answer does not undo a newer choice.
+// A select box. A choice shows at once; an older answer does not undo a newer choice.
 import { h, replace } from "./dom";
 
-const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value is shown again
 
 export class Choice {
   readonly box: HTMLSelectElement;
@@ -22,7 +22,7 @@ export class Choice {
     return this.box.value;
   }
 
-  /** Pairs of a value and its text. */
+  /** Pairs of value and text. */
   set options(options: [value: string, text: string][]) {
     const shown = JSON.stringify(options);
     if (shown === this.#shown) return;
@@ -32,14 +32,14 @@ export class Choice {
     if (options.some(([each]) => each === value)) this.box.value = value;
   }
 
-  /** What the kernel has. */
+  /** The kernel's value. */
   told(value: string): void {
     this.#told = value;
-    if (value === this.#asked) this.refused(); // it is what was asked for: nothing is left to wait for
+    if (value === this.#asked) this.refused(); // as requested: stop waiting
     else if (this.#asked === null) this.box.value = value;
   }
 
-  /** The kernel refused, or said nothing: show what it has. */
+  /** The kernel refused or did not answer: show its value again. */
   refused(): void {
     this.close();
     this.#asked = null;

@@ -1,16 +1,16 @@
-// One live parameter: a slider, a number box, and beside the label what is measured of it.
+// One live parameter: a slider, a number box, and next to the label its measured value.
 import type { Parameter } from "../protocol";
 import { h, setText } from "./dom";
 import { format, formatFitting, formatWithUnit } from "./format";
 import { admit, makeScale, type Scale } from "./scale";
 
 const PAGE = 10; // ticks that PageUp and PageDown move
-const EXPLAINED = 5000; // ms for which a measurement leaves the place to why a typed value was corrected
+const EXPLAINED = 5000; // ms for which the reason for a correction replaces the measurement
 
-/** What is measured of a parameter. */
+/** A measurement of a parameter. */
 export interface Reading {
   text: string;
-  each: string[]; // a line a neuron
+  each: string[]; // one line per neuron
   warns: boolean;
 }
 
@@ -20,9 +20,9 @@ export class Control {
   #scale: Scale;
   #slider: HTMLInputElement;
   #box: HTMLInputElement;
-  /** At the right of the label: what is measured, or why a typed value was corrected. */
+  /** Right of the label: the measurement, or why a typed value was corrected. */
   #aside = h("span.ldam-aside");
-  #each = h("span.ldam-hidden"); // the measurement of each neuron, for those who get no tooltip
+  #each = h("span.ldam-hidden"); // the measurement of each neuron, for readers without tooltips
   #explainedAt = -Infinity;
   #value: number;
   #dragging = false;
@@ -53,7 +53,7 @@ export class Control {
       this.#slider.addEventListener(end, () => {
         if (!this.#dragging) return;
         this.#dragging = false;
-        this.show(this.#value); // what the kernel said meanwhile
+        this.show(this.#value); // the kernel's latest value
       });
     }
     for (const place of [this.#slider, caption]) place.addEventListener("dblclick", () => this.#commit(parameter.default));
@@ -76,7 +76,7 @@ export class Control {
     this.#slider.focus();
   }
 
-  /** What is measured of this parameter; null: nothing. */
+  /** Shows a measurement; null: none. */
   measure(reading: Reading | null): void {
     if (performance.now() - this.#explainedAt < EXPLAINED) return;
     this.#explain("");
@@ -87,13 +87,13 @@ export class Control {
     this.#aside.classList.toggle("ldam-warns", reading?.warns ?? false);
   }
 
-  /** A value that moves by itself, many times a second: shown to three digits, and only if these change. */
+  /** A value that changes by itself many times a second: updated only when its first three digits change. */
   follow(value: number): void {
     const rounded = Number(value.toPrecision(3));
     if (rounded !== Number(this.#value.toPrecision(3))) this.show(rounded);
   }
 
-  /** A value from outside never moves what is under the reader's own hand. */
+  /** A value from outside never moves a slider that is being dragged or a box that is being typed in. */
   show(value: number, own = false): void {
     this.#value = value;
     if (own || !this.#dragging) {
@@ -104,7 +104,7 @@ export class Control {
     }
     if (own || !this.#typing) {
       const text = own ? format(value) : formatFitting(value);
-      const typed = this.#box.value !== "" && Number(this.#box.value) === value; // to more digits than fit, perhaps
+      const typed = this.#box.value !== "" && Number(this.#box.value) === value; // perhaps with more digits than fit
       if (this.#box.value !== text && !typed) this.#box.value = text;
     }
   }
@@ -126,7 +126,7 @@ export class Control {
     this.#explain(why);
   }
 
-  /** Why the value is not the one that was typed. */
+  /** Why the value differs from the typed one. */
   #explain(why: string): void {
     const corrected = why !== "";
     if (!corrected && this.#explainedAt === -Infinity) return;
@@ -143,7 +143,7 @@ export class Control {
     this.#commit(this.#scale.value(tick));
   }
 
-  // Browsers page by a tenth of the range; ten ticks are the same everywhere.
+  // Browsers page by a tenth of the range; ten ticks are consistent across browsers.
   #pageKeys = (event: KeyboardEvent): void => {
     if (event.key !== "PageUp" && event.key !== "PageDown") return;
     event.preventDefault();
@@ -154,7 +154,7 @@ export class Control {
     if (event.key === "Enter") this.#commitTyped();
     else if (event.key === "Escape") this.#commit(this.#value);
     else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
-      // The native step is 1, which is nothing or everything for most parameters.
+      // The native step is 1, which is far too small or too large for most parameters.
       this.#commitTyped();
       this.#move(event.key === "ArrowUp" ? 1 : -1);
     } else return;

@@ -1,4 +1,4 @@
-// Small helpers over the DOM. Strings become text nodes and attributes only: class names are data, never markup.
+// Small DOM helpers. Strings become only text nodes and attributes: class names are data, never markup.
 
 type Child = Node | string | null | undefined | false;
 
@@ -32,12 +32,12 @@ export function icon(path: string): SVGSVGElement {
   return svg;
 }
 
-/** Writing the same text again would still cost a layout. */
+/** Skips unchanged text, which would still trigger a layout. */
 export function setText(node: Node, text: string): void {
   if (node.textContent !== text) node.textContent = text;
 }
 
-/** Calls at most once in `interval` ms; the last call is never lost. */
+/** Calls at most once per `interval` ms; the last call is never dropped. */
 export function throttle(interval: number, call: () => void): { (): void; now(): void; cancel(): void } {
   let last = -Infinity;
   let timer: ReturnType<typeof setTimeout> | undefined;
@@ -58,7 +58,7 @@ export function throttle(interval: number, call: () => void): { (): void; now():
   return throttled;
 }
 
-/** Empty lists of nodes are replaced in one go. */
+/** Replaces all children at once; skips empty ones. */
 export function replace(parent: Element, ...children: Child[]): void {
   parent.replaceChildren(...children.filter((child): child is Node | string => Boolean(child)));
 }

@@ -1,18 +1,18 @@
-// How numbers and units are written. Pure functions.
+// Formatting of numbers and units. Pure functions.
 import type { Unit } from "../protocol";
 
-/** All digits that matter, none that float arithmetic made up. */
+/** All significant digits, without floating-point noise. */
 export function format(value: number): string {
   return String(Number(value.toPrecision(12)));
 }
 
-/** As `format`, but what was found and not typed, such as 0.21835188567638397, in as many digits as fit a number box. */
+/** As `format`, but computed values such as 0.21835188567638397 are rounded to fit a number box. */
 export function formatFitting(value: number): string {
   const text = format(value);
   return text.length > 8 ? String(Number(value.toPrecision(4))) : text;
 }
 
-/** Three significant digits in a steady width, for numbers that change many times a second. */
+/** Three significant digits at a stable width, for numbers that change many times a second. */
 export function formatShort(value: number): string {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
@@ -21,7 +21,7 @@ export function formatShort(value: number): string {
   return text.replace("e+", "e").replaceAll("-", "−"); // a true minus is as wide as a digit
 }
 
-/** So many significant digits, for numbers that are compared with each other. */
+/** A fixed number of significant digits, for numbers that are compared with each other. */
 export function formatDigits(value: number, digits = 3): string {
   const size = Math.abs(value);
   if (!Number.isFinite(value) || size === 0) return formatShort(value);
@@ -30,14 +30,14 @@ export function formatDigits(value: number, digits = 3): string {
   return text.replace("e+", "e").replaceAll("-", "−");
 }
 
-/** "1.8", for numbers that move too much for more. */
+/** "1.8": one decimal, for numbers that fluctuate too much for more. */
 export function formatCoarse(value: number): string {
   if (!(Math.abs(value) < 100)) return formatShort(value);
   const text = value.toFixed(1);
   return text === "-0.0" ? "0.0" : text.replace("-", "−");
 }
 
-/** 2417 → "2,417", the same in every locale. */
+/** 2417 → "2,417", in every locale. */
 export function formatCount(value: number): string {
   return Math.round(value)
     .toString()
@@ -50,19 +50,19 @@ export function formatWithUnit(value: number, unit: string): string {
   return unit ? `${format(value)} ${one ? unit.slice(0, -1) : unit}` : format(value);
 }
 
-/** How a unit is written everywhere: "3 three". */
+/** The text of a unit: "3 three". */
 export function unitText(unit: Unit): string {
   return unit.name ? `${unit.label} ${unit.name}` : unit.label;
 }
 
-/** "+0.12", "−1.5", "0": the sign is what matters. */
+/** "+0.12", "−1.5", "0": always signed. */
 export function formatSigned(value: number, digits = 3): string {
   if (!Number.isFinite(value)) return "–";
   if (value === 0) return "0";
   return (value > 0 ? "+" : "−") + formatDigits(Math.abs(value), digits);
 }
 
-/** A probability without its leading zero, as there is little room: ".93". */
+/** A probability without its leading zero, to save space: ".93". */
 export function formatScore(value: number): string {
   return formatShort(value).replace(/^0\./, ".");
 }

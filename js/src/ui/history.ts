@@ -1,13 +1,13 @@
-// What lines are drawn of: values of a few series against steps, bounded however long it runs.
+// Data for line plots: values of a few series against steps, of bounded size.
 
-export const MOST = 600; // points kept a line, unless told otherwise; every second one is dropped when there are more
+export const MOST = 600; // default number of points kept per line; beyond it, every second one is dropped
 
-/** Points in order of steps, thinned evenly so that a long run costs no more than a short one. */
+/** Points ordered by step, thinned evenly so that a long run costs no more than a short one. */
 export class TraceHistory {
   steps: number[] = [];
   values: number[][] = []; // [point][neuron]
-  #stride = 1; // of all points the multiples of this one are kept
-  #count = -1; // which of all points the last one is
+  #stride = 1; // points whose index is a multiple of this are kept
+  #count = -1; // index of the last point among all points
   #most: number;
 
   constructor(most = MOST) {
@@ -24,11 +24,11 @@ export class TraceHistory {
   push(step: number, values: number[]): void {
     const last = this.steps.at(-1) ?? -Infinity;
     if (step > last) {
-      // The last point always shows "now"; one that is not to be kept gives way to the next.
+      // The last point is always the current one; it is replaced by the next unless it is to be kept.
       if (this.#count % this.#stride !== 0) this.#drop();
       this.#count++;
     } else {
-      // Said again, restarted, or a frame that was on its way while the history was sent: the newer message counts.
+      // Repeated, restarted, or a frame that was in flight while the history was sent: the newer message wins.
       while (this.steps.at(-1)! >= step) this.#drop();
       if (step < last) this.#count = (this.steps.length - 1) * this.#stride + 1;
       if (!this.steps.length && step < last) [this.#stride, this.#count] = [1, 0];
@@ -41,7 +41,7 @@ export class TraceHistory {
     this.#stride *= 2;
   }
 
-  /** Forget what comes after a step: there the run began anew. */
+  /** Drop all points after a step, where the run restarted. */
   cut(step: number): void {
     while (this.steps.length && this.steps.at(-1)! > step) this.#drop();
     this.#count = (this.steps.length - 1) * this.#stride;

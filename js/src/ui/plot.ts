@@ -1,6 +1,6 @@
-// What drawings of lines on a canvas have in common.
+// Shared helpers for line plots on a canvas.
 
-/** Sized to so many CSS pixels and empty: what is drawn from now on is in CSS pixels. */
+/** Resizes and clears the canvas; coordinates are in CSS pixels from then on. */
 export function clear(context: CanvasRenderingContext2D, width: number, height: number): void {
   const { canvas } = context;
   const ratio = devicePixelRatio || 1;
@@ -10,12 +10,12 @@ export function clear(context: CanvasRenderingContext2D, width: number, height: 
   context.clearRect(0, 0, width, height);
 }
 
-/** A line through the points; it is broken before points in `breaks` and where y is not finite. */
+/** A line through the points, broken before points in `breaks` and where y is not finite. */
 export function line(context: CanvasRenderingContext2D, xs: number[], ys: number[], breaks = new Set<number>()): void {
   context.beginPath();
-  let from: number | null = null; // the first point of the piece
+  let from: number | null = null; // first point of the segment
   const end = (next: number) => {
-    if (from === next - 1) context.lineTo(xs[from]! + 1, ys[from]!); // a point alone is a dot, not nothing
+    if (from === next - 1) context.lineTo(xs[from]! + 1, ys[from]!); // an isolated point is drawn as a dot
     from = null;
   };
   for (const [i, x] of xs.entries()) {
@@ -32,10 +32,10 @@ export function line(context: CanvasRenderingContext2D, xs: number[], ys: number
   context.stroke();
 }
 
-const AROUND = 8; // points on either side that tell how far apart points are there
-const FAR = 10; // times as far apart as any of them: in between, nothing was seen
+const AROUND = 8; // points on either side that determine the local spacing
+const FAR = 10; // a gap this many times larger than all gaps nearby is a hole
 
-/** Points before which nothing was seen for long: the page was hidden, say, or a cell took many steps at once. */
+/** Indices of points after a gap, e.g. because the page was hidden or a cell took many steps at once. */
 export function holes(steps: number[]): Set<number> {
   const gaps = steps.slice(1).map((step, i) => step - steps[i]!);
   const found = new Set<number>();

@@ -9,10 +9,10 @@ type Range = Pick<Parameter, "low" | "high" | "log" | "zero" | "integer">;
 export interface Scale {
   last: number; // ticks run from 0 to last
   value(tick: number): number;
-  tick(value: number): number; // the nearest one
+  tick(value: number): number; // the nearest tick
 }
 
-/** Ticks are integers so that an arrow key is always one step, whatever the browser rounds. */
+/** Ticks are integers so that an arrow key is always one step, regardless of browser rounding. */
 export function makeScale(range: Range): Scale {
   const values = tickValues(range);
   return {
@@ -25,7 +25,7 @@ export function makeScale(range: Range): Scale {
 function tickValues({ low, high, log, zero, integer }: Range): number[] {
   const bottom = zero && low > 0 ? [0] : [];
   if (log && low <= 0) {
-    // A logarithm cannot reach 0: five decades below the top, and 0 itself as the leftmost tick.
+    // A log scale cannot reach 0: it spans five decades below `high`, with `low` itself as the leftmost tick.
     bottom.push(low);
     low = high * 1e-5;
   }
@@ -37,17 +37,17 @@ function tickValues({ low, high, log, zero, integer }: Range): number[] {
   const ratio = Math.log(high / low) / steps;
   const values: number[] = [];
   for (let i = 0; i <= steps; i++) {
-    // The ends are exact: exp(log(high)) may miss it by an ulp and be out of range.
+    // The ends are exact: exp(log(high)) may be off by an ulp and out of range.
     const exact = i === 0 ? low : i === steps ? high : log ? low * Math.exp(ratio * i) : low + ((high - low) * i) / steps;
     const spacing = log ? exact * ratio : (high - low) / steps;
     const value = integer ? Math.round(exact) : i === 0 || i === steps ? exact : tidy(exact, spacing);
-    // Integers on a logarithm meet the same value many times: every tick must change something.
+    // Rounded integers on a log scale repeat; every tick must change the value.
     if (value !== values.at(-1)) values.push(value);
   }
   return [...bottom, ...values];
 }
 
-/** As many digits as tell neighbours apart tenfold, so that the number box stays readable. */
+/** Rounds to a tenth of the tick spacing or finer, so that the number box stays readable. */
 function tidy(value: number, spacing: number): number {
   const decimals = Math.ceil(1 - Math.log10(spacing));
   return decimals >= 0 ? Number(value.toFixed(Math.min(decimals, 100))) : Math.round(value);
@@ -64,7 +64,7 @@ function nearest(values: number[], value: number, log: boolean): number {
   return best;
 }
 
-/** The allowed value nearest to what was typed, and why it is another one ("" if it is not). */
+/** The allowed value nearest to the typed one, and why it differs ("" if it does not). */
 export function admit(parameter: Parameter, typed: number): { value: number; why: string } {
   const { low, high, zero, integer } = parameter;
   const lowest = zero ? Math.min(0, low) : low;

@@ -1,6 +1,6 @@
-// Light or dark, as the notebook around the panel says it, and colours for what is drawn on canvases.
+// The light or dark theme of the surrounding notebook, and colours for drawing on canvases.
 
-/** Paul Tol's bright scheme for light grounds (yellow darkened), his light scheme for dark ones: both colour-blind safe. */
+/** Paul Tol's bright scheme for light backgrounds (yellow darkened), his light scheme for dark ones; both colour-blind safe. */
 const LINES = {
   light: ["#4477AA", "#EE6677", "#228833", "#A58A00", "#3A9BC1", "#AA3377", "#777777"],
   dark: ["#77AADD", "#FFAABB", "#BBCC33", "#EEDD88", "#99DDFF", "#EE8866", "#DDDDDD"],
@@ -8,14 +8,14 @@ const LINES = {
 const DASHES = [[], [5, 2], [2, 2]];
 const DASH_NAMES = ["solid", "dashed", "dotted"] as const;
 
-/** Colour and dash of the i-th neuron; the dash changes when the colours start again. */
+/** Colour and dash of the i-th neuron; the dash changes when the colours repeat. */
 export function lineStyle(i: number, dark: boolean): { color: string; dash: number[]; border: string } {
   const colors = dark ? LINES.dark : LINES.light;
   const round = Math.floor(i / colors.length) % DASHES.length;
   return { color: colors[i % colors.length]!, dash: DASHES[round]!, border: DASH_NAMES[round]! };
 }
 
-/** What the host page says of its theme; null if nothing. */
+/** Whether the host page declares a dark theme; null if it declares none. */
 export function pageIsDark(page: Document = document): boolean | null {
   for (const element of [page.body, page.documentElement]) {
     const jupyter = element.dataset["jpThemeLight"];
@@ -30,8 +30,8 @@ export function pageIsDark(page: Document = document): boolean | null {
 }
 
 /**
- * Keeps `data-theme` of the panel's root right and tells of changes. Done here and not in the style sheet alone since
- * selectors do not reach out of marimo's shadow DOM, and canvases need plain colours.
+ * Keeps the root's `data-theme` up to date and reports changes. The style sheet alone cannot do this: selectors do not
+ * reach out of marimo's shadow DOM, and canvases need concrete colours.
  */
 export function watchTheme(root: HTMLElement, signal: AbortSignal, changed: (dark: boolean) => void): void {
   const prefers = window.matchMedia?.("(prefers-color-scheme: dark)");

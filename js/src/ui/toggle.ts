@@ -1,6 +1,6 @@
-// A button that stays pressed. What was asked for shows at once; an older answer does not undo a newer choice.
+// A toggle button. A press shows at once; an older answer does not undo a newer press.
 
-const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value is shown again
 
 export class Toggle {
   #ask: (on: boolean) => void;
@@ -26,18 +26,18 @@ export class Toggle {
     this.#show(on);
   }
 
-  /** What the kernel has. */
+  /** The kernel's value. */
   told(on: boolean): void {
     this.#told = on;
     const left = this.#asked && this.#asked.on !== on ? this.#asked.at + ANSWER_LOST - performance.now() : 0;
     clearTimeout(this.#lost);
-    // An answer to an earlier press, or a silent refusal: then no other answer follows.
+    // Either the answer to an earlier press, or a silent refusal, after which no other answer follows.
     if (left > 0) this.#lost = setTimeout(() => this.refused(), left);
     else this.#forget();
     this.#show(this.on);
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#forget();
     this.#show(this.on);

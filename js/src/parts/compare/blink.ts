@@ -1,7 +1,7 @@
-// Blinking between models: their rows take turns in one place, where the eye sees what changes.
+// Blinking: the models' rows alternate in one place, which makes changes visible.
 import { h } from "../../ui/dom";
 
-const TURN = 600; // ms for each model: fewer than two changes a second, where three flashes would be a danger
+const TURN = 600; // ms per model: fewer than two changes per second, below the three flashes that can trigger seizures
 const TIMED = "show the models in turn, in one place";
 const BY_HAND = "show the models in turn, in one place: each press shows the next one, and after the last all again";
 
@@ -25,7 +25,7 @@ export class Blink {
     this.#turn(null);
   }
 
-  /** Nobody looks: nothing has to move. */
+  /** While hidden, nothing moves. */
   set visible(visible: boolean) {
     this.#visible = visible;
     this.#run();
@@ -36,7 +36,7 @@ export class Blink {
   }
 
   #press(): void {
-    // Where motion is not wanted nothing moves by itself: the reader's own hand leads from model to model, and out.
+    // With reduced motion nothing moves by itself: each press shows the next model, and the last one ends it.
     const next = this.#model === null ? 0 : this.#model + 1;
     if (reducesMotion()) this.#turn(next < this.#models ? next : null, true);
     else this.#turn(this.#model === null ? 0 : null);

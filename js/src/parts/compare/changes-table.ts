@@ -1,12 +1,12 @@
-// A table of neurons and how much they changed between the models, sorted by any of its columns.
+// A table of neurons and how much they changed between the models, sortable by any column.
 import type { Change } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatCount, formatDigits, formatSigned, unitText } from "../../ui/format";
 
-const MOST = 200; // rows that are built: a layer may have thousands
+const MOST = 200; // rows built; a layer may have thousands
 
 interface Column {
-  id: string; // a model may be called as another column, or as another model
+  id: string; // names are not unique: a model may share its name with another column or model
   name: string;
   note?: string; // a small line below the name
   title: string;
@@ -15,7 +15,7 @@ interface Column {
 }
 
 export class ChangesTable {
-  /** Scrolls; a re-sort waits while it is in use. */
+  /** Scrollable; not re-sorted while in use. */
   readonly element: HTMLElement;
   #head = h("tr");
   #body = h("tbody");
@@ -23,7 +23,7 @@ export class ChangesTable {
   #columns: Column[] = [];
   #names = "";
   #rows = new Map<string, Change>();
-  #order: string[] = []; // keys, as they were last sorted
+  #order: string[] = []; // keys, as last sorted
   #built = new Map<string, HTMLTableRowElement>();
   #sort = { id: "difference", descending: true };
   #activate: (row: Change) => void;
@@ -62,7 +62,7 @@ export class ChangesTable {
     this.#markSorted();
   }
 
-  /** What is there now. Known rows stay where they are until `resort`, unless the list is another one. */
+  /** Shows the current rows. Known rows keep their place until `resort`, unless this is another list. */
   show(rows: Map<string, Change>, another: boolean): void {
     this.#rows = rows;
     const known = this.#order.filter((key) => rows.has(key));
@@ -72,18 +72,18 @@ export class ChangesTable {
     this.#write();
   }
 
-  /** Sorted anew, unless somebody is reading or about to press. */
+  /** Sorts again, unless the pointer or the focus is in the table. */
   resort(): void {
     const { activeElement } = this.element.getRootNode() as Document | ShadowRoot;
     if (!this.#over && !this.element.contains(activeElement)) this.#resort();
   }
 
   #resort(): void {
-    const { value } = this.#columns.find(({ id }) => id === this.#sort.id) ?? this.#columns.at(-1)!; // the model is gone
+    const { value } = this.#columns.find(({ id }) => id === this.#sort.id) ?? this.#columns.at(-1)!; // the sorted column's model may be gone
     const sign = this.#sort.descending ? -1 : 1;
     const compare = (a: Change, b: Change) => {
       const [x, y] = [value(a), value(b)];
-      if (x === null || y === null) return Number(x === null) - Number(y === null); // unknown comes last, either way
+      if (x === null || y === null) return Number(x === null) - Number(y === null); // unknown values come last in either direction
       return sign * (typeof x === "string" ? COLLATOR.compare(x, String(y)) : x - Number(y));
     };
     this.#order = [...this.#rows.values()].sort(compare).map(({ key }) => key);
@@ -115,7 +115,7 @@ export class ChangesTable {
       const { activeElement } = this.#body.getRootNode() as Document | ShadowRoot;
       const within = this.#body.contains(activeElement) ? (activeElement as HTMLElement) : null;
       replace(this.#body, ...rows);
-      within?.focus({ preventScroll: true }); // moved, it would lose the focus
+      within?.focus({ preventScroll: true }); // moving the element would drop its focus
     }
     for (const key of this.#built.keys()) if (!this.#rows.has(key)) this.#built.delete(key);
     const more = this.#order.length - shown.length;
@@ -140,7 +140,7 @@ export class ChangesTable {
   }
 }
 
-/** Of two models the heading says whose gap it is; of several each row does, whose largest one it is. */
+/** With two models, the heading says which gap it is; with more, each row names the model with the largest gap. */
 function gapColumn([first = "", ...others]: string[]): Column {
   const value = ({ gap }: Change) => gap;
   const [second = ""] = others;
@@ -153,7 +153,7 @@ function gapColumn([first = "", ...others]: string[]): Column {
   return { id: "gap", name: "gap", note: others.length > 1 ? `to ${first}` : `${second} − ${first}`, title, value, text };
 }
 
-/** Which of the models the gap is of: its difference from the first one is nearest to it. */
+/** The model that the gap belongs to: the one whose difference from the first is closest to the gap. */
 function furthest({ gap, activations: [first, ...rest] }: Change, others: string[]): string {
   if (gap === null || first === null || first === undefined) return "";
   const apart = rest.map((value) => (value === null ? Infinity : Math.abs(value - first - gap)));

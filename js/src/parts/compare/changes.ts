@@ -1,4 +1,4 @@
-// Which neurons changed most between the models: of those on show as they run, or of the whole layer once it is ranked.
+// The neurons that changed most between the models: among those shown, live, or in the whole layer once it is ranked.
 import type { Action, Change, Changes, Setup, State } from "../../protocol";
 import { h, setText, throttle } from "../../ui/dom";
 import { formatCount } from "../../ui/format";
@@ -7,7 +7,7 @@ import { ChangesTable } from "./changes-table";
 
 const WRITTEN_EVERY = 250; // ms
 const UNKNOWN = { difference: null, correlation: null, gap: null, activations: [] };
-const SORTED_EVERY = 1000; // ms: what jumps cannot be read
+const SORTED_EVERY = 1000; // ms; rows that jump around are unreadable
 
 export class ChangesBox {
   readonly element: HTMLElement;
@@ -23,15 +23,15 @@ export class ChangesBox {
   #neurons = "";
   #onShow = new Map<string, Change>();
   #ranking: (Omit<Changes, "rows"> & { rows: Map<string, Change> }) | null = null;
-  #whole = false; // the ranking is on show, not the neurons that run
-  #wasWhole = false; // in what is written
+  #whole = false; // the ranking is shown, not the running neurons
+  #wasWhole = false; // the same, as last written
   #write = throttle(WRITTEN_EVERY, () => this.#show());
   #resort = throttle(SORTED_EVERY, () => this.#table.resort());
 
   constructor(on: { act(what: Action): void; activate(row: Change): void }) {
     this.#table = new ChangesTable(
       (row) => on.activate(row),
-      () => queueMicrotask(() => this.#resort()), // not while the focus is on its way
+      () => queueMicrotask(() => this.#resort()), // not while the focus is moving
     );
     this.#toggle = new Toggle(
       (scanning) => on.act(scanning ? "scan" : "stop_scan"),
@@ -51,7 +51,7 @@ export class ChangesBox {
     this.element.hidden = models.length < 2;
     this.#table.models = models.map(({ name }) => name);
     const shown = JSON.stringify([layer, neurons.map(({ key }) => key)]);
-    if (shown !== this.#neurons) this.#onShow = new Map(neurons.map((unit) => [unit.key, { ...unit, ...UNKNOWN }])); // their rows have room
+    if (shown !== this.#neurons) this.#onShow = new Map(neurons.map((unit) => [unit.key, { ...unit, ...UNKNOWN }])); // reserves rows
     if (layer !== this.#layer) [this.#ranking, this.#whole] = [null, false];
     [this.#neurons, this.#layer] = [shown, layer];
     this.#toggle.told(scanning);
@@ -62,7 +62,7 @@ export class ChangesBox {
     if (scanning !== undefined) this.#toggle.told(scanning);
   }
 
-  /** Of the neurons on show; undefined: nothing new is known. */
+  /** Rows of the neurons shown; undefined: no news. */
   agree(rows: Change[] | undefined): void {
     if (!rows || this.element.hidden) return;
     this.#onShow = new Map(rows.map((row) => [row.key, row]));
@@ -71,7 +71,7 @@ export class ChangesBox {
     this.#resort();
   }
 
-  /** Of the whole layer, so far. */
+  /** The ranking of the whole layer so far. */
   tell({ rows, ...message }: Changes): void {
     if (message.layer !== this.#layer || this.element.hidden) return;
     const before = this.#ranking;
@@ -86,7 +86,7 @@ export class ChangesBox {
     this.#resort();
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#toggle.refused();
   }

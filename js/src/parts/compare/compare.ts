@@ -1,4 +1,4 @@
-// What only a comparison of models has: which rows are shown, blinking, and the list of what changed most.
+// Controls only for comparisons of models: choice of rows, blinking, and the list of most changed neurons.
 import type { Action, Change, Changes, Frame, Setup, State } from "../../protocol";
 import { Choice } from "../../ui/choice";
 import { h, replace } from "../../ui/dom";
@@ -22,7 +22,7 @@ export class Compare implements Part {
   #place: HTMLElement;
   #names: string[] = [];
 
-  /** `place`: where its buttons stand, if there are models to compare. */
+  /** `place`: the slot for its buttons, if there are models to compare. */
   constructor(place: HTMLElement, on: CompareActions) {
     this.#place = place;
     this.#rows = new Choice("rows", (what) => on.show(what));
@@ -42,7 +42,7 @@ export class Compare implements Part {
     this.#blink.models = models.length;
     this.#rows.box.hidden = this.#rowsLabel.hidden = show === undefined;
     if (show) this.#rows.told(show);
-    // Left empty, the place takes no room.
+    // An empty slot takes no space.
     if (several !== this.#place.contains(this.#blink.button)) replace(this.#place, several && this.#blink.button, several && this.#rowsLabel);
     this.list.setup(setup);
   }
@@ -64,7 +64,7 @@ export class Compare implements Part {
     this.#blink.visible = visible;
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#rows.refused();
     this.list.refused();

@@ -1,4 +1,4 @@
-// The kernel, and a slider and a number box for each of its live parameters, in groups as it declares them.
+// The kernel, and a slider and number box for each live parameter, in the groups declared by the kernel side.
 import type { Action, Frame, Parameter, Params, Setup, State } from "../../protocol";
 import { Control } from "../../ui/control";
 import { h, replace, throttle } from "../../ui/dom";
@@ -12,8 +12,8 @@ import type { Part } from "../part";
 
 const MEASURED_EVERY = 250; // ms
 const DISCRIMINATOR = "discriminator";
-const PRIOR = "image prior"; // where training stands if no slider says so
-const HEAT_KNOWN = 500; // ms for which the factor in a frame is newer than the one in a `state`
+const PRIOR = "image prior"; // the group that training goes into if no slider determines it
+const HEAT_KNOWN = 500; // ms for which a frame's heat takes precedence over that of a `state`
 
 export interface ControlsActions {
   change(name: string, value: number): void;
@@ -21,7 +21,7 @@ export interface ControlsActions {
   prior(name: string): void;
   act(what: Action): void;
   lock(name: string, locked: boolean): void;
-  /** Whether a value of the kernel's is older than what this view has asked for. */
+  /** Whether the kernel's value predates this view's own change. */
   isStale(name: string, answer?: State): boolean;
 }
 
@@ -68,7 +68,7 @@ export class Controls implements Part {
     this.#build();
     this.#update(setup.params);
     if (!other) return;
-    [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // of other neurons, or another kernel
+    [this.#temperature, this.#acceptance, this.#heatAt] = [null, null, -Infinity]; // these were of other neurons, or another kernel
     this.#showMeasured();
   }
 
@@ -82,7 +82,7 @@ export class Controls implements Part {
     this.#update(state.params, state);
   }
 
-  /** What frames measure. A field that is left out says nothing new, null says that there is nothing. */
+  /** Measurements in a frame. A missing field means no news; null means that there is nothing to measure. */
   frame({ temperature, acceptance, heat, training }: Measured): void {
     this.training.push(training);
     if (temperature !== undefined) this.#temperature = temperature;
@@ -93,7 +93,7 @@ export class Controls implements Part {
     this.#controls.get("heat")?.follow(heat);
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#kernel.refused();
     this.#prior.refused();
@@ -102,7 +102,7 @@ export class Controls implements Part {
   }
 
   theme(): void {
-    this.training.plot.draw(); // its colours are the style sheet's
+    this.training.plot.draw(); // its colours come from the style sheet
   }
 
   close(): void {
@@ -112,7 +112,7 @@ export class Controls implements Part {
     this.#locks.close();
   }
 
-  /** Values from the kernel, but for those that this view has changed since. */
+  /** Shows the kernel's values, except those that this view has changed since. */
   #update(params: Params, answer?: State): void {
     for (const [name, value] of Object.entries(params)) {
       const control = this.#controls.get(name);
@@ -160,19 +160,19 @@ export class Controls implements Part {
     this.#showMeasured();
   }
 
-  /** What else stands in the row of a parameter. */
+  /** Additional buttons in a parameter's row. */
   #actions(p: Parameter): (HTMLElement | undefined)[] {
-    const name = p.model ? "" : (p.of ?? p.name); // once for all models
+    const name = p.model ? "" : (p.of ?? p.name); // one for all models
     return [name === "heat" ? this.#heatPulse() : name === DISCRIMINATOR ? this.training.button : undefined, this.#locks.button(p)];
   }
 
-  /** Locked or freed, a slider goes on in those of other names. */
+  /** The control that replaces a slider whose name changed because it was locked or unlocked. */
   #relative(name: string): Control | undefined {
     const common = name.split("@")[0]!;
     return this.#controls.get(common) ?? this.#controls.get(`${common}@0`);
   }
 
-  /** Under the slider of the discriminator; without one, at the end, and with its own button. */
+  /** Below the discriminator's slider; if there is none, at the end, together with its button. */
   #placeTraining(elements: HTMLElement[]): void {
     const at = elements.findIndex((element) => element.contains(this.training.button));
     if (at < 0) this.training.element.prepend(this.training.button);
@@ -186,7 +186,7 @@ export class Controls implements Part {
     return button;
   }
 
-  /** A percentile has a number as well, which is what the slider shows. */
+  /** If the goal is a percentile, the slider shows the corresponding number. */
   #showGoal(): void {
     const goal = this.#goal;
     const control = this.#relative("goal");

@@ -1,12 +1,12 @@
-// What frames measure of the sampler, in words: the thermometer, and how often proposals are accepted. Pure functions.
+// Texts for the measurements in frames: temperature and acceptance rate. Pure functions.
 import type { Frame, Unit } from "../../protocol";
 import type { Reading } from "../../ui/control";
 import { formatShort, unitText } from "../../ui/format";
 import { meanOf } from "../../ui/mean";
 
-const FAR = 0.05; // of the temperature asked for: further off is a warning
+const FAR = 0.05; // relative to the requested temperature; a larger deviation is a warning
 
-/** "measured 1.01 T", mean over neurons; in absolute numbers where the temperature asked for is 0. */
+/** "measured 1.01 T", mean over neurons; in absolute numbers if the requested temperature is 0. */
 export function temperatureOf(temperature: Frame["temperature"], neurons: Unit[]): Reading | null {
   if (!temperature) return null;
   const { asked, measured } = temperature;

@@ -1,17 +1,17 @@
-// Which transition kernel runs, what else could, and what is known of the law of its samples.
+// The transition kernel in use, the available choices, and the distribution of its samples.
 import type { Kernel } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 
-const ANSWER_LOST = 3000; // ms after which the kernel's word counts again, whatever was asked for
+const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value is shown again
 const HEURISTIC = "heuristic";
 const NO_LAW = "no law";
-const LAW = /^samples p(\(z\))? ∝ .*?exp\(E\/T\)/; // how a note begins where there is one
+const LAW = /^samples p(\(z\))? ∝ .*?exp\(E\/T\)/; // how a note begins if the samples follow a density
 const CALIBRATED = "samples p ∝ exp(E/T)";
 
 export class KernelHead {
-  /** Stands in the heading of the group: a box, or plain text where there is no choice. */
+  /** In the heading of the group: a select box, or plain text if there is no choice. */
   readonly name = h("span.ldam-kernel");
-  /** A badge and a quiet note. */
+  /** A badge and a note. */
   readonly law: HTMLElement;
   #box = h("select.ldam-kernel-box", { "aria-label": "kernel" });
   #badge = h("span.ldam-badge");
@@ -39,7 +39,7 @@ export class KernelHead {
   setup(kernel: Kernel): void {
     this.#kernel = kernel;
     const { name, choices = [] } = kernel;
-    // Arrow keys choose faster than the kernel answers: an older answer must not undo the newer choice.
+    // Arrow keys can be faster than the kernel's answers: an older answer must not undo a newer choice.
     const waits = this.#asked !== null && this.#asked.name !== name && performance.now() - this.#asked.at < ANSWER_LOST;
     if (!waits) this.#asked = null;
     this.#showChoices(choices.includes(name) ? choices : [name, ...choices], choices.length > 1);
@@ -48,20 +48,20 @@ export class KernelHead {
     this.tell(kernel);
   }
 
-  /** What is known of the law; it changes with the sliders. */
+  /** The note on the sampled density, which changes with the sliders. */
   tell({ note = this.#kernel.note, calibrated = this.#kernel.calibrated }: { note?: string | undefined; calibrated?: boolean | undefined }): void {
     this.#kernel = { ...this.#kernel, note, ...(calibrated === undefined ? {} : { calibrated }) };
     const badge = calibrated === undefined ? "" : calibrated ? lawOf(note) : note.startsWith(NO_LAW) ? NO_LAW : HEURISTIC;
     setText(this.#badge, badge);
     this.#badge.hidden = calibrated === undefined;
     this.#badge.classList.toggle("ldam-calibrated", calibrated === true);
-    // A note that begins with the badge's words reads on from the badge.
+    // If the note begins with the badge's text, that part is not repeated.
     setText(this.#note, badge && note.startsWith(badge) ? note.slice(badge.length).replace(/^:?\s+/, "") : note);
     this.law.title = note;
     this.law.hidden = !note && this.#badge.hidden;
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     if (!this.#asked) return;
     this.#asked = null;

@@ -1,4 +1,4 @@
-// One value for all models, or one each: a small button in the row of a slider.
+// A small button in a slider's row: one value for all models, or one per model.
 import type { Parameter, Setup, State } from "../../protocol";
 import { h, icon } from "../../ui/dom";
 import { Toggle } from "../../ui/toggle";
@@ -35,7 +35,7 @@ export class Locks {
     if (locks) this.#tell(locks);
   }
 
-  /** For the row of a parameter: of those that were freed, the first model's has the one button of them all. */
+  /** The button for a parameter's row. Of unlocked parameters, only the first model's row has it. */
   button({ name, of, model, label }: Parameter): HTMLButtonElement | undefined {
     const lock = model ? undefined : this.#locks.get(of ?? name);
     lock?.button.setAttribute("aria-label", `lock ${of === undefined ? label : this.#common(label, of, model)}`);
@@ -46,7 +46,7 @@ export class Locks {
     return [...this.#locks.values()].find(({ button }) => (button.getRootNode() as Document | ShadowRoot).activeElement === button)?.button;
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     for (const { toggle } of this.#locks.values()) toggle.refused();
   }

@@ -1,4 +1,4 @@
-// Which prior stands behind the neuron, and what else could.
+// The prior in use, and the available choices.
 import type { Prior } from "../../protocol";
 import { Choice } from "../../ui/choice";
 import { h } from "../../ui/dom";
@@ -32,7 +32,7 @@ export class PriorBox {
     this.#choice.box.focus();
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#choice.refused();
   }

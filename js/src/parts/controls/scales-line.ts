@@ -1,4 +1,4 @@
-// The frozen gradient scales: every term is divided by its own, so that one slider range fits every network.
+// The frozen gradient scales: each term is divided by its own, so that the same slider ranges fit every network.
 import type { Scales, Setup, State } from "../../protocol";
 import { h, setText } from "../../ui/dom";
 import { formatShort, unitText } from "../../ui/format";
@@ -16,7 +16,7 @@ export class ScalesLine {
   #scales: Scales = null;
   #warming = false;
   #playing = true;
-  #goal = false; // the temperature is found for a goal meanwhile
+  #goal = false; // the temperature is being tuned to a goal at the same time
 
   constructor(measure: () => void) {
     this.element = h("div.ldam-note.ldam-scales", { hidden: true }, this.#text, this.#measure);
@@ -55,7 +55,7 @@ export class ScalesLine {
     this.#measure.setAttribute("aria-disabled", String(this.#warming));
   }
 
-  /** As the term's slider is called: "L2". */
+  /** The label of the term's slider: "L2". */
   #labelOf(term: string): string {
     return this.#setup?.parameters.find(({ name }) => name === term)?.label ?? term.replaceAll("_", " ");
   }

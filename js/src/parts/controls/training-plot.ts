@@ -1,20 +1,20 @@
-// Two curves over the rounds of training: accuracy from 0 to 1 with a line at one half, and the gap of logits.
+// Two curves over training rounds: accuracy from 0 to 1, with a line at one half, and the logit gap.
 import { h, setText } from "../../ui/dom";
 import { formatCoarse } from "../../ui/format";
 import { TraceHistory } from "../../ui/history";
 import { clear, line } from "../../ui/plot";
 
 export const MOST = 300; // points kept
-const LEFT = 30; // CSS pixels for the word at the line
+const LEFT = 30; // CSS pixels for the label of the line
 
 export class TrainingPlot {
   readonly element: HTMLElement;
-  /** What to watch for changes of size. */
+  /** The element whose size to watch. */
   readonly place: HTMLElement;
   readonly history = new TraceHistory(MOST); // values: accuracy, gap
   #canvas = h("canvas", { role: "img" });
   #context = this.#canvas.getContext("2d")!;
-  #keys = [h("span.ldam-key.ldam-accuracy"), h("span.ldam-key.ldam-gap")] as const; // their style is that of the curves
+  #keys = [h("span.ldam-key.ldam-accuracy"), h("span.ldam-key.ldam-gap")] as const; // the curves take their style
   #range = h("span");
   #size = { width: 0, height: 0 };
 

@@ -1,4 +1,4 @@
-// Training the discriminator while the chains run: a button, how it goes in figures, and since when in two curves.
+// Training the discriminator while the chains run: a button, the current figures, and their history as two curves.
 import type { Action, Discriminator, Setup, State, Training, TrainingTrace } from "../../protocol";
 import { h, setText, throttle } from "../../ui/dom";
 import { formatCoarse, formatCount, formatScore } from "../../ui/format";
@@ -10,14 +10,14 @@ const OFF = "train the discriminator on real pictures and the present samples, w
 const NOT_NOW = "the discriminator cannot be trained now";
 
 export class TrainingBox {
-  /** Stands beside the slider of the discriminator. */
+  /** Next to the discriminator's slider. */
   readonly button = h("button.ldam-link", { type: "button", hidden: true });
-  /** Stands under that slider. */
+  /** Below that slider. */
   readonly element: HTMLElement;
   readonly plot = new TrainingPlot();
   #status = h("div.ldam-note.ldam-training-status");
   #figures: HTMLElement;
-  #why = h("div.ldam-note", { role: "status" }); // only filled when asked: there is a tooltip as well
+  #why = h("div.ldam-note", { role: "status" }); // filled only on click; there is also a tooltip
   #toggle: Toggle;
   #discriminator: Discriminator | null = null;
   #newest: Training | null = null;
@@ -31,7 +31,7 @@ export class TrainingBox {
       () => this.#showState(),
     );
     this.button.addEventListener("click", () => {
-      // Not `disabled`: that could not be reached by keys, and would not say why.
+      // Not `disabled`: the button must stay reachable by keyboard and explain why it is unavailable.
       if (this.#barred) setText(this.#why, this.#discriminator?.why || NOT_NOW);
       else this.#toggle.press();
     });
@@ -56,7 +56,7 @@ export class TrainingBox {
     return (this.button.getRootNode() as Document | ShadowRoot).activeElement === this.button;
   }
 
-  /** A reading; null and undefined: nothing new. */
+  /** New figures; null and undefined: no news. */
   push(training: Training | null | undefined): void {
     if (!training) return;
     this.#newest = training;
@@ -64,7 +64,7 @@ export class TrainingBox {
     this.#show();
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#toggle.refused();
   }
@@ -74,7 +74,7 @@ export class TrainingBox {
     this.#show.cancel();
   }
 
-  /** Stopping is always possible. */
+  /** Starting may be impossible; stopping never is. */
   get #barred(): boolean {
     return !this.#toggle.on && this.#discriminator?.trainable !== true;
   }
@@ -93,7 +93,7 @@ export class TrainingBox {
   #tell(discriminator: Discriminator | null): void {
     this.#discriminator = discriminator;
     this.button.hidden = this.element.hidden = discriminator === null;
-    if (!discriminator) this.#toggle.refused(); // nothing is left to wait for
+    if (!discriminator) this.#toggle.refused(); // stop waiting for an answer
     this.#toggle.told(discriminator?.training ?? false);
   }
 

@@ -1,17 +1,17 @@
-// The chosen neurons, each with a button that removes it. One tab stop: arrow keys lead from one to the next.
+// The chosen neurons, each with a remove button. One tab stop; arrow keys move between them.
 import type { Unit } from "../../protocol";
 import { h, replace } from "../../ui/dom";
 import { unitText } from "../../ui/format";
 
-const MOST = 20; // that are shown unasked
-const FOLDED = 16; // are left when there are more
+const MOST = 20; // chips shown without folding
+const FOLDED = 16; // chips left if there are more
 
 export class Chips {
   readonly element = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
   #on: { remove(unit: Unit): void; back(): void; leave(): void };
   #units: Unit[] = [];
   #unfolded = false;
-  #stop = 0; // which of the buttons Tab comes to
+  #stop = 0; // index of the button that Tab reaches
 
   constructor(on: { remove(unit: Unit): void; back(): void; leave(): void }) {
     this.#on = on;
@@ -19,7 +19,7 @@ export class Chips {
     this.element.addEventListener("focusin", ({ target }) => this.#moveStop(this.#buttons.indexOf(target as HTMLButtonElement)));
   }
 
-  /** Empty: all were put away. */
+  /** Empty: the selection was cleared. */
   show(units: Unit[]): void {
     const at = this.#focused();
     this.#units = units;
@@ -28,7 +28,7 @@ export class Chips {
     const chips = shown.map((unit) => this.#chip(unit, units.length === 1));
     replace(this.element, ...chips, folds && this.#fold(units.length - FOLDED), !units.length && this.#nothing());
     this.#moveStop(at >= 0 ? at : this.#stop);
-    // A removed chip took the focus with it: the next one, so that the keyboard can go on removing.
+    // A removed chip loses the focus: give it to the next one, so that the keyboard can keep removing.
     if (at < 0) return;
     const next = this.#buttons[this.#stop];
     if (next && !next.disabled) next.focus();
@@ -48,7 +48,7 @@ export class Chips {
     const button = h("button.ldam-link", { type: "button", "aria-expanded": String(this.#unfolded) }, text);
     button.addEventListener("click", () => {
       this.#unfolded = !this.#unfolded;
-      this.#stop = this.#unfolded ? FOLDED : Infinity; // the first that came, or this button
+      this.#stop = this.#unfolded ? FOLDED : Infinity; // the first newly shown chip, or this button
       this.show(this.#units);
       this.#buttons[this.#stop]?.focus();
     });
@@ -84,7 +84,7 @@ export class Chips {
     const removes = event.key === "Delete" || event.key === "Backspace";
     const to = steps[event.key];
     if (at < 0 || (to === undefined && !removes)) return;
-    event.preventDefault(); // the page must not scroll
+    event.preventDefault(); // do not scroll the page
     if (removes) buttons[at]!.classList.contains("ldam-remove") && buttons[at]!.click();
     else buttons[Math.max(0, Math.min(to!, buttons.length - 1))]!.focus();
   };

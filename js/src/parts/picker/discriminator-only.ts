@@ -7,7 +7,7 @@ const IGNORED = "neurons are ignored: the chains follow the discriminator alone"
 
 export class DiscriminatorOnly {
   readonly button = h("button.ldam-link", { type: "button", hidden: true, title: "ignore the neurons: the chains follow the discriminator alone" }, "discriminator only");
-  /** Always there and mostly empty, so that it is read out when it fills. */
+  /** Always present and mostly empty, so that screen readers announce it when it fills. */
   readonly note = h("span.ldam-note", { role: "status" });
   #toggle: Toggle;
 
@@ -25,11 +25,11 @@ export class DiscriminatorOnly {
 
   tell(discriminator: Discriminator | null): void {
     this.button.hidden = discriminator === null;
-    if (!discriminator) this.#toggle.refused(); // nothing is left to wait for
+    if (!discriminator) this.#toggle.refused(); // stop waiting for an answer
     this.#toggle.told(discriminator?.only ?? false);
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: show its value again. */
   refused(): void {
     this.#toggle.refused();
   }

@@ -1,4 +1,4 @@
-// Which layer, which of its neurons: a box, chips, a search, and the usual sets.
+// Choice of layer and neurons: a select box, chips, a search, and common sets.
 import type { Selection } from "../../connection";
 import type { Action, Layer, Setup, State, Unit, Units } from "../../protocol";
 import { h, replace } from "../../ui/dom";
@@ -9,9 +9,9 @@ import { UnitSearch } from "./unit-search";
 import { WiringBox } from "./wiring-box";
 import type { Part } from "../part";
 
-const MOST = 64; // neurons that are still told apart on one panel
+const MOST = 64; // neurons that can still be told apart on one panel
 const FIRST = 10;
-const ANSWER_LOST = 3000; // ms after which the kernel's selection counts again, whatever was asked for
+const ANSWER_LOST = 3000; // ms without an answer after which the kernel's selection is shown again
 
 export interface PickerActions {
   select(selection: Selection): void;
@@ -32,10 +32,10 @@ export class NeuronPicker implements Part {
   #first: HTMLButtonElement;
   #layers: Layer[] = [];
   #layer = "";
-  #selected: Unit[] = []; // none: the reader has put all away, and the kernel goes on with the last ones
-  #running: Unit[] = []; // that the kernel was last told of, or told
-  #askedFor: { keys: string; at: number } | null = null; // a selection whose answer is still out
-  #wanted: { layer: string; count: number } | null = null; // a set whose units are still out
+  #selected: Unit[] = []; // empty: the user cleared the selection; the kernel keeps running the last one
+  #running: Unit[] = []; // the selection last sent to or received from the kernel
+  #askedFor: { keys: string; at: number } | null = null; // a selection not yet confirmed
+  #wanted: { layer: string; count: number } | null = null; // a set whose units have not arrived yet
 
   constructor(prefix: string, actions: PickerActions) {
     this.#actions = actions;
@@ -73,14 +73,14 @@ export class NeuronPicker implements Part {
     this.#only.tell(setup.discriminator ?? null);
     const keys = keysOf(setup.neurons);
     const waits = this.#askedFor && setup.layer === this.#layer && performance.now() - this.#askedFor.at < ANSWER_LOST;
-    // Toggling quickly is faster than the kernel answers: an older answer must not undo the newer choice.
+    // Quick toggling can be faster than the kernel's answers: an older answer must not undo a newer choice.
     if (waits && this.#askedFor!.keys !== keys) return;
     this.#askedFor = null;
     const same = setup.layer === this.#layer && keys === keysOf(this.#running);
     this.#layer = setup.layer;
     this.#search.layer = setup.layer;
     this.#running = setup.neurons;
-    if (!same || this.#selected.length) this.#show(setup.neurons); // said once more, what was put away stays away
+    if (!same || this.#selected.length) this.#show(setup.neurons); // a repeated setup does not undo a cleared selection
   }
 
   state({ discriminator }: Pick<State, "discriminator">): void {
@@ -97,14 +97,14 @@ export class NeuronPicker implements Part {
     this.#search.receive(message);
   }
 
-  /** Before the others; of a full row the last one goes. */
+  /** Puts a unit before the others; if the row is full, the last one is removed. */
   putFirst(unit: Unit): void {
     const rest = this.#selected.filter(({ key }) => key !== unit.key);
     const full = rest.length === this.#selected.length && rest.length >= FIRST;
     this.#select([unit, ...(full ? rest.slice(0, -1) : rest)]);
   }
 
-  /** The kernel refused: show what it has. */
+  /** The kernel refused: stop waiting. */
   refused(): void {
     this.#askedFor = null;
     this.#wiring.reset();
@@ -146,7 +146,7 @@ export class NeuronPicker implements Part {
     } else if (rest.length < MOST) this.#select([...rest, unit]);
   }
 
-  /** No network is sampled without a neuron: the picture goes on until one is chosen. */
+  /** Clears the selection. Sampling needs a neuron, so the picture keeps running until one is chosen. */
   #putAway(): void {
     this.#show([]);
     this.#search.focus();

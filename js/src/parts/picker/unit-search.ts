@@ -1,11 +1,11 @@
-// A combobox over the units of a layer: pages are asked of the kernel as they come into sight, layers may have thousands.
+// A combobox over the units of a layer. Pages are requested from the kernel as they scroll into view; layers may have thousands.
 import type { Unit, Units } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatCount, unitText } from "../../ui/format";
 
 const PAGE = 50;
 const POPUP_WIDTH = 240; // CSS pixels, as in the style sheet
-const PAUSE = 120; // ms without a key before the kernel is asked
+const PAUSE = 120; // ms without a keystroke before the kernel is asked
 
 export class UnitSearch {
   readonly element: HTMLElement;
@@ -18,7 +18,7 @@ export class UnitSearch {
   #query = "";
   #units: Unit[] = [];
   #total = 0;
-  #asked = -1; // offset of the page that is on its way
+  #asked = -1; // offset of the requested page; -1: none
   #active = -1;
   #entered = false; // Enter was pressed before the answer came
   #chosen: (key: string) => boolean;
@@ -59,7 +59,7 @@ export class UnitSearch {
     this.#input.addEventListener("keydown", this.#key);
     this.#input.addEventListener("blur", () => this.close());
     this.#list.addEventListener("scroll", () => this.#moreIfNear());
-    // Pressed, the popup must not take the focus from the box: that would close it before the click.
+    // Pressing the popup must not take the focus from the input: that would close the popup before the click.
     this.#popup.addEventListener("pointerdown", (event) => event.preventDefault());
     this.#popup.addEventListener("mousedown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
@@ -102,7 +102,7 @@ export class UnitSearch {
   }
 
   receive({ layer, query, offset, total, units }: Units): void {
-    // Answers to what is no longer asked come late and out of order.
+    // Answers to outdated requests may arrive late and out of order.
     if (!this.isOpen || layer !== this.#layer || query !== this.#query || offset !== this.#asked) return;
     this.#asked = -1;
     this.#total = total;
@@ -115,7 +115,7 @@ export class UnitSearch {
     else this.#activate(0);
   }
 
-  /** The selection changed: marks follow. */
+  /** The selection changed: update the check marks. */
   refresh(): void {
     for (const [i, option] of [...this.#list.children].entries()) {
       option.setAttribute("aria-selected", String(this.#chosen(this.#units[i]!.key)));
@@ -138,7 +138,7 @@ export class UnitSearch {
     );
   }
 
-  /** The list is not yet, or no longer, that of what stands in the box. */
+  /** Whether the list does not match the text in the input yet, or any more. */
   get #waiting(): boolean {
     return this.#timer !== undefined || this.#asked === 0;
   }
@@ -162,7 +162,7 @@ export class UnitSearch {
 
   #retype(): void {
     this.#entered = false;
-    if (!this.isOpen) return this.open(); // which asks for what stands in the box
+    if (!this.isOpen) return this.open(); // which requests units for the text in the input
     this.#stopTimer();
     this.#timer = setTimeout(() => this.#restart(), PAUSE);
   }
@@ -210,7 +210,7 @@ export class UnitSearch {
       this.#activate(Math.min(Math.max(this.#active + (event.key === "PageDown" ? 10 : -10), 0), last));
     } else if (event.key === "Enter") {
       if (!this.isOpen) this.open();
-      else if (this.#waiting) this.#entered = true; // the first of the answer, not one of an older list
+      else if (this.#waiting) this.#entered = true; // choose the first of the new list, not one of the old
       else this.#choose(this.#active);
     } else return;
     event.preventDefault();

@@ -1,8 +1,8 @@
-// Chooses neurons by what they do: those that drive a class most.
+// Chooses the neurons that drive a class most.
 import type { Setup, Wiring } from "../../protocol";
 import { h, replace } from "../../ui/dom";
 
-const ANSWER_LOST = 3000; // ms after which a change of neurons is no longer the answer to the choice
+const ANSWER_LOST = 3000; // ms after which a change of neurons no longer counts as the answer to the choice
 
 export class WiringBox {
   readonly element: HTMLElement;
@@ -14,7 +14,7 @@ export class WiringBox {
   constructor(choose: (index: number) => void) {
     this.element = h("label.ldam-layer-label", { hidden: true }, h("span", { "aria-hidden": "true" }, "strongest inputs of"), this.#box);
     this.#box.addEventListener("change", () => {
-      const index = this.#box.selectedIndex - 1; // the first one says what the box is for
+      const index = this.#box.selectedIndex - 1; // the first option is the placeholder
       if (index < 0) return;
       this.#chosenAt = performance.now();
       choose(index);
@@ -23,14 +23,14 @@ export class WiringBox {
 
   setup({ wiring, layer, neurons }: Setup): void {
     this.#showClasses(wiring ?? null);
-    // The class stays named while its neurons are shown: so arrow keys go on from there.
+    // The class stays selected while its neurons are shown, so that arrow keys continue from there.
     const now = JSON.stringify([layer, neurons.map(({ key }) => key)]);
     const others = now !== this.#neurons;
     this.#neurons = now;
     if (others && performance.now() - this.#chosenAt >= ANSWER_LOST) this.reset();
   }
 
-  /** Nothing is chosen. */
+  /** Clears the choice. */
   reset(): void {
     this.#box.selectedIndex = 0;
     this.#chosenAt = -Infinity;

@@ -1,4 +1,4 @@
-// What is on show: the panes of the newest frame, and what is known of each tile, in words and numbers.
+// The content of the picture: the panes of the newest frame, and texts and numbers for each tile.
 import type { FilledFrame } from "../../connection";
 import type { Setup, Unit } from "../../protocol";
 import { formatShort, formatSigned } from "../../ui/format";
@@ -9,13 +9,13 @@ import type { PaneImage } from "./pane-image";
 import { Scores } from "./scores";
 import { Standings } from "./standing";
 
-const GONE = 60; // frames without a difference, which comes five times a second: it is not shown any more
+const GONE = 60; // frames after which a pane without news is dropped (differences come five times a second)
 
 export class Content {
   setup: Setup | null = null;
   frame: FilledFrame | null = null;
   panes = new Map<string, PaneImage>();
-  /** The model whose turn it is while they blink; null: each has rows of its own. */
+  /** The model shown while blinking; null: each model has its own rows. */
   blink: number | null = null;
   readonly models = new Models();
   readonly scores = new Scores();
@@ -25,13 +25,13 @@ export class Content {
     return this.setup?.neurons ?? [];
   }
 
-  /** Image pixels of a tile: height and width. */
+  /** Height and width of a tile in image pixels. */
   get pixels(): { height: number; width: number } {
     const [pane] = this.panes.values();
     return { height: pane?.pane.shape[2] ?? 1, width: pane?.pane.shape[3] ?? 1 };
   }
 
-  /** What is drawn where a pane stands: while models blink, that of the one whose turn it is. */
+  /** The image drawn in a pane's place: while blinking, that of the current model. */
   image(pane: string): PaneImage | undefined {
     const own = this.panes.get(pane);
     const kind = kindOf(pane);
@@ -50,7 +50,7 @@ export class Content {
     return rows.sort((a, b) => rank(a) - rank(b));
   }
 
-  /** Drops panes that are not to be shown any more, as soon as there is something in their place; true: some went. */
+  /** Drops panes that should no longer be shown, once there is a replacement; true: some were dropped. */
   prune(): boolean {
     const names = [...this.panes.keys()];
     const show = this.setup?.show;
@@ -60,13 +60,13 @@ export class Content {
     return gone.length > 0;
   }
 
-  /** What the row label says of a row: its bold line and its small one. */
+  /** The bold and the small line of a row's label. */
   rowText(pane: string, row: number): [string, string] {
     const [first = pane, ...rest] = (this.image(pane)?.pane.labels[row] ?? pane).split("\n");
     return [first, rest.join(" ")];
   }
 
-  /** Activation of the chain in a row of samples; of an average, the mean over chains; of a difference, how far both are apart. */
+  /** A tile's activation: of a sample, its chain's; of an average, the mean over chains; of a difference, the difference of both. */
   activation({ pane, row, column }: Cell): number {
     const chains = this.frame?.activation[column] ?? [];
     if (this.models.several) {
@@ -77,13 +77,13 @@ export class Content {
     return kindOf(pane) === "average" || chains.length === 1 ? mean(chains) : (chains[row] ?? NaN);
   }
 
-  /** What is said of a tile as a whole: "activation 20.1". */
+  /** The text for a whole tile: "activation 20.1". */
   activationText(cell: Cell): string {
     const value = this.activation(cell);
     return kindOf(cell.pane) === "difference" ? `difference of activations ${formatSigned(value)}` : `activation ${formatShort(value)}`;
   }
 
-  /** What is said of a pixel: "pixel (3, 4) = 0.56". */
+  /** The text for a pixel: "pixel (3, 4) = 0.56". */
   pixelText(cell: Cell, y: number, x: number): string {
     const image = this.image(cell.pane);
     const values = image?.values(cell.row, cell.column, y, x) ?? [];
@@ -92,27 +92,27 @@ export class Content {
     return `pixel (${y}, ${x}) = ${texts.length > 1 ? `(${texts.join(", ")})` : texts.join("")}`;
   }
 
-  /** "D .93" of the sample in a tile; of an average, the mean over the samples shown. "": not known. */
+  /** "D .93" for a sample; for an average, the mean over the samples shown; "": unknown. */
   scoreText({ pane, row, column }: Cell): string {
     if (!this.setup?.discriminator) return "";
     if (pane !== "average") return this.scores.text(this.setup.gen, column, row);
     const text = this.columnScore(this.setup, column);
-    return text && `mean ${text}`; // what D would say of the average itself is another matter
+    return text && `mean ${text}`; // not D of the average itself
   }
 
-  /** The mean over the samples that are shown. */
+  /** The mean over the samples shown. */
   columnScore({ gen, discriminator }: Setup, column: number): string {
     return discriminator ? this.scores.meanText(gen, column, this.panes.get("sample")?.pane.shape[0]) : "";
   }
 
-  /** "as strong as 99.1 % of real images", of the mean over chains; "": not known. */
+  /** "as strong as 99.1 % of real images", for the mean over chains; "": unknown. */
   standingText({ pane, column }: Cell): string {
     if (!this.setup || kindOf(pane) === "difference") return "";
     const text = this.standings.text(this.setup.gen, this.#modelAt(pane), column);
     return text && !this.ofMean(pane, column) ? `on average ${text}` : text;
   }
 
-  /** Is the activation of a tile that of all chains? */
+  /** Whether a tile's activation is the mean over all chains. */
   ofMean(pane: string, column: number): boolean {
     return this.models.several || kindOf(pane) === "average" || (this.frame?.activation[column]?.length ?? 1) === 1;
   }

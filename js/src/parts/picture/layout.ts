@@ -1,6 +1,6 @@
-// Where tiles go. Pure geometry: sizes in CSS pixels in, rectangles in device pixels out.
+// Layout of the tiles. Pure geometry: takes sizes in CSS pixels, returns rectangles in device pixels.
 
-/** Which part of which pane a tile shows. */
+/** The part of a pane that a tile shows. */
 export interface Cell {
   pane: string;
   row: number;
@@ -12,7 +12,7 @@ export interface Tile extends Cell {
   y: number;
   width: number;
   height: number;
-  line: number; // which of the rows it stands in, over all panes
+  line: number; // its row, counted over all panes
 }
 
 export interface Box {
@@ -24,8 +24,8 @@ export interface Box {
 
 export interface Layout {
   tiles: Tile[];
-  heads: Box[]; // one a column: name and activation above the tiles
-  sides: (Box & { line: number })[]; // one a row of each block: its label at the left
+  heads: Box[]; // one per column: name and activation above the tiles
+  sides: (Box & { line: number })[]; // one per row of each block: the label at the left
   width: number; // CSS pixels
   height: number;
   perBlock: number; // columns side by side
@@ -34,29 +34,29 @@ export interface Layout {
 
 export interface Room {
   width: number; // CSS pixels
-  ratio: number; // device pixels a CSS pixel
-  gutter: number; // kept free at the left for row labels
-  budget: number; // height that is not exceeded as long as tiles stay legible
-  largest?: number; // CSS pixels, widest tile
-  head?: number; // height of what stands above the tiles
-  large?: boolean; // the largest tiles, in as many blocks as that takes, however little they gain
+  ratio: number; // device pixels per CSS pixel
+  gutter: number; // reserved at the left for row labels
+  budget: number; // height not to exceed as long as tiles stay legible
+  largest?: number; // CSS pixels, maximum tile width
+  head?: number; // height above the tiles
+  large?: boolean; // use the largest tiles, in as many blocks as needed, however small the gain
 }
 
-export const GAP = 6; // between tiles, if there is room
+export const GAP = 6; // between tiles, if space allows
 const LEAST_GAP = 3;
 const BLOCK_GAP = 10;
-export const HEAD = 36; // a name, an activation and the bar
-const SPREAD = 36; // columns may stand further apart than tiles need, for the sake of their names
-const LEGIBLE = 52; // a narrower tile leaves no room for "3 three" above it
+export const HEAD = 36; // name, activation and bar
+const SPREAD = 36; // columns may be this much wider than their tiles, to make room for names
+const LEGIBLE = 52; // a narrower tile has no room for "3 three" above it
 const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
-const SHRUNK = 160; // device pixels of the widest pictures that are not made smaller if they fit as they are
-const WORTH_WRAPPING = 1.4; // times as large: then columns may stand in more blocks
-const VECTOR = 4; // a side of so few pixels is no picture's: it is drawn at least a third as long as the other
+const SHRUNK = 160; // device pixels; pictures up to this width are not scaled down if they fit at full size
+const WORTH_WRAPPING = 1.4; // columns wrap into more blocks only if tiles become this many times larger
+const VECTOR = 4; // an image with a side this short is a vector: the side is drawn at least a third as long as the other
 
-/** The largest tiles that fit, in few blocks of columns: more of them only where tiles gain much by that. */
+/** The largest tiles that fit in few blocks of columns; more blocks only if the tiles become much larger. */
 export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { width: number; height: number }, room: Room): Layout {
   const { width, ratio, gutter, budget, head = HEAD } = room;
-  const available = Math.max(width - gutter - 2, 40); // 2: the frame of the last tile
+  const available = Math.max(width - gutter - 2, 40); // 2: the border of the last tile
   const vector = Math.min(size.height, size.width) <= VECTOR;
   const aspect = vector ? Math.min(Math.max(size.height / size.width, 1 / 3), 3) : size.height / size.width;
   const legible = Math.min(size.width / ratio > LEGIBLE_PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
@@ -97,12 +97,12 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
     for (let i = 0; i < perBlock && b * perBlock + i < columns; i++) {
       layout.heads.push({ x: gutter + i * pitch + (pitch - gap - headWidth) / 2, y: top, width: headWidth, height: head });
     }
-    layout.height = top + block + 2; // the last tiles' frame
+    layout.height = top + block + 2; // the border of the last tiles
   }
   return layout;
 }
 
-/** Tile widths in CSS pixels from large to small: whole multiples of a device pixel, and any size below 1:1. */
+/** Tile widths in CSS pixels from large to small: integer multiples of the native size, and smaller sizes for large pictures. */
 function candidates(native: number, largest: number): number[] {
   const sizes: number[] = [];
   for (let k = Math.floor(largest / native); k >= 1; k--) sizes.push(k * native);

@@ -1,16 +1,16 @@
-// The models of a comparison: whose a pane is, and how much each model activates the neurons.
+// The models of a comparison: the model of each pane, and each model's activations of the neurons.
 import type { Frame, Pane, Setup, Show } from "../../protocol";
 import { h } from "../../ui/dom";
 import { mean } from "../../ui/mean";
 
-export const MODEL_LINE = 14; // CSS pixels of an activation, where there is one a model
-const BAR = 6; // what the head keeps free under its last line
+export const MODEL_LINE = 14; // CSS pixels of an activation, with one per model
+const BAR = 6; // CSS pixels below the last line of a head
 const ORDER = ["sample", "average", "difference"];
 const HIDDEN: Record<Show, string> = { samples: "average", averages: "sample", both: "" };
 
 type Named = Pick<Pane, "name" | "model">;
 
-/** "average:1" is a pane of averages: what every model has one of. */
+/** The kind of a pane, of which every model has one: "average" for "average:1". */
 export function kindOf(pane: string): string {
   return pane.split(":", 1)[0]!;
 }
@@ -19,18 +19,18 @@ export function modelOf({ name, model }: Named): number {
   return model ?? (Number(name.split(":")[1]) || 0);
 }
 
-/** Whether a pane is among the rows that were chosen; differences always are. */
+/** Whether a pane is among the chosen rows; differences always are. */
 export function isShown(pane: string, show: Show = "both"): boolean {
   return kindOf(pane) !== HIDDEN[show];
 }
 
-/** All samples by model, all averages by model, all differences; what is unknown comes last. */
+/** Samples by model, then averages by model, then differences; unknown kinds last. */
 export function comparePanes(a: Named, b: Named): number {
   const rank = ({ name }: Named) => (ORDER.includes(kindOf(name)) ? ORDER.indexOf(kindOf(name)) : ORDER.length);
   return rank(a) - rank(b) || modelOf(a) - modelOf(b);
 }
 
-/** Enlarged: the models and their difference side by side, what else there is after them. */
+/** Order for an enlarged tile: the models and their difference side by side, then the rest. */
 export function sortBeside<C extends { pane: string }>(cells: C[], chosen: string): C[] {
   const compared = chosen === "difference" ? "average" : chosen;
   const rank = ({ pane }: C) => [compared, "difference"].indexOf(kindOf(pane)) + 1 || ORDER.length;
@@ -61,13 +61,13 @@ export class Models {
     if (activations && gen === this.#gen) this.#activations = activations;
   }
 
-  /** How much a model activates a neuron, mean over chains; of the first model every frame knows. */
+  /** A model's activation of a neuron, mean over chains; every frame has the first model's. */
   activation(model: number, neuron: number, first: (number | null)[]): number {
     const row = this.#activations?.[model];
     return row ? (row[neuron] ?? NaN) : model === 0 ? mean(first) : NaN;
   }
 
-  /** The names beside the lines of activations, above tiles that begin at `top`; `below`: of further lines under them. */
+  /** Model names next to the activation lines above tiles that begin at `top`; `below`: height of further lines below them. */
   labels(x: number, top: number, width: number, below: number): HTMLElement[] {
     return this.names.map((name, i) => {
       const label = h("div.ldam-model", {}, name);

@@ -1,4 +1,4 @@
-// Names, activations and row labels, as text over the tiles.
+// Names, activations and row labels, as text over the canvas.
 import { h, replace, setText } from "../../ui/dom";
 import { formatShort, formatSigned } from "../../ui/format";
 import { lineStyle } from "../../ui/theme";
@@ -9,8 +9,8 @@ import { SCORE_LINE, scoreLabel, scoreLine } from "./scores";
 import { SignedLegend } from "./signed";
 import { standingLine, writeStanding } from "./standing";
 
-const LETTER = 7.5; // CSS pixels, mean width in bold
-const BOTH = 96; // a head of that width has room for an activation and a standing on one line
+const LETTER = 7.5; // CSS pixels, mean width of a bold letter
+const BOTH = 96; // CSS pixels; a head this wide has room for an activation and a standing on one line
 
 export class Overlay {
   readonly element: HTMLElement;
@@ -22,14 +22,14 @@ export class Overlay {
   #legends: { pane: string; legend: SignedLegend }[] = [];
   #pairs = 1; // rows of differences in a block
   #layout: Layout | null = null;
-  #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
+  #column: number | null = null; // the only neuron shown, with its rows side by side; null: one column per neuron
 
   constructor(content: Content) {
     this.#content = content;
     this.element = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels, this.#modelLabels);
   }
 
-  /** Anew, for another layout. `ratio`: device pixels a CSS pixel. */
+  /** Rebuilds for a new layout. `ratio`: device pixels per CSS pixel. */
   build(layout: Layout, column: number | null, ratio: number, dark: boolean): void {
     [this.#layout, this.#column] = [layout, column];
     const { heads, sides } = layout;
@@ -51,7 +51,7 @@ export class Overlay {
     this.#legends = [];
     this.#pairs = Math.max(lines.filter(({ pane }) => this.#content.image(pane)?.signed).length, 1);
     const beside = sides.map((box) => {
-      // Rows that stand side by side have one gutter: there each difference says whose it is.
+      // Rows side by side share one gutter, so each difference names its model.
       const block = () => layout.tiles.filter(({ y }) => y === Math.round(box.y * ratio));
       const cells = column === null ? [lines[box.line]!] : block();
       return place(h("div.ldam-side", {}, h("b"), h("small"), ...this.#makeLegends(cells, dark)), box);
@@ -66,7 +66,7 @@ export class Overlay {
     this.updateScores();
   }
 
-  /** Of its own, since scores come more seldom than activations. */
+  /** Separate, since scores arrive less often than activations. */
   updateScores(): void {
     const { setup } = this.#content;
     if (!this.#layout || !setup?.discriminator) return;
@@ -106,7 +106,7 @@ export class Overlay {
       const image = content.image(pane);
       if (image) legend.range = image.pane.range;
     }
-    // One for all rows that have one scale; side by side each difference has its own heading there.
+    // One legend for all rows with the same scale; side by side, each difference has its own caption.
     const ranges = new Set(this.#legends.map(({ pane }) => String(content.image(pane)?.pane.range)));
     for (const [i, { legend }] of this.#legends.entries()) legend.element.hidden = !only && ranges.size === 1 && i % this.#pairs > 0;
     const lines = content.lines();
@@ -130,7 +130,7 @@ export class Overlay {
 
   #writeStanding(line: Element, tile: Tile, width: number): void {
     const { models, standings, setup } = this.#content;
-    const grid = this.#column === null; // there heads are of all chains
+    const grid = this.#column === null; // in the grid, heads are for all chains
     const own = grid || this.#content.ofMean(tile.pane, tile.column);
     const model = models.several ? modelOf({ name: tile.pane }) : 0;
     const text = grid ? standings.text(setup!.gen, model, tile.column) : this.#content.standingText(tile);
@@ -138,22 +138,22 @@ export class Overlay {
     writeStanding(line, own ? text : "", short, width);
   }
 
-  /** Where rows stand side by side, their labels are headings: what they have in common goes first if room is short. */
+  /** For rows side by side, labels become headings: if space is short, the part they share is dropped first. */
   #headText({ pane, row }: Cell, width: number): [string, string] {
     const [first, second] = this.#content.rowText(pane, row);
     const repeated = (this.#content.image(pane)?.pane.shape[0] ?? 1) > 1;
     if (width >= 150 || this.#content.models.several) return [first, second];
     const text = repeated ? second || first : first;
-    return [text.length * LETTER <= width ? text : text.replace(/ of \d+$/, ""), ""]; // the number must be seen
+    return [text.length * LETTER <= width ? text : text.replace(/ of \d+$/, ""), ""]; // the number must stay visible
   }
 }
 
-/** Has the standing a line of its own? Of several models each has one already, which it goes on. */
+/** Whether the standing has its own line. With several models, it shares the line of each activation. */
 export function standsBelow({ setup, models }: Content, column: number | null): boolean {
   return setup?.real_images === true && (!models.several || column !== null);
 }
 
-/** The tile that a head stands above; of a grid, the topmost one. */
+/** The tile below a head; in a grid, the topmost one. */
 export function headTile(layout: Layout, column: number | null, head: number): Tile | undefined {
   if (column !== null) return layout.tiles[head];
   return layout.tiles.find((tile) => tile.column === head && tile.line === 0);
@@ -164,7 +164,7 @@ function place(element: HTMLElement, { x, y, width, height }: Box): HTMLElement 
   return element;
 }
 
-/** The bold and the quiet part of a heading. */
+/** Sets the bold and the plain part of a heading. */
 function setPair(element: Element, [first, second]: [string, string], several: boolean): void {
   element.classList.toggle("ldam-pair", several);
   setText(element.firstChild!, first);

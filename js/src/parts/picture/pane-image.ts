@@ -1,4 +1,4 @@
-// The newest picture of each pane as an off-screen canvas of abutting tiles, ready to be drawn from.
+// The newest picture of a pane, as an off-screen canvas of adjacent tiles to draw from.
 import type { FilledPane } from "../../connection";
 import { signedColors, signedValue } from "./signed";
 
@@ -7,14 +7,14 @@ const GREY = Uint32Array.from({ length: 256 }, (_, v) => 0xff000000 | (v << 16) 
 
 export class PaneImage {
   readonly canvas = document.createElement("canvas");
-  // Read back for hovering and written each frame: better kept off the GPU.
+  // Read back on hover and written every frame: better kept off the GPU.
   #context = this.canvas.getContext("2d", { willReadFrequently: true })!;
   #image: ImageData | null = null;
   #pixels = new Uint32Array(0);
   #dark: boolean;
-  #levels: Uint8Array | null = null; // of signed colours, which do not tell them
+  #levels: Uint8Array | null = null; // of a signed pane, whose levels cannot be recovered from its colours
   pane: FilledPane;
-  /** Frames since it came. */
+  /** Frames since it was last updated. */
   age = 0;
 
   constructor(pane: FilledPane, dark = false) {
@@ -22,7 +22,7 @@ export class PaneImage {
     this.#dark = dark;
   }
 
-  /** Whether the pane is of differences, in colours of the page. */
+  /** Whether the pane shows differences, coloured by the page. */
   get signed(): boolean {
     return this.pane.colors === "signed";
   }
@@ -33,7 +33,7 @@ export class PaneImage {
     if (this.signed && this.#levels) this.#paintSigned();
   }
 
-  /** Raw pixels are there at once, compressed ones after a promise. */
+  /** Loads raw pixels at once, compressed ones asynchronously. */
   load(pane: FilledPane): void | Promise<void> {
     if (pane.encoding === "raw") return this.#loadRaw(pane);
     return createImageBitmap(new Blob([pane.bytes], { type: `image/${pane.encoding}` })).then((bitmap) => {

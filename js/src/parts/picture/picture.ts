@@ -1,4 +1,4 @@
-// The picture: tiles on one canvas, names and activations over them as text.
+// The picture: tiles on one canvas, with names and activations as text over it.
 import type { FilledFrame } from "../../connection";
 import type { Frame, Setup, Show, State } from "../../protocol";
 import { h, throttle } from "../../ui/dom";
@@ -13,30 +13,30 @@ import { PaneImage } from "./pane-image";
 import { SCORE_LINE } from "./scores";
 import { STANDING_LINE } from "./standing";
 
-const GRID_HEIGHT = 490; // CSS pixels that a grid of small pictures keeps to if it can
-const COMPARED_HEIGHT = 560; // of several models, which have more rows
+const GRID_HEIGHT = 490; // CSS pixels, preferred maximum height of a grid of small pictures
+const COMPARED_HEIGHT = 560; // the same with several models, which have more rows
 const PHOTO_GRID_HEIGHT = 640;
-const ZOOM_HEIGHT = 300; // an enlarged tile gets at least that
-const NAME_LINE = 15; // CSS pixels, the first one of a head
+const ZOOM_HEIGHT = 300; // CSS pixels, minimum for an enlarged tile
+const NAME_LINE = 15; // CSS pixels, first line of a head
 
 export class Picture implements Part {
-  /** It takes arrow keys, which screen readers hand on to an application, but not to an image. */
+  /** Role application: screen readers pass arrow keys to an application, but not to an image. */
   readonly canvas = h("canvas.ldam-canvas", { role: "application", "aria-roledescription": "picture", tabindex: 0 });
   readonly element: HTMLElement;
   readonly content = new Content();
-  /** Told after anything was painted or relabelled: what lies under the pointer may have changed. */
+  /** Called after any painting or relabelling: the content under the pointer may have changed. */
   onChange: () => void = () => {};
   layout: Layout | null = null;
   zoom: Cell | null = null;
 
   #context = this.canvas.getContext("2d")!;
   #overlay = new Overlay(this.content);
-  #next: Setup | null = null; // waits for its first frame, so that names and pictures change together
+  #next: Setup | null = null; // waiting for its first frame, so that names and pictures change together
   #width = 0;
   #ratio = 1;
-  #key = ""; // what the layout was made for
+  #key = ""; // the inputs of the current layout
   #gridHeight = 0;
-  #column: number | null = null; // the only neuron shown, its rows side by side; null: a column each neuron
+  #column: number | null = null; // the only neuron shown, with its rows side by side; null: one column per neuron
   #dark = false;
   #label = throttle(1000, () => this.#updateLabel());
   #texts = throttle(200, () => this.#updateTexts());
@@ -98,14 +98,14 @@ export class Picture implements Part {
     this.#scoreTexts.cancel();
   }
 
-  /** New width of the place the picture may take. */
+  /** New width available for the picture. */
   resize(width: number): void {
     if (width === this.#width || width <= 0) return;
     this.#width = width;
     this.#draw();
   }
 
-  /** The model that stands for all of them, its rows in the place of theirs; null: each has rows of its own. */
+  /** The model whose rows are shown in place of all models'; null: each model has its own rows. */
   set blink(model: number | null) {
     if (model === this.content.blink) return;
     this.content.blink = model;
@@ -123,7 +123,7 @@ export class Picture implements Part {
       return image.load(pane);
     });
     const done = () => {
-      if (fresh && this.#next?.gen !== frame.gen) return; // another layer was chosen while this was decoded
+      if (fresh && this.#next?.gen !== frame.gen) return; // superseded by another setup during decoding
       [content.panes, content.frame] = [panes, frame];
       for (const [name, image] of panes) image.age = frame.panes.some((pane) => pane.name === name) ? 0 : image.age + 1;
       if (fresh) this.#adopt(this.#next!);
@@ -135,19 +135,19 @@ export class Picture implements Part {
     return loads.some(Boolean) ? Promise.all(loads).then(done) : done();
   }
 
-  /** Activations were read out before play or pause changed: say the newest ones. */
+  /** Updates the label with the newest activations after play or pause. */
   relabel(): void {
     this.#label.now();
   }
 
-  /** Show one tile large with its neighbours of the other panes, or all again. */
+  /** Enlarges one tile, with its counterparts in the other panes; null: shows all tiles again. */
   enlarge(cell: Cell | null): void {
     this.zoom = cell;
     this.element.classList.toggle("ldam-zoomed", cell !== null);
     this.#draw();
   }
 
-  /** The tile under a point in CSS pixels, or the top tile of the column whose name is there. */
+  /** The tile under a point in CSS pixels, or the top tile of the column whose head is there. */
   tileAt(x: number, y: number): { tile: Tile; y: number; x: number } | { tile: Tile } | null {
     if (!this.layout) return null;
     const [dx, dy] = [x * this.#ratio, y * this.#ratio];
@@ -162,13 +162,13 @@ export class Picture implements Part {
     return tile ? { tile } : null;
   }
 
-  /** Where a tile stands in CSS pixels. */
+  /** A tile's box in CSS pixels. */
   boxOf(tile: Tile): { x: number; y: number; width: number; height: number } {
     const r = this.#ratio;
     return { x: tile.x / r, y: tile.y / r, width: tile.width / r, height: tile.height / r };
   }
 
-  /** Other rows were chosen: the present ones stay until there is something to stand in their place. */
+  /** Other rows were chosen: the current ones stay until there is a replacement. */
   #showRows(show: Show): void {
     const setup = this.#next ?? this.content.setup;
     if (!setup || setup.show === show) return;
@@ -195,7 +195,7 @@ export class Picture implements Part {
     }
   }
 
-  /** `news`: what stands on the canvas already is left there, but for the panes that have just come. */
+  /** `news`: redraw only the panes that have just arrived. */
   #draw(news = false): void {
     if (!this.content.setup || !this.#width || !this.content.panes.size) return;
     const anew = this.#arrange();
@@ -211,7 +211,7 @@ export class Picture implements Part {
     this.onChange();
   }
 
-  /** True: the canvas is empty now. */
+  /** Updates the layout; true: it changed, and the canvas is now empty. */
   #arrange(): boolean {
     const { content, zoom } = this;
     const lines = content.lines();
@@ -224,10 +224,10 @@ export class Picture implements Part {
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
-    const gutter = several ? (this.#width < 460 ? 90 : 94) : 78; // legends need more
+    const gutter = several ? (this.#width < 460 ? 90 : 94) : 78; // legends need more space
     const budget = photo ? PHOTO_GRID_HEIGHT : several ? COMPARED_HEIGHT : GRID_HEIGHT;
     const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget };
-    room.head = HEAD + (discriminator ? SCORE_LINE : 0); // before scores come: then nothing has to move
+    room.head = HEAD + (discriminator ? SCORE_LINE : 0); // reserved before scores arrive, so that nothing moves
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (standsBelow(content, this.#column)) room.head += STANDING_LINE;
     if (this.#column === null) {
@@ -235,7 +235,7 @@ export class Picture implements Part {
       this.layout = arrange(lines, columns, size, room);
     } else {
       const shown = lines.map((line, i) => ({ ...line, line: i, column: this.#column! }));
-      // The chosen tile, and beside it the same neuron in every other pane.
+      // The chosen tile, and next to it the same neuron in every other pane.
       let cells = zoom
         ? shown.filter(({ pane, row }) => (kindOf(pane) === kindOf(zoom.pane) ? row === zoom.row : row === 0))
         : shown;
@@ -245,7 +245,7 @@ export class Picture implements Part {
       this.layout = arrange([{ pane: "", row: 0 }], cells.length, size, room);
       this.layout.tiles = this.layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]! }));
     }
-    if (zoom) this.layout.height = Math.max(this.layout.height, this.#gridHeight); // what stands below stays where it is
+    if (zoom) this.layout.height = Math.max(this.layout.height, this.#gridHeight); // so that nothing below moves
     else this.#gridHeight = this.layout.height;
     this.#fitCanvas();
     this.#overlay.build(this.layout, this.#column, this.#ratio, this.#dark);
@@ -261,7 +261,7 @@ export class Picture implements Part {
     this.canvas.style.width = `${this.canvas.width / ratio}px`;
     this.canvas.style.height = `${this.canvas.height / ratio}px`;
     this.canvas.style.imageRendering = smooth ? "auto" : "pixelated";
-    // A thin frame tells a black picture from a dark page. The style sheet's `color` is the line's.
+    // A thin border separates a black picture from a dark page. Its colour is the style sheet's `color`.
     this.#context.fillStyle = getComputedStyle(this.canvas).color;
     for (const { x, y, width: w, height: h } of tiles) this.#context.fillRect(x - 1, y - 1, w + 2, h + 2);
   }

@@ -1,10 +1,10 @@
-// For those who prefer reduced motion: chains run unseen until they have burned in, then the picture stands still.
+// With reduced motion, chains run hidden until they have burned in, then the picture is shown and paused.
 import type { Frame } from "../../protocol";
 
 const LONGEST = 60_000; // ms: some chains never burn in
 
 export class ReducedMotion {
-  #since: number | null = null; // when it began to wait; null: it does not
+  #since: number | null = null; // when it began to wait; null: not waiting
   #pause: () => void;
   #painted = false;
 
@@ -12,19 +12,19 @@ export class ReducedMotion {
     this.#pause = pause;
   }
 
-  /** From now on, if the reader prefers it; true: so it is. */
+  /** Starts waiting if the user prefers reduced motion; returns whether it did. */
   begin(): boolean {
     if (!window.matchMedia?.("(prefers-reduced-motion: reduce)").matches) return false;
     this.#since = performance.now();
     return true;
   }
 
-  /** Paused or played by somebody's own hand: nothing is held back any more. */
+  /** The user pressed pause or play: stop holding frames back. */
   end(): void {
     this.#since = null;
   }
 
-  /** May this picture be shown? The first one is, as what is to come. */
+  /** Whether to show this frame. The first one is always shown, as a placeholder. */
   admits(frame: Pick<Frame, "burn_in_step">): boolean {
     if (this.#since === null) return true;
     if (frame.burn_in_step !== null || performance.now() - this.#since > LONGEST) {

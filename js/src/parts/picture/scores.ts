@@ -5,7 +5,7 @@ import { formatScore } from "../../ui/format";
 import { mean } from "../../ui/mean";
 
 export const SCORE_LINE = 14; // CSS pixels
-const BAR = 6; // what the head keeps free under its last line
+const BAR = 6; // CSS pixels below the last line of a head
 const MEANING = "D(x): how probable it is, to the discriminator, that the sample is a real picture";
 const FORMS = new Map([
   ["logit", "R(x) = logit D(x)"],
@@ -13,7 +13,7 @@ const FORMS = new Map([
   ["probability", "R(x) = D(x)"],
 ]);
 
-/** The newest scores, until newer ones come; those of another generation say nothing. */
+/** The newest scores; those of another generation are ignored. */
 export class Scores {
   #score: Score = null;
   #gen: number | null = null;
@@ -22,7 +22,7 @@ export class Scores {
     [this.#score, this.#gen] = [score, gen];
   }
 
-  /** "D .93" of one chain. */
+  /** "D .93" for one chain. */
   text(gen: number, column: number, chain: number): string {
     const chains = this.#of(gen, column);
     return chains.length ? `D ${formatScore((chains.length === 1 ? chains[0] : chains[chain]) ?? NaN)}` : "";
@@ -39,12 +39,12 @@ export class Scores {
   }
 }
 
-/** Stands at the left of the scores and says what they are. */
+/** The label to the left of the scores. */
 export function scoreLabel({ form }: Discriminator): HTMLElement {
   return h("div.ldam-score.ldam-score-label", { title: `${MEANING}\n${FORMS.get(form) ?? form}`.trimEnd() }, "D = P(real)");
 }
 
-/** Where the line of scores is, above tiles that begin at `top`; the name and the activation stand above it. */
+/** Position of the score line above tiles that begin at `top`; name and activation are above it. */
 export function scoreLine(top: number): { y: number; height: number } {
   return { y: top - BAR - SCORE_LINE, height: SCORE_LINE };
 }

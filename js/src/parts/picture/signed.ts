@@ -1,16 +1,16 @@
-// Differences in colour: one byte a pixel, where level 128 is exactly 0 and the levels 1…255 run from −s to +s.
+// Colours for differences: one byte per pixel, where level 128 is exactly 0 and levels 1…255 run from −s to +s.
 import colours from "../../../../ldam_widget/pictures/signed_colours.json";
 import { h, setText } from "../../ui/dom";
 import { formatSigned } from "../../ui/format";
 
 const ZERO = 128;
-const NOTHING = 1e-12; // a range so small is that of equal pictures
-const LAST = 127; // levels from 0 to either end
-const STOPS = [-127, -96, -64, -32, 0, 32, 64, 96, 127]; // of the legend
+const NOTHING = 1e-12; // a range smaller than this means equal pictures
+const LAST = 127; // levels from zero to either end
+const STOPS = [-127, -96, -64, -32, 0, 32, 64, 96, 127]; // levels of the legend's gradient, relative to zero
 
-// Blue against red and blue against orange are told apart by every common kind of colour blindness. In OKLab both ends
-// have one lightness and one chroma, so that neither sign looks stronger than the other. Snapshots and figures have the
-// same colours: Python reads this file, too.
+// Blue against red and blue against orange are distinguishable with every common kind of colour blindness. In OKLab both
+// ends have the same lightness and chroma, so that neither sign looks stronger. Snapshots and figures use the same
+// colours: Python reads the same JSON file.
 const tables = new Map<boolean, Uint32Array>();
 
 /** The colour of each level, as little-endian RGBA. */
@@ -27,11 +27,11 @@ export function signedColors(dark: boolean): Uint32Array {
 
 /** The value of a level, where levels 1 and 255 are the ends of the range. */
 export function signedValue(level: number, [low, high]: [number, number]): number {
-  if (!Number.isFinite(low) || !Number.isFinite(high)) return NaN; // pixels ran off
+  if (!Number.isFinite(low) || !Number.isFinite(high)) return NaN; // diverged pixels
   return (low + high) / 2 + ((high - low) / 2) * (Math.max(level - ZERO, -LAST) / LAST);
 }
 
-/** A small bar of the colours with the values of its ends. */
+/** A small colour bar with the values at its ends. */
 export class SignedLegend {
   readonly element: HTMLElement;
   #ends = [h("span"), h("span", {}, "0"), h("span")] as const;
@@ -51,7 +51,7 @@ export class SignedLegend {
   }
 }
 
-/** There is little room: "+.80", "+1e−7". */
+/** Short form for little space: "+.80", "+1e−7". */
 function formatEnd(value: number): string {
   const digits = Math.abs(value) >= 1e5 || Math.abs(value) < 1e-3 ? 1 : 2;
   return formatSigned(value, digits).replace(/^([+−])0\./, "$1.");

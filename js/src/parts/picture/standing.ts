@@ -1,11 +1,11 @@
-// How strong activations are among those of real images, in words of the kernel's.
+// How activations rank among those of real images, as texts from the kernel.
 import type { Standing } from "../../protocol";
 import { h, setText } from "../../ui/dom";
 
 export const STANDING_LINE = 14; // CSS pixels
-const LETTER = 5.6; // CSS pixels, mean width at this size
+const LETTER = 5.6; // CSS pixels, mean width of a letter at this size
 
-/** The newest words, until newer ones come; those of another generation say nothing. */
+/** The newest texts; those of another generation are ignored. */
 export class Standings {
   #standing: Standing = null;
   #gen: number | null = null;
@@ -14,7 +14,7 @@ export class Standings {
     [this.#standing, this.#gen] = [standing, gen];
   }
 
-  /** The whole sentence; "": not known. */
+  /** The full sentence; "": unknown. */
   text(gen: number, model: number, neuron: number): string {
     return this.#of(gen, model, neuron)?.text ?? "";
   }
@@ -33,7 +33,7 @@ export function standingLine(): HTMLElement {
   return h("div.ldam-standing");
 }
 
-/** The sentence where there is room for it, else the short form, and the sentence in the tooltip. */
+/** Writes the sentence if it fits, otherwise the short form, with the sentence as tooltip. */
 export function writeStanding(line: Element, text: string, short: string, width: number): void {
   setText(line, text.length * LETTER <= width ? text : short);
   if (line.getAttribute("title") !== text) line.setAttribute("title", text);

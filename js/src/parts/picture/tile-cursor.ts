@@ -1,4 +1,4 @@
-// Pointer and keys over the picture: which tile is meant, what it says, enlarging it.
+// Pointer and keyboard on the picture: selects, describes and enlarges a tile.
 import { h, setText } from "../../ui/dom";
 import { unitText } from "../../ui/format";
 import type { Tile } from "./layout";
@@ -8,7 +8,7 @@ type Hit = { tile: Tile; x?: number; y?: number };
 
 export class TileCursor {
   readonly ring = h("div.ldam-ring", { hidden: true });
-  /** One steady line of text under the picture: no tooltip that hides what it speaks of. */
+  /** A fixed line of text below the picture, rather than a tooltip that would cover the tile. */
   readonly readout = h("div.ldam-readout", { "aria-hidden": "true" });
   #picture: Picture;
   #announce: (text: string) => void;
@@ -42,7 +42,7 @@ export class TileCursor {
     for (const event of ["focus", "blur"]) canvas.addEventListener(event, () => this.update(), { signal });
   }
 
-  /** Picture or pointer changed: ring, readout and the trace's highlight follow. */
+  /** Picture or pointer changed: updates ring, readout and the highlight in the trace. */
   update(): void {
     const hit = this.#hit();
     const focused = hit ?? this.#focused();
@@ -63,7 +63,7 @@ export class TileCursor {
 
   #focused(): Hit | null {
     const { canvas, layout } = this.#picture;
-    // `activeElement` of the shadow root, where there is one: the document only sees its host.
+    // `activeElement` of the shadow root, if there is one: the document only sees its host.
     const focused = (canvas.getRootNode() as Document | ShadowRoot).activeElement === canvas;
     if (!focused || !layout || this.#picture.zoom) return null;
     const tile = layout.tiles.find(({ line, column }) => line === this.#line && column === this.#column) ?? layout.tiles[0];
@@ -124,8 +124,8 @@ export class TileCursor {
     const lines = this.#picture.content.lines().length;
     if (!columns || !lines) return;
     const block = this.#picture.layout.perBlock;
-    const wraps = !this.#picture.zoom && columns > 1; // up and down lead on to the next block of columns
-    // The rows of a single neuron stand side by side.
+    const wraps = !this.#picture.zoom && columns > 1; // up and down continue into the next block of columns
+    // The rows of a single neuron are side by side.
     const key = columns > 1 ? event.key : event.key.replace("Left", "Up").replace("Right", "Down");
     switch (key) {
       case "ArrowLeft":
@@ -157,8 +157,8 @@ export class TileCursor {
       default:
         return;
     }
-    event.preventDefault(); // the page must not scroll
-    this.#pointer = null; // the keys lead now
+    event.preventDefault(); // do not scroll the page
+    this.#pointer = null; // the keyboard takes over
     this.#line = Math.min(this.#line, lines - 1);
     this.#column = Math.min(this.#column, columns - 1);
     if (this.#picture.zoom) this.#enlarge();
