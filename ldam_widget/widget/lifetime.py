@@ -9,6 +9,27 @@ from typing import Any
 from ipywidgets.widgets import widget as registry
 
 _shown: set[Any] = set()
+
+
+class _Handle:
+    """Stands for a widget in ipywidgets' registry; `close_all` may find it dead."""
+
+    def __init__(self, widget: Any) -> None:
+        self._widget = weakref.ref(widget)
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[misc]  # or containers would not accept it as a widget
+        return type(self._widget())
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._widget(), name)
+
+    def close(self) -> None:
+        widget = self._widget()
+        if widget is not None:
+            widget.close()
+
+
 _dropped = False  # whether one has been released since the last garbage collection
 
 
@@ -22,7 +43,7 @@ def hold_weakly(widget: Any) -> None:
             alive._handle_msg(message)
 
     widget.comm.on_msg(receive)
-    registry._instances[widget.model_id] = weakref.proxy(widget)
+    registry._instances[widget.model_id] = _Handle(widget)
 
 
 def keep(widget: Any) -> None:

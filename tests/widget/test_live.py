@@ -488,6 +488,8 @@ def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) 
     assert w.model_id in ipywidgets.Widget.get_manager_state()["state"]
     box = ipywidgets.HBox([w])
     assert box.get_state()["children"] == [f"IPY_MODEL_{w.model_id}"]
+    box.set_state({"children": [f"IPY_MODEL_{w.model_id}"]})  # as from a page
+    assert box.children[0].model_id == w.model_id
 
 
 def test_close_ends_the_thread_and_frees_the_model(page: Page, w: LDAM) -> None:
