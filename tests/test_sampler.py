@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import ldam_widget as ldam
+from ldam_widget.core.parameters import Parameter
 from ldam_widget.kernels import Algorithm1
 
 from .conftest import SIGMAS, TINY_SHAPE, UNSCALED, TinyCnn, run_seed, with_fixed_weights
@@ -612,3 +613,22 @@ def test_seconds_are_those_of_all_steps() -> None:
     s.use_kernel(ldam.kernels.ULA(0.1))
     s.step(10)
     assert s.recorded().seconds_per_step * 210 > before
+
+
+@pytest.mark.parametrize(("confines", "law"), [(True, True), (False, False)])
+def test_unbounded_pixels_have_a_law_only_where_a_term_confines_them(confines: bool, law: bool) -> None:
+    """A mean brightness grows for ever: exp(E/T) cannot be normalised, whatever its weight."""
+
+    class Brightness:
+        name = "brightness"
+        learned = False
+        parameter = Parameter("brightness", 0.0, 10.0, 0.0, "Weight of the mean brightness.")
+        weight = 5.0
+
+        def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x.flatten(1).mean(1), torch.full_like(x, 1 / x[0].numel())
+
+    terms = [Brightness(), *([ldam.L2(0.1)] if confines else [])]
+    s = ldam.Sampler(nn.Linear(4, 2), input_shape=(4,), kernel=ldam.kernels.BAOAB(0.1), regularizers=terms)
+    assert s.has_law is law
+    assert ("no law" in s.kernel_note) is not law

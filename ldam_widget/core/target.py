@@ -99,7 +99,7 @@ class Regularizer(Term, Protocol):
 
     A regulariser with its own normalisation has `pull(value) -> (chain,)`, the length of its gradient where gradients
     are normalised. One that must adapt to the images or the device has `bound(context) -> Regularizer`, called once by
-    the sampler.
+    the sampler. One that makes exp(E/T) normalisable for unbounded pixels has `confines = True`.
     """
 
     name: ClassVar[str]  # of its live parameter

@@ -34,6 +34,7 @@ class L2:
 
     name: ClassVar[str] = "l2"
     learned: ClassVar[bool] = False  # a formula, not a network
+    confines: ClassVar[bool] = True
     parameter: ClassVar[Parameter] = Parameter(
         "l2", 1e-4, 1e2, 0.0, "Weight λ of −½‖x − c‖²: pulls pixels towards grey and keeps the picture finite.",
         label="L2", group="image prior", log=True, zero=True,

@@ -87,7 +87,8 @@ def kernel_called(name: str, size: tuple[float, float], *, natural: bool) -> Ker
         raise ValueError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
     make = KERNELS[name]
     if natural:
-        return _NATURAL_KERNELS[make]()
+        suited: Kernel = _NATURAL_KERNELS.get(make, make)()
+        return suited
     kernel: Kernel = default_kernel(*size) if make is BAOAB else make()
     return kernel
 

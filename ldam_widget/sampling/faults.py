@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from torch import Tensor
 
 from ..core.target import NEURON, State, Target, weight_of
+from ..network.memory import is_out_of_memory
 from ..network.units import Neuron
 from ..network.view import check_weights
 from ..objectives.neuron import Neurons
@@ -16,9 +19,44 @@ from .fixed import Fixed
 from .settings import Settings
 from .warm_up import WarmUp
 
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound="Sampling")
+
 
 class SamplingError(RuntimeError):
     """The run cannot continue from here; the sampler is at its last good picture and keeps its averages."""
+
+
+class Sampling(Protocol):
+    """What an error message needs to know of a run."""
+
+    _settings: Settings
+
+    @property
+    def _chains(self) -> Any: ...
+
+
+def explain_out_of_memory(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Turn out-of-memory errors into a SamplingError that states the sizes."""
+
+    @functools.wraps(method)
+    def explained(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(self, *args, **kwargs)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            neurons = next((arg for arg in args if isinstance(arg, Neurons)), None) or self._chains.neurons
+            fixed = self._settings.fixed
+            rungs = f" × {fixed.rungs} rungs" if fixed.rungs > 1 else ""
+            raise SamplingError(
+                f"not enough memory on {fixed.device} for {len(neurons.neurons)} neurons × {fixed.chains} chains"
+                f"{rungs} at once: choose fewer neurons or chains, or free memory and go on. "
+                f"({type(error).__name__}: {str(error)[:300]})"
+            ) from error
+
+    return explained
 
 
 def require_finite(state: State, neurons: Neurons, target: Target, settings: Settings) -> None:

@@ -17,7 +17,6 @@ from ..core.noise import ChainNoise
 from ..core.parameters import GOAL
 from ..core.target import NEURON, Kernel, State, Target
 from ..execution import Execution
-from ..network.memory import is_out_of_memory
 from ..objectives.neuron import Neurons
 from . import checks, defaults
 from .averages import Average
@@ -25,7 +24,7 @@ from .burn_in import BurnIn
 from .chains import Chains, first_state
 from .defaults import Unit
 from .fair_lock import FairLock
-from .faults import SamplingError, forget_missed_goals, require_finite, tell_missed_goals
+from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
@@ -36,28 +35,6 @@ from .warm_up import as_scales, present_norms
 P = ParamSpec("P")
 R = TypeVar("R")
 S = TypeVar("S", bound="Run")
-
-
-def explain_out_of_memory(method: Callable[Concatenate[Run, P], R]) -> Callable[Concatenate[Run, P], R]:
-    """Turn out-of-memory errors into a SamplingError that states the sizes."""
-
-    @functools.wraps(method)
-    def explained(self: Run, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(self, *args, **kwargs)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            neurons = next((arg for arg in args if isinstance(arg, Neurons)), None) or self._chains.neurons
-            fixed = self._settings.fixed
-            rungs = f" × {fixed.rungs} rungs" if fixed.rungs > 1 else ""
-            raise SamplingError(
-                f"not enough memory on {fixed.device} for {len(neurons.neurons)} neurons × {fixed.chains} chains"
-                f"{rungs} at once: choose fewer neurons or chains, or free memory and go on. "
-                f"({type(error).__name__}: {str(error)[:300]})"
-            ) from error
-
-    return explained
 
 
 def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:

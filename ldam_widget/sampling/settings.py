@@ -228,7 +228,7 @@ class Settings:
     @property
     def confined(self) -> bool:
         """Whether exp(E/T) can be normalised, as far as is known without knowing the network."""
-        held = any(self.params[r.name] > 0 for r in self.regularizers if not r.learned)
+        held = any(self.params[r.name] > 0 for r in self.regularizers if getattr(r, "confines", False))
         return self.coordinates.white or self.coordinates.bounds is not None or held
 
     def has_law(self, heat: float) -> bool:

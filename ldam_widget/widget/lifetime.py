@@ -17,8 +17,8 @@ class _Handle:
     def __init__(self, widget: Any) -> None:
         self._widget = weakref.ref(widget)
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[misc]  # or containers would not accept it as a widget
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:  # or containers would not accept it as a widget
         return type(self._widget())
 
     def __getattr__(self, name: str) -> Any:
