@@ -10,7 +10,7 @@ _SHORT, _LONG = 2e-4, 2e-3  # seconds between two looks at whether it is one's t
 
 
 class FairLock:
-    """A lock by numbered tickets: the lowest has the turn, and so has any other ticket of the same thread.
+    """A lock by tickets: the one that waits longest has the turn, and so has any other ticket of the same thread.
 
     Python's own locks are not fair: a thread that steps in a loop would have it back before anybody who waits. Nor can
     they be tried and given back without a moment in which an interrupt leaves them taken. A ticket says itself who has
@@ -25,7 +25,7 @@ class FairLock:
     """
 
     def __init__(self) -> None:
-        self.tickets: dict[int, int] = {}  # number -> thread
+        self.tickets: dict[int, int] = {}  # number -> thread, in the order in which they began to wait
         self._numbers = itertools.count()
 
     def ticket(self) -> int:
@@ -42,5 +42,6 @@ class FairLock:
     def take_if_free(self, ticket: int) -> bool:
         """Is it one's turn? Returns at once; if not, the ticket waits."""
         me = threading.get_ident()
-        self.tickets[ticket] = me
-        return self.tickets.get(min(self.tickets), me) == me
+        self.tickets[ticket] = me  # one that waits already keeps its place
+        # a number may be drawn long before it waits, and the first may go at any moment: look at all of them at once
+        return next(iter(self.tickets.copy().values())) == me
