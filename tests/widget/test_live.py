@@ -362,6 +362,29 @@ def test_a_run_that_explodes_says_what_to_do(open_page: Callable[..., Page]) -> 
     wait_until(lambda: page.of("state") and not page.of("state")[-1]["playing"])
 
 
+def test_a_run_that_fails_at_once_is_told(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        if fuse:
+            raise RuntimeError("boom")
+        return x
+
+    fuse = False
+    page = open_page(preprocess=fail)
+    w, fuse = page.widget, True
+    play = w.loop.play
+
+    def play_and_fail() -> None:
+        play()
+        wait_until(lambda: page.of("error"))
+        page.settle()
+
+    monkeypatch.setattr(w.loop, "play", play_and_fail)
+    w.play()
+    wait_until(lambda: not w.playing)
+    assert "boom" in str(w.error)
+    assert "boom" in page.of("error")[-1]["error"]["message"]
+
+
 # ---- pictures ------------------------------------------------------------------------------------------------------
 
 
