@@ -112,7 +112,6 @@ class Player(Panel):
         self._require_open()
         self._top_bar.pause()
         self._loop.pause()
-        self._loop.show()
 
     def step(self, n: int = 1) -> None:
         """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""

@@ -289,6 +289,20 @@ def test_step_pause_restart(page: Page, w: LDAM) -> None:
     assert w.sampler.steps == 0
 
 
+def test_a_pause_sends_one_picture(page: Page, w: LDAM) -> None:
+    w.play()
+    wait_until(lambda: page.of("frame"))
+    w.loop.call(page.said.clear)  # what was made before
+    w.pause()
+    page.settle()
+    still = [frame for frame in page.of("frame") if frame["steps"] == w.sampler.steps]
+    assert len(still) <= 2  # as it played, and once without loss
+    page.said.clear()
+    w.pause()
+    page.settle()
+    assert len(page.of("frame")) == 1
+
+
 def test_plays_when_shown(open_page: Callable[..., Page]) -> None:
     page = open_page(play=True)
     assert page.widget.playing
