@@ -285,9 +285,11 @@ class Panel(anywidget.AnyWidget):
                 lifetime.keep(self)
                 self._top_bar.begin()
                 self._loop.submit(self._greet)
-            case Bye() if not self.seen:
-                self._loop.leave()
-                lifetime.let_go(self)
+            case Bye():
+                if not self.seen:
+                    self._loop.leave()
+                if not self._connection.shown:
+                    lifetime.let_go(self)
             case Other():
                 self._dispatch(message)
 

@@ -515,6 +515,28 @@ def test_a_widget_that_nobody_holds_is_collected() -> None:
     assert not loop_threads()
 
 
+def test_a_widget_lives_while_a_silent_view_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that is paused, or hidden, says nothing for hours."""
+    page = Page()
+    page.widget._repr_mimebundle_()
+    widget, comm = weakref.ref(page.widget), page.widget.comm
+    page.receive(kind="hello", view="a")
+    page.settle()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    page.receive(kind="hello", view="b")
+    page.receive(kind="bye", view="b")
+    monkeypatch.undo()
+    page.settle()
+    del page
+    gc.collect()
+    assert widget() is not None, "view a shows it"
+    bye = {"content": {"data": {"method": "custom", "content": {"kind": "bye", "view": "a"}}}, "buffers": []}
+    comm.handle_msg(bye)
+    gc.collect()
+    assert widget() is None
+
+
 def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) -> None:
     w._repr_mimebundle_()
     page.receive(kind="hello", view="a")
