@@ -123,6 +123,23 @@ def test_what_an_editor_sees(w: LDAM) -> None:
     assert "T" in w.traits()["temperature"].help
 
 
+def test_observers_can_be_told_at_the_end(page: Page, w: LDAM) -> None:
+    told: list[tuple[str, Any]] = []
+    w.observe(lambda change: told.append((change.name, change.new)), ["l2", "steps_per_frame"])
+    with w.hold_trait_notifications():
+        w.l2, w.steps_per_frame = 0.5, 3
+        w.l2 = 0.25
+        assert (w.l2, told) == (0.25, [])
+    assert told == [("l2", 0.25), ("steps_per_frame", 3)]
+    assert page.of("state")[-1]["params"]["l2"] == 0.25
+    assert w.has_trait("l2")
+    assert not w.has_trait("friction")
+    w.set_trait("l2", 2.0)
+    assert w.sampler.params["l2"] == 2.0
+    with pytest.raises(traitlets.TraitError, match="friction"):
+        w.set_trait("friction", 1.0)
+
+
 def test_both_directions_can_be_observed(page: Page, w: LDAM) -> None:
     seen: list[tuple[float, float]] = []
     w.observe(lambda change: seen.append((change.old, change.new)), names="l2")
