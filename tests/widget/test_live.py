@@ -23,6 +23,7 @@ from PIL import Image
 from torch import nn
 
 from ldam_widget import L2, LDAM, PolynomialDecay, SamplingError
+from ldam_widget.core.parameters import Parameter
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
 from ldam_widget.sampling.defaults import default_temperature
 from ldam_widget.widget.parts import verdicts
@@ -701,6 +702,29 @@ def test_another_kernel_brings_its_own_parameters(page: Page, w: LDAM) -> None:
     w.noise = 0.2
     assert w.sampler.kernel.noise == 0.2
     w.step(3)
+
+
+def test_parameters_can_be_read_while_another_kernel_comes(w: LDAM, monkeypatch: pytest.MonkeyPatch) -> None:
+    w.kernel = GHMC(friction=0.5)
+    replaced, read, failed = Parameter._replace, [], []
+
+    def look() -> None:
+        try:
+            read.append(w.params)
+        except Exception as error:
+            failed.append(error)
+
+    def replace_while_another_thread_reads(declared: Parameter, **fields: Any) -> Parameter:
+        looking = threading.Thread(target=look)
+        looking.start()
+        looking.join(10)
+        return replaced(declared, **fields)
+
+    monkeypatch.setattr(Parameter, "_replace", replace_while_another_thread_reads)
+    w.kernel = MALA(step_size=0.1)
+    assert not failed
+    assert read[0]["friction"] == 0.5
+    assert "friction" not in w.params
 
 
 def test_a_step_size_that_is_being_found_is_shown_until_it_is_set(open_page: Callable[..., Page]) -> None:
