@@ -1,4 +1,4 @@
-"""SwapRecord to the nearest maximum of E: which mode does a sample belong to?"""
+"""Climb to the nearest maximum of E: which mode does a sample belong to?"""
 
 from __future__ import annotations
 
