@@ -87,7 +87,8 @@ class Loop:
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
         self._keep = keep
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards: is there a thread, and will it still look at the queue?
+        # guards: is there a thread, and will it still look at the queue? The collector of garbage may close us anywhere
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._process = 0  # that the thread belongs to; `is_alive`, if interrupted, takes a thread for dead for ever
         self._next_frame = clock()
