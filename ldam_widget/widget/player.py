@@ -142,9 +142,9 @@ class Player(Panel):
         """Stop the thread, let go of the model and its device, and remove the widget from the page."""
         loop = self.__dict__.get("_loop")
         if loop is not None and not loop.closed and "_sliders" in self.__dict__:
-            for part in self._parts:
-                part.close()
             self._finalizer()
+            for part in self._parts:  # now that nothing is run that may need them
+                part.close()
             self._running = None
             del loop.sampler
             lifetime.let_go(self)
