@@ -36,6 +36,15 @@ def sampler() -> ldam.Sampler:
     return s
 
 
+def test_diagnostics_of_chains_that_have_not_begun() -> None:
+    s = ldam.Sampler(with_fixed_weights(network), input_shape=(1, 4, 4), kernel=BAOAB(step_size=0.3))
+    found = s.diagnostics()
+    assert len(found.verdicts) == len(found.neurons) == 3
+    assert all(math.isnan(value) for value in [*found.ess, *found.r_hat, *found.mode_switches])
+    assert "burning in" in repr(found)
+    assert found._repr_html_().count("<tr>") == 4
+
+
 def test_diagnostics_are_frozen_and_read_as_a_mapping(sampler: ldam.Sampler) -> None:
     found = sampler.diagnostics()
     assert isinstance(found, Mapping)

@@ -218,3 +218,37 @@ def test_a_lock_is_taken_in_the_order_of_coming() -> None:
         other.join(10)
     assert order == [0, 1, 2, 3, 4]
     assert not lock.tickets
+
+
+def test_whoever_has_the_turn_keeps_it_although_a_lower_number_comes_later() -> None:
+    """A thread may be interrupted between drawing its number and waiting."""
+    lock = FairLock()
+    early, late = lock.ticket(), lock.ticket()
+    has_it: list[bool] = []
+    other = threading.Thread(target=lambda: has_it.append(lock.take_if_free(late)))
+    other.start()
+    other.join(10)
+    assert has_it == [True]
+    assert not lock.take_if_free(early)
+    lock.tickets.pop(late)
+    assert lock.take_if_free(early)
+
+
+def test_when_the_first_goes_the_next_has_the_turn_and_nobody_else() -> None:
+    """The first may give the lock back in the midst of another's look at the tickets."""
+
+    class GoneMeanwhile(dict[int, int]):
+        def copy(self) -> dict[int, int]:
+            seen = dict(self)
+            self.pop(0, None)
+            return seen
+
+        def get(self, number: int, default: Any = None) -> Any:
+            self.pop(0, None)
+            return super().get(number, default)
+
+    lock = FairLock()
+    first, second, third = (lock.ticket() for _ in range(3))
+    lock.tickets = GoneMeanwhile({first: -1, second: -2})  # of other threads
+    assert not lock.take_if_free(third)
+    assert list(lock.tickets) == [second, third]

@@ -87,7 +87,8 @@ class Loop:
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
         self._keep = keep
         self._commands: queue.SimpleQueue[tuple[Callable[[], Any], Future[Any]]] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards whether there is a thread that will still look at the queue
+        # guards whether there is a thread that will still look at the queue; garbage collection may close us anywhere
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._process = 0  # of the thread; `is_alive`, if interrupted, reports a thread as dead forever
         self._next_frame = clock()

@@ -10,7 +10,7 @@ _SHORT, _LONG = 2e-4, 2e-3  # seconds between polls, initially and later
 
 
 class FairLock:
-    """A reentrant ticket lock: the thread with the lowest ticket holds it, whichever of its tickets it presents.
+    """A reentrant ticket lock: the thread that has waited longest holds it, whichever of its tickets it presents.
 
     Python's own locks are not fair: a thread that steps in a loop would reacquire the lock before any waiting thread.
     Nor can they be acquired and released without a moment in which an interrupt leaves them locked. A ticket identifies
@@ -25,7 +25,7 @@ class FairLock:
     """
 
     def __init__(self) -> None:
-        self.tickets: dict[int, int] = {}  # number -> thread
+        self.tickets: dict[int, int] = {}  # number -> thread, in the order in which they began to wait
         self._numbers = itertools.count()
 
     def ticket(self) -> int:
@@ -42,5 +42,6 @@ class FairLock:
     def take_if_free(self, ticket: int) -> bool:
         """Queue the ticket and return at once: whether it holds the lock."""
         me = threading.get_ident()
-        self.tickets[ticket] = me
-        return self.tickets.get(min(self.tickets), me) == me
+        self.tickets[ticket] = me  # one that waits already keeps its place
+        # a number may be drawn long before it waits, and the first may go at any moment: look at all of them at once
+        return next(iter(self.tickets.copy().values())) == me

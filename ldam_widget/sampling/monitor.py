@@ -162,6 +162,8 @@ class Monitor:
     def recorded(self, chains: Chains) -> Samples:
         """Activations and thumbnails under one law: since burn-in and the last change, or all during burn-in."""
         draws, steps = self.history.draws(), self.history.steps()
+        if not len(draws):
+            draws = draws.reshape(0, len(chains.neurons.neurons), chains.settings.fixed.chains)
         small, start = self._thumbnails.draws(), self.burn_in_step
         if start is not None:
             start = max(start, self._law_since + 1)  # the picture at the change still belongs to the previous law

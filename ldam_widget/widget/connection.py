@@ -25,11 +25,17 @@ class Connection:
         self._send = send
         self._context: contextvars.Context | None = None
         self._views: dict[str, float] = {}  # view -> time of its last message; longest silent first
+        self._open: dict[str, None] = {}  # views that have not said goodbye, in the same order
 
     @property
     def seen(self) -> bool:
         """Whether a view exists."""
         return bool(self._views)
+
+    @property
+    def shown(self) -> bool:
+        """May there be a view? One that is paused or hidden is silent, however long."""
+        return bool(self._open)
 
     def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         """Send from any thread.
@@ -56,6 +62,7 @@ class Connection:
                 self._hear_of(message.view)
             case Bye():
                 self._views.pop(message.view, None)
+                self._open.pop(message.view, None)
                 # a live view acknowledges frames; one whose page was closed may not say goodbye
                 recently = time.monotonic() - _SILENT
                 self._views = {view: heard for view, heard in self._views.items() if heard > recently}
@@ -64,9 +71,12 @@ class Connection:
     def forget_views(self) -> None:
         """The page has discarded its side of the widget, and all views with it."""
         self._views.clear()
+        self._open.clear()
 
     def _hear_of(self, view: str) -> None:
-        self._views.pop(view, None)
-        self._views[view] = time.monotonic()
-        if len(self._views) > _VIEWS:
-            self._views.pop(next(iter(self._views)), None)
+        for views in (self._views, self._open):
+            views.pop(view, None)
+        self._views[view], self._open[view] = time.monotonic(), None
+        for views in (self._views, self._open):
+            if len(views) > _VIEWS:
+                views.pop(next(iter(views)), None)

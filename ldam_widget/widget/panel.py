@@ -8,11 +8,12 @@ slider can ignore its own echo, and keep working while trait sync is stuck behin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +54,7 @@ class Panel(anywidget.AnyWidget):
     _anywidget_id = traitlets.Unicode().tag(sync=True)
     settings = WidgetSettings()
     _sliders: Sliders
+    _held: dict[str, tuple[Any, Any]] | None = None  # what observers of live parameters have not been told yet
 
     def __init__(self, runner: Sampler | Comparison, title: str) -> None:
         _read_bundle()  # raises FileNotFoundError before anything starts
@@ -250,9 +252,40 @@ class Panel(anywidget.AnyWidget):
         declared: dict[str, traitlets.TraitType[Any, Any]] = super().traits(**metadata)
         return declared | {name: traitlets.Any(help=sliders[name].help) for name in sliders}
 
+    def has_trait(self, name: str) -> bool:
+        """Of `HasTraits`; live parameters are among them."""
+        return super().has_trait(name) or name in self.__dict__.get("_sliders", ())
+
+    def set_trait(self, name: str, value: Any) -> None:
+        """Of `HasTraits`; of a live parameter, as setting the attribute."""
+        if name in self.__dict__.get("_sliders", ()):
+            setattr(self, name, value)
+        else:
+            super().set_trait(name, value)
+
+    @contextlib.contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Of `HasTraits`; those who observe a live parameter are told at the end, once each."""
+        if self._held is not None:
+            yield
+            return
+        held: dict[str, tuple[Any, Any]] = {}
+        self._held = held
+        try:
+            with super().hold_trait_notifications():
+                yield
+        finally:
+            self._held = None
+            for name, (old, new) in held.items():
+                self._notify(name, old, new)
+
     def _notify(self, name: str, old: Any, new: Any) -> None:
         """Notify observers of a live parameter, as for any trait."""
-        self._notify_trait(name, old, new)
+        held = self._held
+        if held is None:
+            self._notify_trait(name, old, new)
+        else:
+            held[name] = held.get(name, (old, new))[0], new
 
     def _refuse_copy(self, *_: Any) -> Any:
         raise TypeError(
@@ -285,9 +318,11 @@ class Panel(anywidget.AnyWidget):
                 lifetime.keep(self)
                 self._top_bar.begin()
                 self._loop.submit(self._greet)
-            case Bye() if not self.seen:
-                self._loop.leave()
-                lifetime.let_go(self)
+            case Bye():
+                if not self.seen:
+                    self._loop.leave()
+                if not self._connection.shown:
+                    lifetime.let_go(self)
             case Other():
                 self._dispatch(message)
 

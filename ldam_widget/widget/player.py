@@ -112,7 +112,6 @@ class Player(Panel):
         self._require_open()
         self._top_bar.pause()
         self._loop.pause()
-        self._loop.show()
 
     def step(self, n: int = 1) -> None:
         """Advance n steps and return when they are done. Raises SamplingError as `Sampler.step`."""
@@ -143,9 +142,9 @@ class Player(Panel):
         """Stop the thread, release the model and its device memory, and remove the widget from the page."""
         loop = self.__dict__.get("_loop")
         if loop is not None and not loop.closed and "_sliders" in self.__dict__:
-            for part in self._parts:
-                part.close()
             self._finalizer()
+            for part in self._parts:  # now that nothing is run that may need them
+                part.close()
             self._running = None
             del loop.sampler
             lifetime.let_go(self)

@@ -428,6 +428,15 @@ def test_a_plain_name_sets_all_models_and_the_page_is_told(page: Page, c: Compar
     assert seen == [0.6]
 
 
+def test_a_freed_goal_reads_as_it_was_asked_for(open_page: Callable[..., Page]) -> None:
+    c = open_page(dataset=torch.rand(64, 1, 8, 8), scale="frozen").widget
+    c.goal = "p50"
+    c.free("goal")
+    assert c.goal == "p50"
+    c.temperature = 1.0  # which takes the goal back
+    assert c.goal is None
+
+
 def test_another_kernel_when_freed(page: Page, c: Compare) -> None:
     c.set_for("b", friction=3, step_size=0.1)
     page.receive(kind="select", kernel="Algorithm 1")

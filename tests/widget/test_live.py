@@ -23,6 +23,7 @@ from PIL import Image
 from torch import nn
 
 from ldam_widget import L2, LDAM, PolynomialDecay, SamplingError
+from ldam_widget.core.parameters import Parameter
 from ldam_widget.kernels import BAOAB, GHMC, MALA, Algorithm1
 from ldam_widget.sampling.defaults import default_temperature
 from ldam_widget.widget.parts import verdicts
@@ -121,6 +122,23 @@ def test_what_an_editor_sees(w: LDAM) -> None:
     assert {"step_size", "temperature", "l2", "display_base"} <= set(dir(w))
     assert {"temperature", "l2"} <= set(w.trait_names())
     assert "T" in w.traits()["temperature"].help
+
+
+def test_observers_can_be_told_at_the_end(page: Page, w: LDAM) -> None:
+    told: list[tuple[str, Any]] = []
+    w.observe(lambda change: told.append((change.name, change.new)), ["l2", "steps_per_frame"])
+    with w.hold_trait_notifications():
+        w.l2, w.steps_per_frame = 0.5, 3
+        w.l2 = 0.25
+        assert (w.l2, told) == (0.25, [])
+    assert told == [("l2", 0.25), ("steps_per_frame", 3)]
+    assert page.of("state")[-1]["params"]["l2"] == 0.25
+    assert w.has_trait("l2")
+    assert not w.has_trait("friction")
+    w.set_trait("l2", 2.0)
+    assert w.sampler.params["l2"] == 2.0
+    with pytest.raises(traitlets.TraitError, match="friction"):
+        w.set_trait("friction", 1.0)
 
 
 def test_both_directions_can_be_observed(page: Page, w: LDAM) -> None:
@@ -289,6 +307,20 @@ def test_step_pause_restart(page: Page, w: LDAM) -> None:
     assert w.sampler.steps == 0
 
 
+def test_a_pause_sends_one_picture(page: Page, w: LDAM) -> None:
+    w.play()
+    wait_until(lambda: page.of("frame"))
+    w.loop.call(page.said.clear)  # what was made before
+    w.pause()
+    page.settle()
+    still = [frame for frame in page.of("frame") if frame["steps"] == w.sampler.steps]
+    assert len(still) <= 2  # as it played, and once without loss
+    page.said.clear()
+    w.pause()
+    page.settle()
+    assert len(page.of("frame")) == 1
+
+
 def test_plays_when_shown(open_page: Callable[..., Page]) -> None:
     page = open_page(play=True)
     assert page.widget.playing
@@ -360,6 +392,29 @@ def test_a_run_that_explodes_says_what_to_do(open_page: Callable[..., Page]) -> 
     assert not w.playing
     assert "step_size" in str(w.error)
     wait_until(lambda: page.of("state") and not page.of("state")[-1]["playing"])
+
+
+def test_a_run_that_fails_at_once_is_told(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        if fuse:
+            raise RuntimeError("boom")
+        return x
+
+    fuse = False
+    page = open_page(preprocess=fail)
+    w, fuse = page.widget, True
+    play = w.loop.play
+
+    def play_and_fail() -> None:
+        play()
+        wait_until(lambda: page.of("error"))
+        page.settle()
+
+    monkeypatch.setattr(w.loop, "play", play_and_fail)
+    w.play()
+    wait_until(lambda: not w.playing)
+    assert "boom" in str(w.error)
+    assert "boom" in page.of("error")[-1]["error"]["message"]
 
 
 # ---- pictures ------------------------------------------------------------------------------------------------------
@@ -476,6 +531,28 @@ def test_a_widget_that_nobody_holds_is_collected() -> None:
     assert chains() is None
     assert model_id not in ipywidgets.Widget.get_manager_state()["state"]
     assert not loop_threads()
+
+
+def test_a_widget_lives_while_a_silent_view_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view that is paused, or hidden, says nothing for hours."""
+    page = Page()
+    page.widget._repr_mimebundle_()
+    widget, comm = weakref.ref(page.widget), page.widget.comm
+    page.receive(kind="hello", view="a")
+    page.settle()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 3600)
+    page.receive(kind="hello", view="b")
+    page.receive(kind="bye", view="b")
+    monkeypatch.undo()
+    page.settle()
+    del page
+    gc.collect()
+    assert widget() is not None, "view a shows it"
+    bye = {"content": {"data": {"method": "custom", "content": {"kind": "bye", "view": "a"}}}, "buffers": []}
+    comm.handle_msg(bye)
+    gc.collect()
+    assert widget() is None
 
 
 def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) -> None:
@@ -627,6 +704,29 @@ def test_another_kernel_brings_its_own_parameters(page: Page, w: LDAM) -> None:
     w.noise = 0.2
     assert w.sampler.kernel.noise == 0.2
     w.step(3)
+
+
+def test_parameters_can_be_read_while_another_kernel_comes(w: LDAM, monkeypatch: pytest.MonkeyPatch) -> None:
+    w.kernel = GHMC(friction=0.5)
+    replaced, read, failed = Parameter._replace, [], []
+
+    def look() -> None:
+        try:
+            read.append(w.params)
+        except Exception as error:
+            failed.append(error)
+
+    def replace_while_another_thread_reads(declared: Parameter, **fields: Any) -> Parameter:
+        looking = threading.Thread(target=look)
+        looking.start()
+        looking.join(10)
+        return replaced(declared, **fields)
+
+    monkeypatch.setattr(Parameter, "_replace", replace_while_another_thread_reads)
+    w.kernel = MALA(step_size=0.1)
+    assert not failed
+    assert read[0]["friction"] == 0.5
+    assert "friction" not in w.params
 
 
 def test_a_step_size_that_is_being_found_is_shown_until_it_is_set(open_page: Callable[..., Page]) -> None:

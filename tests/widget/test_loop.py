@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -514,3 +515,18 @@ def test_threads_that_end_as_commands_come(run: Run, monkeypatch: pytest.MonkeyP
         thread.join(20)
         assert not thread.is_alive()
     assert not overlaps
+
+
+@pytest.mark.usefixtures("hurried")
+def test_closed_by_the_collector_of_garbage_while_its_thread_ends() -> None:
+    """It runs at any moment, on any thread, and closes what nobody holds."""
+
+    def clock() -> float:
+        if sys._getframe(1).f_code.co_name == "_stay":
+            loop.close()
+        return time.monotonic()
+
+    loop = Loop(Chains(), lambda seq: 0, lambda error: None, clock=clock)  # type: ignore[arg-type]
+    loop.submit(lambda: None).result(10)
+    wait_until(lambda: not loop_threads())
+    assert loop.closed

@@ -776,3 +776,34 @@ def test_one_update_does_not_stop_the_picture_for_good(
         assert len(page.of("frame")) <= frames + 1
     wait_until(lambda: len(page.of("frame")) > frames + 3)
     assert not w._loop.held
+
+
+def test_a_training_goes_on_while_its_picture_is_closed() -> None:
+    """Closing waits for the step in progress; meanwhile, checkpoints are kept as before."""
+
+    def slow(x: Tensor) -> Tensor:
+        inside.set()
+        go.wait(10)
+        return x
+
+    inside, go = threading.Event(), threading.Event()
+    go.set()
+    page = Page(preprocess=slow, every=1)
+    w = page.widget
+    go.clear()
+    inside.clear()
+    w.play()
+    assert inside.wait(10)
+    closing = threading.Thread(target=w.close)
+    closing.start()
+    wait_until(lambda: w.loop.closed)
+    time.sleep(0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(20):
+            w.update()
+    kept = w.iteration
+    go.set()
+    closing.join(10)
+    assert kept == 20
+    assert not page.errors

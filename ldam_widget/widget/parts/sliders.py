@@ -48,13 +48,15 @@ class Sliders(Part):
             keep_defaults: whether a reset returns to the same values as before; False: to the present values.
         """
         runner = self.host.runner
-        now, params = (*runner.parameters, *self._own()), runner.params
-        homes = {name: p.default for name, p in self._declared.items()} if keep_defaults else {}
-        # a reset returns to what the widget started with: no declaration knows the network
-        homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
-        self._values = {p.name: params.get(p.name, self._values.get(p.name, p.default)) for p in now}
-        self._declared = {p.name: p._replace(default=homes[p.name]) for p in now}
-        self._names.update(self._declared)
+        with self._lock:
+            now, params = (*runner.parameters, *self._own()), runner.params
+            homes = {name: p.default for name, p in self._declared.items()} if keep_defaults else {}
+            # a reset returns to what the widget started with: no declaration knows the network
+            homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
+            # former parameters keep their values: another thread may be reading them
+            self._values |= {p.name: params.get(p.name, self._values.get(p.name, p.default)) for p in now}
+            self._declared = {p.name: p._replace(default=homes[p.name]) for p in now}
+            self._names.update(self._declared)
 
     def __contains__(self, name: object) -> bool:
         return name in self._declared

@@ -46,8 +46,8 @@ class TopBar(Part):
     def play(self) -> None:
         """Sample until paused; clears the last error."""
         self._will_play = False
+        self.host.report(None)  # first: the run may fail at once
         self.host.loop.play()
-        self.host.report(None)
         self.host.post_state()
 
     def pause(self) -> None:

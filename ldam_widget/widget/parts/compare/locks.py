@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ....core.parameters import Parameter
+from ....core.parameters import GOAL, Parameter
 from ....sampling.comparison import Comparison
 from ...protocol import Content, flag, text
 from ..part import Command, Host
@@ -32,7 +32,7 @@ class ComparedSliders(Sliders):
         return (p for p in comparison.lead.parameters if p.name in comparison.freed)
 
     def get(self, name: str) -> Any:
-        if not self.is_closed and name in self._comparison.freed:
+        if not self.is_closed and name != GOAL.name and name in self._comparison.freed:
             return self.host.sampler.params[name]
         return super().get(name)
 
