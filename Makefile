@@ -1,4 +1,5 @@
 # make demo   JupyterLab on the quick-start notebook
+# make check  lint, types, quick tests
 # make test   all suites: Python, JavaScript, real kernels, real browser
 # Both set up everything they need in .venv; Node comes through pip.
 
@@ -11,10 +12,15 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo test lint types js-test python-test notebook-test random-test kernels browser wheel bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test kernels browser wheel bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
+
+# before every commit, a minute and a half: lint, types, the quick tests
+check: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -q -m "not slow and not law and not kernel and not browser" \
+		-n auto --dist worksteal
 
 # every suite runs, whichever fails
 test:

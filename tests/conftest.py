@@ -74,6 +74,33 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.line(f"{failed[test]:4} of {failed[test] + passed[test]}  {test.replace('[]', '')}")
 
 
+# Marks of whole folders and files, by how their paths begin. `make check` leaves all of them out.
+MARKS = {
+    "law": ("law/",),
+    "planted": ("law/test_planted",),
+    "slow": (
+        "demo/", "faults/", "test_banded", "test_cli", "test_dead_neurons", "test_discriminator_training",
+        "test_execution", "test_exploration", "test_figures", "test_garbage", "test_goal", "test_judge", "test_kernels",
+        "test_ladder", "test_natural_works_with", "test_notebooks", "test_packed", "test_recordings", "test_tables",
+        "test_thermometer", "test_third_party", "test_threads", "test_untouched", "widget/test_as_shown",
+        "widget/test_compare", "widget/test_live", "widget/test_loop", "widget/test_prior", "widget/test_protocol",
+        "widget/test_training", "widget/test_watch",
+    ),
+}  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(folder).as_posix()
+        for mark, beginnings in MARKS.items():
+            if path.startswith(beginnings):
+                item.add_marker(mark)
+    # Browser tests last: Playwright keeps an event loop running, beside which `asyncio.run` refuses to work.
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """What a test draws from the global generators does not depend on the tests before it."""
@@ -130,8 +157,3 @@ def data_folder() -> Path:
     if not root:
         pytest.skip("LDAM_DATA is not set: it names the folder of the real data")
     return Path(root)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: Playwright keeps an event loop running, beside which `asyncio.run` refuses to work."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
