@@ -51,7 +51,10 @@ class LDAM(Player):
             if there is no `Discriminator` among the regularisers, a new one of weight 0 is added.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
-    observed like any trait. The sampler runs on its own thread while the widget is visible.
+    observed and linked like any trait. The sampler runs on its own thread while the widget is visible.
+
+    A widget lives as long as a page shows it or you hold it. One without a name is gone once its only view has been
+    removed: when its cell is run again, or its notebook tab is closed.
 
     Raises:
         ValueError, TypeError: as `Sampler`.
