@@ -1,6 +1,7 @@
 """Environments beside that of the tests: a folder each, to be put first on PYTHONPATH. Everything else is shared.
 
-ipykernel 6.31, 7.3 and 7.4, and one with everything as old as pyproject.toml allows, torch and ipykernel aside.
+ipykernel 6.31, 7.3 and 7.4, and one with everything as old as pyproject.toml allows, but for torch,
+ipykernel and typing-extensions.
 `python -m tests.kernel.environments` makes those that are missing.
 """
 
@@ -26,7 +27,8 @@ LOWEST = [
     *(r.replace(">=", "==") for r in importlib.metadata.requires("ldam-widget") or [] if ";" not in r),
     "scipy==1.10",
 ]
-LOWEST = [requirement for requirement in LOWEST if not requirement.startswith("torch")]
+# torch, and what the shared packages need a newer version of
+LOWEST = [requirement for requirement in LOWEST if not requirement.startswith(("torch", "typing"))]
 
 
 def environment(version: str) -> Path:
