@@ -46,7 +46,8 @@ class Ours:
         self.steps = steps
         self.sampler = ldam.Sampler(
             network.fresh(device, frozen=False), neurons=network.neurons, chains=network.chains, kernel=kernel,
-            scale="none", temperature=1.0, regularizers=[ldam.L2(0.1)], average=ldam.EMA(0.99), steps_per_frame=each,
+            prior=None, transforms=None, scale="none", temperature=1.0, regularizers=[ldam.L2(0.1)],
+            average=ldam.EMA(0.99), steps_per_frame=each,
             preprocess=network.preprocess(device), input_shape=network.shape, pixel_range=(0, 1), device=device,
             execution=execution,
         )  # fmt: skip
