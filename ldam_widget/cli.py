@@ -136,7 +136,7 @@ def sample(
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    chains: Annotated[int, typer.Option(min=1, help="Chains a neuron.")] = 1,
+    chains: Annotated[int, typer.Option(min=1, help="Chains per neuron.")] = 1,
     kernel: Annotated[
         str | None,
         typer.Option(
@@ -157,7 +157,7 @@ def sample(
         ),
     ] = "auto",
     goal: Annotated[
-        float | None, typer.Option(help="Mean activation that the chains shall have; T is found for it.")
+        float | None, typer.Option(help="Target mean activation of the chains; T is tuned to reach it.")
     ] = None,
     ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
