@@ -245,7 +245,7 @@ def test_directions_and_layers_within_neurons() -> None:
     with torch.no_grad():
         expected = tiny()(view) @ direction / direction.norm()
     torch.testing.assert_close(c.activation[1, 0], expected)
-    with pytest.raises(ValueError, match="model 'b': direction 1 is of the former layer"):
+    with pytest.raises(ValueError, match="model 'b': direction 1 belongs to the previous layer"):
         c.select(layer={"b": "conv2"})
     assert set(c.layers.values()) == {"fc"}
     layered = compared(tiny(1), tiny(2), neurons=["conv2:3"])

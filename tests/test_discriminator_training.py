@@ -1101,7 +1101,7 @@ def test_a_discriminator_that_says_the_same_of_everything_is_not_called_trained(
         train_discriminator(classifier, blobs()[0], rounds=4, **options)
     assert not out.exists()
     assert (tmp_path / "d.safetensors.training").exists()
-    assert "same of every image" in read(tmp_path / "d.safetensors.training").card["trouble"]
+    assert "every image the same output" in read(tmp_path / "d.safetensors.training").card["trouble"]
     # no way around it: resuming what is finished does not make it good
     with pytest.raises(TrainingError, match="gives every image the same output"):
         train_discriminator(classifier, blobs()[0], rounds=4, resume=True, **options)
@@ -1126,7 +1126,7 @@ def test_the_verdicts(classifier: nn.Module) -> None:
     t.rounds = [good] * 100
     assert t.trouble() == ""
     t.rounds = [good._replace(spread=0.01)] * 100
-    assert "the same of every image" in t.trouble()
+    assert "every image the same output" in t.trouble()
     t.rounds = [good._replace(accuracy=0.999)] * 100
     assert "never comes near" in t.trouble()
     t.rounds = [good._replace(accuracy=0.3, gap=-1.0)] * 100
