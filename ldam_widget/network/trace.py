@@ -83,7 +83,9 @@ def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess 
     Raises:
         ValueError: the model does not accept `input_shape`; the message includes the model's error.
     """
-    return trace(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes()).table
+    return trace(
+        private_view(model, None, Notes(), shared=False), check_shape(input_shape), preprocess, None, Notes()
+    ).table
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
