@@ -254,8 +254,12 @@ def test_what_grows_with_every_pass_does_not_grow() -> None:
 def test_chance_in_the_forward_pass_is_told(draw: Callable[[Tensor], Tensor]) -> None:
     model = with_fixed_weights(Base)
     model.between = draw
+    before = torch.get_rng_state()
     with pytest.warns(ldam.LDAMWarning, match="draws random numbers"):
-        sample(model)
+        s = sample(model, kernel=ldam.kernels.GHMC(0.1))
+    assert torch.equal(torch.get_rng_state(), before), "the user's random numbers"
+    assert s.kernel_note == "the model draws random numbers in its forward pass: no known law"
+    assert not s.has_law
 
 
 # ---- closures, and references from outside ---------------------------------------------------------------------------

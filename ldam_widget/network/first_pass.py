@@ -7,8 +7,9 @@ as the user's model has it. So does any other state that a pass leaves for the n
 
 from __future__ import annotations
 
+import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -17,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
-from ..core.random_numbers import drawing_from
 from .addresses import tensors
 from .deep_copy import reachable
 from .hooks import ForwardHooks
@@ -30,14 +30,17 @@ _checking: ContextVar[bool] = ContextVar("checking", default=False)  # in this t
 class FirstPass(NamedTuple):
     """What the first passes of a view have shown."""
 
-    written: list[str]  # weights and buffers that a pass writes into
-    keeps_state: bool  # the output depends on earlier passes
-    draws: bool  # the same image gives different outputs by chance
+    written: Sequence[str] = ()  # weights and buffers that a pass writes into
+    keeps_state: bool = False  # the output depends on earlier passes
+    draws: bool = False  # the same image gives different outputs by chance
+
+
+_found: weakref.WeakKeyDictionary[nn.Module, FirstPass] = weakref.WeakKeyDictionary()
 
 
 def first_pass(
     view: nn.Module, model: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, notes: Notes
-) -> FirstPass:
+) -> None:
     """Run a view on one image, isolate it from the user's model, and tell what was noticed.
 
     An error in the pass is ignored: whoever needs the output runs the view again.
@@ -55,12 +58,12 @@ def first_pass(
     image = torch.rand(1, *shape, generator=own, device="cpu").to(device_of(view))
 
     def forward() -> Any:
-        return run(view, image.clone().requires_grad_(True).clone(), preprocess, shape)
+        return run(view, image.clone().requires_grad_(True).clone(), preprocess, shape, own)
 
     shared = _Shared(view)
     before = [(thing, _contents(thing)) for thing in _state_of(view)]
     hooks = ForwardHooks(view)
-    with drawing_from(own), torch.inference_mode(False), torch.enable_grad(), _without(unwrap(model)), hooks.watched():
+    with torch.inference_mode(False), torch.enable_grad(), _without(unwrap(model)), hooks.watched():
         first, second = _run(forward), _run(forward)
         changed = [(thing, old) for thing, old in before if not _same(_contents(thing), old)]
         written = shared.written()
@@ -78,9 +81,13 @@ def first_pass(
     shared.share_again({id(tensor) for _, tensor, _ in written})
     if written or grows or (differs and not draws):  # else the hook would only cost time, and stop recordings
         view.register_forward_pre_hook(restore)
-    found = FirstPass([name for name, _, _ in written], differs and not draws, draws)
+    found = _found[view] = FirstPass([name for name, _, _ in written], differs and not draws, draws)
     _tell(found, notes)
-    return found
+
+
+def findings(view: nn.Module) -> FirstPass:
+    """What the first pass of a view has shown."""
+    return _found.get(view, FirstPass())
 
 
 class Restore:
