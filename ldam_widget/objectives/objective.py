@@ -83,7 +83,7 @@ class Objective:
         self.leaky = check_leaky(leaky)
         self._traced, self._places, self._scalars, self._notes = traced, tuple(places), scalars, notes
         addresses = [place.address for place in places]
-        self.layer = ", ".join(map(str, addresses))  # as the user writes it
+        self.reads = ", ".join(map(str, addresses))  # as the user writes it
         self._dtype = dtype_of(traced.view)
         self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
         self.run_by(traced.view, torch.contiguous_format)
@@ -96,22 +96,27 @@ class Objective:
         self._look_again = time.monotonic() + _EVERY
         self._tell(notes)
 
-    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, x: Tensor, scalars: Scalars | None = None) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> activation (chain,) and its gradient with respect to x, both float32.
 
         The gradient is that of the sum over the batch, so every chain's is independent of the rest of the batch.
+
+        Args:
+            x: the images.
+            scalars: the objective's own, with another `given`; None is the objective's own.
         """
         if torch.is_inference_mode_enabled():  # the caller's; tensors created in it cannot have gradients
             with torch.inference_mode(False):
-                return self.evaluate(x)
+                return self.evaluate(x, scalars)
+        scalars = self._scalars if scalars is None else scalars
         if self.at_once < self.count:
             self._use_freed_memory(x)
         while True:
             try:
                 if len(x) <= self.at_once:
-                    return self._evaluate(x, ALL)
+                    return self._evaluate(x, ALL, scalars)
                 parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
-                values, grads = zip(*(self._evaluate(x[part], part) for part in parts), strict=True)
+                values, grads = zip(*(self._evaluate(x[part], part, scalars) for part in parts), strict=True)
                 return torch.cat(values), torch.cat(grads)
             except Exception as error:
                 if (
@@ -128,10 +133,11 @@ class Objective:
                 torch.cuda.empty_cache()
 
     @torch.inference_mode(False)
-    def activations(self, x: Tensor) -> Tensor:
+    def activations(self, x: Tensor, scalars: Scalars | None = None) -> Tensor:
         """x (images, *image) -> activation of every column (images, N) float32, without a gradient."""
+        scalars = self._scalars if scalars is None else scalars
         with torch.no_grad():
-            return self._scalars.read_all(self._forward(x.to(self._scalars.device)))
+            return scalars.read_all(self._forward(x.to(scalars.device)))
 
     # ---- how the network is run (see `execution`) ------------------------------------------------------------------
 
@@ -170,14 +176,14 @@ class Objective:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, x: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, x: Tensor, part: slice, scalars: Scalars) -> tuple[Tensor, Tensor]:
         """Evaluate some chains that fit into memory at once."""
-        given = self._scalars.given(part)
+        given = scalars.given(part)
         if self._recordings is None:
             *outputs, grad = self._differentiate(x, *given)
         else:
             *outputs, grad = self._recordings(self._differentiate, x, *given)
-        return self._scalars.read(tuple(outputs), part), grad
+        return scalars.read(tuple(outputs), part), grad
 
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
