@@ -48,7 +48,7 @@ def home_layer(
         layer: as given. None: that of the "fc3:5" among the neurons.
         neurons: as given.
         names, layers: as for `reading.read`.
-        chosen: whether there is a layer to fall back on. If not, expressions that read a single layer determine it.
+        chosen: whether there is a layer to fall back on. If not, it is the one that all expressions name.
 
     Returns:
         the layer, None if nothing determines it; the neurons.
@@ -58,24 +58,29 @@ def home_layer(
     """
     if neurons is None:
         return layer, None
-    found, of_expressions, cut = [] if layer is None else [layer], set(), []
+    found, cut, other = [] if layer is None else [layer], [], ""
+    named: set[str | None] = set()  # layers that the neurons name; None: the sampler's own
     for neuron in neurons:
         expression = read(neuron, names, layers) if isinstance(neuron, str) else neuron
         if not isinstance(expression, Expression):
             cut.append(neuron)
-        elif isinstance(neuron, str) and (unit := expression.plain) is not None:
+            named.add(None)
+        elif isinstance(neuron, str) and (unit := expression.plain) and _same_text(str(unit), neuron):
             cut.append(unit.what)
-            found += [] if unit.layer is None else [unit.layer]
+            named.add(unit.layer)
+            if unit.layer is not None:
+                found.append(unit.layer)
+                other = neuron if unit.layer != found[0] else other
         else:
             cut.append(neuron)
-            of_expressions |= _layers_of(expression, names, layers)
-    if any(name != found[0] for name in found):
+            named |= _layers_of(expression, names, layers)
+    if other:
         raise ValueError(
             f"neurons must be of one layer; got {', '.join(dict.fromkeys(map(str, found)))}. Only expressions read "
-            f"others: write ldam.neuron('{found[-1]}:5') for a neuron of another layer"
+            f"others: write '+{other}', or ldam.neuron('{other}')"
         )
-    if not found and not chosen and len(of_expressions) == 1:
-        found = [name for name in of_expressions if name is not None]
+    if not found and not chosen and len(named) == 1:
+        found = [name for name in named if name is not None]
     return (found[0] if found else None), cut
 
 
@@ -129,7 +134,8 @@ class Columns:
         unit = expression.plain
         if unit is not None and unit.layer is None and not self._is_text_of_several(unit):
             return self.units.resolve(_as_given(unit), self._at, position)
-        terms = list(self._terms(expression, 1.0, 1.0, None, _shown(neuron)).values())
+        merged = self._terms(expression, 1.0, 1.0, None, _shown(neuron))
+        terms = [term for term in merged.values() if term.start or term.end]
         for end, where in ((0, "interpolation = 0"), (1, "interpolation = 1")):
             if not any(term[end] for term in terms):
                 where = f" at {where}" if expression.interpolates else ""
@@ -138,7 +144,6 @@ class Columns:
         if len(terms) == 1 and only.layer == "" and only[:2] == (1.0, 1.0) and isinstance(only.atom, Unit):
             return only.neuron
         written = text_of([(t.start, t.end, self._name_of(t)) for t in terms], " → ", "·")
-        terms = [t for t in terms if t.start or t.end]
         ordered = sorted(terms, key=_order)
         key = text_of([(t.start, t.end, _key_of(t)) for t in ordered])
         if len(ordered) == 1 and ordered[0][:2] == (1.0, 1.0) and isinstance(ordered[0].atom, Unit):
@@ -157,6 +162,7 @@ class Columns:
     ) -> dict[str, Summand]:
         """Terms by key, those of text within included, times a factor; equal ones are added up."""
         found: dict[str, Summand] = {}
+        largest = 0.0
         for own_start, own_end, atom in expression.terms:
             if start != end and own_start != own_end:
                 raise ValueError(f"{expression.label}: what is interpolated already has no second interpolation")
@@ -173,11 +179,11 @@ class Columns:
                     raise ValueError(f"neuron {asked}, at '{atom}': {error}") from error
                 new = {_key_of(term): term}
             for key, term in new.items():
+                largest = max(largest, abs(term.start), abs(term.end))
                 before = found.get(key)
                 if before is not None:
                     term = before._replace(start=before.start + term.start, end=before.end + term.end)
                 found[key] = term
-        largest = max((abs(f) for term in found.values() for f in term[:2]), default=0.0)
         return {  # 0.1 + 0.2 − 0.3 is zero
             key: t._replace(start=_rounded(t.start, largest), end=_rounded(t.end, largest)) for key, t in found.items()
         }
@@ -320,6 +326,10 @@ class Columns:
 
 def _as_given(unit: Unit) -> Any:
     return unit.what.values if isinstance(unit.what, Vector) else unit.what
+
+
+def _same_text(one: str, other: str) -> bool:
+    return "".join(one.split()) == "".join(other.split())
 
 
 def _shown(neuron: Any) -> str:

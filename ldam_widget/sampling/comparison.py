@@ -370,7 +370,8 @@ class Comparison:
             gaps = [value - activation[0] for value in activation[1:]]
             found.append(
                 Agreement(
-                    neuron.key, neuron.name or neuron.written, activation, or_nan(lambda values: max(values, key=abs), gaps),
+                    neuron.key, neuron.name or neuron.written, activation,
+                    or_nan(lambda values: max(values, key=abs), gaps),
                     or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
                     float(differences[n]),
                 )

@@ -37,9 +37,7 @@ class Picker(Part):
             "wiring": None if names is None else wiring,
         }
 
-    def select(
-        self, layer: Any, neurons: Iterable[Any] | None, names: Mapping[str, str] | None = None
-    ) -> None:
+    def select(self, layer: Any, neurons: Iterable[Any] | None, names: Mapping[str, str] | None = None) -> None:
         """On the loop."""
         self.host.runner.select(layer, neurons, names)
         self.host.redeclare()  # some neurons have a live parameter of their own
@@ -64,7 +62,7 @@ class Picker(Part):
             self.select(choice.layer, None if choice.neurons is None else self._read(choice.neurons))
 
     def _read(self, keys: list[str]) -> list[Any]:
-        """What was asked for by keys, or is typed into the search; "fc3:5" joins the others, without a change of layer."""
+        """What keys stand for, or text that was typed; "fc3:5" joins the others, without a change of layer."""
         present = self.host.sampler.recalled(keys) or []
         return [expression(one) if isinstance(one, str) and ":" in one else one for one in present]
 
