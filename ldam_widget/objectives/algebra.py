@@ -72,8 +72,21 @@ class Cosine:
     layer: str | None
     at: Place | None
 
+    @property
+    def where(self) -> Place:
+        """What is compared."""
+        if self.at is not None:
+            return self.at
+        return "whole" if self.of_image or self.vector.values.ndim > 1 else "center"
+
+    @property
+    def key(self) -> str:
+        """Says all but the layer."""
+        where = self.where if isinstance(self.where, str) else ",".join(map(str, self.where))
+        return f"cosine {'image ' if self.of_image else ''}{self.vector.digest}@{where}"
+
     def __str__(self) -> str:
-        return f"cosine({'' if self.layer is None else f'{self.layer}, '}{self.vector.digest})"
+        return f"cosine({'' if self.layer is None else f'{self.layer}, '}{self.vector.digest[:4]})"
 
 
 Atom = Unit | Cosine

@@ -199,7 +199,7 @@ class Columns:
         units = self._units_of(self._places[layer])
         if isinstance(atom, Cosine):
             self._check_cosine(atom, units)
-            return Summand(start, end, layer, atom, Neuron(f"cosine {atom.vector.digest}", "", None, ()))
+            return Summand(start, end, layer, atom, Neuron(atom.key, "", None, ()))
         resolved = units.resolve(_as_given(atom), self._at, 0)
         if isinstance(atom.what, Vector):
             resolved = resolved._replace(key=f"direction {atom.what.digest}")
@@ -237,9 +237,7 @@ class Columns:
         if cosine.of_image:
             if shape != self._traced.image_shape:
                 raise ValueError(f"cosine: an image has the shape {self._traced.image_shape}; got {shape}")
-        elif shape not in ({(units.shape[0],)} if cosine.at not in (None, "whole") else {(units.shape[0],), own}) or (
-            cosine.at == "whole" and shape != own
-        ):
+        elif shape != (own if cosine.where == "whole" else units.shape[:1]):
             raise ValueError(
                 f"cosine: a direction for layer {units.layer!r} has shape {(units.shape[0],)}, of the units at one "
                 f"place, or {own}; got {shape}" + (f" with at={cosine.at!r}" if cosine.at is not None else "")
@@ -297,9 +295,7 @@ class Columns:
 
     def _aimed(self, cosine: Cosine, place: Place) -> tuple[tuple[slice | int, ...], Tensor]:
         """The part of the output that is compared, and the direction in it, flat, of length 1."""
-        at = cosine.at
-        if at is None:
-            at = "whole" if cosine.of_image or cosine.vector.values.ndim > 1 else "center"
+        at = cosine.where
         region: tuple[slice | int, ...] = (slice(None),) * len(place.shape)
         if at != "whole":
             region = (slice(None), *(centre(place.shape[1:]) if at == "center" else at))
