@@ -109,7 +109,7 @@ def test_keys_from_the_page_bring_back_what_was_asked_for(page: Page) -> None:
     assert widget.error is None
     assert [neuron.label for neuron in widget.sampler.neurons] == [*before, "1:3"]
     assert (widget.layer, widget.sampler.steps) == ("3", 3)
-    assert [unit["label"] for unit in page.of("setup")[-1]["neurons"]][0] == "-dog + cat"
+    assert page.of("setup")[-1]["neurons"][0]["label"] == "-dog + cat"
 
 
 def test_the_slider_comes_and_goes_with_the_neurons_that_need_it(page: Page) -> None:
