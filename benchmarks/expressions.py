@@ -59,7 +59,9 @@ def main() -> None:
     torch.set_num_threads(1)
     device = torch.device("cpu")
     clock = clock_for(device)
-    print("| network | " + " | ".join(f"{form}, median | range" for form in FORMS) + " |\n|---|" + "---|---|" * len(FORMS))
+    print(
+        "| network | " + " | ".join(f"{form}, median | range" for form in FORMS) + " |\n|---|" + "---|---|" * len(FORMS)
+    )
     for name in asked.networks:
         try:
             network = NETWORKS[name]()

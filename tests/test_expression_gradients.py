@@ -113,10 +113,10 @@ CNN: dict[str, Form] = {
 }  # fmt: skip
 CALLS: dict[str, Form] = {
     "two calls": ("same:1@5 - same#2:2@0", lambda o, t: o["same"][5, 1] - o["same#2"][0, 2]),
-    "call and output": ("3 + 2*same#2:1", lambda o, t: o["fc"][6, 3] + 2 * o["same#2"][6, 1]),
+    "call and output": ("3 + 2*same#2:1", lambda o, t: o["output"][3] + 2 * o["same#2"][6, 1]),
     "interpolation of calls": ("same:1 -> same#2:1", lambda o, t: (1 - t) * o["same"][6, 1] + t * o["same#2"][6, 1]),
     "cosine of tokens": (ldam.cosine(fixed(12, 4), layer="same#2"), lambda o, t: cosine(o["same#2"], fixed(12, 4))),
-    "-3": ("-3", lambda o, t: -o["fc"][6, 3]),
+    "-3": ("-3", lambda o, t: -o["output"][3]),
 }  # fmt: skip
 NETWORKS: dict[str, tuple[type[nn.Module], str, dict[str, Form]]] = {
     "mlp": (Mlp, "c", MLP), "cnn": (Overwriting, "fc", CNN), "calls": (Twice, "", CALLS)
@@ -137,7 +137,7 @@ def outputs_of(model: nn.Module, x: Tensor) -> Outputs:
         return hook
 
     handles = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
-    model(x[None])
+    found["output"] = model(x[None])[0]
     for handle in handles:
         handle.remove()
     return found

@@ -112,6 +112,25 @@ def test_other_layers() -> None:
     torch.testing.assert_close(value("conv-1:5@0,1")[:, 0], with_sign)
 
 
+def test_the_models_own_output() -> None:
+    """Where a function computes it, no layer returns it."""
+
+    class Functional(Net):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    view = private_view(with_fixed_weights(Functional), None, Notes())
+    by_objects = ldam.neuron(3, layer="(output)") - ldam.neuron((2, 1, 0), layer="conv1")
+    for asked in ("(output):3 - conv1:2@1,0", "3 - conv1:2@1,0", by_objects, "(0.5*((output):3 - conv1:2@1,0))/0.5"):
+        for layer in (None, "fc"):
+            found = Neurons(view, layer, [asked], input_shape=SHAPE, chains=1)
+            of_fc = layer == "fc" and asked == "3 - conv1:2@1,0"
+            expected = (1 if of_fc else 2) * LOGITS[:, 3] - CONV[:, 2, 1, 0]
+            torch.testing.assert_close(found.activations(images(5))[:, 0], expected)
+            again = Neurons(view, layer, [found.neurons[0].key], input_shape=SHAPE, chains=1)
+            assert again.neurons[0].key == found.neurons[0].key
+
+
 N = ldam.neuron
 OBJECTS: dict[str, tuple[Callable[[], ldam.Expression], dict[int, float]]] = {
     "text": (lambda: N("3"), {3: 1}),

@@ -24,7 +24,7 @@ class Summand(NamedTuple):
 
     start: float
     end: float
-    layer: str  # "" is the sampler's own
+    layer: str | None  # None is the sampler's own
     atom: Atom
     neuron: Neuron  # of a cosine, only key and label
 
@@ -89,8 +89,10 @@ def _layers_of(expression: Expression, names: Sequence[str], layers: Collection[
     for term in expression.terms:
         atom = term.atom
         inner = read(atom.what, names, layers) if isinstance(atom, Unit) and isinstance(atom.what, str) else None
-        if atom.layer is not None or inner is None or inner.plain is not None:
-            found.add(atom.layer or (None if inner is None or inner.plain is None else inner.plain.layer))
+        if atom.layer is not None or inner is None:
+            found.add(atom.layer)
+        elif inner.plain is not None:
+            found.add(inner.plain.layer)
         else:
             found |= _layers_of(inner, names, layers)
     return found
@@ -111,7 +113,7 @@ class Columns:
         self, traced: Traced, place: Place, names: Sequence[str], at: Literal["center", "mean"], notes: Notes
     ) -> None:
         self._traced, self._names, self._at, self._notes = traced, names, at, notes
-        self._places: dict[str, Place] = {"": place}
+        self._places: dict[str | None, Place] = {None: place}
         self.units = self._units_of(place)
 
     @property
@@ -141,7 +143,7 @@ class Columns:
                 where = f" at {where}" if expression.interpolates else ""
                 raise ValueError(f"neuron {_shown(neuron)} is zero{where}: its terms cancel. Leave them out")
         only = terms[0]
-        if len(terms) == 1 and only.layer == "" and only[:2] == (1.0, 1.0) and isinstance(only.atom, Unit):
+        if len(terms) == 1 and only.layer is None and only[:2] == (1.0, 1.0) and isinstance(only.atom, Unit):
             return only.neuron
         written = text_of([(t.start, t.end, self._name_of(t)) for t in terms], " → ", "·")
         ordered = sorted(terms, key=_order)
@@ -205,13 +207,13 @@ class Columns:
             resolved = resolved._replace(key=f"direction {atom.what.digest}")
         return Summand(start, end, layer, atom, resolved)
 
-    def _layer(self, layer: str | None) -> str:
+    def _layer(self, layer: str | None) -> str | None:
         """Its name in `_places`."""
         if layer is None:
-            return ""
+            return None
         address = choose_layer(self._traced.trace, layer, self._notes)
-        if address == self._places[""].address:
-            return ""
+        if address == self._places[None].address:
+            return None
         if str(address) not in self._places:
             self._places[str(address)] = self._traced.place(address)
         return str(address)
@@ -224,9 +226,9 @@ class Columns:
         """For the label: the class name, if no other class has it."""
         neuron = term.neuron
         if isinstance(term.atom, Cosine):
-            return f"cosine({term.layer or self.layer}, {term.atom.vector.digest[:4]})"
+            return f"cosine({self.layer if term.layer is None else term.layer}, {term.atom.vector.digest[:4]})"
         if neuron.name and neuron.key == str(neuron.unit) and list(self._names).count(neuron.name) == 1:
-            return neuron.name if term.layer == "" else f"{term.layer}:{neuron.name}"
+            return neuron.name if term.layer is None else f"{term.layer}:{neuron.name}"
         return _key_of(term)
 
     def _check_cosine(self, cosine: Cosine, units: LayerUnits) -> None:
@@ -249,7 +251,7 @@ class Columns:
         self, neurons: Sequence[Neuron], chains: int, device: torch.device
     ) -> tuple[list[Place], Combination]:
         """The places that neurons read, at least one of which is an expression; and how."""
-        columns = [n.terms or (Summand(1.0, 1.0, "", Unit(n.key), n),) for n in neurons]
+        columns = [n.terms or (Summand(1.0, 1.0, None, Unit(n.key), n),) for n in neurons]
         layers = list(dict.fromkeys(term.layer for terms in columns for term in terms))
         readers: list[Reader] = []
         for index, layer in enumerate(layers):
@@ -333,11 +335,16 @@ def _shown(neuron: Any) -> str:
 
 
 def _key_of(term: Summand) -> str:
-    return f"{term.layer}:{term.neuron.key}" if term.layer else term.neuron.key
+    return term.neuron.key if term.layer is None else f"{term.layer}:{term.neuron.key}"
 
 
 def _order(term: Summand) -> tuple[Any, ...]:
-    return term.layer, -1 if term.neuron.unit is None else term.neuron.unit, term.neuron.key
+    return (
+        term.layer is not None,
+        term.layer or "",
+        -1 if term.neuron.unit is None else term.neuron.unit,
+        term.neuron.key,
+    )
 
 
 def _natural(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:

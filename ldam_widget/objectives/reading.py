@@ -19,6 +19,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import NamedTuple, NoReturn
 
+from ..network.addresses import OUTPUT
 from ..network.units import unknown_name
 from .algebra import Expression, Unit, Weighted
 
@@ -80,7 +81,7 @@ class _Reader:
         self._text, self._names = text, names
         # a number is a unit, also if a class has it as its name
         self._classes = sorted((n for n in names if n.strip() and not n.isdigit()), key=len, reverse=True)
-        self._layers = sorted((name for name in layers if name), key=len, reverse=True)
+        self._layers = sorted({OUTPUT, *layers} - {""}, key=len, reverse=True)
         self._end = 0  # of the tokens seen so far
         self._next = self._token(0)
 

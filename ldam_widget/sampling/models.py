@@ -87,7 +87,7 @@ def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[st
             )
         elif neuron.unit is None:
             if wanted is None:
-                raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
+                raise ValueError(f"{neuron.key} belongs to the previous layer; choose neurons together with the layer")
             found.append(wanted[position])  # a direction has no index; it must fit as it is
         else:
             found.append(_key_in(neuron, lead.unit_names, names))
@@ -109,7 +109,6 @@ def _key_in(neuron: Neuron, own: Sequence[str], names: Sequence[str] | None) -> 
 
 def _of_other_model(term: Summand, lead: Sampler, names: Sequence[str] | None) -> dict[str, Any]:
     """Fields of a term's atom that are others in another model."""
-    layer = term.layer or None
     if term.neuron.unit is None:  # a direction or cosine has no index; it must fit as it is
-        return {"layer": layer}
-    return {"layer": layer, "what": _key_in(term.neuron, lead.class_names or (), names)}
+        return {"layer": term.layer}
+    return {"layer": term.layer, "what": _key_in(term.neuron, lead.class_names or (), names)}
