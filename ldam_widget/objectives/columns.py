@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -170,7 +171,7 @@ class Columns:
                 raise ValueError(f"{expression.label}: what is interpolated already has no second interpolation")
             factors = start * own_start, end * own_end
             if atom.layer is None and layer is not None:
-                atom = atom.__class__(**{**vars(atom), "layer": layer})
+                atom = replace(atom, layer=layer)
             if isinstance(atom, Unit) and self._is_text_of_several(atom):
                 inner = read(str(atom.what), self._names, self._traced.trace.names)
                 new = self._terms(inner, *factors, atom.layer, asked)

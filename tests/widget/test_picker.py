@@ -93,8 +93,9 @@ def test_what_is_wrong_with_what_is_typed(page: Page, query: str, words: str) ->
     page.settle()
     assert words in page.widget.error
     assert page.widget.neurons == [0, 1, 2, 3, 4]
-    page.receive(kind="do", what="dismiss_error")
+    page.receive(kind="select", neurons=["0", "3 - 4"])
     page.settle()
+    assert page.widget.error is None  # corrected
 
 
 def test_keys_from_the_page_bring_back_what_was_asked_for(page: Page) -> None:

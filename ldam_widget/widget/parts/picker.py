@@ -24,6 +24,7 @@ class Picker(Part):
     """Layer selector, chips, searchable list of units, and the strongest inputs of a class."""
 
     _newest: Choice | None = None
+    _refused = False  # the banner shows what was wrong with the last choice
 
     def setup(self) -> dict[str, Any]:
         sampler = self.host.sampler
@@ -58,8 +59,13 @@ class Picker(Part):
 
     def _select_newest(self, choice: Choice) -> None:
         """Skip it if other neurons of the same layer, or of another, have been chosen since."""
-        if choice is self._newest or choice.layer is not None:
-            self.select(choice.layer, None if choice.neurons is None else self._read(choice.neurons))
+        if choice is not self._newest and choice.layer is None:
+            return
+        refused, self._refused = self._refused, True
+        self.select(choice.layer, None if choice.neurons is None else self._read(choice.neurons))
+        self._refused = False
+        if refused:
+            self.host.report(None)
 
     def _read(self, keys: list[str]) -> list[Any]:
         """What keys stand for, or text that was typed; "fc3:5" joins the others, without a change of layer."""
