@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget.core.notes import Notes
 from ldam_widget.network.view import private_view
 from ldam_widget.objectives.neuron import Neurons
+from ldam_widget.objectives.reading import read
 
 from .conftest import with_fixed_weights
 
@@ -98,6 +102,53 @@ MEANINGS: dict[str, dict[int, float]] = {
 @pytest.mark.parametrize("text", MEANINGS)
 def test_what_a_text_means(text: str) -> None:
     torch.testing.assert_close(value(text)[:, 0], logits(MEANINGS[text]), rtol=1e-5, atol=1e-5)
+
+
+Written = tuple[str, dict[str, float]]  # a text, and the weight of every unit
+LEAVES = st.sampled_from(
+    [(str(i), {str(i): 1.0}) for i in range(7)] + [("cat", {"cat": 1.0}), ("'hot dog'", {"hot dog": 1.0})]
+)
+FACTORS = st.sampled_from([0.5, 2.0, 1.5, -0.25])
+
+
+def _plus(one: Written, other: Written, sign: str) -> Written:
+    (a, mine), (b, its) = one, other
+    s = -1.0 if sign == "-" else 1.0
+    weights = {unit: mine.get(unit, 0.0) + s * its.get(unit, 0.0) for unit in {**mine, **its}}
+    return f"{a} {sign} ({b})", weights
+
+
+def _times(one: Written, factor: float, form: str) -> Written:
+    a, mine = one
+    by = 1 / factor if "/" in form else factor
+    return form.format(a=f"({a})", c=factor), {unit: by * weight for unit, weight in mine.items()}
+
+
+@given(st.recursive(
+    LEAVES, lambda inner: st.builds(_plus, inner, inner, st.sampled_from("+-"))
+    | st.builds(_times, inner, FACTORS, st.sampled_from(["{c}*{a}", "{a} * {c}", "{a}/{c}"])), max_leaves=8,
+))  # fmt: skip
+def test_any_text_means_what_it_says(written: Written) -> None:
+    text, weights = written
+    found = dict.fromkeys(weights, 0.0)
+    for start, end, atom in read(text, NAMES, ("fc", "conv-1")).terms:
+        assert start == end
+        found[str(atom)] += start
+    assert found == pytest.approx(weights)
+
+
+@given(st.lists(st.sampled_from([
+    "3", "5@3,4", "0.5", "1e-3", "cat", "hot dog", *"+-*/()'\"#:@[] →·", "->", "fc:", "conv-1:", "0.5:", "nan", "1e",
+]), max_size=9).map("".join))  # fmt: skip
+def test_any_other_text_is_a_value_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        read(text, NAMES, ("fc", "conv-1", "0.5"))
+
+
+@pytest.mark.parametrize("text", ["(" * 5000 + "3", "-" * 5000 + "3"], ids=["brackets", "signs"])
+def test_too_deep(text: str) -> None:
+    with pytest.raises(ValueError, match="too many"):
+        read(text, NAMES, ())
 
 
 def test_other_layers() -> None:

@@ -55,7 +55,10 @@ def read(text: str, names: Sequence[str], layers: Collection[str]) -> Expression
         layered = _LAYERED.fullmatch(text)
         unit = Unit(layered[2], layered[1].strip()) if layered else Unit(text)
         return Expression((Weighted(1.0, 1.0, unit),))
-    return _Reader(text, names, layers).read()
+    try:
+        return _Reader(text, names, layers).read()
+    except RecursionError:
+        raise ValueError(f"neuron {text:.40}…: too many brackets or signs within each other") from None
 
 
 class _Token(NamedTuple):
