@@ -23,6 +23,7 @@ from .network.activations import activations
 from .network.trace import layers
 from .network.wiring import neurons_of
 from .objectives import L2, Discriminator
+from .objectives.algebra import Expression, cosine, interpolate, neuron, opposites
 from .objectives.discriminator_file import load_discriminator
 from .objectives.discriminator_net import build_discriminator
 from .parametrizations import Jitter, Natural, Robust
@@ -49,6 +50,7 @@ __all__ = [
     "Comparison",
     "Discriminator",
     "Exploration",
+    "Expression",
     "Frame",
     "HeatPulse",
     "Jitter",
@@ -70,14 +72,18 @@ __all__ = [
     "build_discriminator",
     "compare",
     "compare_checkpoints",
+    "cosine",
     "demo",
     "explore",
     "figures",
+    "interpolate",
     "kernels",
     "layers",
     "load_checkpoint",
     "load_discriminator",
+    "neuron",
     "neurons_of",
+    "opposites",
     "train_discriminator",
     "watch",
 ]

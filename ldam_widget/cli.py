@@ -132,7 +132,10 @@ def sample(
     input_shape: ShapeOption = None,
     layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
     neurons: Annotated[
-        str | None, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'; default: the first ten, or all if fewer.")
+        str | None,
+        typer.Option(
+            help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,

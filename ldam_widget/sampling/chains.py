@@ -38,7 +38,7 @@ class Chains:
         target: the density of `settings`.
         warm_up: the warm-up in progress; None if it is over or there was none.
         swaps: swap statistics of a ladder.
-        evaluated_in: the coordinates in which the state was evaluated.
+        evaluated_in: the coordinates in which the state was evaluated, and the interpolation of its neurons.
         softness: the T/τ² that the step sizes are adapted to.
         found: softness during the warm-up, and the step sizes it found, (chain,).
         goals_sought: `Settings.goals_asked` of the goal that is being, or was last, pursued.
@@ -52,7 +52,7 @@ class Chains:
     target: Target
     warm_up: WarmUp | None
     swaps: SwapRecord | None
-    evaluated_in: Coordinates
+    evaluated_in: tuple[Coordinates, float]
     softness: float
     found: tuple[float, Tensor] | None = None
     goals_sought: int = 0
@@ -72,7 +72,7 @@ class Chains:
         goal = goals(settings, neurons)
         return cls(
             settings, neurons, state, noise, settings.target(neurons), _warm_up(settings, goal),
-            swaps, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
+            swaps, _evaluated_in(settings), settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
     def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
@@ -86,7 +86,7 @@ class Chains:
         Raises:
             SamplingError: an activation is not finite.
         """
-        settings, state = self.settings, self.state
+        settings, state = self.settings.of_neurons(neurons), self.state
         fixed = settings.fixed
         noise = self.noise.of_neurons(places)
         rows = rows_of(places, fixed.per_neuron, state.x.device)
@@ -134,7 +134,7 @@ class Chains:
             swaps = self.swaps.regrouped(shown, kept[:: fixed.rungs])
         return replace(
             self, settings=settings, neurons=neurons, state=state, noise=noise, target=settings.target(neurons),
-            warm_up=warm_up, swaps=swaps, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
+            warm_up=warm_up, swaps=swaps, evaluated_in=_evaluated_in(settings), softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
 
@@ -198,9 +198,9 @@ class Chains:
         chains, settings = self, self.settings
         if chains.goals_sought != settings.goals_asked:
             chains = chains._seeking(goals(settings, chains.neurons))
-        if chains.evaluated_in is not settings.coordinates:
+        if (wanted := _evaluated_in(settings)) != chains.evaluated_in:
             state = chains.state._replace(evaluation=chains.target.evaluate(chains.state.x))
-            chains = replace(chains, state=state, evaluated_in=settings.coordinates)
+            chains = replace(chains, state=state, evaluated_in=wanted)
         if chains.softness != settings.softness:
             state = chains._fitted_to(settings.softness)
             chains = replace(chains, state=state, softness=settings.softness)
@@ -378,7 +378,11 @@ def _same(one: Neuron, other: Neuron) -> bool:
     a, b = one.readout, other.readout
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
-    return one.key == other.key and type(a) is type(b) and bool(a == b)
+    return one.key == other.key and type(a) is type(b) and bool(a == b)  # the key of an expression says all of it
+
+
+def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:
+    return settings.coordinates, settings.interpolation
 
 
 def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:

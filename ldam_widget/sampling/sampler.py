@@ -48,8 +48,10 @@ class Sampler(Run):
     Args:
         model: any `nn.Module`. It is left unchanged; its weights are shared, not copied, where the device allows.
         layer: dotted module name; None is the last layer before any softmax.
-        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
-            None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
+        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, direction tensors (units,), or expressions
+            of several: "3 + 0.5*5 - 7", "-5" (what the neuron dislikes), "conv2:5@3,4 + fc3:1", or what is made from
+            `ldam.neuron`, `ldam.cosine`, `ldam.interpolate` and `ldam.opposites`. None: the first ten. An int on a
+            convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
         kernel: the MCMC kernel. None: `BAOAB`, with a step size that suits the image size or, with the natural prior,
             that the chains find themselves.
@@ -218,6 +220,8 @@ class Sampler(Run):
         """
         if neurons is None and layer in (None, self.layer):
             return
+        if layer in (None, self.layer):
+            neurons = self.recalled(neurons)
         aimed = self._settings.fixed.aim(layer, neurons, self.layer)
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
         places = same_neurons(self._chains.neurons, aimed)
@@ -226,6 +230,10 @@ class Sampler(Run):
         else:
             self._start(aimed, self.seed)
         give_back()  # other layers need memory blocks of other sizes
+
+    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
+        """Neurons as a list; keys of present directions and expressions become what was asked for."""
+        return self._chains.neurons.recalled(neurons)
 
     @in_turn
     def restart(self, seed: int | None = None) -> None:
@@ -321,6 +329,7 @@ class Sampler(Run):
         """
         self._execution.follow(changed=True)
         self._standing = None
+        self._chains.neurons.weights_changed()
         self._reevaluate(NEURON, follow)
 
     @in_turn

@@ -24,6 +24,7 @@ from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
 from ..network.first_pass import findings
 from ..objectives import Discriminator
+from ..objectives.combination import INTERPOLATION
 from ..objectives.neuron import Neurons
 from ..objectives.transformed import Transformed
 from ..parametrizations import Natural, Transforms
@@ -54,6 +55,7 @@ class Settings:
         neurons_left_out: p ∝ exp(Σ λ_i R_i/T).
         pulse: a heat pulse and its first step.
         scales: frozen gradient scales, term -> (chain,).
+        interpolates: whether a neuron depends on the live parameter `interpolation`.
         factors: factor of T per neuron, (N,), geometric mean 1; None: all have the same T.
     """
 
@@ -72,6 +74,7 @@ class Settings:
     pulse: tuple[HeatPulse, int] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Tensor | None = None
+    interpolates: bool = False
 
     @classmethod
     def begun(
@@ -121,6 +124,7 @@ class Settings:
             *self.kernel.parameters,
             *((GOAL,) if aims else ()),
             HEAT,
+            *((INTERPOLATION,) if self.interpolates else ()),
             STEPS_PER_FRAME,
             *((NATURAL, PRIOR_SCALE) if self.prior is not None else ()),
             *(r.parameter for r in self.regularizers),
@@ -154,6 +158,11 @@ class Settings:
     def usual_temperature(self) -> float:
         """The default T."""
         return defaults.temperature_for(self.unit, self.fixed.size, natural=self.prior is not None)
+
+    @property
+    def interpolation(self) -> float:
+        """t of the neurons written a → b: f = (1 − t)·a + t·b."""
+        return self.params.get(INTERPOLATION.name, INTERPOLATION.default)
 
     @property
     def softness(self) -> float:
@@ -204,9 +213,9 @@ class Settings:
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
         transforms, count = self.transforms, len(neurons.neurons)
-        seen: Term = neurons
+        seen: Term = neurons.at(self.interpolation)
         if transforms is not None:
-            seen = Transformed(neurons, transforms, FIXED_CHANGES if self.energy_needed else 1)
+            seen = Transformed(seen, transforms, FIXED_CHANGES if self.energy_needed else 1)
         target = Target(
             {NEURON: seen, **{r.name: r for r in self.regularizers}},
             {NEURON: 0.0 if self.neurons_left_out else 1.0, **{r.name: self.params[r.name] for r in self.regularizers}},
@@ -327,6 +336,13 @@ class Settings:
     def without_pulse(self) -> Settings:
         """As `begun_anew`, without a heat pulse."""
         return replace(self.begun_anew(), pulse=None)
+
+    def of_neurons(self, neurons: Neurons) -> Settings:
+        """A copy for other neurons, with the live parameter `interpolation` if they have one."""
+        if neurons.interpolates == self.interpolates:
+            return self
+        changed = replace(self, interpolates=neurons.interpolates)
+        return replace(changed, params={p.name: self.params.get(p.name, p.default) for p in changed.parameters})
 
     def with_temperature_of(self, before: Settings, neuron_norm: float, known: Mapping[Unit, float]) -> Settings:
         """T converted to the unit of these settings, for the same law as before.

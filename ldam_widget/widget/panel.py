@@ -215,6 +215,7 @@ class Panel(anywidget.AnyWidget):
         momentum: float
         friction: float
         heat: float
+        interpolation: float
         l2: float
         discriminator: float
         average: float
