@@ -98,14 +98,14 @@ def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transfor
 
 
 def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transforms | Literal["auto"] | None:
-    """`Jitter`, `Robust`, "auto" or None.
+    """`Jitter`, `Robust`, `Blur`, "auto" or None.
 
     Raises TypeError for anything else, ValueError if the transforms do not apply to the images.
     """
     if transforms is None or transforms == "auto":
         return transforms  # type: ignore[no-any-return]  # one of the two
     if isinstance(transforms, type) or not hasattr(transforms, "apply"):
-        raise TypeError(f'transforms must be "auto", None, Jitter(pixels) or Robust(); got {transforms!r}')
+        raise TypeError(f'transforms must be "auto", None, Jitter(pixels), Robust() or Blur(sigma); got {transforms!r}')
     transforms.check(input_shape)
     checked: Transforms = transforms
     return checked

@@ -61,10 +61,10 @@ class Sampler(Run):
             chains, and then frozen. None: T is as given.
         prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
             images of at least 16 × 16, else pixels.
-        transforms: `Jitter` or `Robust`: image transforms, drawn anew each step, over which the neuron is averaged;
-            kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least 32 × 32 with the
-            prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to help, and only
-            with kernels that need no energies; None: none.
+        transforms: `Jitter`, `Robust` or `Blur`: image transforms, drawn anew each step, over which the neuron is
+            averaged; kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least
+            32 × 32 with the prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to
+            help, and only with kernels that need no energies; None: none.
         start: where chains start. "noise": in the prior, in pixels in uniform noise, or where the kernel has its own;
             "grey": all in the middle of the pixel range (0 if unbounded); "data": each in a random image of `dataset`;
             a tensor: in this picture (*input_shape), or in one for each chain of a neuron (chains, *input_shape). With
@@ -153,7 +153,7 @@ class Sampler(Run):
             warm_up=None if warm_up is None else checks.count("warm_up", warm_up), preprocess=preprocess,
             view=view, device=device, notes=self.notes,
         )  # fmt: skip
-        context = BindContext(model, shape, pixels, device, self.notes)
+        context = BindContext(view, shape, pixels, device, self.notes, preprocess)
         terms = tuple(r.bound(context) if hasattr(r, "bound") else r for r in terms)
         given = {"steps_per_frame": steps_per_frame, "average": average.time}
         settings = Settings.begun(
@@ -304,7 +304,7 @@ class Sampler(Run):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
         fixed = self._settings.fixed
         bound = discriminator.bound(
-            BindContext(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes)
+            BindContext(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes, fixed.preprocess)
         )
         self._change(lambda settings: settings.with_discriminator(bound))
         if self.scale == "frozen" and bound.name not in self._settings.scales:
@@ -333,6 +333,9 @@ class Sampler(Run):
         self._execution.follow(changed=True)
         self._standing = None
         self._reevaluate(NEURON, follow)
+        for term in self._settings.regularizers:
+            if getattr(term, "reads_model", False):
+                self._reevaluate(term.name, follow)
 
     @in_turn
     def measure_scales(self) -> None:

@@ -257,6 +257,8 @@ class Settings:
         note = self.kernel.note(target, step)
         if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
             note += "; the picture is z, squashed into its range"
+        if any(self.params[r.name] > 0 and not getattr(r, "has_energy", True) for r in self.regularizers):
+            note += "; the density of the denoiser is what its network knows of it"
         if self.transforms is not None:
             fixed, fresh = f"over {FIXED_CHANGES} fixed changes", "over changes drawn anew each step"
             how = fixed if self.energy_needed else fresh
