@@ -174,7 +174,7 @@ def test_a_dead_neuron_is_told_without_other_starts_that_there_were_not() -> Non
     more: dict[str, Any] = {"input_shape": (1, 3, 3), "pixel_range": (0, 1), "execution": "plain", "layer": ""}
     with pytest.warns(ldam.LDAMWarning, match=r"zero at the start of 1 of 1 chains \(a dead ReLU"):
         ldam.Sampler(Off(), start="grey", **more)
-    with pytest.warns(ldam.LDAMWarning, match=r"of 1 chains, also after 5 other starts"):
+    with pytest.warns(ldam.LDAMWarning, match=r"of 1 chains, even after 5 other starts"):
         ldam.Sampler(Off(), start="data", dataset=torch.rand(9, 1, 3, 3), kernel=Algorithm1(), prior=None, **more)
 
 
