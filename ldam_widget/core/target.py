@@ -282,8 +282,9 @@ class Kernel(Protocol):
 
     A kernel whose `step_size` may be None tunes it itself; it then also has `adapt(state, info, count, target) ->
     State`, called after warm-up steps, `step_size_of(state)`, (chain,), and `rescaled(state, found, factor)`, which
-    lengthens the time steps. A kernel with its own weighting of terms has `weight_of(name, target)`; a gradient of
-    weight 0 is unused and may be anything.
+    lengthens the time steps. One that moves pixels in a range, and nothing else, has `needs_pixels = True`; one with
+    start images of its own has `start(numbers, target)`, from standard normal numbers. A kernel with its own weighting
+    of terms has `weight_of(name, target)`; a gradient of weight 0 is unused and may be anything.
     """
 
     name: ClassVar[str]

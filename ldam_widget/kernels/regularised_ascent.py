@@ -62,6 +62,7 @@ class RegularisedAscent:
 
     The four presets, A to D, are those of the paper; C is the default. They were found for logits of CaffeNet at
     227 × 227 pixels. On small pictures a blur of 1 pixel wipes out strokes: `blur_for=227` shrinks it in proportion.
+    Networks with smaller gradients need a higher rate: on the shipped LeNet-5, A to C leave pictures nearly grey.
     The toolbox stops after 500 (A), 750 (B) or 1,000 steps (C, D); here it goes on for as long as it is stepped.
 
     Cost: one gradient per step. Source: Yosinski et al., Understanding Neural Networks Through Deep Visualization,
