@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from PIL import Image, ImageOps
 from torch import nn
 from typer.core import TyperGroup
 
@@ -146,6 +148,7 @@ def sample(
             help=f"One of {', '.join(kernels.__all__)}; default: BAOAB, or the paper's Algorithm1 for mnist in pixels."
         ),
     ] = None,
+    preset: Annotated[str | None, typer.Option(help="Of RegularisedAscent: A, B, C or D.")] = None,
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[
         str | None,
@@ -159,6 +162,9 @@ def sample(
             "wrote; auto: natural for RGB images."
         ),
     ] = "auto",
+    start: Annotated[
+        str, typer.Option(help="Where chains start: noise, grey, or a picture, which is cropped and scaled to fit.")
+    ] = "noise",
     goal: Annotated[
         float | None, typer.Option(help="Target mean activation of the chains; T is tuned to reach it.")
     ] = None,
@@ -197,13 +203,14 @@ def sample(
         settings["preprocess"] = _preprocess(preprocess)
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
-    background, chosen = _prior(prior, model), _kernel(kernel, normalize, mix)
+    background, chosen = _prior(prior, model), _kernel(kernel, preset, normalize, mix)
     if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
         chosen = kernels.Algorithm1()  # as in the paper's own pictures
     with one_thread():
         sampler = Sampler(
             network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
+            start=_start(start, settings["input_shape"]),
             ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))
@@ -305,8 +312,23 @@ def _prior(text: str, model: str) -> Natural | str:
     return text if text in ("auto", "natural", "pixels") else Natural.load(text)
 
 
-def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
+def _start(text: str, shape: tuple[int, ...]) -> Any:
+    """The `start` argument of `Sampler`, or a picture file as bytes (channels, height, width)."""
+    if not Path(text).suffix:
+        return text
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"--start {text}: images of shape {shape} cannot be read from a picture; use noise or grey")
+    with Image.open(text) as picture:
+        fitting = ImageOps.fit(picture.convert("L" if shape[0] == 1 else "RGB"), (shape[2], shape[1]))
+    return torch.from_numpy(np.array(fitting)).view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
+
+
+def _kernel(name: str | None, preset: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
     """The kernel with that name, in any case; None: the sampler's own choice."""
+    if preset is not None:
+        if name is not None and name.lower() != "regularisedascent":
+            raise ValueError(f"--preset belongs to RegularisedAscent; {name} has none")
+        return kernels.RegularisedAscent.preset(preset.upper())  # type: ignore[arg-type]  # checked there
     if name is None and (normalize or mix):
         name = "Algorithm1"  # the only one that has them
     if name is None:

@@ -374,3 +374,37 @@ def test_digits_in_pixels_are_drawn_by_the_procedure_of_the_paper(tmp_path: Path
     with np.load(file) as samples:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     assert "BAOAB: samples" in in_process(*ask, "--kernel", "baoab")
+
+
+def test_starts_and_presets_as_in_python(tmp_path: Path) -> None:
+    """A picture is read, and one of another size or colour is made to fit; a preset brings its kernel."""
+    levels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "digit.png")
+    Image.fromarray(np.stack([levels.repeat(2, 0)] * 3, 2)).save(tmp_path / "tall.png")
+    demo, kind = ldam_widget.demo.mnist(), ldam_widget.kernels.RegularisedAscent
+    ask = ("sample", "--neurons", "3", "--steps", "5", "-o", "a.npz", "--preset", "d", "--start")
+    for start, given in (("grey", "grey"), ("digit.png", torch.from_numpy(levels)[None])):
+        assert "RegularisedAscent: an optimiser" in ldam(*ask, start, folder=tmp_path)
+        by_hand = ldam_widget.Sampler(
+            demo.model, neurons=[3], kernel=kind.preset("D"), start=given, execution="plain", **demo.settings
+        )
+        by_hand.step(5)
+        with np.load(tmp_path / "a.npz") as samples:
+            np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
+    assert "RegularisedAscent" in ldam(
+        *ask[:-3], "--kernel", "regularisedascent", "--start", "tall.png", folder=tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--start", "gray"), "start must be 'noise', 'grey', 'data' or a picture; got 'gray'"),
+        (("--start", "data"), "give dataset="),
+        (("--start", "none.png"), "none.png"),
+        (("--preset", "x"), "preset must be one of 'A', 'B', 'C', 'D'; got 'X'"),
+        (("--preset", "A", "--kernel", "BAOAB"), "--preset belongs to RegularisedAscent; BAOAB has none"),
+    ],
+)
+def test_bad_starts_and_presets_are_told(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)

@@ -19,6 +19,7 @@ from . import defaults
 from .faults import require_finite, tell_dead
 from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
+from .starts import places
 from .warm_up import WarmUp, as_scales, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
@@ -344,20 +345,32 @@ def first_state(
     """
     kernel: Kernel = settings.kernel
     target = replace(settings, scales={}, factors=None).target(neurons)
-    tau = settings.params.get("prior_scale", 1.0)
     attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
-    start = settings.coordinates.start(noise.start(attempt), tau)
+    start = _start(settings, noise.start(attempt), target)
     state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
     dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
-    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is off everywhere may be on for another start
+    fixed_start = isinstance(settings.start, Tensor) or settings.start == "grey"
+    others = 0 if fixed_start else _START_AGAIN
+    while bool(dead.any()) and attempt < others:  # a ReLU that is off everywhere may be on for another start
         attempt += 1
-        other = settings.coordinates.start(noise.start(attempt), tau)
+        other = _start(settings, noise.start(attempt), target)
         state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
         dead = dead & _no_gradient(state)
     require_finite(state, neurons, target, settings)
     if bool(dead.any()):
-        tell_dead(dead, neurons, settings, _START_AGAIN)
+        tell_dead(dead, neurons, settings, others)
     return state
+
+
+def _start(settings: Settings, numbers: Tensor, target: Target) -> Tensor:
+    """Start positions z, (chain · rung, *image), from standard normal numbers."""
+    fixed, kernel, start = settings.fixed, settings.kernel, settings.start
+    if not isinstance(start, str) or start != "noise":
+        return places(start, numbers, settings.coordinates, fixed.pixel_range, fixed.rungs, fixed.dataset)
+    if hasattr(kernel, "start"):
+        own: Tensor = kernel.start(numbers, target)
+        return own
+    return settings.coordinates.start(numbers, settings.params.get("prior_scale", 1.0))
 
 
 def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:

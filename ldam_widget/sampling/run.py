@@ -224,7 +224,8 @@ class Run(Readings):
         norm = self._neuron_norm(target, state)
         natural = before.prior is not None
         self._kernels[before.kernel.name, natural] = before.kernel
-        self._temperatures[before.unit, natural] = before.temperature
+        if before.has_temperature:
+            self._temperatures[before.unit, natural] = before.temperature
         known = {unit: value for (unit, of_prior), value in self._temperatures.items() if of_prior == natural}
 
         def with_its_temperature(settings: Settings) -> Settings:
