@@ -15,11 +15,10 @@ from ..core.noise import ChainNoise
 from ..core.target import NEURON, Coordinates, Evaluation, Kernel, State, Target, per_image
 from ..network.units import Neuron
 from ..objectives.neuron import Neurons
-from . import defaults
 from .faults import require_finite, tell_dead
 from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
-from .warm_up import WarmUp, as_scales, merged, present_norms
+from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
 
@@ -62,16 +61,16 @@ class Chains:
     def begun(cls, settings: Settings, neurons: Neurons, state: State, noise: ChainNoise, goals: Goals) -> Chains:
         """Chains that start from a given state, with their own scales and warm-up."""
         fixed = settings.fixed
-        settings = replace(settings, scales={}, factors=None)
+        settings = settings.without_findings()
         if settings.scale == "frozen":
             # a first estimate at the start images, so that step sizes mean the same during the warm-up
             norms = present_norms(settings.target(neurons), state, fixed.per_neuron)
             settings = replace(settings, scales=as_scales(norms, fixed.per_neuron))
         count = len(neurons.neurons) * fixed.chains
         swaps = None if fixed.ladder is None else SwapRecord.start(count, fixed.rungs, state.x.device)
-        goal = goals(settings, neurons)
+        warm_up = begun_warm_up(settings, goals(settings, neurons), len(neurons.neurons))
         return cls(
-            settings, neurons, state, noise, settings.target(neurons), _warm_up(settings, goal),
+            settings, neurons, state, noise, settings.target(neurons), warm_up,
             swaps, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
@@ -111,18 +110,22 @@ class Chains:
             settings = replace(settings, params={**settings.params, "temperature": temperature})
         scales: dict[str, Tensor] = {}
         if settings.scale == "frozen":
-            norms = present_norms(replace(settings, scales={}, factors=None).target(neurons), state, fixed.per_neuron)
+            norms = present_norms(settings.without_findings().target(neurons), state, fixed.per_neuron)
             guessed = as_scales(norms, fixed.per_neuron)
             theirs = {name: scale[rows] for name, scale in settings.scales.items()}
             scales = {name: merged(kept, theirs[name], g) if name in theirs else g for name, g in guessed.items()}
-        settings = replace(settings, scales=scales, factors=factors)
+        placed = settings.rungs
+        if placed is not None:
+            begin = replace(settings, rungs=None).ladder_factors(len(new))
+            placed = torch.where(new[:, None], begin, placed[rows[:: fixed.per_neuron] // fixed.per_neuron])
+        settings = replace(settings, scales=scales, factors=factors, rungs=placed)
         waiting: Tensor | None = new
         if self.warm_up is not None:  # for all neurons, or for some
             of_old = self.warm_up.new
             waiting = None if of_old is None else new | of_old[rows[:: fixed.per_neuron] // fixed.per_neuron]
         warm_up = None
         if waiting is None or bool(waiting.any()):
-            warm_up = _warm_up(settings, goals(settings, neurons))
+            warm_up = begun_warm_up(settings, goals(settings, neurons), len(new))
         if warm_up is not None:
             warm_up = replace(warm_up, new=waiting)
         found = None
@@ -137,6 +140,11 @@ class Chains:
             warm_up=warm_up, swaps=swaps, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
+
+    @property
+    def _count(self) -> int:
+        """N."""
+        return len(self.neurons.neurons)
 
     # ---- views of the state ----------------------------------------------------------------------------------------
 
@@ -157,6 +165,13 @@ class Chains:
     def activation(self) -> Tensor:
         """(N, C), for the displayed rung."""
         return self.fold(self.state.evaluation.values[NEURON])
+
+    @property
+    def ladder_factors(self) -> Tensor:
+        """(N, rungs), at present; all 1 without a ladder."""
+        if self.warm_up is not None and self.warm_up.placement is not None:
+            return self.warm_up.placement.factors
+        return self.settings.ladder_factors(self._count)
 
     @property
     def heat(self) -> float:
@@ -221,7 +236,7 @@ class Chains:
             for _ in range(n):
                 target, heat = self.target, settings.heat(state.step)
                 if settings.pulse is not None:
-                    target = replace(target, temperature=settings.temperatures(len(self.neurons.neurons), heat))
+                    target = replace(target, temperature=settings.temperatures(self._count, heat))
                 if warm_up is not None:
                     target = warm_up.aimed(target, heat)
                 if draws:
@@ -232,7 +247,7 @@ class Chains:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:
                     warm_up, state = warm_up.after(settings.kernel, target, state, info, heat)
-                if swaps is not None and ladder is not None and state.step % ladder.every == 0:
+                if ladder is not None and swaps is not None and state.step % ladder.every == 0 and settings.temperature:
                     state, swaps = exchange(state, swaps, target, noise)
             require_finite(state, self.neurons, target, settings)
         except BaseException:
@@ -272,14 +287,22 @@ class Chains:
                 factors=(found / temperature).double(),
             )
             softness = settings.softness  # found with the temperature
+        swaps = self.swaps
+        if warm_up.placement is not None and swaps is not None:
+            settings = replace(settings, rungs=warm_up.placement.factors)
+            placed = torch.ones_like(swaps.arrivals, dtype=torch.bool)
+            if warm_up.new is not None:
+                placed = warm_up.new.repeat_interleave(settings.fixed.chains)
+            swaps = swaps.counted_anew(placed)
         steps = settings.kernel.step_size_of(self.state) if settings.finds_step_size else None  # type: ignore[attr-defined]
         found_steps = self.found if steps is None else (softness, steps)
-        chains = replace(self, warm_up=None, softness=softness, found=found_steps).under(settings)
+        chains = replace(self, warm_up=None, softness=softness, found=found_steps, swaps=swaps).under(settings)
         return settings, chains
 
     def measuring(self, goals: Goals) -> Chains:
         """The chains with a new warm-up from their current state."""
-        return replace(self, warm_up=_warm_up(self.settings, goals(self.settings, self.neurons)), found=None)
+        goal = goals(self.settings, self.neurons)
+        return replace(self, warm_up=begun_warm_up(self.settings, goal, self._count), found=None)
 
     def reevaluated(self, name: str) -> Chains:
         """After a term has changed: drop its evaluation of the current images; recompute the neuron's activation."""
@@ -296,21 +319,18 @@ class Chains:
     def _seeking(self, goal: Tensor | None) -> Chains:
         """Start pursuing the goal that was set; scales are unchanged."""
         settings, warm_up = self.settings, self.warm_up
-        length = settings.fixed.warm_up or defaults.warm_up_for(goal=True, natural=settings.prior is not None)
         found = self.found
         if goal is None:
             if warm_up is not None and warm_up.goal is not None:
                 warm_up = warm_up.aiming_at(None)
-                if not (warm_up.measures or warm_up.adapts):
+                if not (warm_up.measures or warm_up.adapts or warm_up.placement):
                     warm_up = None
         elif warm_up is not None and warm_up.new is not None:  # T changes for all neurons
-            warm_up, found = _warm_up(settings, goal), None
+            warm_up, found = begun_warm_up(settings, goal, self._count), None
         elif warm_up is not None and warm_up.measures:  # it continues with the new goal
             warm_up, found = warm_up.aiming_at(goal), None
         else:
-            per_neuron, rungs = settings.fixed.per_neuron, settings.fixed.rungs
-            warm_up = WarmUp(length, per_neuron, settings.finds_step_size, False, goal=goal, rungs=rungs)
-            found = None
+            warm_up, found = begun_warm_up(settings, goal, self._count, measures=False), None
         return replace(self, warm_up=warm_up, found=found, goals_sought=settings.goals_asked)
 
     def _fitted_to(self, softness: float) -> State:
@@ -343,7 +363,7 @@ def first_state(
         SamplingError: an activation is not finite.
     """
     kernel: Kernel = settings.kernel
-    target = replace(settings, scales={}, factors=None).target(neurons)
+    target = settings.without_findings().target(neurons)
     tau = settings.params.get("prior_scale", 1.0)
     attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
     start = settings.coordinates.start(noise.start(attempt), tau)
@@ -395,18 +415,6 @@ def _rows(values: Any, rows: Tensor) -> Any:
     if isinstance(values, dict):
         return {name: _rows(value, rows) for name, value in values.items()}
     return tuple(_rows(value, rows) for value in values) if isinstance(values, tuple) else values
-
-
-def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
-    measures, adapts = settings.scale == "frozen", settings.finds_step_size
-    if not (measures or adapts or goal is not None):
-        return None
-    natural = settings.prior is not None
-    usual = defaults.warm_up_for(goal=goal is not None, natural=natural)
-    return WarmUp(
-        settings.fixed.warm_up or usual, settings.fixed.per_neuron, adapts, measures, follows=measures and natural,
-        goal=goal, rungs=settings.fixed.rungs,
-    )  # fmt: skip
 
 
 def _no_gradient(state: State) -> Tensor:

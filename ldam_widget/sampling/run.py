@@ -24,7 +24,7 @@ from .burn_in import BurnIn
 from .chains import Chains, first_state
 from .defaults import Unit
 from .fair_lock import FairLock
-from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals
+from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals, tell_rungs_in_heat
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
@@ -190,16 +190,19 @@ class Run(Readings):
         with self._execution.threads():
             found = self._chains.caught_up(self._goals).regrouped(neurons, places, self._goals)
 
+        own = found.settings.factors is not None
+
         def with_what_was_found(settings: Settings) -> Settings:
-            settings = replace(settings, scales=found.settings.scales)
+            settings = replace(settings, scales=found.settings.scales, rungs=found.settings.rungs)
+            if not own:
+                return settings
             if settings.goals_asked != found.goals_sought:  # T was set, or another goal
                 return replace(settings, factors=None)
             temperature = found.settings.params.get("temperature")
             params = settings.params if temperature is None else {**settings.params, "temperature": temperature}
             return replace(settings, factors=found.settings.factors, params=params)
 
-        own = found.settings.factors is not None
-        self._swap(with_what_was_found if own else lambda settings: replace(settings, scales=found.settings.scales))
+        self._swap(with_what_was_found)
         staying = [neuron for neuron, place in zip(neurons.neurons, places, strict=True) if place is not None]
         forget_missed_goals(found.settings.fixed, staying)
         self._now = found, self._monitor.regrouped(found, places)
@@ -211,7 +214,7 @@ class Run(Readings):
         self._execution.follow()
         chains = self._chains
         changed = change(self._settings)
-        target = replace(changed, scales={}, factors=None).target(chains.neurons)
+        target = changed.without_findings().target(chains.neurons)
         state = changed.kernel.init(z, target)
         require_finite(state, chains.neurons, target, changed)
         before = chains.settings
@@ -251,7 +254,7 @@ class Run(Readings):
     ) -> None:
         """Take over newly started chains with their settings; sliders may have moved meanwhile."""
         forget_missed_goals(found.settings.fixed)
-        newest = self._swap(lambda settings: replace(change(settings), scales=found.settings.scales, factors=None))
+        newest = self._swap(lambda settings: replace(change(settings).without_findings(), scales=found.settings.scales))
         chains = found.under(newest)
         self._now = chains, monitor(chains)
 
@@ -302,6 +305,7 @@ class Run(Readings):
             places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
             self._now = chains, self._monitor.regrouped(chains, places)
             self._follow()
+        tell_rungs_in_heat(warm_up, self._settings)
         if before.goals_sought == self._settings.goals_asked:
             tell_missed_goals(warm_up, chains.neurons, self._settings)
 
