@@ -77,7 +77,7 @@ class Ladder:
             raise ValueError(f"ladder top must be a number > 1; got {top!r}")
         lowest = 1 / top
         coldness = [1 - (1 - lowest) * rung / (rungs - 1) for rung in range(rungs - 1)]  # a first guess
-        return cls((*(1 / each for each in coldness), float(top)), every, swap_rate)
+        return cls((*(1 / each for each in coldness), float(top)), every, _SWAP_RATE.check(swap_rate))
 
 
 _SWAP_RATE = Parameter("ladder swap_rate", 0.05, 0.9, 0.35, "Swaps between neighbouring rungs that are accepted.")
