@@ -17,6 +17,7 @@ from ldam_widget.kernels import BAOAB, GHMC
 from ldam_widget.sampling.placement import Placement
 
 from .conftest import UNSCALED, run_seed
+from .law.harness import DoubleWell
 from .test_selection import network
 
 # ---- from exact draws ------------------------------------------------------------------------------------------------
@@ -238,8 +239,6 @@ def test_a_comparison_has_rungs_of_its_own_for_each_model() -> None:
 
 def test_exploring_finds_more_modes_on_the_ladder() -> None:
     """Two wells eleven standard deviations apart, which plain chains do not leave."""
-    from .law.harness import DoubleWell
-
     well = DoubleWell(11.0, share=0.6, dimensions=16)
     settings: dict[str, Any] = {
         "input_shape": (16,), "kernel": GHMC(0.7, 0.5), "regularizers": [ldam.L2(well.curvature)], "seed": run_seed(),
