@@ -257,6 +257,23 @@ def test_arrivals_count_other_copies_at_the_bottom() -> None:
     assert torch.equal(swaps.arrivals, count.long())
 
 
+def test_round_trips_count_copies_that_were_at_the_top_in_between() -> None:
+    """Counted here copy by copy from where each is: a second implementation, for the first hundred chains."""
+    state, target = drawn()
+    noise, swaps = Uniform(), SwapRecord.start(CHAINS, 3, CPU)
+    seen_top = [[False] * 3 for _ in range(100)]
+    trips = [0] * 100
+    for _ in range(40):
+        state, swaps = exchange(state, swaps, target, noise)
+        for chain, on_rungs in enumerate(swaps.replica[:100].tolist()):
+            seen_top[chain][on_rungs[2]] = True
+            if seen_top[chain][on_rungs[0]]:
+                trips[chain] += 1
+                seen_top[chain][on_rungs[0]] = False
+    assert swaps.round_trips[:100].tolist() == trips
+    assert sum(trips) > 100
+
+
 def test_energies_that_are_not_finite_swap_nothing() -> None:
     state, target = drawn()
     values = {name: torch.full_like(value, math.nan) for name, value in state.evaluation.values.items()}

@@ -202,12 +202,14 @@ def test_neurons_that_stay_keep_their_rungs_and_others_get_their_own() -> None:
     s.step(30)
     assert s.warming_up
     during = factors_of(s)
-    assert [during[0], during[2]] == [two, one]
+    assert during[0] == pytest.approx(two, rel=1e-12)
+    assert during[2] == pytest.approx(one, rel=1e-12)
     s.step(100)
     assert not s.warming_up
     after = factors_of(s)
-    assert [after[0], after[2]] == [two, one]
-    assert after[1] not in (one, two, list(ldam.Ladder.auto(4, 50.0).factors))
+    assert after[0] == pytest.approx(two, rel=1e-12)
+    assert after[2] == pytest.approx(one, rel=1e-12)
+    assert after[1] != pytest.approx(list(ldam.Ladder.auto(4, 50.0).factors), rel=1e-3)
     assert not any(math.isnan(rate) for rates in s.diagnostics()["ladder"]["swap_acceptance_each"] for rate in rates)
 
 

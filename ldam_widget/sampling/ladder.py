@@ -59,8 +59,11 @@ class Ladder:
 
         Neighbours then swap equally often: at `swap_rate`, so that the hottest rung is as hot as this number of rungs
         allows, at most `top`; or more often, if `top` needs fewer rungs. `diagnostics().ladder` has the factors that
-        were found and the swap rates. The warm-up takes 1,000 steps, if `warm_up=` does not say otherwise. Law and swap
-        rates belong to the temperature and weights of that warm-up: after large changes restart the sampler.
+        were found, the swap rates and round trips. The warm-up takes 1,000 steps, if `warm_up=` does not say otherwise.
+        The factors suit its temperature and weights: after large changes of these, restart the sampler.
+
+        The shipped LeNet's digit 5 needs 21 rungs from its default temperature to 100 times that; from a hotter one
+        fewer do (benchmarks/RESULTS.md, "Ladders on the neuron alone").
 
         Args:
             rungs: copies of every chain, ≥ 2; a step costs as many gradients.
