@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10)
     parser.add_argument("--warm-up", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=10_000, help="after the warm-up")
+    parser.add_argument("--kernel", choices=["BAOAB", "GHMC"], default="BAOAB", help="with steps that each chain finds")
     parser.add_argument("--temperature", type=float, help="default: the sampler's")
     parser.add_argument("--goal", type=float, help="mean activation, for which T is found")
     parser.add_argument("--seed", type=int, default=0)
@@ -43,10 +44,12 @@ def main() -> None:
     torch.set_num_threads(1)
     demo = getattr(ldam.demo, a.network)("final")
     for neuron in a.neurons:
+        kernel = ldam.kernels.GHMC(friction=1.0) if a.kernel == "GHMC" else None
         began = time.process_time()
+        ladder = None if a.plain else ldam.Ladder.auto(a.rungs, a.top, every=a.every)
         s = ldam.Sampler(
-            demo.model, neurons=[neuron], prior=demo.prior, transforms=None, seed=a.seed, warm_up=a.warm_up,
-            chains=a.chains, ladder=None if a.plain else ldam.Ladder.auto(a.rungs, a.top, every=a.every), goal=a.goal,
+            demo.model, neurons=[neuron], prior=demo.prior, kernel=kernel, transforms=None, seed=a.seed,
+            warm_up=a.warm_up, chains=a.chains, ladder=ladder, goal=a.goal,
             temperature=a.temperature, **demo.settings,
         )  # fmt: skip
         s.step(a.warm_up)

@@ -281,6 +281,30 @@ def test_at_no_temperature_all_rungs_climb_and_none_swaps(prior: Any, ladder: ld
     assert not any(math.isnan(rate) for rate in s.diagnostics()["ladder"]["swap_acceptance"])
 
 
+@pytest.mark.parametrize(("kernel", "shared"), [(BAOAB(step_size=None), True), (GHMC(), False)], ids=["BAOAB", "GHMC"])
+def test_chains_share_the_step_sizes_of_rungs_where_these_change_the_law(kernel: Any, shared: bool) -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(3 * 256, 20), torch.nn.ReLU(), torch.nn.Linear(20, 2)
+    )
+    s = ldam.Sampler(
+        model.eval(), input_shape=(3, 16, 16), pixel_range=(0, 1), kernel=kernel, prior="natural", chains=3, seed=1,
+        ladder=ldam.Ladder.auto(3, 20), warm_up=60, neurons=[0],
+    )  # fmt: skip
+    s.step(59)
+    during = kernel.step_size_of(s.state).view(3, 3)
+    s.step(1)
+    after = kernel.step_size_of(s.state).view(3, 3)
+    assert len(set(during[:, 0].tolist())) == 3
+    assert (len(set(after[:, 0].tolist())) == 1) == shared
+    assert len(set(after[0].tolist())) == 3  # each rung has its own
+    if shared:
+        assert float(after[0, 0]) == pytest.approx(float(during[:, 0].log().mean().exp()), rel=0.1)
+    s.select(neurons=[0, 1])
+    s.step(70)
+    torch.testing.assert_close(kernel.step_size_of(s.state).view(2, 3, 3)[0], after)
+    s.step(1)
+
+
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 

@@ -273,18 +273,18 @@ class Chains:
         warm_up = self.warm_up
         assert warm_up is not None
         settings = replace(settings, scales=scales)
-        found = warm_up.temperatures(settings.scales)
+        pulled = warm_up.temperatures(settings.scales)
         softness = self.softness
-        if found is not None and self.goals_sought == settings.goals_asked:
+        if pulled is not None and self.goals_sought == settings.goals_asked:
             if warm_up.new is not None and settings.factors is not None:
-                kept = (settings.temperature * settings.factors).to(found)
-                found = torch.where(warm_up.new, found, kept)
-            temperature = float(found.log().mean().exp())
+                kept = (settings.temperature * settings.factors).to(pulled)
+                pulled = torch.where(warm_up.new, pulled, kept)
+            temperature = float(pulled.log().mean().exp())
             settings = replace(
                 settings,
                 params={**settings.params, "temperature": temperature},
                 sought_from=settings.temperature if settings.sought_from is None else settings.sought_from,
-                factors=(found / temperature).double(),
+                factors=(pulled / temperature).double(),
             )
             softness = settings.softness  # found with the temperature
         swaps = self.swaps
@@ -294,9 +294,10 @@ class Chains:
             if warm_up.new is not None:
                 placed = warm_up.new.repeat_interleave(settings.fixed.chains)
             swaps = swaps.counted_anew(placed)
-        steps = settings.kernel.step_size_of(self.state) if settings.finds_step_size else None  # type: ignore[attr-defined]
-        found_steps = self.found if steps is None else (softness, steps)
-        chains = replace(self, warm_up=None, softness=softness, found=found_steps, swaps=swaps).under(settings)
+        state = self._at_one_step_size(warm_up.new)
+        steps = settings.kernel.step_size_of(state) if settings.finds_step_size else None  # type: ignore[attr-defined]
+        found = self.found if steps is None else (softness, steps)
+        chains = replace(self, state=state, warm_up=None, softness=softness, found=found, swaps=swaps).under(settings)
         return settings, chains
 
     def measuring(self, goals: Goals) -> Chains:
@@ -332,6 +333,23 @@ class Chains:
         else:
             warm_up, found = begun_warm_up(settings, goal, self._count, measures=False), None
         return replace(self, warm_up=warm_up, found=found, goals_sought=settings.goals_asked)
+
+    def _at_one_step_size(self, new: Tensor | None) -> State:
+        """On a ladder without a Metropolis test: each rung at the mean step size of a neuron's chains.
+
+        The error of a finite step would otherwise give every chain a law of its own. `new`: as for `WarmUp`.
+        """
+        settings, state, fixed = self.settings, self.state, self.settings.fixed
+        if not settings.finds_step_size or fixed.ladder is None or settings.kernel.needs_energy:
+            return state
+        kernel: Any = settings.kernel
+        own = kernel.step_size_of(state)
+        shape = (self._count, fixed.chains, fixed.rungs)
+        shared = own.view(shape).log().mean(1, keepdim=True).exp().expand(shape).flatten()
+        if new is not None:
+            shared = torch.where(new.repeat_interleave(fixed.per_neuron), shared, own)
+        one: State = kernel.rescaled(state, shared, 1.0)
+        return one
 
     def _fitted_to(self, softness: float) -> State:
         """The neuron's curvature scales with τ²/T, so a step size that was found has to be rescaled."""

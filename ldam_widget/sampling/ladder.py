@@ -22,7 +22,8 @@ class Ladder:
     Every chain becomes len(factors) copies in one batch; neighbours swap by the Metropolis rule, so that each rung
     keeps its own law exactly, p ∝ exp(E/(factor · T)). The first, coldest rung is displayed. With the natural prior
     only the neuron and the other terms are heated and the prior stays, p(z) ∝ N(z; 0, τ²I) exp(E/(factor · T)); the
-    last factor may then be infinite, which is the prior itself.
+    last factor may then be infinite, which is the prior itself. Every rung finds its own step size, if the kernel's is
+    None; without a Metropolis test the chains of a neuron share it, so that its error is the same for all.
     Source: Hukushima & Nemoto, J. Phys. Soc. Jpn. 65 (1996), 1604.
 
     Args:
