@@ -41,6 +41,7 @@ from .network.trace import layers as list_layers
 from .objectives import Discriminator
 from .parametrizations import Natural
 from .pictures.export import KINDS, save_run
+from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 
@@ -168,7 +169,12 @@ def sample(
     goal: Annotated[
         float | None, typer.Option(help="Target mean activation of the chains; T is tuned to reach it.")
     ] = None,
-    ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="Replica exchange: temperature factors, e.g. 1,2,4,8; or auto, auto:12 (rungs) to find them."
+        ),
+    ] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
     discriminator: Annotated[
         Path | None, typer.Option(help="A file of train_discriminator; mnist has its own. Set its weight with -p.")
@@ -211,7 +217,7 @@ def sample(
             network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
             start=_start(start, settings["input_shape"]),
-            ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
+            ladder=None if ladder is None else _ladder(ladder), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))
         save_run(sampler, steps, output, progress=sys.stderr.isatty())
@@ -422,6 +428,16 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{option} {text}: expected numbers separated by commas") from None
+
+
+def _ladder(text: str) -> Ladder:
+    if text == "auto":
+        return Ladder.auto()
+    if not text.startswith("auto:"):
+        return Ladder(_numbers("--ladder", text, float))
+    if not text[5:].isdecimal():
+        raise ValueError(f"--ladder {text}: the number of rungs is wanted, e.g. auto:12")
+    return Ladder.auto(int(text[5:]))
 
 
 def _notebooks() -> Iterator[Path]:

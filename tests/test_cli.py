@@ -124,6 +124,8 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "--model", "mine.py:broken", "--input-shape", "3,4,4"), ["mine.py:broken"]),
         (("-o", "x.png", "--weights", "none.safetensors"), ["none.safetensors"]),
         (("-o", "x.png", "--normalize", "l2"), ["normalize", "unit"]),
+        (("-o", "x.png", "--ladder", "auto:many"), ["auto:many", "auto:12"]),
+        (("-o", "x.png", "--ladder", "1,a"), ["--ladder", "numbers"]),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(
@@ -309,7 +311,7 @@ def make():
 """
 
 
-def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
+def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
     """The picture of the command line is that of a sampler made by hand."""
     (tmp_path / "mine.py").write_text(COLOUR, encoding="utf-8")
     ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,16,16", "--neurons", "0-1", "--steps", "12")
@@ -328,6 +330,14 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     printed = ldam(*ask, "--prior", "pixels", "-o", "b.npz", folder=tmp_path)
     assert "BAOAB" in printed
+    ldam(*ask, "--ladder", "auto:3", "-o", "d.npz", folder=tmp_path)
+    on_a_ladder = ldam_widget.Sampler(
+        scope["make"](), input_shape=(3, 16, 16), neurons=[0, 1], pixel_range=(0, 1),
+        preprocess=lambda x: (x - mean) / std, ladder=ldam_widget.Ladder.auto(3),
+    )  # fmt: skip
+    on_a_ladder.step(12)
+    with np.load(tmp_path / "d.npz") as samples:
+        np.testing.assert_allclose(samples["images"], on_a_ladder.images.numpy(), atol=1e-4)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     ldam_widget.Natural.of(images).save(tmp_path / "own.safetensors")
     ldam(*ask, "--prior", "own.safetensors", "--goal", "0.3", "-o", "c.npz", folder=tmp_path)

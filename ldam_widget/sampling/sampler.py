@@ -88,10 +88,11 @@ class Sampler(Run):
             range of T and λ then suits every network, and the chains still sample a density,
             p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" for calibrated kernels, "none"
             for `Algorithm1` in pixels, or where it normalises gradients itself.
-        warm_up: steps in which scales are measured, and step sizes of None and temperatures for a goal are found;
-            without any of these there is no warm-up. Its pictures do not count. None: 200; with the natural prior 100;
-            with a goal 600.
-        ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
+        warm_up: steps in which scales are measured, and step sizes of None, temperatures for a goal, and the rungs of
+            `Ladder.auto` are found; without any of these there is no warm-up. Its pictures do not count. None: 200;
+            with the natural prior 100; with a goal 600; with `Ladder.auto` 1,000.
+        ladder: `Ladder` (`Ladder.auto()` places its own rungs), or its factors, for replica exchange with a calibrated
+            kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
@@ -282,7 +283,7 @@ class Sampler(Run):
         fixed = self._settings.fixed
         kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
         kernel = fixed.suited(kernel, self._settings.prior)
-        checks.ladder(fixed.ladder, kernel)
+        checks.ladder(fixed.ladder, kernel, self._settings.prior)
         self._go_on(lambda settings: settings.with_kernel(kernel, scale), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)

@@ -59,6 +59,7 @@ class Settings:
         scales: frozen gradient scales, term -> (chain,).
         interpolates: whether a neuron depends on the live parameter `interpolation`.
         factors: factor of T per neuron, (N,), geometric mean 1; None: all have the same T.
+        rungs: the ladder's factors, placed for every neuron, (N, rungs); None: as given.
     """
 
     fixed: Fixed
@@ -77,6 +78,7 @@ class Settings:
     pulse: tuple[HeatPulse, int] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Tensor | None = None
+    rungs: Tensor | None = None
     interpolates: bool = False
 
     @classmethod
@@ -99,7 +101,7 @@ class Settings:
             kernel = defaults.kernel_for(fixed.size, natural=natural)
         kernel = fixed.suited(checks.kernel(kernel), prior)
         chosen = checks.scale(defaults.scale_for(kernel, scale, natural=natural), kernel)
-        checks.ladder(fixed.ladder, kernel)
+        checks.ladder(fixed.ladder, kernel, prior)
         checks.pixels(kernel, prior, fixed.pixel_range)
         checks.energies(kernel, fixed.ladder, regularizers)
         begun = cls(fixed, kernel, regularizers, chosen, scale, prior, fixed.coordinates_of(prior), start=start)
@@ -209,12 +211,21 @@ class Settings:
             heat: factor for all of them.
             of_rungs: include the ladder's factors; else all have that of the coldest rung, which is displayed.
         """
+        if self.temperature == 0:
+            return 0.0
         each: float | Tensor = self.temperature * heat
         if self.factors is not None:
             each = each * self.factors.repeat_interleave(self.fixed.per_neuron).to(self.fixed.device)
         if self.fixed.ladder is None or not of_rungs:
             return each
-        return self.fixed.ladder.temperatures(1.0, neurons * self.fixed.chains, self.fixed.device) * each
+        return self.ladder_factors(neurons).repeat_interleave(self.fixed.chains, 0).flatten() * each
+
+    def ladder_factors(self, neurons: int) -> Tensor:
+        """(N, rungs) float64, for N neurons; all 1 without a ladder."""
+        if self.rungs is not None:
+            return self.rungs
+        factors = (1.0,) if self.fixed.ladder is None else self.fixed.ladder.factors
+        return torch.tensor(factors, dtype=torch.float64, device=self.fixed.device).expand(neurons, -1)
 
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
@@ -337,6 +348,10 @@ class Settings:
             raise ValueError(f"{self.kernel.name} has no temperature that a heat pulse could raise")
         return replace(self, params={**self.params, "heat": 1.0}, pulse=(pulse, step))
 
+    def without_findings(self) -> Settings:
+        """As before a warm-up: without scales, temperatures and rungs of its own for every neuron."""
+        return replace(self, scales={}, factors=None, rungs=None)
+
     def begun_anew(self) -> Settings:
         """For chains that restart: T is sought from its original starting value, so that a restart repeats the run."""
         if self.sought_from is None:
@@ -403,10 +418,12 @@ class Settings:
             kernel = defaults.kernel_for(self.fixed.size, natural=prior is not None)
         kernel = self.fixed.suited(kernel, prior)
         checks.pixels(kernel, prior, self.fixed.pixel_range)
+        checks.ladder(self.fixed.ladder, kernel, prior)
         scale = defaults.scale_for(kernel, self.scale_asked, natural=prior is not None)
         changed = replace(
-            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
-        )
+            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None,
+            rungs=None,
+        )  # fmt: skip
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
         begun = {"temperature": changed.usual_temperature, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
         params = {p.name: (kept | begun).get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
