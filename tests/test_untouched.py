@@ -121,7 +121,7 @@ def look_at_activations(model: nn.Module) -> None:
 
 
 def refuse(model: nn.Module) -> None:
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="does not fit the model"):
         sampler(model, input_shape=(1, 9, 9))
     with pytest.raises(ValueError, match="unknown layer"):
         sampler(model, layer="nonsense")

@@ -283,7 +283,7 @@ def _check_output(output: Tensor, count: int) -> None:
     if output.shape[:1] != (count,) or output.numel() not in (count, 2 * count):
         each = tuple(output.shape[1:]) if output.shape[:1] == (count,) else tuple(output.shape)
         raise ValueError(
-            "discriminator must have one output an image (the logit of 'real') or two ('sampled', 'real'); got "
+            "discriminator must have one output per image (the logit of 'real') or two ('sampled', 'real'); got "
             f"outputs of shape {each}"
         )
 

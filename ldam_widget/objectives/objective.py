@@ -242,7 +242,7 @@ class Objective:
     def _tell_parts(self) -> None:
         self._notes.tell(
             "memory is short: the images of a step are computed in parts, one after the other, which is slower; "
-            "fewer neurons or chains, or memory that is given back, help"
+            "fewer neurons or chains, or freeing memory, help"
         )
 
 

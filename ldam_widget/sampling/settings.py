@@ -247,12 +247,12 @@ class Settings:
         if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
             return "no law at T = 0: the chains climb to a maximum"
         if self.kernel.calibrated and not self.confined:
-            return "no law: nothing holds unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
+            return "no law: nothing confines unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
         note = self.kernel.note(target, step)
         if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
             note += "; the picture is z, squashed into its range"
         if self.transforms is not None:
-            fixed, fresh = f"over {FIXED_CHANGES} fixed changes", "over changes drawn anew each step"
+            fixed, fresh = f"over {FIXED_CHANGES} fixed transforms", "over transforms drawn at each step"
             how = fixed if self.energy_needed else fresh
             note += f"; f is averaged {how}: {self.transforms}"
         return "neurons are left out: " + note if self.neurons_left_out else note
@@ -265,9 +265,9 @@ class Settings:
         if isinstance(goal, float):
             GOAL.check(goal)
         if goal is not None and not any(p.name == "goal" for p in self.parameters):
-            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature that could be found for it")
+            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature to tune")
         if isinstance(goal, str) and self.fixed.dataset is None:
-            raise ValueError(f"goal={goal!r} is a percentile of real images, of which there are none: give dataset=")
+            raise ValueError(f"goal={goal!r} is a percentile of real images: give dataset=")
         return None if goal == 0 else goal
 
     def changed(self, present_temperature: Callable[[], float], **params: Any) -> Settings:
