@@ -238,5 +238,5 @@ def test_an_unknown_way_of_running_is_refused() -> None:
     images = torch.rand(9, *TINY_SHAPE)
     with pytest.raises(ValueError, match="execution must be one of 'auto', 'plain'"):
         Trainer(classifier(), images, recipe=TINY, execution="quick")
-    with pytest.raises(ValueError, match="does not fit this network"):
+    with pytest.raises(ValueError, match="cannot run this network"):
         Trainer(classifier(), images, recipe=TINY, execution="batch norms folded").train_round()
