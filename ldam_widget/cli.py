@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -177,7 +178,8 @@ def sample(
     ] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
     discriminator: Annotated[
-        Path | None, typer.Option(help="A file of train_discriminator; mnist has its own. Set its weight with -p.")
+        Path | None,
+        typer.Option(help="A file of train_discriminator; mnist and cifar have one. Set its weight with -p."),
     ] = None,
     pixel_range: Annotated[
         str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist and cifar.")
@@ -276,18 +278,29 @@ def train_judge(
 
 @train_app.command("discriminator")
 def train_discriminator(
-    data: DataOption,
-    download: DownloadOption = False,
+    data: Annotated[Path, typer.Option(help="Folder of MNIST's idx .gz files, or of CIFAR-10 as for train cifar.")],
+    network: Annotated[str, typer.Option(help="mnist or cifar.")] = "mnist",
+    download: Annotated[bool, typer.Option(help="Fetch the images into the folder if they are not there.")] = False,
     out: OutOption = Path(),
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of Algorithm 2.")] = prior.ROUNDS,
-    seed: SeedOption = prior.RECIPE.seed,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of Algorithm 2; default: as the shipped one, or as fit --minutes.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: the training ends in this time.")] = None,
+    seed: SeedOption = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from what is in the folder.")] = False,
+    execution: Annotated[
+        str, typer.Option(help="How the classifier is run: auto, or plain, which repeats a training bit for bit.")
+    ] = "auto",
 ) -> None:
-    """The discriminator of MNIST: trained against the sampler on the shipped LeNet-5 (Algorithm 2)."""
-    if download:
-        download_mnist(data)
-    prior.train_prior(data, rounds=rounds, seed=seed, out=out, resume=resume)
-    typer.echo(f"wrote {out / prior.FILE}")
+    """A discriminator trained against the sampler on the shipped network (Algorithm 2); tells how long it takes."""
+    if download and network in prior.SHIPPED:
+        (download_mnist if network == "mnist" else download_cifar)(data)
+    began = time.monotonic()
+    net = prior.train_prior(
+        data, network=network, rounds=rounds, minutes=minutes, seed=seed, out=out, resume=resume, execution=execution
+    )
+    took = (time.monotonic() - began) / 60
+    typer.echo(f"wrote {out / prior.SHIPPED[network].file}: {net.card['rounds']:,} rounds, {took:.1f} minutes")
 
 
 def _tell_accuracy(result: TrainingResult) -> None:
@@ -359,7 +372,8 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
         settings = dict(digits.settings) | {"regularizers": [Discriminator(digits.discriminator, 0.0)]}
     elif shipped == "cifar":
         photographs = demos.cifar(state or "final")
-        network, settings = photographs.model, dict(photographs.settings)
+        network = photographs.model
+        settings = dict(photographs.settings) | {"regularizers": [Discriminator(photographs.discriminator, 0.0)]}
     else:
         network, settings = _import(name), {}
         if input_shape is None:

@@ -263,7 +263,19 @@ def test_train_cifar_then_sample(tmp_path: Path) -> None:
         assert not np.array_equal(own["images"], shipped["images"])
 
 
-@pytest.mark.parametrize("network", ["lenet5", "cifar"])
+def test_train_a_discriminator_in_a_budget(tmp_path: Path) -> None:
+    write_files(tmp_path / "data", binary_files(80, 20))
+    ask = ("train", "discriminator", "--network", "cifar", "--data", "data", "--execution", "plain", "--minutes", "0.1")
+    said = ldam(*ask, "--rounds", "1", folder=tmp_path, ok=False)
+    assert "the discriminator collapsed" in said  # after a single round, which is kept
+    assert (tmp_path / "cifar_discriminator.safetensors.training").exists()
+    assert "minutes must be a finite number > 0" in ldam(*ask[:-1], "0", folder=tmp_path, ok=False)
+    assert "there is 'mnist', 'cifar'" in ldam(
+        "train", "discriminator", "--network", "x", "--data", "data", folder=tmp_path, ok=False
+    )
+
+
+@pytest.mark.parametrize("network", ["lenet5", "cifar", "discriminator"])
 def test_train_without_data_says_what_to_do(network: str, tmp_path: Path) -> None:
     assert "--download" in ldam("train", network, "--data", "nowhere", folder=tmp_path, ok=False)
 
