@@ -20,6 +20,7 @@ from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
 from .network.activations import activations
+from .network.receptive_field import receptive_field
 from .network.trace import layers
 from .network.wiring import neurons_of
 from .objectives import L2, Discriminator
@@ -78,6 +79,7 @@ __all__ = [
     "load_checkpoint",
     "load_discriminator",
     "neurons_of",
+    "receptive_field",
     "train_discriminator",
     "watch",
 ]
