@@ -36,7 +36,7 @@ export class DisplayBox {
     this.#contrast.box.hidden = false;
     this.#contrast.box.title = MEANING;
     this.#mode = new Choice("colours of the bands", (mode) => this.#choose(mode === "grey" ? [0] : [0, 1, 2]));
-    this.#mode.options = [["grey", "grey"], ["colour", "colour"]];
+    this.#mode.options = [["grey", "grey"], ["colour", "RGB"]];
     this.#bands = COLOURS.map((_, i) => new Choice("band", (band) => this.#choose(this.#shown.with(i, Number(band)))));
     this.#bandRow = row("bands", h("span.ldam-bands", { title: BANDS }, this.#mode.box, ...this.#bands.map(({ box }) => box)));
     this.#cropping = new Toggle((cropped) => change({ cropped }), (on) => (this.#crop.checked = on));

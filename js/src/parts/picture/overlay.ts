@@ -12,7 +12,7 @@ import { standingLine, writeStanding } from "./standing";
 const LETTER = 7.5; // CSS pixels, mean width of a bold letter
 const NAME_LINE = 15; // CSS pixels, the bold line of a row's label
 const DETAIL_LINE = 13; // CSS pixels, a small line
-const DETAIL_LETTER = 5.6; // CSS pixels, mean width of a small letter
+const DETAIL_LETTER = 5.2; // CSS pixels, mean width of a small letter
 const BOTH = 96; // CSS pixels; a head this wide has room for an activation and a standing on one line
 
 export class Overlay {
