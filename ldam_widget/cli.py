@@ -180,13 +180,13 @@ def sample(
     slice_shown: Annotated[
         int | None, typer.Option("--slice", min=0, help="Of volumes, from 0; default: the middle.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if there.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
     execution: Annotated[
         str,
         typer.Option(
-            help="How the network is run. plain: the same seed gives the same file. auto: as a short trial finds the "
-            "fastest; that may differ from run to run, in rounding and hence in the file. Or a name that auto gave, "
-            "which stands in samples.npz."
+            help="How the network is run. plain: the same seed gives the same file. auto: whichever way a short trial "
+            "finds fastest; the choice, the rounding and hence the file may differ from run to run. Or a name that "
+            "auto chose, as stored in samples.npz."
         ),
     ] = "plain",
 ) -> None:
@@ -276,7 +276,7 @@ def train_discriminator(
     out: OutOption = Path(),
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of Algorithm 2.")] = prior.ROUNDS,
     seed: SeedOption = prior.RECIPE.seed,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from what is in the folder.")] = False,
 ) -> None:
     """The discriminator of MNIST: trained against the sampler on the shipped LeNet-5 (Algorithm 2)."""
     if download:
@@ -296,7 +296,7 @@ _IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
 def _preprocess(text: str) -> Preprocess:
     """x -> (x − mean)/std, for all channels or per channel."""
     numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
-    half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many deviations"
+    half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many standard deviations"
     if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
         raise ValueError(f"{wanted}, finite numbers, e.g. 0.5,0.25")
     if not all(std > 0 for std in numbers[half:]):
@@ -330,10 +330,10 @@ def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel 
         return None
     known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
     if name.lower() not in known:
-        raise ValueError(f"--kernel {name}: there are {', '.join(kernels.__all__)}")
+        raise ValueError(f"--kernel {name}: unknown kernel; choose one of {', '.join(kernels.__all__)}")
     options = {key: value for key, value in {"normalize": normalize, "mix": mix}.items() if value is not None}
     if options and known[name.lower()] is not kernels.Algorithm1:
-        raise ValueError(f"--{next(iter(options))} belongs to Algorithm1; {name} needs none")
+        raise ValueError(f"--{next(iter(options))} applies only to Algorithm1, not to {name}")
     kernel: Kernel = known[name.lower()](**options)
     return kernel
 
@@ -416,7 +416,7 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"{option} {text}: numbers separated by commas are wanted") from None
+        raise ValueError(f"{option} {text}: expected numbers separated by commas") from None
 
 
 def _notebooks() -> Iterator[Path]:

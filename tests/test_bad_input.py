@@ -83,7 +83,7 @@ PLACES: dict[str, Case] = {
     "select layer": (lambda: sampler().select("fd"), ValueError, "layer", "'fd'", "mean 'fc'"),
     "select neuron": (lambda: sampler().select(neurons=[9]), ValueError, "neuron", "9", "0 to 4"),
     "unit": (lambda: sampler().unit("9"), ValueError, "neuron", "9", "0 to 4"),
-    "demo": (lambda: ldam.demo.mnist("last"), ValueError, "mnist", "'last'", '"epoch1", "final", "averaged"'),
+    "demo": (lambda: ldam.demo.mnist("last"), ValueError, "mnist", "'last'", '"epoch1" or "final" or "averaged"'),
 }
 
 SHAPES: dict[str, Case] = {

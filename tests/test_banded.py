@@ -317,7 +317,7 @@ def test_lenet_is_sampled_as_it_was(layer: str) -> None:
 
 def test_a_leak_needs_the_rectifiers() -> None:
     s = sampler(ldam.demo.mnist("final").model, BANDED, leaky=0.2)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match="cannot run this network"):
         s.step()
 
 

@@ -72,8 +72,7 @@ def by_hooks(model: nn.Module, x: Tensor) -> Named:
         return hook
 
     for name, module in model.named_modules():
-        if name:
-            module.register_forward_hook(hook_of(name))
+        module.register_forward_hook(hook_of(name or "(output)"))
     with torch.no_grad():
         model(x)
     return found
@@ -115,7 +114,7 @@ def test_some_layers_by_any_of_their_names(model: nn.Module) -> None:
 
 def test_of_a_model_that_is_one_layer(linear: nn.Module) -> None:
     x = images(5, 6)
-    assert {name: tensor.shape for name, tensor in ldam.activations(linear, x).items()} == {"": (5, 4)}
+    assert {name: tensor.shape for name, tensor in ldam.activations(linear, x).items()} == {"(output)": (5, 4)}
 
 
 @pytest.mark.parametrize("layers", [None, ["layers.0.linear1", "layers.1"]])

@@ -344,7 +344,7 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--preprocess", "0.5"), "--preprocess 0.5: imagenet, or means and as many deviations"),
+        (("--preprocess", "0.5"), "--preprocess 0.5: imagenet, or means and as many standard deviations"),
         (("--preprocess", "0.5,0"), "deviations above 0"),
         (("--preprocess", "nan,1"), "finite numbers"),
         (("--prior", "nowhere.safetensors"), "there is no file nowhere.safetensors"),

@@ -245,7 +245,7 @@ def test_directions_and_layers_within_neurons() -> None:
     with torch.no_grad():
         expected = tiny()(view) @ direction / direction.norm()
     torch.testing.assert_close(c.activation[1, 0], expected)
-    with pytest.raises(ValueError, match="model 'b': direction 1 is of the former layer"):
+    with pytest.raises(ValueError, match="model 'b': direction 1 belongs to the previous layer"):
         c.select(layer={"b": "conv2"})
     assert set(c.layers.values()) == {"fc"}
     layered = compared(tiny(1), tiny(2), neurons=["conv2:3"])
@@ -452,8 +452,8 @@ def test_what_cannot_be_freed(name: str) -> None:
 @pytest.mark.parametrize(
     ("model", "params", "says"),
     [
-        ("z", {"l2": 1}, "there is no model 'z'; there are 'a', 'b'"),
-        (["a"], {"l2": 1}, "there is no model"),
+        ("z", {"l2": 1}, "unknown model 'z'; the models are 'a', 'b'"),
+        (["a"], {"l2": 1}, "unknown model"),
         ("b", {"l2": 1, "step_size": 1e9}, "step_size must be"),
         ("b", {"l2": 1, "nothing": 1}, "unknown parameter 'nothing'"),
         ("b", {"l2": 1, "steps_per_frame": 3}, "'steps_per_frame' cannot be freed"),

@@ -173,7 +173,7 @@ def test_a_scale_that_was_asked_for_stays() -> None:
     s.use_prior("natural")
     s.use_kernel("MALA")
     assert s.scale == "frozen"
-    with pytest.raises(ValueError, match="scale='frozen' does not go with"):
+    with pytest.raises(ValueError, match="scale='frozen' cannot be combined with"):
         s.use_kernel(Algorithm1())
     assert s.kernel.name == "MALA"
 

@@ -185,7 +185,7 @@ def test_locked_chains_are_seen_in_pictures_and_not_in_the_activation() -> None:
     assert found["mode_switches"][1] == 0
     assert found["verdict"]["level"] == "warn"
     assert found["verdict"]["text"].startswith("chains disagree for 1 of 2 neurons: R-hat ")
-    assert "over 4 chains; heat, or read it as several modes" in found["verdict"]["text"]
+    assert "over 4 chains; apply heat, or take it as several modes" in found["verdict"]["text"]
     assert "several modes" in found["verdicts"][1]
 
 
@@ -208,7 +208,7 @@ def test_a_wrong_temperature_is_said_first() -> None:
     good = samples(normal(500, 2, 4), normal(500, 2, 4, 16, stream=1))
     found = report(good._replace(ratios=[1.36, 1.0]))
     assert found["verdict"]["level"] == "warn"
-    assert "1 of 2 neurons run at 1.36 of the temperature asked for" in found["verdict"]["text"]
+    assert "1 of 2 neurons run at 1.36 of the requested temperature" in found["verdict"]["text"]
     assert "lower the step size" in found["verdicts"][0]
     assert "chains agree" in found["verdicts"][1]
     assert report(good._replace(ratios=[1.05, math.nan]))["verdict"]["level"] == "good"

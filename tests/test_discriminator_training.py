@@ -1097,13 +1097,13 @@ def test_a_discriminator_that_says_the_same_of_everything_is_not_called_trained(
     out = tmp_path / "d.safetensors"
     options: dict[str, Any] = {"pixel_range": RANGE, "progress": False, "out": out, "net": constant_net(),
                                "recipe": replace(TINY, learning_rate=1e-9)}  # fmt: skip
-    with pytest.raises(TrainingError, match=r"says the same of every image.*d\.safetensors\.training"):
+    with pytest.raises(TrainingError, match=r"gives every image the same output.*d\.safetensors\.training"):
         train_discriminator(classifier, blobs()[0], rounds=4, **options)
     assert not out.exists()
     assert (tmp_path / "d.safetensors.training").exists()
-    assert "same of every image" in read(tmp_path / "d.safetensors.training").card["trouble"]
+    assert "every image the same output" in read(tmp_path / "d.safetensors.training").card["trouble"]
     # no way around it: resuming what is finished does not make it good
-    with pytest.raises(TrainingError, match="says the same of every image"):
+    with pytest.raises(TrainingError, match="gives every image the same output"):
         train_discriminator(classifier, blobs()[0], rounds=4, resume=True, **options)
     assert not out.exists()
 
@@ -1112,7 +1112,7 @@ def test_a_discriminator_that_always_wins_is_not_called_trained(tmp_path: Path, 
     """Real images that no sampler reaches: white ones, at once told from its noise."""
     recipe = replace(TINY, learning_rate=0.03, steps=1, renewed=1.0, image_noise=0.0, noises=(1e-4, 1e-4))
     white = torch.ones(20, *SHAPE)
-    with pytest.raises(TrainingError, match=r"tells .*% of all images right.*sampler never gets near"):
+    with pytest.raises(TrainingError, match=r"classifies .*% of all images correctly.*sampler never comes near"):
         train_discriminator(
             classifier, white, rounds=130, out=tmp_path / "d", recipe=recipe, pixel_range=RANGE, progress=False
         )
@@ -1126,9 +1126,9 @@ def test_the_verdicts(classifier: nn.Module) -> None:
     t.rounds = [good] * 100
     assert t.trouble() == ""
     t.rounds = [good._replace(spread=0.01)] * 100
-    assert "the same of every image" in t.trouble()
+    assert "every image the same output" in t.trouble()
     t.rounds = [good._replace(accuracy=0.999)] * 100
-    assert "never gets near" in t.trouble()
+    assert "never comes near" in t.trouble()
     t.rounds = [good._replace(accuracy=0.3, gap=-1.0)] * 100
     assert "more real than real images" in t.trouble()
     t.rounds = [good._replace(spread=0.0)] * 500 + [good] * 100

@@ -146,7 +146,7 @@ def test_percentiles_follow_to_other_neurons() -> None:
     assert len(s.temperatures) == 2
 
 
-@pytest.mark.parametrize(("goal", "why"), [(1e4, "ask for less"), (1e-5, "ask for more")])
+@pytest.mark.parametrize(("goal", "why"), [(1e4, "set a lower goal"), (1e-5, "set a higher goal")])
 @pytest.mark.filterwarnings("ignore:the goal")
 def test_a_goal_out_of_reach_is_told(goal: float, why: str) -> None:
     s = sampler(goal=goal, warm_up=60)

@@ -125,15 +125,15 @@ GOOD = np.arange(60.0).reshape(30, 2)
 @pytest.mark.parametrize(
     ("a", "b", "options", "says"),
     [
-        (GOOD, GOOD[:, :1], {}, "a has 2 features an image, b has 1"),
+        (GOOD, GOOD[:, :1], {}, "a has 2 features per image, b has 1"),
         (GOOD[0], GOOD, {}, r"a must be \(images, features\), not \(2,\)"),
         (GOOD, GOOD[:, :0], {}, r"b must be \(images, features\), not \(30, 0\)"),
         (GOOD, np.where(GOOD == 8, np.nan, GOOD), {}, "b has numbers that are not finite"),
         (GOOD[:19], GOOD, {}, "a has 19 images, too few for 10 blocks of 2"),
         (GOOD, GOOD[:0], {}, "b has 0 images"),
         (GOOD, GOOD[:20], {"subsets": 3, "size": 7}, "b has 20 images, too few for 3 blocks of 7"),
-        (GOOD, GOOD, {"subsets": 1}, "subsets=1"),
-        (GOOD, GOOD, {"size": 1}, "size=1"),
+        (GOOD, GOOD, {"subsets": 1}, "subsets must be at least 2 .*got 1"),
+        (GOOD, GOOD, {"size": 1}, "size must be at least 2 .*got 1"),
     ],
 )
 def test_distance_of_what_does_not_fit(a: Any, b: Any, options: dict[str, int], says: str) -> None:
@@ -175,8 +175,8 @@ def test_copies_have_no_diversity_at_all() -> None:
         ),
         (GOOD, np.zeros((30, 1), int), ValueError, r"shape \(30, 1\)"),
         (GOOD[:0], np.zeros(0, int), ValueError, "at least one"),
-        (GOOD, np.full(30, -1), ValueError, "labels start at 0, there is -1"),
-        (GOOD, np.zeros(30), TypeError, "whole numbers, not float64"),
+        (GOOD, np.full(30, -1), ValueError, "labels must be ≥ 0; got -1"),
+        (GOOD, np.zeros(30), TypeError, "integers, not float64"),
         (GOOD[:, 0], np.zeros(30, int), ValueError, r"features must be \(images, features\)"),
         (np.where(GOOD == 8, np.inf, GOOD), np.zeros(30, int), ValueError, "not finite"),
     ],

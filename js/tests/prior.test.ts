@@ -91,8 +91,8 @@ test("the badge takes the law as it is said, and is not green where there is non
   assert.equal(badge().textContent, "samples p(z) ∝ N(z; 0, 0.5²·I) · exp(E/T)");
   assert.equal(find(".ldam-law").textContent, LAW);
   assert.equal(badge().classList.contains("ldam-calibrated"), true);
-  state({ kernel_note: "no law: nothing holds unbounded pixels", calibrated: false });
-  assert.deepEqual([badge().textContent, find(".ldam-law").textContent], ["no law", "no law nothing holds unbounded pixels"]);
+  state({ kernel_note: "no law: nothing confines unbounded pixels", calibrated: false });
+  assert.deepEqual([badge().textContent, find(".ldam-law").textContent], ["no law", "no law nothing confines unbounded pixels"]);
   assert.equal(badge().classList.contains("ldam-calibrated"), false);
   state({ kernel_note: "no law at T = 0: the chains climb" });
   assert.equal(find(".ldam-law").textContent, "no law at T = 0: the chains climb");

@@ -30,7 +30,7 @@ test("a history may be told to keep fewer points", () => {
   assert.deepEqual([history.steps[0], history.steps[1], history.steps.at(-1)], [1, 3, 301]);
 });
 
-test("the same step again replaces, an earlier one cuts back, a restart begins anew", () => {
+test("the same step again replaces, an earlier one cuts back, a restart starts over", () => {
   const history = new TraceHistory();
   for (const step of [1, 2, 3, 3, 4]) history.push(step, [step]);
   history.push(4, [40]);

@@ -35,12 +35,12 @@ def trouble(rounds: Sequence[Round]) -> str:
         return "it has not been trained for a single round"
     mean = mean_of(rounds[-JUDGED_BY:])
     if mean.spread < _SAME:
-        return f"it says the same of every image (logits within ± {mean.spread:.2g})"
+        return f"it gives every image the same output (logits within ± {mean.spread:.2g})"
     if mean.accuracy > _WINS:
         return (
-            f"it tells {mean.accuracy:.1%} of all images right (D {mean.real:.2g} on real ones, "
-            f"{mean.generated:.2g} on samples): the sampler never gets near the real images"
+            f"it classifies {mean.accuracy:.1%} of all images correctly (D {mean.real:.2g} on real ones, "
+            f"{mean.generated:.2g} on samples): the sampler never comes near the real images"
         )
     if mean.accuracy < 0.5 and mean.gap < 0:
-        return f"it takes samples for more real than real images (gap of logits {mean.gap:.2g})"
+        return f"it rates samples as more real than real images (gap of logits {mean.gap:.2g})"
     return ""

@@ -52,13 +52,13 @@ def train_discriminator(
     if not isinstance(rounds, int) or isinstance(rounds, bool) or rounds < 1:
         raise ValueError(f"rounds must be an integer ≥ 1; got {rounds!r}")
     if resume and out is None:
-        raise ValueError("resume=True needs out=, the file that the training was to write")
+        raise ValueError("resume=True needs out=, the file of the training to resume")
     path = None if out is None else Path(out)
     kept = None if path is None else path.with_name(path.name + ".training")
     if path is not None:  # fail now rather than after an hour
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir() or not os.access(path.parent, os.W_OK):
-            raise ValueError(f"out={str(path)!r} cannot be written: give the name of a file in a folder that is yours")
+            raise ValueError(f"out={str(path)!r} cannot be written: give a file in a folder that you can write to")
     trainer = Trainer(model, dataset, recipe=recipe, **settings)
     if kept is not None and resume and kept.exists():
         trainer.resume(kept)
@@ -77,8 +77,8 @@ def train_discriminator(
             trainer.save(kept)
     trouble = trainer.trouble()
     if trouble:
-        where = "" if kept is None else f" The training as it stands is in {kept}."
-        raise TrainingError(f"the discriminator collapsed and is not called trained: {trouble}.{where}")
+        where = "" if kept is None else f" The training so far is in {kept}."
+        raise TrainingError(f"the discriminator collapsed and does not count as trained: {trouble}.{where}")
     if path is not None:
         trainer.save(path, resumable=False)
     net = trainer.net

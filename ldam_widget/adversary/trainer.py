@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.notes import Notes
 from ..core.target import BindContext
 from ..data import RealImages
+from ..network.first_pass import first_pass
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..objectives import Discriminator
@@ -79,6 +80,7 @@ class Trainer:
         self.recipe, self.notes = recipe, Notes()
         chosen = choose_device(model, device)
         view = private_view(model, chosen, self.notes)
+        first_pass(view, model, shape, preprocess, self.notes)
         self._device = next((p.device for p in view.parameters()), torch.device("cpu"))
         self._choose = torch.Generator().manual_seed(recipe.seed)
         self._noise = torch.Generator(self._device).manual_seed(recipe.seed + 1)
@@ -228,16 +230,16 @@ class Trainer:
         stored = read(path)
         kept = stored.more
         if "random.choose" not in kept:
-            raise ValueError(f"{path} holds a finished discriminator, not a training to go on with")
+            raise ValueError(f"{path} holds a finished discriminator, not a training that can be resumed")
         theirs, ours = dict(stored.card.get("recipe", {})), self.recipe.as_dict()
         if theirs != ours:
             different = ", ".join(f"{k} {theirs.get(k)!r} there, {v!r} here" for k, v in ours.items()
                                   if theirs.get(k) != v)  # fmt: skip
             different = different or ", ".join(sorted(theirs.keys() - ours.keys())) + " unknown here"
-            raise ValueError(f"{path} was trained by another recipe: {different}")
+            raise ValueError(f"{path} was trained with another recipe: {different}")
         ours_range = self._raw.pixel_range
         if stored.pixel_range != ours_range:
-            raise ValueError(f"{path} was trained in pixel_range={stored.pixel_range}; here it is {ours_range}")
+            raise ValueError(f"{path} was trained with pixel_range={stored.pixel_range}; here it is {ours_range}")
         count = stored.card.get("real_images")
         if count != len(self._real):
             raise ValueError(f"{path} was trained on another dataset, of {count} images; here are {len(self._real)}")

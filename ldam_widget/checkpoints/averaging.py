@@ -51,7 +51,7 @@ def average_checkpoints(
     if decay is not None and not (isinstance(decay, float) and 0 < decay < 1):
         raise ValueError(f"decay={decay!r} must lie between 0 and 1, for instance 0.9; None gives the plain mean")
     if loader is not None and (isinstance(loader, Tensor) or not isinstance(loader, Iterable)):
-        raise TypeError(f"loader must give batches, for instance a DataLoader or [batch]; got {type(loader).__name__}")
+        raise TypeError(f"loader must yield batches, for instance a DataLoader or [batch]; got {type(loader).__name__}")
     base = None if model_or_factory is None else own_model(model_or_factory)
     models = _models(given, base)
     first = next(models)
@@ -71,7 +71,7 @@ def _check_sources(sources: object, model_or_factory: object) -> list[nn.Module 
         raise TypeError(f"sources must be a list of models or paths; got {sources!r:.80}")
     given = list(sources)
     if len(given) < 2:
-        raise ValueError(f"sources must have two members or more; got {len(given)}")
+        raise ValueError(f"sources must have at least two members; got {len(given)}")
     for index, source in enumerate(given):
         if not isinstance(source, (str, os.PathLike, nn.Module)):
             raise TypeError(f"sources[{index}] must be a torch.nn.Module or a path; got {source!r:.80}")
@@ -128,7 +128,7 @@ def _refresh_batch_norm(model: nn.Module, loader: Iterable[Any] | None, device: 
         if norms:
             warnings.warn(
                 f"the statistics of {len(norms)} batch-norm layer{'s' if len(norms) > 1 else ''} were averaged like "
-                "weights and may be off; loader=batches of training images takes them anew",
+                "weights and may be off; loader=batches of training images measures them again",
                 LDAMWarning,
                 stacklevel=3,
             )
@@ -140,7 +140,7 @@ def _refresh_batch_norm(model: nn.Module, loader: Iterable[Any] | None, device: 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         update_bn(loader, model, device)
     if not any(int(norm.num_batches_tracked) for norm in norms if norm.num_batches_tracked is not None):
-        raise ValueError("loader gave no batch, or was used up before; give a DataLoader or a list of batches")
+        raise ValueError("loader yielded no batch, or was already exhausted; give a DataLoader or a list of batches")
 
 
 def _check_finite(what: str, model: nn.Module) -> None:

@@ -50,5 +50,5 @@ def check_has_memory(module: nn.Module) -> None:
             raise ValueError(f"model weight {name!r} has no shape yet; pass a batch through the lazy model first")
         if tensor.is_meta:
             raise ValueError(
-                f"model weight {name!r} is on the meta device; make the model on a real one, such as 'cpu'"
+                f"model weight {name!r} is on the meta device; create the model on a real device, such as 'cpu'"
             )

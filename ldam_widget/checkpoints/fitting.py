@@ -72,14 +72,14 @@ def complaint(path: str | os.PathLike[str], module: nn.Module, reading: Reading,
     """An error message listing all mismatches."""
     place = [f"under {'.'.join(reading.where)!r}"] * bool(reading.where)
     place += [f"with the prefix {reading.prefix!r}"] * bool(reading.prefix)
-    verdict = "does not fit" if fit.values else "has not a single weight that fits"
+    verdict = "does not fit" if fit.values else "has no weight that fits"
     wrong = [
         f"{name} {shape_text(there)} in the file, {shape_text(here)} in the model"
         for name, there, here in fit.mismatched
     ]
     lists = {"missing in the file": fit.missing, "unexpected in the file": fit.unexpected, "of another shape": wrong}
     parts = [f"{len(names)} {what}: {listed(names)}" for what, names in lists.items() if names]
-    hint = f". {len(fit.values)} of its weights fit, which strict=False loads" if fit.values else ""
+    hint = f". strict=False loads the {len(fit.values)} weights that fit" if fit.values else ""
     found = f" (weights found {' '.join(place)})" if place else ""
     return f"{path}{found} {verdict} {type(module).__name__}: {'; '.join(parts)}{hint}"
 

@@ -61,7 +61,7 @@ def load_checkpoint(
             path.
     """
     if prefer not in ("raw", "ema"):
-        raise ValueError(f"prefer={prefer!r}: there is 'raw' and 'ema'")
+        raise ValueError(f"prefer must be 'raw' or 'ema'; got {prefer!r}")
     content = read(path)
     model = own_model(model_or_factory)
     module = unwrap(model)
@@ -90,5 +90,5 @@ def _put(path: str | os.PathLike[str], values: Mapping[str, object], module: nn.
         module.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise ValueError(
-            f"{path} fits {type(module).__name__} by names and shapes, but not otherwise: {error}"
+            f"{path} fits {type(module).__name__} by names and shapes, but could not be loaded: {error}"
         ) from error

@@ -25,7 +25,7 @@ def read(path: str | os.PathLike[str]) -> object:
         raise TypeError(f"path must be the path of a file; got {type(path).__name__}")
     file = Path(path)
     if file.is_dir():
-        raise IsADirectoryError(f"{file} is a folder; give the file with the weights that lies in it")
+        raise IsADirectoryError(f"{file} is a folder; give the weights file inside it")
     if not file.is_file():
         raise FileNotFoundError(f"there is no checkpoint file {file}")
     if file.stat().st_size == 0:
@@ -37,7 +37,7 @@ def _read_safetensors(file: Path) -> object:
     try:
         return load_file(file)
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{file} is damaged, or no safetensors file: {error}") from error
+        raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from error
 
 
 def _read_torch(file: Path) -> object:
@@ -52,15 +52,15 @@ def _read_torch(file: Path) -> object:
         culprit = _code_in(file, error)
         if culprit:
             raise ValueError(
-                f"{file} is refused: it is a pickle that asks for {culprit}, and to load it would run code. Nothing "
-                f"of it was run. Save the weights alone where you trust the file: {_SAFE}"
+                f"{file} was refused: it is a pickle that asks for {culprit}, so loading it would run code. None of it "
+                f"was run. Where you trust the file, save the weights alone: {_SAFE}"
             ) from error
         # torch advises weights_only=False for a pickle it cannot read; we do not
         why = "its pickle cannot be read" if isinstance(error, pickle.UnpicklingError) else f"{error!r:.300}"
         raise ValueError(f"{file} is damaged, or was not written by torch.save: {why}") from error
     raise ValueError(
-        f"{file} is a TorchScript archive, which is a program and no weights. Save the weights alone where you trust "
-        "it: torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
+        f"{file} is a TorchScript archive: a program, not weights. Where you trust it, save the weights alone: "
+        "torch.save(torch.jit.load(path).state_dict(), 'weights.pt')"
     )
 
 

@@ -44,5 +44,5 @@ def check_numbers(what: str, value: Tensor) -> None:
         count = int((~torch.isfinite(value)).sum())
         raise ValueError(
             f"{what} holds {count} NaN or infinite value{'s' if count > 1 else ''} of {value.numel()} in the model's "
-            f"{value.dtype}. Did training diverge? Take an earlier checkpoint."
+            f"{value.dtype}. Did training diverge? Load an earlier checkpoint."
         )

@@ -86,11 +86,11 @@ TEMPERATURE = Parameter(
     unit="", log=True, zero=True,
 )  # fmt: skip
 GOAL = Parameter(
-    "goal", 1e-6, 1e6, 0.0, "Mean activation that the chains shall have: T is found for it, neuron by neuron. 0: none.",
+    "goal", 1e-6, 1e6, 0.0, "Target mean activation: T is tuned to reach it, neuron by neuron. 0: none.",
     log=True, zero=True,
 )  # fmt: skip
 AVERAGE = Parameter(
-    "average", 1, 518, 100, "Averaging time: the average forgets with weight 1 − 1/time a picture; 1 is no averaging.",
+    "average", 1, 518, 100, "Averaging time: each picture keeps 1 − 1/time of the average; 1 is no averaging.",
     group="picture", unit="frames", log=True,
 )  # fmt: skip
 DISPLAY_SCALE = Parameter(

@@ -66,7 +66,9 @@ class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
         with self:  # in inference mode, composite operations arrive undecomposed
             parts = func.decompose(*args, **kwargs)
         if parts is NotImplemented:
-            raise RuntimeError(f"{func} takes no generator: the random numbers it draws would be the user's")
+            raise RuntimeError(
+                f"{func} takes no generator: its random numbers would come from the user's global generator"
+            )
         return parts
 
     def _dropout(self, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:

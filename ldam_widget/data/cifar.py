@@ -87,7 +87,7 @@ def load_cifar(folder: str | os.PathLike[str]) -> Cifar:
         return Cifar(*_read_pictures(_members(archive), archive), "pictures in class folders", lossless)
     if (folder / "cifar-10-batches-py").exists() or (folder / "cifar-10-python.tar.gz").exists():
         raise FileNotFoundError(
-            f"{folder} holds the version of CIFAR-10 for Python, a pickle, which may run code and is not read. "
+            f"{folder} holds the version of CIFAR-10 for Python, a pickle, which could run code, so it is not read. "
             + _how_to_get(folder)
         )
     raise FileNotFoundError(f"CIFAR-10 is not in {folder}. {_how_to_get(folder)}")
@@ -117,7 +117,7 @@ def download_cifar(folder: str | os.PathLike[str], *, progress: bool = True) -> 
     if archive.exists():
         if hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest() != MD5:
             raise ValueError(
-                f"{archive} is not the published archive of CIFAR-10, or damaged: move it away or name another folder"
+                f"{archive} is damaged or not the published archive of CIFAR-10: move it away or name another folder"
             )
         return
     try:
@@ -136,8 +136,8 @@ def download_cifar(folder: str | os.PathLike[str], *, progress: bool = True) -> 
 
 def _how_to_get(folder: Path) -> str:
     return (
-        f'Let `ldam train cifar --data "{folder}" --download` fetch CIFAR-10, or put there {BINARY_ARCHIVE} '
-        f"(from {URL}), {PICTURE_ARCHIVE}, or folders of pictures train/airplane, …, test/truck."
+        f'Run `ldam train cifar --data "{folder}" --download` to fetch CIFAR-10, or put {BINARY_ARCHIVE} (from {URL}), '
+        f"{PICTURE_ARCHIVE}, or picture folders train/airplane, …, test/truck there."
     )
 
 
@@ -169,10 +169,10 @@ def _read_binary(batches: dict[str, bytes], place: Path) -> tuple[Split, Split]:
 
 def _records(raw: bytes, path: Path) -> _Bytes:
     if not raw or len(raw) % RECORD:
-        raise ValueError(f"{path} is truncated or no batch of CIFAR-10: {len(raw)} bytes, not records of {RECORD}")
+        raise ValueError(f"{path} is truncated or not a batch of CIFAR-10: {len(raw)} bytes, not records of {RECORD}")
     records: _Bytes = np.frombuffer(raw, np.uint8).reshape(-1, RECORD)
     if records[:, 0].max() >= len(CLASSES):
-        raise ValueError(f"{path} is no batch of CIFAR-10: it has a label {records[:, 0].max()}, the largest is 9")
+        raise ValueError(f"{path} is not a batch of CIFAR-10: it has a label {records[:, 0].max()}, the largest is 9")
     return records
 
 

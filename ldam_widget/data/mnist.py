@@ -73,7 +73,7 @@ def load_mnist(folder: str | os.PathLike[str], split: str = "train", *, verify: 
     numbers of images and labels, or (with `verify`) different data.
     """
     if split not in ("train", "test"):
-        raise ValueError(f'split={split!r} is not known: use "train" or "test"')
+        raise ValueError(f'split must be "train" or "test"; got {split!r}')
     folder = Path(folder)
     images_file, labels_file = FILES[split, "images"], FILES[split, "labels"]
     images = _read(folder, images_file, verify)
@@ -151,7 +151,7 @@ def _stem(file: _File) -> str:
 def _check(path: Path, raw: bytes, file: _File) -> None:
     if hashlib.sha256(raw).hexdigest() != file.raw_sha256:
         raise ValueError(
-            f"{path} is a readable file but not that of MNIST (Fashion-MNIST and others have the same file names): "
+            f"{path} is readable but not a file of MNIST (Fashion-MNIST and others have the same file names): "
             "move it away or name another folder"
         )
 
@@ -166,7 +166,7 @@ def _read(folder: Path, file: _File, verify: bool) -> _Bytes:
         raise ValueError(f"{path} is truncated: {len(raw)} bytes, shorter than its header of {header}")
     magic, *shape = (int(word) for word in np.frombuffer(raw, ">u4", count=1 + dimensions))
     if magic != file.magic:
-        raise ValueError(f"{path} is not the idx file it should be: magic number {magic}, expected {file.magic}")
+        raise ValueError(f"{path} is not the expected idx file: magic number {magic}, expected {file.magic}")
     if len(raw) - header != math.prod(shape):
         state = "truncated" if len(raw) - header < math.prod(shape) else "too long"
         raise ValueError(
@@ -192,4 +192,4 @@ def _decode(folder: Path, file: _File) -> bytes:
 
 
 def _how_to_get(folder: Path) -> str:
-    return f'Let `ldam train lenet5 --data "{folder}" --download` fetch MNIST. {_by_hand(folder)}'
+    return f'Run `ldam train lenet5 --data "{folder}" --download` to fetch MNIST. {_by_hand(folder)}'

@@ -109,4 +109,4 @@ def cifar(which: str = "final") -> Demo[VGG]:
 
 def _check(demo: str, which: str, states: tuple[str, ...]) -> None:
     if which not in states:
-        raise ValueError(f"{demo}({which!r}): there is " + ", ".join(f'"{state}"' for state in states))
+        raise ValueError(f"{demo}({which!r}): choose " + " or ".join(f'"{state}"' for state in states))

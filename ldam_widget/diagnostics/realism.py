@@ -49,11 +49,11 @@ def kernel_distance(a: Array, b: Array, *, subsets: int = 10, size: int | None =
     """
     first, second = _features("a", a), _features("b", b)
     if first.shape[1] != second.shape[1]:
-        raise ValueError(f"a has {first.shape[1]} features an image, b has {second.shape[1]}")
+        raise ValueError(f"a has {first.shape[1]} features per image, b has {second.shape[1]}")
     if subsets < 2:
-        raise ValueError(f"subsets={subsets}: an error needs at least 2")
+        raise ValueError(f"subsets must be at least 2 to estimate an error; got {subsets}")
     if size is not None and size < 2:
-        raise ValueError(f"size={size}: a block needs at least 2 images")
+        raise ValueError(f"size must be at least 2 images per block; got {size}")
     rng = np.random.default_rng(seed)
     blocks = [_deal(name, values, subsets, size, rng) for name, values in (("a", first), ("b", second))]
     values = np.array([_squared_discrepancy(x, y) for x, y in zip(*blocks, strict=True)])
@@ -100,11 +100,11 @@ def diversity(features: Array, labels: Array) -> Floats:
     """
     values, classes = _features("features", features), _numpy(labels)
     if classes.dtype.kind not in "iu":
-        raise TypeError(f"labels must be whole numbers, not {classes.dtype}")
+        raise TypeError(f"labels must be integers, not {classes.dtype}")
     if classes.shape != (len(values),) or not len(values):
         raise ValueError(f"{len(values)} images need as many labels, at least one: labels have shape {classes.shape}")
     if classes.min() < 0:
-        raise ValueError(f"labels start at 0, there is {classes.min()}")
+        raise ValueError(f"labels must be ≥ 0; got {classes.min()}")
     result = np.full(int(classes.max()) + 1, np.nan)
     for label in np.unique(classes):
         members = values[classes == label]

@@ -101,7 +101,7 @@ def verdict(
     if not burned_in:
         return Verdict("wait", "burning in")
     if _departs(ratio):
-        return Verdict("warn", f"runs at {ratio:.2f} of the temperature asked for; {_remedy(ratio)}")
+        return Verdict("warn", f"runs at {ratio:.2f} of the requested temperature; {_remedy(ratio)}")
     if not (np.isfinite(ess) and np.isfinite(r_hat) and np.isfinite(projections).any()):
         return Verdict("wait", "too few pictures to tell")
     pictures = float(np.nanmax(projections))  # R-hat is undefined along directions in which pictures do not differ
@@ -111,7 +111,7 @@ def verdict(
             return Verdict("warn", f"the chain still drifts: R-hat {worst:.2f} between its halves")
         return Verdict("good", f"steady: {ess:.0f} effective samples; only several chains can show several modes")
     if pictures > R_HAT_LIMIT and r_hat <= R_HAT_LIMIT:
-        return Verdict("warn", f"several modes: same activation, other pictures (R-hat {pictures:.2f})")
+        return Verdict("warn", f"several modes: same activation, different pictures (R-hat {pictures:.2f})")
     if worst > R_HAT_LIMIT:
         return Verdict("warn", f"chains disagree: R-hat {worst:.2f}, several modes or not yet mixed")
     if ess < ESS_WANTED:
@@ -147,7 +147,7 @@ def overall(
     if off:
         worst = max(off, key=lambda ratio: abs(ratio - 1))
         who = "the samples" if len(off) == count else f"{len(off)} of {count} neurons"
-        text = f"{who} run at {worst:.2f} of the temperature asked for; {_remedy(worst)}"
+        text = f"{who} run at {worst:.2f} of the requested temperature; {_remedy(worst)}"
         return Verdict("warn", text)
     bad = [i for i, one in enumerate(verdicts) if one.level == "warn"]
     if bad:
@@ -156,7 +156,8 @@ def overall(
         if chains == 1:
             return Verdict("warn", f"the chains still drift{which}: R-hat up to {worst:.2f} between their halves")
         return Verdict(
-            "warn", f"chains disagree{which}: R-hat {worst:.2f} over {chains} chains; heat, or read it as several modes"
+            "warn",
+            f"chains disagree{which}: R-hat {worst:.2f} over {chains} chains; apply heat, or take it as several modes",
         )
     waiting = sum(one.level == "wait" for one in verdicts)
     if waiting:

@@ -244,7 +244,7 @@ class Pooled:
             untouched = pooled.x._version == pooled.version
             if untouched and _window(func, args, kwargs) == pooled.conv.pool:
                 return pooled.computed()
-        raise TypeError(f"the forward pass calls {func!r}, as it did not when it was traced: give execution='plain'")
+        raise TypeError(f"the forward pass calls {func!r}, which it did not when traced: give execution='plain'")
 
     def computed(self) -> Tensor:
         made = self.conv.pooled(self.x)
@@ -256,11 +256,13 @@ class Pooled:
         """Methods such as `x.relu()`."""
         method = getattr(Tensor, name)
         if not callable(method):
-            raise TypeError(f"the forward pass asks for {name!r}, as it did not when traced: give execution='plain'")
+            raise TypeError(f"the forward pass asks for {name!r}, which it did not when traced: give execution='plain'")
         return lambda *args, **kwargs: self.__torch_function__(method, (), (self, *args), kwargs)
 
     def __bool__(self) -> bool:
-        raise TypeError("the forward pass asks for a truth value, as it did not when traced: give execution='plain'")
+        raise TypeError(
+            "the forward pass branches on the value of a tensor, which it did not when traced: give execution='plain'"
+        )
 
 
 def _is_narrow(conv: Any, band: Band) -> bool:

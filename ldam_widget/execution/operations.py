@@ -86,9 +86,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or _NOTHING
         if any(tag in func.tags for tag in _DECIDES) and not _by_places(func, args):
-            raise NotRepeatableError(f"{func} depends on numbers")
+            raise NotRepeatableError(f"{func} depends on values")
         if torch.Tag.inplace_view in func.tags or func._schema.name in _MOVES:
-            raise NotRepeatableError(f"{func} changes where a tensor lies")
+            raise NotRepeatableError(f"{func} changes the storage of a tensor")
         returned = func(*args, **kwargs)
         args, kwargs = _frozen(args), _frozen(kwargs)
         taken, made = _tensors((args, kwargs)), _tensors(_frozen(returned))
@@ -150,7 +150,7 @@ class _Refusing(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         if func in _LOOKS:
-            raise NotRepeatableError(f"{func.__name__} looks at numbers")
+            raise NotRepeatableError(f"{func.__name__} reads values")
         return func(*args, **(kwargs or {}))
 
 

@@ -121,7 +121,7 @@ class Recordings:
             # test with different numbers; otherwise a recording that does nothing would pass
             other = others(given)
             if not same(function(*other), recording.replay(other)):
-                raise RuntimeError("what was recorded does not follow its input")
+                raise RuntimeError("the recording does not depend on its input")
         except Exception as error:
             if strict or is_out_of_memory(error):
                 raise

@@ -111,7 +111,7 @@ class Execution:
         recordings = None if self._prepared is None else self._prepared.recordings
         parts = [
             str(plan),
-            "which failed here: run without a recording" if recordings is not None and recordings.failed else "",
+            "recording failed here, so without one" if recordings is not None and recordings.failed else "",
             f"{threads} thread{'s' if threads > 1 else ''}" if threads else "",
             "" if math.isnan(ratio) else f"{ratio:.2f} of the plain time",
         ]
@@ -265,6 +265,6 @@ class Execution:
 
     def _misfit(self, neurons: Runnable) -> MisfitError:
         return MisfitError(
-            f"execution={self._asked!r} does not fit this network at layer {neurons.layer!r}; execution='auto' chooses "
-            "what does"
+            f"execution={self._asked!r} cannot run this network at layer {neurons.layer!r}; execution='auto' chooses "
+            "one that can"
         )

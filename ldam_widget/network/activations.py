@@ -24,7 +24,8 @@ def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None
         model: any `nn.Module`; left unchanged.
         x: (images, *image), the model's input; moved to the model's device and floating-point type.
         layers: names as in `ldam.layers`: dotted, with "#2" for a second call and "[0]" or "[key]" into a tuple or
-            dict; None is every layer of that table, in execution order.
+            dict; None is every layer of that table, in execution order, and the model's own output, "(output)", if no
+            layer returns it.
 
     Returns:
         name -> the layer's full output, without a gradient, on the model's device.
@@ -33,7 +34,7 @@ def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None
         TypeError: `model` is not a module, or `x` is not a tensor.
         ValueError: no layers, an unknown layer, one that does not run, or one that does not return a single tensor.
     """
-    view = private_view(model, None, Notes())
+    view = private_view(model, None, Notes(), shared=False)
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor (images, *image); got {type(x).__name__}")
     device = device_of(view)
@@ -57,7 +58,15 @@ def _all(view: nn.Module, images: Tensor) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
 
     def keep(call: Call) -> None:
-        found.update({str(place): tensor.clone() for place, tensor, shown in listed(call, len(images)) if shown})
+        for place, tensor, shown in listed(call, len(images)):
+            if shown or (place.module == "" and not _contains(found, tensor)):
+                found[str(place)] = tensor.clone()
 
     listen(dict(view.named_modules()), keep, lambda: view(images))
     return found
+
+
+def _contains(found: dict[str, Tensor], output: Tensor) -> bool:
+    """Whether the model's own output is that of one of its layers, in whatever shape."""
+    same = (each for each in found.values() if each.numel() == output.numel() and each.dtype == output.dtype)
+    return any(torch.equal(each.flatten(), output.flatten()) for each in same)

@@ -6,6 +6,7 @@ A layer is written as the dotted name of its module, plus a suffix where needed:
     same#2             of the second call in one forward pass
     lstm[0]            the first tensor of a tuple
     encoder[hidden][1] by key, then by position
+    (output)           what the model itself returns, where no module returns it
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+OUTPUT = "(output)"  # the model's own output; no module can be called so
 _WRAPPERS = {"module", "_orig_mod"}  # name components added by DataParallel and torch.compile
 
 
@@ -28,16 +30,21 @@ class Address(NamedTuple):
     keys: tuple[str, ...] = ()  # into a tuple, list, dict or dataclass
 
     def __str__(self) -> str:
-        return self.module + (f"#{self.call}" if self.call > 1 else "") + "".join(f"[{key}]" for key in self.keys)
+        return (
+            (self.module or OUTPUT)
+            + (f"#{self.call}" if self.call > 1 else "")
+            + "".join(f"[{key}]" for key in self.keys)
+        )
 
 
 def parse(text: str, names: Mapping[str, str]) -> Address | None:
     """Parse a layer name; None if it names no module.
 
     Args:
-        text: as above; may contain the "module." and "_orig_mod." of wrappers.
+        text: as above, "" is the model's own output; may contain the "module." and "_orig_mod." of wrappers.
         names: from `module_names`.
     """
+    text = text.removeprefix(OUTPUT)
     for pattern in (r"(?P<name>.*)", r"(?P<name>.*?)(?:#(?P<call>[1-9]\d*))?(?P<keys>(?:\[[^\[\]]+\])*)"):
         match = re.fullmatch(pattern, text, re.DOTALL)
         if match is None:

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.random_numbers import drawing_from
 from ..core.tables import Row, Table
 from .addresses import Address, AxisHint, axis_hint, module_names, parse, unit_axis
 from .capture import Call, listed, listen
 from .memory import is_out_of_memory
+from .own_output import Computed, OwnOutput, own_output
 from .view import device_of, dtype_of, private_view
 
 Preprocess = Callable[[Tensor], Tensor]
@@ -57,6 +59,7 @@ class Trace(NamedTuple):
     calls: Counter[str]  # by listed name
     coupled: dict[str, int]  # batch norm that mixes the images of a batch -> number of tensors produced before it
     writes_input: bool  # the model changes its input in place
+    own: OwnOutput
 
     @property
     def table(self) -> LayerTable:
@@ -81,7 +84,9 @@ def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess 
     Raises:
         ValueError: the model does not accept `input_shape`; the message includes the model's error.
     """
-    return trace(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes()).table
+    return trace(
+        private_view(model, None, Notes(), shared=False), check_shape(input_shape), preprocess, None, Notes()
+    ).table
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -112,6 +117,8 @@ def trace(
     calls: Counter[str] = Counter()
     coupled: dict[str, int] = {}
     last: AxisHint | None = None
+    computed = Computed()
+    returned: Any = None
 
     def record(call: Call) -> None:
         nonlocal last
@@ -126,20 +133,38 @@ def trace(
             sizes = tuple(batch_first.shape)
             row = Layer(str(address), type(module).__name__, sizes[1:], sizes[axis], not any(module.children()))
             outputs.append(LayerOutput(address, row, module, axis, shown))
+            computed.add(address, module, tensor)
 
     x = torch.zeros(1, *shape, dtype=torch.float32, device=device_of(view)).requires_grad_(True).clone()
     try:
-        listen(dict(view.named_modules()), record, lambda: run(view, x, preprocess, shape))
+        returned = listen(dict(view.named_modules()), record, lambda: run(view, x, preprocess, shape))
     except ValueError as error:
         address = parse(wanted, names) if isinstance(wanted, str) else None
         if address is None or address not in [row.address for row in outputs]:
             raise
         notes.tell(f"the forward pass is listed up to {outputs[-1].layer.name!r} only: {error}")
-    return Trace(outputs, names, calls, coupled, x._version > 0)
+    own = own_output(returned, computed)
+    if own.functional:
+        outputs = [row._replace(listed=row.listed or row.address.module == "") for row in outputs]
+    return Trace(outputs, names, calls, coupled, x._version > 0, own)
 
 
-def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
-    """Forward pass; a failure raises an error that blames `input_shape` or `preprocess` and quotes the model's own."""
+def run(
+    view: nn.Module,
+    x: Tensor,
+    preprocess: Preprocess | None,
+    shape: tuple[int, ...],
+    generator: torch.Generator | None = None,
+) -> Any:
+    """Forward pass; a failure raises an error that blames `input_shape` or `preprocess` and quotes the model's own.
+
+    What the model draws comes from `generator`; None is one of its own, the same at every call.
+    """
+    with drawing_from(torch.Generator().manual_seed(0) if generator is None else generator):
+        return _run(view, x, preprocess, shape)
+
+
+def _run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
     try:
         inputs = preprocess(x) if preprocess is not None else x
     except Exception as error:

@@ -118,7 +118,7 @@ def neurons_of(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} must be a positive integer; got {number!r}")
     shape = None if input_shape is None else check_shape(input_shape)
-    view = private_view(model, None, Notes())
+    view = private_view(model, None, Notes(), shared=False)
     if dtype_of(view) in (torch.float16, torch.bfloat16):
         view = view.float()  # units are identified by numbers that half precision would round
     with torch.inference_mode(False), torch.enable_grad():
@@ -152,7 +152,7 @@ def _class(wanted: int | str, names: Sequence[str] | None, count: int, layer: st
         near = difflib.get_close_matches(wanted, known, n=3)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         listed = f" Known are: {', '.join(known[:30])}{', …' if count > 30 else ''}." if known else " Give class_names."
-        raise ValueError(f"class_index={wanted!r} is no class name.{hint}{listed}")
+        raise ValueError(f"class_index={wanted!r} is not a class name.{hint}{listed}")
     try:
         index = operator.index(wanted)
     except TypeError as error:
@@ -172,7 +172,7 @@ def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, 
         asked = parse(layer, module_names(view))
         if asked is None or asked.module not in weighted:
             raise ValueError(
-                f"layer={layer!r} is no linear layer or convolution of the model; give the classifying one, e.g. "
+                f"layer={layer!r} is not a linear layer or convolution of the model; give the classifying one, e.g. "
                 + (repr(list(weighted)[-1]) if weighted else "none: this model has no such layer")
             )
         if seen is not None and not seen.calls[asked.module]:
@@ -190,7 +190,7 @@ def _head(view: nn.Module, layer: str | None, seen: Trace | None) -> tuple[str, 
         raise ValueError(
             f"the last layer with weights, {order[-1]!r}, is a convolution of kernel {kernel}"
             f"{' in groups' if head.groups > 1 else ''}, which does not weigh single units; give layer= the dotted "
-            "name of the linear layer that tells the classes apart"
+            "name of the linear layer that classifies"
         )
     return order[-1], head
 

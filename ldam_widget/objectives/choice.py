@@ -10,37 +10,33 @@ from torch import nn
 
 from ..core.notes import Notes
 from ..network.addresses import Address, parse
-from ..network.trace import Trace
+from ..network.own_output import SOFTMAX
+from ..network.trace import LayerOutput, Trace
 from ..network.units import LayerUnits, Neuron
 
 _FIRST = 10  # neurons sampled by default
-_SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d)
 _SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
 def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
-    """The output to sample; None is the last layer before any softmax.
+    """The output to sample; None is the model's own output, or what it was before a softmax at the end.
 
     Raises:
         ValueError: an unknown layer, or a call number it does not reach; the message says what is valid.
     """
     rows = [output for output in trace.outputs if output.listed]
-    leaves = [output for output in rows if output.layer.leaf]
-    makers = [output for output in leaves if not isinstance(output.module, (*_SOFTMAX, *_SAME_UNITS))]
-    makers = [output for output in makers if not output.address.keys] or makers  # parts of tuples only as a last resort
-    if layer is None and not makers:
-        raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
-    asked = parse(layer, trace.names) if isinstance(layer, str) else None
-    last = leaves[-1] if leaves else None
-    if last is not None and makers and isinstance(last.module, _SOFTMAX) and (layer is None or asked == last[0]):
+    own, asked = trace.own, parse(layer, trace.names) if isinstance(layer, str) else None
+    if own.softmax is not None and own.address is not None and (layer is None or asked == own.softmax):
         notes.tell(
-            f"the model ends in {last.layer.type} ({last.layer.name!r}), whose outputs saturate and compete; "
-            f"sampling the layer before it, {makers[-1].layer.name!r}"
+            f"the model ends in a softmax ({str(own.softmax)!r}), whose outputs saturate and compete; sampling the "
+            f"layer before it, {str(own.address)!r}"
         )
-        return makers[-1].address
+        return own.address
     if layer is None:
-        return makers[-1].address
-    if asked is None or (layer == "" and not leaves):
+        if own.saturated:
+            notes.tell("the model ends in a softmax, whose outputs saturate and compete; give layer= one before it")
+        return _last(rows, own.described, notes) if own.address is None else own.address
+    if asked is None:
         near = difflib.get_close_matches(str(layer), [name for name in trace.names if name], n=3, cutoff=0.4)
         listed = ", ".join(output.layer.name for output in rows[:30]) + (", …" if len(rows) > 30 else "")
         hint = f" Did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
@@ -53,6 +49,21 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
             + " or ".join(repr(str(asked._replace(call=i + 1))) for i in range(min(calls, 4)))
         )
     return asked
+
+
+def _last(rows: list[LayerOutput], described: str, notes: Notes) -> Address:
+    """The last layer with units, for a model whose own output has none."""
+    leaves = [output for output in rows if output.layer.leaf]
+    makers = [output for output in leaves if not isinstance(output.module, (*SOFTMAX, *_SAME_UNITS))]
+    makers = [output for output in makers if not output.address.keys] or makers  # parts of tuples only as a last resort
+    if not makers:
+        raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
+    if described:
+        notes.tell(
+            f"the model returns {described}, in which there are no units to choose from; sampling the last layer that "
+            f"has some, {makers[-1].layer.name!r}"
+        )
+    return makers[-1].address
 
 
 def choose_neurons(units: LayerUnits, wanted: Iterable[Any] | None, at: str) -> list[Neuron]:

@@ -76,12 +76,13 @@ def read(path: str | os.PathLike[str]) -> Stored:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(
-            f"{path} is damaged or no safetensors file ({error}); discriminators are written by train_discriminator"
+            f"{path} is damaged or not a safetensors file ({error}); discriminators are written by train_discriminator"
         ) from error
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path} holds weights, but not a discriminator of ours (no {FORMAT!r} in its metadata). To use weights of "
-            "your own, load them into your network and give that: Discriminator(net, weight)"
+            f"{path} holds weights, but not a discriminator that train_discriminator wrote (no {FORMAT!r} in "
+            "its metadata). To use weights of your own, load them into your network and give that: "
+            "Discriminator(net, weight)"
         )
     try:
         design, card = json.loads(metadata["design"]), json.loads(metadata["card"])

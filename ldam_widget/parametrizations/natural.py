@@ -337,5 +337,5 @@ def _parsed(content: bytes, path: str) -> tuple[dict[str, Tensor], dict[str, Any
         if not ({"colour", "amplitude"} <= names or (strongest and "rest" in names and "colour" not in names)):
             raise ValueError("what is known of its images is incomplete")
     except (SafetensorError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no natural prior that Natural.save wrote: {error}") from error
+        raise ValueError(f"{path} is not a natural prior that Natural.save wrote: {error}") from error
     return tensors, card

@@ -51,7 +51,7 @@ def class_names(names: Any) -> tuple[str, ...] | None:
     if names is None:
         return None
     if isinstance(names, str) or not isinstance(names, Iterable):
-        raise TypeError(f"class_names must be a list of names, one a unit of the layer, or None; got {names!r}")
+        raise TypeError(f"class_names must be a list of names, one per unit of the layer, or None; got {names!r}")
     return tuple(str(name) for name in names)
 
 
@@ -83,8 +83,8 @@ def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
         raise ValueError(f"scale must be 'none' or 'frozen'; got {scale!r}")
     if scale == "frozen" and normalizes(kernel):
         raise ValueError(
-            f"scale='frozen' does not go with {kernel.name}(normalize={kernel.normalize!r}), which normalises every "  # type: ignore[attr-defined]
-            "gradient by itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
+            f"scale='frozen' cannot be combined with {kernel.name}(normalize={kernel.normalize!r}), which normalises "  # type: ignore[attr-defined]
+            "every gradient itself; use normalize='none', or a calibrated kernel such as kernels.BAOAB()"
         )
     return scale  # type: ignore[no-any-return]  # one of two literals, checked above
 
@@ -121,8 +121,8 @@ def regularizers(regularizers: Any) -> tuple[Regularizer, ...]:
         numbers = getattr(term, "numbers", 0)
         if isinstance(numbers, bool) or not isinstance(numbers, int) or numbers < 0:
             raise ValueError(
-                f"regularizers: numbers of {term.name!r} must be how many random numbers it draws a chain and step, an "
-                f"integer ≥ 0; got {numbers!r}"
+                f"regularizers: numbers of {term.name!r} must be the count of random numbers it draws per chain and "
+                f"step, an integer ≥ 0; got {numbers!r}"
             )
     names = [term.name for term in terms]
     if len(set(names)) < len(names):

@@ -225,7 +225,7 @@ class Comparison:
     def set_for(self, model: str, **params: Any) -> None:
         """Change live parameters of one model, which frees them. Raises as `free` and `set`."""
         if model not in self.names:
-            raise ValueError(f"there is no model {model!r}; there are {', '.join(map(repr, self.names))}")
+            raise ValueError(f"unknown model {model!r}; the models are {', '.join(map(repr, self.names))}")
         checked = check_all(self.lead.parameters, params)
         before = set(self._freed)
         try:

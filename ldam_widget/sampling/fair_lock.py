@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 
@@ -25,7 +26,8 @@ class FairLock:
     """
 
     def __init__(self) -> None:
-        self.tickets: dict[int, int] = {}  # number -> thread, in the order in which they began to wait
+        # number -> process and thread, in the order in which they began to wait
+        self.tickets: dict[int, tuple[int, int]] = {}
         self._numbers = itertools.count()
 
     def ticket(self) -> int:
@@ -41,7 +43,8 @@ class FairLock:
 
     def take_if_free(self, ticket: int) -> bool:
         """Queue the ticket and return at once: whether it holds the lock."""
-        me = threading.get_ident()
+        me = os.getpid(), threading.get_ident()
         self.tickets[ticket] = me  # one that waits already keeps its place
         # a number may be drawn long before it waits, and the first may go at any moment: look at all of them at once
-        return next(iter(self.tickets.copy().values())) == me
+        waiting = self.tickets.copy().values()
+        return next(owner for owner in waiting if owner[0] == me[0]) == me  # a fork has no threads of its parent

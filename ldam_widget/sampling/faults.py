@@ -52,7 +52,7 @@ def explain_out_of_memory(method: Callable[Concatenate[S, P], R]) -> Callable[Co
             rungs = f" × {fixed.rungs} rungs" if fixed.rungs > 1 else ""
             raise SamplingError(
                 f"not enough memory on {fixed.device} for {len(neurons.neurons)} neurons × {fixed.chains} chains"
-                f"{rungs} at once: choose fewer neurons or chains, or free memory and go on. "
+                f"{rungs} at once: choose fewer neurons or chains, or free memory and continue. "
                 f"({type(error).__name__}: {str(error)[:300]})"
             ) from error
 
@@ -80,7 +80,7 @@ def require_finite(state: State, neurons: Neurons, target: Target, settings: Set
         raise SamplingError(
             f"the {what} neuron {neurons.neurons[n].label} (chain {c // settings.fixed.rungs + 1}) became "
             f"{float(numbers[chain].flatten()[place])} at step {state.step}. Lower step_size, raise l2, or give a "
-            "pixel_range; restart begins anew."
+            "pixel_range; restart starts over."
         )
 
 
@@ -90,7 +90,7 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
     listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
     settings.fixed.notes.tell(
         f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
-        f"also after {starts} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
+        f"even after {starts} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
         "them. leaky=0.1 lets a gradient through"
     )
 
@@ -110,9 +110,9 @@ def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> 
     for i, reached in warm_up.missed():
         goal = float(warm_up.goal[i])
         why = (
-            "ask for more, or give a longer warm_up (without any pull, too, images may excite it more)"
+            "set a higher goal, or a longer warm_up (images may excite it more even without any pull)"
             if reached > goal
-            else "ask for less, or give a longer warm_up"
+            else "set a lower goal, or a longer warm_up"
         )
         notes.tell(
             f"the goal {goal:.4g} was not met by neuron {neurons.neurons[i].label}, whose mean activation "

@@ -75,7 +75,7 @@ def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[st
     for position, neuron in enumerate(lead.neurons):
         if neuron.unit is None:
             if wanted is None:
-                raise ValueError(f"{neuron.key} is of the former layer; choose neurons with the layer")
+                raise ValueError(f"{neuron.key} belongs to the previous layer; choose neurons together with the layer")
             found.append(wanted[position])  # a direction has no index; it must fit as it is
         elif neuron.name and names is not None and lead.unit_names:
             same = [unit for unit, name in enumerate(names) if name == neuron.name]

@@ -25,11 +25,11 @@ _HISTORY_NUMBERS = 4e6  # in all stored thumbnails: 16 MB
 class Change(enum.Enum):
     """A change to a run, and the statistics that it invalidates."""
 
-    AVERAGE = "a new average is asked for: the average"
-    LAW = "a parameter moved: what was measured of the law, acceptance and temperature"
-    LEFT_OUT = "neurons were left out, or taken in: as LAW, and the average"
-    CHAINS = "from here on the chains follow another law, or their own for the first time: all but the record"
-    START = "other chains: all"
+    AVERAGE = "the average was reset: drops the average"
+    LAW = "a parameter of the law changed: drops acceptance and temperature"
+    LEFT_OUT = "neurons were left out or taken back in: as LAW, and the average"
+    CHAINS = "the chains follow another law from here on, or the warm-up has ended: drops all but the histories"
+    START = "the chains were restarted: drops everything"
 
 
 def change_between(before: Settings, after: Settings) -> Change | None:

@@ -47,8 +47,8 @@ def resolved(
         return Natural("photos")
     if prior == "natural":
         raise ValueError(
-            f"there is no natural prior for images of shape {input_shape} unless it is measured: "
-            "Natural.of(images), or dataset=images"
+            f"a natural prior for images of shape {input_shape} must be measured: give Natural.of(images), or "
+            "dataset=images"
         )
     return None
 

@@ -22,6 +22,7 @@ from ..core.parameters import (
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
+from ..network.first_pass import findings
 from ..objectives import Discriminator
 from ..objectives.neuron import Neurons
 from ..objectives.transformed import Transformed
@@ -233,7 +234,9 @@ class Settings:
 
     def has_law(self, heat: float) -> bool:
         """Whether there is a density that the kernel is known to sample."""
-        return self.kernel.calibrated and not self.fixed.leaky and self.temperature * heat > 0 and self.confined
+        if self.fixed.leaky or findings(self.fixed.view).draws:
+            return False
+        return self.kernel.calibrated and self.temperature * heat > 0 and self.confined
 
     def note(self, target: Target, step: int) -> str:
         """One line on what is known about the law of the samples.
@@ -244,15 +247,17 @@ class Settings:
         """
         if self.fixed.leaky:
             return f"the backward pass leaks (slope {self.fixed.leaky:g}): no known law"
+        if findings(self.fixed.view).draws:
+            return "the model draws random numbers in its forward pass: no known law"
         if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
             return "no law at T = 0: the chains climb to a maximum"
         if self.kernel.calibrated and not self.confined:
-            return "no law: nothing holds unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
+            return "no law: nothing confines unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
         note = self.kernel.note(target, step)
         if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
             note += "; the picture is z, squashed into its range"
         if self.transforms is not None:
-            fixed, fresh = f"over {FIXED_CHANGES} fixed changes", "over changes drawn anew each step"
+            fixed, fresh = f"over {FIXED_CHANGES} fixed transforms", "over transforms drawn at each step"
             how = fixed if self.energy_needed else fresh
             note += f"; f is averaged {how}: {self.transforms}"
         return "neurons are left out: " + note if self.neurons_left_out else note
@@ -265,9 +270,9 @@ class Settings:
         if isinstance(goal, float):
             GOAL.check(goal)
         if goal is not None and not any(p.name == "goal" for p in self.parameters):
-            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature that could be found for it")
+            raise ValueError(f"goal={goal!r}: {self.kernel.name} has no temperature to tune")
         if isinstance(goal, str) and self.fixed.dataset is None:
-            raise ValueError(f"goal={goal!r} is a percentile of real images, of which there are none: give dataset=")
+            raise ValueError(f"goal={goal!r} is a percentile of real images: give dataset=")
         return None if goal == 0 else goal
 
     def changed(self, present_temperature: Callable[[], float], **params: Any) -> Settings:

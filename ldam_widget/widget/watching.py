@@ -108,7 +108,7 @@ class Watch(LDAM):
             self._broken = True
             with contextlib.suppress(Exception):  # the page may be gone, and warnings may be configured as errors
                 self.report(error)
-                warnings.warn(f"watching stopped, training goes on: {error}", LDAMWarning, stacklevel=3)
+                warnings.warn(f"watching stopped; training continues: {error}", LDAMWarning, stacklevel=3)
 
     # ---- which weights are displayed -------------------------------------------------------------------------------
 

@@ -136,7 +136,7 @@ def test_label_out_of_range(tmp_path: Path) -> None:
     """A batch of CIFAR-100 has records of 3074 bytes; 3073 of them look like 3074 of CIFAR-10."""
     FORMS["its folder"](tmp_path)
     (tmp_path / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(bytes([10]) + bytes(3072))
-    with pytest.raises(ValueError, match=r"test_batch\.bin is no batch of CIFAR-10: it has a label 10"):
+    with pytest.raises(ValueError, match=r"test_batch\.bin is not a batch of CIFAR-10: it has a label 10"):
         load_cifar(tmp_path)
 
 

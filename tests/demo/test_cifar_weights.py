@@ -124,7 +124,7 @@ def test_it_has_no_discriminator() -> None:
 
 @pytest.mark.parametrize("which", ["epoch1", "", "Final"])
 def test_unknown_state_lists_the_known(which: str) -> None:
-    with pytest.raises(ValueError, match='there is "final", "averaged"') as caught:
+    with pytest.raises(ValueError, match='choose "final" or "averaged"') as caught:
         cifar(which)
     assert repr(which) in str(caught.value)
 

@@ -130,7 +130,7 @@ def test_demo_can_be_pickled_and_is_frozen() -> None:
 
 @pytest.mark.parametrize("which", ["last", "", "Final"])
 def test_unknown_state_lists_the_known(which: str) -> None:
-    with pytest.raises(ValueError, match='"epoch1", "final", "averaged"') as caught:
+    with pytest.raises(ValueError, match='"epoch1" or "final" or "averaged"') as caught:
         mnist(which)
     assert repr(which) in str(caught.value)
 

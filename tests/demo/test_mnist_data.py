@@ -123,7 +123,7 @@ def test_other_image_size(toy_folder: Path, rewrite: Rewrite) -> None:
 
 
 def test_verify_refuses_other_data(toy_folder: Path) -> None:
-    with pytest.raises(ValueError, match="not that of MNIST"):
+    with pytest.raises(ValueError, match="not a file of MNIST"):
         load_mnist(toy_folder, verify=True)
 
 

@@ -228,6 +228,45 @@ def test_forks_while_it_plays(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_fork_in_the_middle_of_a_step(tmp_path: Path) -> None:
+    """The step goes on in the parent alone; the child's sampler does not wait for it."""
+    done = script(
+        tmp_path,
+        """
+        import faulthandler, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parent, slow, inside = os.getpid(), threading.Event(), threading.Event()
+
+        def preprocess(x):
+            if slow.is_set() and os.getpid() == parent:
+                inside.set()
+                time.sleep(0.2)
+            return x
+
+        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+        s = ldam.Sampler(net, input_shape=(1, 8, 8), device="cpu", preprocess=preprocess)
+        s.step(1)
+        slow.set()
+        thread = threading.Thread(target=lambda: s.step(1))
+        thread.start()
+        assert inside.wait(30)
+        child = os.fork()
+        if not child:
+            faulthandler.dump_traceback_later(30, exit=True)
+            s.set(step_size=0.02)
+            s.step(3)
+            s.restart()
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        thread.join()
+        assert s.step(1).steps == 3
+        print("done")
+        """,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
 def test_workers_of_multiprocessing_while_it_plays(tmp_path: Path) -> None:
     done = script(
         tmp_path,

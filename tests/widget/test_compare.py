@@ -399,7 +399,7 @@ def test_python_frees_sets_and_locks(page: Page, c: Compare) -> None:
         for act in (c.free, c.lock):
             with pytest.raises(ValueError, match="cannot be"):
                 act(name)
-    with pytest.raises(ValueError, match="no model 'z'"):
+    with pytest.raises(ValueError, match="unknown model 'z'"):
         c.set_for("z", l2=1)
     before = c.params
     with pytest.raises(ValueError, match="step_size@1 must be"):

@@ -234,7 +234,7 @@ def test_a_collapsed_discriminator_is_not_called_trained(pages: list[Page]) -> N
         parameter.data.zero_()
     trainer.rounds.clear()
     wait_until(lambda: len(trainer.rounds) >= 120)
-    with pytest.raises(TrainingError, match="says the same of every image"):
+    with pytest.raises(TrainingError, match="gives every image the same output"):
         w.stop_training()
     assert not w.training
 

@@ -284,10 +284,10 @@ def test_a_model_that_changes_its_shape(
         block(w, go_on)
     (error,) = page.errors
     # with a running average torch is the first to notice
-    assert ("watch it anew" if decay is None else "The size of tensor a") in error
+    assert ("call watch again" if decay is None else "The size of tensor a") in error
     if not strict:
         (told,) = (str(c.message) for c in caught if issubclass(c.category, LDAMWarning))
-        assert "training goes on" in told
+        assert "training continues" in told
         assert caught[0].filename == __file__
     assert w.iteration <= 10, "it has stopped counting"
     w.scrub(0)
@@ -297,9 +297,9 @@ def test_a_model_that_changes_its_shape(
 
 def test_only_the_end_of_the_block_sees_the_change(open_page: Callable[..., Page]) -> None:
     page = open_page()
-    with pytest.warns(LDAMWarning, match="watch it anew"), page.widget:
+    with pytest.warns(LDAMWarning, match="call watch again"), page.widget:
         reshape(page.model)
-    assert "watch it anew" in page.errors[0]
+    assert "call watch again" in page.errors[0]
 
 
 def test_a_page_that_cannot_be_reached(open_page: Callable[..., Page]) -> None:

@@ -133,7 +133,7 @@ export class WatchBar implements Part {
     const showing = shown === null ? "" : ` · showing ${formatCount(shown)}`;
     setText(this.#text, `iteration ${formatCount(iteration)}${showing}`);
     this.#follow.setAttribute("aria-pressed", String(this.#following));
-    this.#follow.title = this.#following ? "the newest weights are on show; press to stay with these" : "show the newest weights, as they come";
+    this.#follow.title = this.#following ? "showing the newest weights; press to stay with these" : "show the newest weights, as they come";
     this.#source.options = sources.map((each) => [each, SOURCES.get(each) ?? each]);
     this.#source.told(source);
     this.#source.box.hidden = sources.length < 2;

@@ -62,7 +62,7 @@ class Picture(Part):
         if chains > 1:
             shown = min(chains, _MOST_SHOWN)
             yield Parameter(
-                "chains_shown", 1, chains, shown, "Chains on show, one a row.", group="picture", integer=True
+                "chains_shown", 1, chains, shown, "Chains shown, one per row.", group="picture", integer=True
             )
 
     @property

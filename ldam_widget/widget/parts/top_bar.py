@@ -96,8 +96,8 @@ class TopBar(Part):
             if film.pages:
                 self._download(images.gif_bytes(film.pages, recorder.PER_SECOND), "gif")
             else:
-                hint = "Only pictures that are made while it records are in a recording: play, or step."
-                self.host.warn("nothing was recorded, since no picture was made", hint)
+                hint = "A recording holds the pictures made while it runs: press play or step."
+                self.host.warn("nothing was recorded: no picture was made", hint)
         self.host.post_state()
 
     def _download(self, data: bytes, ending: str) -> None:

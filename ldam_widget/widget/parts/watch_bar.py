@@ -92,7 +92,7 @@ class Checkpoints(Part):
         weights = taken(self._model)
         expected = [tensor.shape for tensor in weights_of(self.host.sampler.view)]
         if [tensor.shape for tensor in weights] != expected:
-            raise ValueError("the model's weights changed their number or shapes; watch it anew")
+            raise ValueError("the model's weights changed in number or shape; call watch again")
         average = None
         if self.averaged is not None:
             average = taken(self.averaged.module) if int(self.averaged.n_averaged) else weights

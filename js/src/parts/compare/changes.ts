@@ -106,7 +106,7 @@ export class ChangesBox {
     const whole = this.#whole && ranking !== null;
     this.#other.hidden = ranking === null;
     setText(this.#other, whole ? "on show" : "ranking");
-    this.#other.title = whole ? "back to the neurons on show" : "the ranking of the whole layer";
+    this.#other.title = whole ? "back to the neurons shown" : "the ranking of the whole layer";
     setText(this.#what, whole ? `${ranking.layer} · ${counted(ranking)}` : "on show");
     this.#progress.hidden = !ranking?.running;
     if (ranking) this.#showProgress(ranking);

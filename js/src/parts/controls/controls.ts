@@ -191,7 +191,7 @@ export class Controls implements Part {
   }
 
   #heatPulse(): HTMLButtonElement {
-    const title = "raise, hold and cool: lets chains leave their mode";
+    const title = "raise, hold and cool the temperature: lets chains leave their mode";
     const button = h("button.ldam-link", { type: "button", title }, "heat pulse");
     button.addEventListener("click", () => this.#on.act("heat"));
     return button;

@@ -65,7 +65,7 @@ export class Locks {
       (locked) => this.#ask(name, locked),
       (locked) => {
         button.setAttribute("aria-pressed", String(locked));
-        button.title = locked ? "one value for all models; press for one each" : "one value for each model; press for one in common";
+        button.title = locked ? "one value for all models; press for one value each" : "one value for each model; press for one in common";
         button.replaceChildren(icon(locked ? CLOSED : OPEN));
       },
     );

@@ -3,7 +3,7 @@ import type { Prior } from "../../protocol";
 import { Choice } from "../../ui/choice";
 import { h } from "../../ui/dom";
 
-const MEANING = "natural: in coordinates in which natural images are white noise; pixels: every pixel for itself";
+const MEANING = "natural: in coordinates in which natural images are white noise; pixels: each pixel by itself";
 
 export class PriorBox {
   readonly element: HTMLElement;

@@ -169,7 +169,7 @@ export class NeuronPicker implements Part {
     this.#all.disabled = count > MOST;
     this.#all.title = count > MOST ? `${formatCount(count)} units: more than ${MOST} do not fit on one panel` : `all ${count} units`;
     this.#none.disabled = !units.length;
-    this.#none.title = "begin the choice anew; the picture stays until a neuron is chosen";
+    this.#none.title = "clear the selection; the picture stays until a neuron is chosen";
     this.#search.refresh();
   }
 }

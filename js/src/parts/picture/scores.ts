@@ -6,7 +6,7 @@ import { mean } from "../../ui/mean";
 
 export const SCORE_LINE = 14; // CSS pixels
 const BAR = 6; // CSS pixels below the last line of a head
-const MEANING = "D(x): how probable it is, to the discriminator, that the sample is a real picture";
+const MEANING = "D(x): the discriminator's probability that the sample is a real picture";
 const FORMS = new Map([
   ["logit", "R(x) = logit D(x)"],
   ["log", "R(x) = log D(x)"],
