@@ -41,6 +41,7 @@ from .network.trace import Preprocess
 from .network.trace import layers as list_layers
 from .objectives import Discriminator
 from .parametrizations import Natural
+from .pictures.display import AS_IT_IS, Display, axes_of, checked_bands, checked_contrast
 from .pictures.export import KINDS, save_run
 from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
@@ -187,6 +188,15 @@ def sample(
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
     ] = None,
+    contrast: Annotated[
+        str, typer.Option(help="'as it is', or stretched: each tile from its smallest to its largest value.")
+    ] = AS_IT_IS,
+    bands: Annotated[
+        str | None, typer.Option(help="Of other than RGB images: the channel shown, or three, e.g. 3,2,1; from 0.")
+    ] = None,
+    slice_shown: Annotated[
+        int | None, typer.Option("--slice", min=0, help="Of volumes, from 0; default: the middle.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
     execution: Annotated[
         str,
@@ -222,7 +232,8 @@ def sample(
             ladder=None if ladder is None else _ladder(ladder), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))
-        save_run(sampler, steps, output, progress=sys.stderr.isatty())
+        display = _display(contrast, bands, slice_shown, sampler.input_shape)
+        save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
 
@@ -321,6 +332,15 @@ def _preprocess(text: str) -> Preprocess:
         raise ValueError(f"{wanted} above 0, e.g. 0.5,0.25")
     mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
     return lambda x: (x - mean.to(x)) / std.to(x)
+
+
+def _display(contrast: str, bands: str | None, number: int | None, shape: tuple[int, ...]) -> Display:
+    """What is shown of images of this shape."""
+    count, depth, *_ = axes_of(shape)
+    if number is not None and number >= depth:
+        raise ValueError(f"--slice {number}: the images have {depth} slice{'s' if depth > 1 else ''}, from 0")
+    chosen = None if bands is None else checked_bands(_numbers("--bands", bands, int), count)
+    return Display(checked_contrast(contrast), chosen, number)
 
 
 def _prior(text: str, model: str) -> Natural | str:
