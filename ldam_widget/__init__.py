@@ -20,9 +20,11 @@ from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
 from .network.activations import activations
+from .network.receptive_field import receptive_field
 from .network.trace import layers
 from .network.wiring import neurons_of
 from .objectives import L2, BatchStatistics, Denoiser, Discriminator, TotalVariation
+from .objectives.algebra import Expression, cosine, interpolate, neuron, opposites
 from .objectives.discriminator_file import load_discriminator
 from .objectives.discriminator_net import build_discriminator
 from .parametrizations import Blur, Jitter, Natural, Robust
@@ -52,6 +54,7 @@ __all__ = [
     "Denoiser",
     "Discriminator",
     "Exploration",
+    "Expression",
     "Frame",
     "HeatPulse",
     "Jitter",
@@ -74,14 +77,19 @@ __all__ = [
     "build_discriminator",
     "compare",
     "compare_checkpoints",
+    "cosine",
     "demo",
     "explore",
     "figures",
+    "interpolate",
     "kernels",
     "layers",
     "load_checkpoint",
     "load_discriminator",
+    "neuron",
     "neurons_of",
+    "opposites",
+    "receptive_field",
     "train_discriminator",
     "watch",
 ]

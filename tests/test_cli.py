@@ -34,6 +34,12 @@ def make():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
 broken = 7
 """
+SATELLITE = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1600, 5))
+"""
 
 
 def ldam(*arguments: object, folder: Path, ok: bool = True) -> str:
@@ -124,6 +130,8 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "--model", "mine.py:broken", "--input-shape", "3,4,4"), ["mine.py:broken"]),
         (("-o", "x.png", "--weights", "none.safetensors"), ["none.safetensors"]),
         (("-o", "x.png", "--normalize", "l2"), ["normalize", "unit"]),
+        (("-o", "x.png", "--ladder", "auto:many"), ["auto:many", "auto:12"]),
+        (("-o", "x.png", "--ladder", "1,a"), ["--ladder", "numbers"]),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(
@@ -261,7 +269,19 @@ def test_train_cifar_then_sample(tmp_path: Path) -> None:
         assert not np.array_equal(own["images"], shipped["images"])
 
 
-@pytest.mark.parametrize("network", ["lenet5", "cifar"])
+def test_train_a_discriminator_in_a_budget(tmp_path: Path) -> None:
+    write_files(tmp_path / "data", binary_files(80, 20))
+    ask = ("train", "discriminator", "--network", "cifar", "--data", "data", "--execution", "plain", "--minutes", "0.1")
+    said = ldam(*ask, "--rounds", "1", folder=tmp_path, ok=False)
+    assert "the discriminator collapsed" in said  # after a single round, which is kept
+    assert (tmp_path / "cifar_discriminator.safetensors.training").exists()
+    assert "minutes must be a finite number > 0" in ldam(*ask[:-1], "0", folder=tmp_path, ok=False)
+    assert "there is 'mnist', 'cifar'" in ldam(
+        "train", "discriminator", "--network", "x", "--data", "data", folder=tmp_path, ok=False
+    )
+
+
+@pytest.mark.parametrize("network", ["lenet5", "cifar", "discriminator"])
 def test_train_without_data_says_what_to_do(network: str, tmp_path: Path) -> None:
     assert "--download" in ldam("train", network, "--data", "nowhere", folder=tmp_path, ok=False)
 
@@ -309,7 +329,7 @@ def make():
 """
 
 
-def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
+def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
     """The picture of the command line is that of a sampler made by hand."""
     (tmp_path / "mine.py").write_text(COLOUR, encoding="utf-8")
     ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,16,16", "--neurons", "0-1", "--steps", "12")
@@ -328,6 +348,14 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     printed = ldam(*ask, "--prior", "pixels", "-o", "b.npz", folder=tmp_path)
     assert "BAOAB" in printed
+    ldam(*ask, "--ladder", "auto:3", "-o", "d.npz", folder=tmp_path)
+    on_a_ladder = ldam_widget.Sampler(
+        scope["make"](), input_shape=(3, 16, 16), neurons=[0, 1], pixel_range=(0, 1),
+        preprocess=lambda x: (x - mean) / std, ladder=ldam_widget.Ladder.auto(3),
+    )  # fmt: skip
+    on_a_ladder.step(12)
+    with np.load(tmp_path / "d.npz") as samples:
+        np.testing.assert_allclose(samples["images"], on_a_ladder.images.numpy(), atol=1e-4)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     ldam_widget.Natural.of(images).save(tmp_path / "own.safetensors")
     ldam(*ask, "--prior", "own.safetensors", "--goal", "0.3", "-o", "c.npz", folder=tmp_path)
@@ -346,6 +374,40 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
 )
 def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)
+
+
+def test_files_show_what_is_asked_for(tmp_path: Path) -> None:
+    """Contrast of each tile, bands and slices, as in Python."""
+    (tmp_path / "nets.py").write_text(SATELLITE)
+    ask = ("sample", "--model", "nets.py:make", "--pixel-range", "0,1", "--steps", "4", "--neurons", "0,1")
+    bands, volume = ("--input-shape", "4,20,20"), ("--input-shape", "1,4,20,20")
+
+    def picture(*more: str) -> np.ndarray[Any, Any]:
+        ldam(*ask, *more, "-o", "a.png", folder=tmp_path)
+        with Image.open(tmp_path / "a.png") as page:
+            return np.asarray(page.convert("RGB"))[40:]  # without the names
+
+    grey = picture(*bands)
+    assert (grey[..., 0] == grey[..., 1]).all()
+    assert not np.array_equal(grey, picture(*bands, "--bands", "2"))
+    colours = picture(*bands, "--bands", "3,2,1")
+    assert (colours[..., 0] != colours[..., 1]).any()
+    assert not np.array_equal(grey, picture(*bands, "--contrast", "stretched"))
+    assert not np.array_equal(picture(*volume, "--slice", "0"), picture(*volume))
+    np.testing.assert_array_equal(picture(*volume, "--slice", "2"), picture(*volume))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--contrast", "loud"), "contrast must be 'as it is' or 'stretched'; got 'loud'"),
+        (("--bands", "1"), "bands must be one channel or three, each between 0 and 0"),
+        (("--bands", "red"), "--bands red: numbers separated by commas"),
+        (("--slice", "1"), "--slice 1: the images have 1 slice, from 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_before_sampling(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in ldam("sample", "-o", "a.png", "--steps", "100000000", *arguments, folder=tmp_path, ok=False)
 
 
 def test_the_natural_prior_of_a_shipped_network_is_that_of_its_training_images(tmp_path: Path) -> None:

@@ -90,15 +90,19 @@ def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
     return scale  # type: ignore[no-any-return]  # one of two literals, checked above
 
 
-def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:
+def ladder(ladder: Ladder | None, kernel: Kernel, prior: Natural | None) -> None:
     if ladder is None:
-        return None
+        return
     if not kernel.calibrated:
         raise ValueError(
             f"ladder needs a kernel that samples at a stated temperature, such as kernels.BAOAB(); {kernel.name} does "
             "not"
         )
-    return ladder if isinstance(ladder, Ladder) else Ladder(ladder)
+    if prior is None and ladder.factors[-1] == float("inf"):
+        raise ValueError(
+            "ladder: pixels have no law at an infinite temperature; make the last factor (top of Ladder.auto) finite, "
+            "or use a natural prior"
+        )
 
 
 def pixels(kernel: Kernel, prior: Natural | None, pixel_range: tuple[float, float] | None) -> None:

@@ -13,8 +13,10 @@ from typing_extensions import Unpack
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..network.addresses import module_names
 from ..network.trace import Preprocess
-from ..network.units import Neuron, as_list, layer_of_strings
+from ..network.units import Neuron
+from ..objectives.columns import home_layer, listed
 from ..parametrizations import Natural
 from . import checks
 from .arguments import SharedArguments, completed_by
@@ -73,7 +75,7 @@ class Comparison:
         if "input_shape" in settings:  # otherwise the first sampler reports it as missing
             self._settings |= measured(dict(settings))
         layers = self._per_model("layer", layer)
-        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        first, wanted = self._read(layers[0], neurons)
         layers = [first if own is None else own for own in layers]
         self.samplers: list[Sampler] = []
         for index, name in enumerate(self.names):
@@ -88,6 +90,14 @@ class Comparison:
         if index and settings.get("device") is None:
             settings["device"] = self.samplers[0].device  # random numbers depend on the device type
         return Sampler(self._models[self.names[index]], layer=layer, neurons=neurons, **settings)
+
+    def _read(
+        self, layer: str | None, neurons: Iterable[Any] | None, *, chosen: bool = False
+    ) -> tuple[str | None, list[Any] | None]:
+        """Layer and neurons of the first model, as `home_layer`."""
+        model, names = self._models[self.names[0]], self._each[0]["class_names"]
+        layers = module_names(model) if isinstance(model, nn.Module) else ()
+        return home_layer(layer, listed(neurons), checks.class_names(names) or (), layers, chosen=chosen)
 
     def _per_model(self, argument: str, value: Any) -> list[Any]:
         if not isinstance(value, Mapping):
@@ -132,7 +142,9 @@ class Comparison:
             ValueError, SamplingError: as the constructor; all models then keep their previous neurons.
         """
         layers = self._per_model("layer", layer)
-        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        if layers[0] in (None, self.lead.layer):
+            neurons = self.lead.recalled(neurons)
+        first, wanted = self._read(layers[0], neurons, chosen=True)
         if not isinstance(layer, Mapping):
             layers = [first] * len(self.names)
         present = self.layers.values()
@@ -152,6 +164,7 @@ class Comparison:
                 self._for_each(Sampler.restart)
 
         self._all_or_none(select)
+        self._freed.intersection_update(self.locks)  # others may have no interpolation
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -360,7 +373,8 @@ class Comparison:
             gaps = [value - activation[0] for value in activation[1:]]
             found.append(
                 Agreement(
-                    neuron.key, neuron.name, activation, or_nan(lambda values: max(values, key=abs), gaps),
+                    neuron.key, neuron.name or neuron.written, activation,
+                    or_nan(lambda values: max(values, key=abs), gaps),
                     or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
                     float(differences[n]),
                 )
@@ -387,6 +401,7 @@ class Comparison:
                 own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found again for a goal
                 if sampler.heating:
                     own.add("heat")
+                own.update(sampler.params.keys() - new.params.keys())  # the interpolation of other neurons
                 new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
             other.samplers.append(new)
         other._in_step = InStep(other.samplers)

@@ -96,6 +96,16 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
     )
 
 
+def tell_rungs_in_heat(warm_up: WarmUp, settings: Settings) -> None:
+    """Add a note if heat, or T = 0, kept the rungs of a ladder from being placed."""
+    placement = warm_up.placement
+    if placement is not None and placement.count < placement.length:
+        settings.fixed.notes.tell(
+            f"the ladder's rungs were placed in only {placement.count} of the {placement.length} steps of the warm-up, "
+            "because there was heat, or no temperature, in the others: restart without"
+        )
+
+
 def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> None:
     """Add notes on goals that the warm-up missed or could not pursue."""
     notes = settings.fixed.notes

@@ -49,8 +49,10 @@ class Sampler(Run):
     Args:
         model: any `nn.Module`. It is left unchanged; its weights are shared, not copied, where the device allows.
         layer: dotted module name; None is the last layer before any softmax.
-        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
-            None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
+        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, direction tensors (units,), or expressions
+            of several: "3 + 0.5*5 - 7", "-5" (what the neuron dislikes), "conv2:5@3,4 + fc3:1", or what is made from
+            `ldam.neuron`, `ldam.cosine`, `ldam.interpolate` and `ldam.opposites`. None: the first ten. An int on a
+            convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
         kernel: the MCMC kernel. None: `BAOAB`, with a step size that suits the image size or, with the natural prior,
             that the chains find themselves.
@@ -86,10 +88,11 @@ class Sampler(Run):
             range of T and λ then suits every network, and the chains still sample a density,
             p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" for calibrated kernels, "none"
             for `Algorithm1` in pixels, or where it normalises gradients itself.
-        warm_up: steps in which scales are measured, and step sizes of None and temperatures for a goal are found;
-            without any of these there is no warm-up. Its pictures do not count. None: 200; with the natural prior 100;
-            with a goal 600.
-        ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
+        warm_up: steps in which scales are measured, and step sizes of None, temperatures for a goal, and the rungs of
+            `Ladder.auto` are found; without any of these there is no warm-up. Its pictures do not count. None: 200;
+            with the natural prior 100; with a goal 600; with `Ladder.auto` 1,000.
+        ladder: `Ladder` (`Ladder.auto()` places its own rungs), or its factors, for replica exchange with a calibrated
+            kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
@@ -225,6 +228,8 @@ class Sampler(Run):
         """
         if neurons is None and layer in (None, self.layer):
             return
+        if layer in (None, self.layer):
+            neurons = self.recalled(neurons)
         aimed = self._settings.fixed.aim(layer, neurons, self.layer)
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
         places = same_neurons(self._chains.neurons, aimed)
@@ -233,6 +238,10 @@ class Sampler(Run):
         else:
             self._start(aimed, self.seed)
         give_back()  # other layers need memory blocks of other sizes
+
+    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
+        """Neurons as a list; keys of present directions and expressions become what was asked for."""
+        return self._chains.neurons.recalled(neurons)
 
     @in_turn
     def restart(self, seed: int | None = None, start: Start | None = None) -> None:
@@ -274,7 +283,7 @@ class Sampler(Run):
         fixed = self._settings.fixed
         kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
         kernel = fixed.suited(kernel, self._settings.prior)
-        checks.ladder(fixed.ladder, kernel)
+        checks.ladder(fixed.ladder, kernel, self._settings.prior)
         self._go_on(lambda settings: settings.with_kernel(kernel, scale), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)
@@ -334,6 +343,7 @@ class Sampler(Run):
         """
         self._execution.follow(changed=True)
         self._standing = None
+        self._chains.neurons.weights_changed()
         self._reevaluate(NEURON, follow)
         for term in self._settings.regularizers:
             if getattr(term, "reads_model", False):

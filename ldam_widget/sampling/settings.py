@@ -24,6 +24,7 @@ from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
 from ..network.first_pass import findings
 from ..objectives import Discriminator
+from ..objectives.combination import INTERPOLATION
 from ..objectives.neuron import Neurons
 from ..objectives.transformed import Transformed
 from ..parametrizations import Natural, Transforms
@@ -56,7 +57,9 @@ class Settings:
         neurons_left_out: p ∝ exp(Σ λ_i R_i/T).
         pulse: a heat pulse and its first step.
         scales: frozen gradient scales, term -> (chain,).
+        interpolates: whether a neuron depends on the live parameter `interpolation`.
         factors: factor of T per neuron, (N,), geometric mean 1; None: all have the same T.
+        rungs: the ladder's factors, placed for every neuron, (N, rungs); None: as given.
     """
 
     fixed: Fixed
@@ -75,6 +78,8 @@ class Settings:
     pulse: tuple[HeatPulse, int] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Tensor | None = None
+    rungs: Tensor | None = None
+    interpolates: bool = False
 
     @classmethod
     def begun(
@@ -96,7 +101,7 @@ class Settings:
             kernel = defaults.kernel_for(fixed.size, natural=natural)
         kernel = fixed.suited(checks.kernel(kernel), prior)
         chosen = checks.scale(defaults.scale_for(kernel, scale, natural=natural), kernel)
-        checks.ladder(fixed.ladder, kernel)
+        checks.ladder(fixed.ladder, kernel, prior)
         checks.pixels(kernel, prior, fixed.pixel_range)
         checks.energies(kernel, fixed.ladder, regularizers)
         begun = cls(fixed, kernel, regularizers, chosen, scale, prior, fixed.coordinates_of(prior), start=start)
@@ -127,6 +132,7 @@ class Settings:
             *self.kernel.parameters,
             *((GOAL,) if aims else ()),
             *((HEAT,) if self.has_temperature else ()),
+            *((INTERPOLATION,) if self.interpolates else ()),
             STEPS_PER_FRAME,
             *((NATURAL, PRIOR_SCALE) if self.prior is not None else ()),
             *(r.parameter for r in self.regularizers),
@@ -160,6 +166,11 @@ class Settings:
     def usual_temperature(self) -> float:
         """The default T."""
         return defaults.temperature_for(self.unit, self.fixed.size, natural=self.prior is not None)
+
+    @property
+    def interpolation(self) -> float:
+        """t of the neurons written a → b: f = (1 − t)·a + t·b."""
+        return self.params.get(INTERPOLATION.name, INTERPOLATION.default)
 
     @property
     def softness(self) -> float:
@@ -200,19 +211,28 @@ class Settings:
             heat: factor for all of them.
             of_rungs: include the ladder's factors; else all have that of the coldest rung, which is displayed.
         """
+        if self.temperature == 0:
+            return 0.0
         each: float | Tensor = self.temperature * heat
         if self.factors is not None:
             each = each * self.factors.repeat_interleave(self.fixed.per_neuron).to(self.fixed.device)
         if self.fixed.ladder is None or not of_rungs:
             return each
-        return self.fixed.ladder.temperatures(1.0, neurons * self.fixed.chains, self.fixed.device) * each
+        return self.ladder_factors(neurons).repeat_interleave(self.fixed.chains, 0).flatten() * each
+
+    def ladder_factors(self, neurons: int) -> Tensor:
+        """(N, rungs) float64, for N neurons; all 1 without a ladder."""
+        if self.rungs is not None:
+            return self.rungs
+        factors = (1.0,) if self.fixed.ladder is None else self.fixed.ladder.factors
+        return torch.tensor(factors, dtype=torch.float64, device=self.fixed.device).expand(neurons, -1)
 
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
         transforms, count = self.transforms, len(neurons.neurons)
-        seen: Term = neurons
+        seen: Term = neurons.at(self.interpolation)
         if transforms is not None:
-            seen = Transformed(neurons, transforms, FIXED_CHANGES if self.energy_needed else 1)
+            seen = Transformed(seen, transforms, FIXED_CHANGES if self.energy_needed else 1)
         target = Target(
             {NEURON: seen, **{r.name: r for r in self.regularizers}},
             {NEURON: 0.0 if self.neurons_left_out else 1.0, **{r.name: self.params[r.name] for r in self.regularizers}},
@@ -328,6 +348,10 @@ class Settings:
             raise ValueError(f"{self.kernel.name} has no temperature that a heat pulse could raise")
         return replace(self, params={**self.params, "heat": 1.0}, pulse=(pulse, step))
 
+    def without_findings(self) -> Settings:
+        """As before a warm-up: without scales, temperatures and rungs of its own for every neuron."""
+        return replace(self, scales={}, factors=None, rungs=None)
+
     def begun_anew(self) -> Settings:
         """For chains that restart: T is sought from its original starting value, so that a restart repeats the run."""
         if self.sought_from is None:
@@ -337,6 +361,13 @@ class Settings:
     def without_pulse(self) -> Settings:
         """As `begun_anew`, without a heat pulse."""
         return replace(self.begun_anew(), pulse=None)
+
+    def of_neurons(self, neurons: Neurons) -> Settings:
+        """A copy for other neurons, with the live parameter `interpolation` if they have one."""
+        if neurons.interpolates == self.interpolates:
+            return self
+        changed = replace(self, interpolates=neurons.interpolates)
+        return replace(changed, params={p.name: self.params.get(p.name, p.default) for p in changed.parameters})
 
     def with_temperature_of(self, before: Settings, neuron_norm: float, known: Mapping[Unit, float]) -> Settings:
         """T converted to the unit of these settings, for the same law as before.
@@ -387,10 +418,12 @@ class Settings:
             kernel = defaults.kernel_for(self.fixed.size, natural=prior is not None)
         kernel = self.fixed.suited(kernel, prior)
         checks.pixels(kernel, prior, self.fixed.pixel_range)
+        checks.ladder(self.fixed.ladder, kernel, prior)
         scale = defaults.scale_for(kernel, self.scale_asked, natural=prior is not None)
         changed = replace(
-            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
-        )
+            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None,
+            rungs=None,
+        )  # fmt: skip
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
         begun = {"temperature": changed.usual_temperature, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
         params = {p.name: (kept | begun).get(p.name, p.default) for p in changed.parameters} | own_values(kernel)

@@ -223,6 +223,7 @@ class Panel(anywidget.AnyWidget):
         norm_percentile: float
         contribution_percentile: float
         heat: float
+        interpolation: float
         l2: float
         discriminator: float
         total_variation: float
@@ -233,6 +234,7 @@ class Panel(anywidget.AnyWidget):
         display_scale: float
         display_base: float
         chains_shown: int
+        slice: int
     else:
 
         def __getattr__(self, name: str) -> Any:
