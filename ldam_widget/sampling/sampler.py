@@ -393,8 +393,6 @@ class Sampler(Run):
                 return
             yield frame
 
-    # ---- internals -------------------------------------------------------------------------------------------------
-
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:
             raise ValueError("discriminator_only needs a Discriminator among the regularizers")
