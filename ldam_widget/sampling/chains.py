@@ -18,6 +18,7 @@ from ..objectives.neuron import Neurons
 from .faults import require_finite, tell_dead
 from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
+from .starts import places
 from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
@@ -37,7 +38,7 @@ class Chains:
         target: the density of `settings`.
         warm_up: the warm-up in progress; None if it is over or there was none.
         swaps: swap statistics of a ladder.
-        evaluated_in: the coordinates in which the state was evaluated.
+        evaluated_in: the coordinates in which the state was evaluated, and the interpolation of its neurons.
         softness: the T/τ² that the step sizes are adapted to.
         found: softness during the warm-up, and the step sizes it found, (chain,).
         goals_sought: `Settings.goals_asked` of the goal that is being, or was last, pursued.
@@ -51,7 +52,7 @@ class Chains:
     target: Target
     warm_up: WarmUp | None
     swaps: SwapRecord | None
-    evaluated_in: Coordinates
+    evaluated_in: tuple[Coordinates, float]
     softness: float
     found: tuple[float, Tensor] | None = None
     goals_sought: int = 0
@@ -71,7 +72,7 @@ class Chains:
         warm_up = begun_warm_up(settings, goals(settings, neurons), len(neurons.neurons))
         return cls(
             settings, neurons, state, noise, settings.target(neurons), warm_up,
-            swaps, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
+            swaps, _evaluated_in(settings), settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
     def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
@@ -85,7 +86,7 @@ class Chains:
         Raises:
             SamplingError: an activation is not finite.
         """
-        settings, state = self.settings, self.state
+        settings, state = self.settings.of_neurons(neurons), self.state
         fixed = settings.fixed
         noise = self.noise.of_neurons(places)
         rows = rows_of(places, fixed.per_neuron, state.x.device)
@@ -137,7 +138,7 @@ class Chains:
             swaps = self.swaps.regrouped(shown, kept[:: fixed.rungs])
         return replace(
             self, settings=settings, neurons=neurons, state=state, noise=noise, target=settings.target(neurons),
-            warm_up=warm_up, swaps=swaps, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
+            warm_up=warm_up, swaps=swaps, evaluated_in=_evaluated_in(settings), softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
 
@@ -213,9 +214,9 @@ class Chains:
         chains, settings = self, self.settings
         if chains.goals_sought != settings.goals_asked:
             chains = chains._seeking(goals(settings, chains.neurons))
-        if chains.evaluated_in is not settings.coordinates:
+        if (wanted := _evaluated_in(settings)) != chains.evaluated_in:
             state = chains.state._replace(evaluation=chains.target.evaluate(chains.state.x))
-            chains = replace(chains, state=state, evaluated_in=settings.coordinates)
+            chains = replace(chains, state=state, evaluated_in=wanted)
         if chains.softness != settings.softness:
             state = chains._fitted_to(settings.softness)
             chains = replace(chains, state=state, softness=settings.softness)
@@ -382,20 +383,32 @@ def first_state(
     """
     kernel: Kernel = settings.kernel
     target = settings.without_findings().target(neurons)
-    tau = settings.params.get("prior_scale", 1.0)
     attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
-    start = settings.coordinates.start(noise.start(attempt), tau)
+    start = _start(settings, noise.start(attempt), target)
     state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
     dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
-    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is off everywhere may be on for another start
+    fixed_start = isinstance(settings.start, Tensor) or settings.start == "grey"
+    others = 0 if fixed_start else _START_AGAIN
+    while bool(dead.any()) and attempt < others:  # a ReLU that is off everywhere may be on for another start
         attempt += 1
-        other = settings.coordinates.start(noise.start(attempt), tau)
+        other = _start(settings, noise.start(attempt), target)
         state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
         dead = dead & _no_gradient(state)
     require_finite(state, neurons, target, settings)
     if bool(dead.any()):
-        tell_dead(dead, neurons, settings, _START_AGAIN)
+        tell_dead(dead, neurons, settings, others)
     return state
+
+
+def _start(settings: Settings, numbers: Tensor, target: Target) -> Tensor:
+    """Start positions z, (chain · rung, *image), from standard normal numbers."""
+    fixed, kernel, start = settings.fixed, settings.kernel, settings.start
+    if not isinstance(start, str) or start != "noise":
+        return places(start, numbers, settings.coordinates, fixed.pixel_range, fixed.rungs, fixed.dataset)
+    if hasattr(kernel, "start"):
+        own: Tensor = kernel.start(numbers, target)
+        return own
+    return settings.coordinates.start(numbers, settings.params.get("prior_scale", 1.0))
 
 
 def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
@@ -416,7 +429,11 @@ def _same(one: Neuron, other: Neuron) -> bool:
     a, b = one.readout, other.readout
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
-    return one.key == other.key and type(a) is type(b) and bool(a == b)
+    return one.key == other.key and type(a) is type(b) and bool(a == b)  # the key of an expression says all of it
+
+
+def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:
+    return settings.coordinates, settings.interpolation
 
 
 def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:

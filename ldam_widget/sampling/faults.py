@@ -88,9 +88,10 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
     chains = dead.view(len(neurons.neurons), -1)
     labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
     listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+    again = f", even after {starts} other starts" if starts else ""
     settings.fixed.notes.tell(
-        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
-        f"even after {starts} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
+        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} "
+        f"chains{again} (a dead ReLU, or a saturated layer): noise and priors alone move "
         "them. leaky=0.1 lets a gradient through"
     )
 

@@ -70,7 +70,7 @@ class Run(Readings):
         self._turn = FairLock()
         self._lock = threading.Lock()  # held only while the settings are replaced
         self._execution = Execution(settings.fixed.view, model, execution)
-        self._standing: tuple[Neurons, Standing] | None = None
+        self._standing: tuple[Neurons, float, Standing] | None = None
         self._kernels: dict[tuple[str, bool], Kernel] = {}  # last used, by name and whether there is a natural prior
         self._temperatures: dict[tuple[Unit, bool], float] = {}  # last used, by unit and whether there is a prior
 
@@ -146,7 +146,8 @@ class Run(Readings):
         """
         if self.dataset is None:
             return None
-        standing = self._real_activations(self._chains.neurons)
+        chains = self._chains
+        standing = self._real_activations(chains.neurons, chains.settings.interpolation)
         return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
     # ---- while holding the lock ------------------------------------------------------------------------------------
@@ -174,12 +175,16 @@ class Run(Readings):
     ) -> None:
         """Start chains for `neurons`; if they cannot start, nothing changes."""
         self._execution.follow()
-        settings, fixed = change(self._settings), self._settings.fixed
+
+        def changed(settings: Settings) -> Settings:
+            return change(settings).of_neurons(neurons)
+
+        settings, fixed = changed(self._settings), self._settings.fixed
         noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
         with self._execution.threads():
             state = first_state(settings, neurons, noise)
             chains = Chains.begun(settings, neurons, state, noise, self._goals)
-        self._commit(change, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
+        self._commit(changed, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
 
     @torch.inference_mode(False)
@@ -193,7 +198,7 @@ class Run(Readings):
         own = found.settings.factors is not None
 
         def with_what_was_found(settings: Settings) -> Settings:
-            settings = replace(settings, scales=found.settings.scales, rungs=found.settings.rungs)
+            settings = replace(settings.of_neurons(neurons), scales=found.settings.scales, rungs=found.settings.rungs)
             if not own:
                 return settings
             if settings.goals_asked != found.goals_sought:  # T was set, or another goal
@@ -221,7 +226,8 @@ class Run(Readings):
         norm = self._neuron_norm(target, state)
         natural = before.prior is not None
         self._kernels[before.kernel.name, natural] = before.kernel
-        self._temperatures[before.unit, natural] = before.temperature
+        if before.has_temperature:
+            self._temperatures[before.unit, natural] = before.temperature
         known = {unit: value for (unit, of_prior), value in self._temperatures.items() if of_prior == natural}
 
         def with_its_temperature(settings: Settings) -> Settings:
@@ -333,7 +339,7 @@ class Run(Readings):
         if settings.goal is None:
             return None
         if isinstance(settings.goal, str):
-            goals = self._real_activations(neurons).percentile(settings.goal).float()
+            goals = self._real_activations(neurons, settings.interpolation).percentile(settings.goal).float()
             shown = min(max(float(goals.mean()), GOAL.low), GOAL.high)
             self._swap(
                 lambda newest: (
@@ -345,8 +351,9 @@ class Run(Readings):
             return goals.to(settings.fixed.device)
         return torch.full((len(neurons.neurons),), float(settings.goal), device=settings.fixed.device)
 
-    def _real_activations(self, neurons: Neurons) -> Standing:
+    def _real_activations(self, neurons: Neurons, interpolation: float) -> Standing:
         assert self.dataset is not None
-        if self._standing is None or self._standing[0] is not neurons:
-            self._standing = neurons, Standing(self.dataset, neurons)
-        return self._standing[1]
+        known = self._standing
+        if known is None or known[0] is not neurons or known[1] != interpolation:
+            self._standing = known = neurons, interpolation, Standing(self.dataset, neurons.at(interpolation))
+        return known[2]
