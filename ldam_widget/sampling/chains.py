@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..core.noise import ChainNoise
 from ..core.target import NEURON, Coordinates, Evaluation, Kernel, State, Target, per_image
-from ..network.units import Neuron
 from ..objectives.neuron import Neurons
 from .faults import require_finite, tell_dead
 from .ladder import SwapRecord, coldest, exchange
+from .regrouping import rows_of
 from .settings import Settings
 from .starts import places
 from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
@@ -411,36 +411,8 @@ def _start(settings: Settings, numbers: Tensor, target: Target) -> Tensor:
     return settings.coordinates.start(numbers, settings.params.get("prior_scale", 1.0))
 
 
-def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
-    """For each neuron in `after`, its index in `before`; None if it is not there."""
-    if before.layer != after.layer:
-        return [None] * len(after.neurons)
-    left = list(range(len(before.neurons)))
-    places: list[int | None] = []
-    for neuron in after.neurons:
-        found = next((place for place in left if _same(before.neurons[place], neuron)), None)
-        places.append(found)
-        if found is not None:
-            left.remove(found)
-    return places
-
-
-def _same(one: Neuron, other: Neuron) -> bool:
-    a, b = one.readout, other.readout
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
-    return one.key == other.key and type(a) is type(b) and bool(a == b)  # the key of an expression says all of it
-
-
 def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:
     return settings.coordinates, settings.interpolation
-
-
-def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:
-    """Batch rows (chain · rung,) that the neurons had, given their former places; −1 for new ones."""
-    first = torch.tensor([-1 if place is None else place * per_neuron for place in places], device=device)
-    each = torch.arange(per_neuron, device=device)
-    return torch.where(first[:, None] < 0, -1, first[:, None] + each).flatten()
 
 
 def _rows(values: Any, rows: Tensor) -> Any:

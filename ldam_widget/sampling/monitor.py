@@ -12,7 +12,8 @@ from torch import Tensor
 from ..diagnostics import History, Samples, Thermometer, thumbnails
 from .averages import Accumulator, Average
 from .burn_in import BurnIn, BurnInMeter
-from .chains import Chains, rows_of
+from .chains import Chains
+from .regrouping import rows_of
 from .settings import PICTURE_ONLY, Settings
 
 _ACCEPTANCE_MEMORY = 100  # pictures

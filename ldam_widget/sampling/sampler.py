@@ -24,13 +24,13 @@ from ..parametrizations import Natural, Transforms
 from . import checks, priors, starts
 from .averages import EMA, Average
 from .burn_in import BurnIn
-from .chains import same_neurons
 from .faults import SamplingError, forget_missed_goals
 from .fixed import Fixed
 from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
 from .monitor import Change
+from .regrouping import same_neurons
 from .run import Run, in_turn
 from .settings import Settings
 from .starts import Start
