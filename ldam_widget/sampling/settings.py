@@ -210,12 +210,10 @@ class Settings:
             heat: factor for all of them.
             of_rungs: include the ladder's factors; else all have that of the coldest rung, which is displayed.
         """
-        if self.temperature == 0:
-            return 0.0
         each: float | Tensor = self.temperature * heat
-        if self.factors is not None:
+        if self.factors is not None and self.temperature:
             each = each * self.factors.repeat_interleave(self.fixed.per_neuron).to(self.fixed.device)
-        if self.fixed.ladder is None or not of_rungs:
+        if self.fixed.ladder is None or not (of_rungs and self.temperature):
             return each
         return self.ladder_factors(neurons).repeat_interleave(self.fixed.chains, 0).flatten() * each
 
