@@ -15,6 +15,7 @@ from ..core.random_numbers import drawing_from
 from ..core.tables import Row, Table
 from .addresses import Address, AxisHint, axis_hint, module_names, parse, unit_axis
 from .capture import Call, listed, listen
+from .inputs import Inputs, call_with
 from .memory import is_out_of_memory
 from .own_output import Computed, OwnOutput, own_output
 from .view import device_of, dtype_of, private_view
@@ -69,7 +70,12 @@ class Trace(NamedTuple):
         return next((output for output in self.outputs if output.address == address), None)
 
 
-def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess | None = None) -> LayerTable:
+def layers(
+    model: nn.Module,
+    input_shape: Sequence[int],
+    preprocess: Preprocess | None = None,
+    inputs: Inputs | None = None,
+) -> LayerTable:
     """List the layers that a forward pass runs, in order.
 
     A module that runs several times has one row per call ("name", "name#2", …); one that returns a tuple or dict has
@@ -80,13 +86,14 @@ def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess 
         model: any `nn.Module`; left unchanged.
         input_shape: of one image, without the batch axis, e.g. (1, 28, 28).
         preprocess: x in pixel range -> model input.
+        inputs: for models with other arguments than images, as for `Sampler`.
 
     Raises:
         ValueError: the model does not accept `input_shape`; the message includes the model's error.
     """
-    return trace(
-        private_view(model, None, Notes(), shared=False), check_shape(input_shape), preprocess, None, Notes()
-    ).table
+    view = private_view(model, None, Notes(), shared=False)
+    call_with(view, inputs)
+    return trace(view, check_shape(input_shape), preprocess, None, Notes()).table
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -184,5 +191,11 @@ def _run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple
         made = "" if inputs.shape == x.shape else f" (preprocess made it {tuple(inputs.shape[1:])})"
         raise ValueError(
             f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "
-            "Give the shape of one image without the batch axis, as the model was trained on it."
+            f"{_hint(error)}Give the shape of one image without the batch axis, as the model was trained on it."
         ) from error
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, TypeError) and "missing" in str(error) and "argument" in str(error):
+        return "If it takes more than images, give the rest as inputs={'name': value}. "
+    return ""

@@ -10,6 +10,7 @@ import torch
 from typing_extensions import TypedDict
 
 from ..core.target import Kernel, Regularizer
+from ..network.inputs import Inputs
 from ..network.trace import Preprocess
 from ..parametrizations import Natural, Transforms
 from .averages import Average
@@ -31,6 +32,7 @@ class LawArguments(TypedDict, total=False):
     goal: float | str | None
     chains: int
     average: Average
+    inputs: Inputs | None
     pixel_range: tuple[float, float] | None
     steps_per_frame: int
     seed: int

@@ -15,6 +15,7 @@ from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..execution import check_execution
 from ..network.first_pass import first_pass
+from ..network.inputs import Inputs, call_with
 from ..network.memory import give_back
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
@@ -75,10 +76,11 @@ class Sampler(Run):
         chains: chains per neuron, ≥ 1.
         average: `EMA(decay)` or `Window(length)`.
         preprocess: x in `pixel_range` -> model input, e.g. ``lambda x: (x - mean) / std``.
+        inputs: the model's arguments besides images, by name (a tensor of one row is expanded to the batch); or a
+            function of the batch that returns all it is called with: ``lambda x: {"image": x}``, ``list``, a tuple.
         pixel_range: (lo, hi) or None for unbounded pixels.
         steps_per_frame: steps between pictures, 1 to 101; averages and burn-in count pictures.
-        seed: non-negative; the same seed gives the same chains on the same kind of device, however the steps are split
-            into calls, up to the rounding of `execution`.
+        seed: ≥ 0; gives the same chains on the same kind of device, however steps are split, up to rounding.
         device: None is CUDA if available, else the model's device.
         class_names: names of the units of the layer.
         at: "center" or "mean", see `neurons`.
@@ -90,16 +92,13 @@ class Sampler(Run):
         warm_up: steps in which scales are measured, and step sizes of None, temperatures for a goal, and the rungs of
             `Ladder.auto` are found; without any of these there is no warm-up. Its pictures do not count. None: 200;
             with the natural prior 100; with a goal 600; with `Ladder.auto` 1,000.
-        ladder: `Ladder` (`Ladder.auto()` places its own rungs), or its factors, for replica exchange with a calibrated
-            kernel.
-        leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
-            no stated density.
+        ladder: `Ladder`, such as `Ladder.auto()`, or its factors, for replica exchange with a calibrated kernel.
+        leaky: slope in [0, 1) of dead ReLUs in the backward pass; above 0 the samples follow no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
         execution: how the network is run: "auto" tries, at the first step, which of several equivalent ways is fastest
             (see the property); "plain" runs it as written; or another value of the property. A "recorded" network is
-            replayed without the model's Python code, and compared with it once a second, or every hundred steps if that
-            takes longer: a forward pass or `preprocess` that depends on anything but its input and the weights is
-            picked up within that time.
+            replayed without its Python code, and compared with it once a second (every hundred steps if that is more):
+            a pass or `preprocess` that depends on more than its input and the weights is followed within that time.
 
     Raises:
         ValueError, TypeError: the message names the argument, the value given, and what would work.
@@ -126,6 +125,7 @@ class Sampler(Run):
         steps_per_frame: int = 2,
         seed: int = 0,
         device: torch.device | str | None = None,
+        inputs: Inputs | None = None,
         class_names: Sequence[str] | None = None,
         at: Literal["center", "mean"] = "center",
         burn_in: BurnIn = BurnIn(),  # noqa: B008  (frozen)
@@ -148,6 +148,7 @@ class Sampler(Run):
         terms = checks.regularizers(regularizers)
         execution = check_execution(execution)
         view = private_view(model, choose_device(model, device), self.notes)
+        call_with(view, inputs)
         first_pass(view, model, shape, preprocess, self.notes)
         device = next((p.device for p in view.parameters()), torch.device("cpu"))
         fixed = Fixed(
