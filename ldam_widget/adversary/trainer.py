@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.notes import Notes
 from ..core.target import BindContext
 from ..data import RealImages
+from ..network.first_pass import first_pass
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..objectives import Discriminator
@@ -79,6 +80,7 @@ class Trainer:
         self.recipe, self.notes = recipe, Notes()
         chosen = choose_device(model, device)
         view = private_view(model, chosen, self.notes)
+        first_pass(view, model, shape, preprocess, self.notes)
         self._device = next((p.device for p in view.parameters()), torch.device("cpu"))
         self._choose = torch.Generator().manual_seed(recipe.seed)
         self._noise = torch.Generator(self._device).manual_seed(recipe.seed + 1)

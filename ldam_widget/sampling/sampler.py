@@ -14,6 +14,7 @@ from ..core.notes import Notes
 from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..execution import check_execution
+from ..network.first_pass import first_pass
 from ..network.memory import give_back
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
@@ -141,6 +142,7 @@ class Sampler(Run):
         terms = checks.regularizers(regularizers)
         execution = check_execution(execution)
         view = private_view(model, choose_device(model, device), self.notes)
+        first_pass(view, model, shape, preprocess, self.notes)
         device = next((p.device for p in view.parameters()), torch.device("cpu"))
         fixed = Fixed(
             input_shape=shape, pixel_range=pixels, chains=checks.count("chains", chains), leaky=checks.leaky(leaky),

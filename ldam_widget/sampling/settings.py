@@ -22,6 +22,7 @@ from ..core.parameters import (
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
+from ..network.first_pass import findings
 from ..objectives import Discriminator
 from ..objectives.combination import INTERPOLATION
 from ..objectives.neuron import Neurons
@@ -242,7 +243,9 @@ class Settings:
 
     def has_law(self, heat: float) -> bool:
         """Whether there is a density that the kernel is known to sample."""
-        return self.kernel.calibrated and not self.fixed.leaky and self.temperature * heat > 0 and self.confined
+        if self.fixed.leaky or findings(self.fixed.view).draws:
+            return False
+        return self.kernel.calibrated and self.temperature * heat > 0 and self.confined
 
     def note(self, target: Target, step: int) -> str:
         """One line on what is known about the law of the samples.
@@ -253,6 +256,8 @@ class Settings:
         """
         if self.fixed.leaky:
             return f"the backward pass leaks (slope {self.fixed.leaky:g}): no known law"
+        if findings(self.fixed.view).draws:
+            return "the model draws random numbers in its forward pass: no known law"
         if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
             return "no law at T = 0: the chains climb to a maximum"
         if self.kernel.calibrated and not self.confined:
