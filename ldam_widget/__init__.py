@@ -22,11 +22,11 @@ from .diagnostics.agreement import Agreement
 from .network.activations import activations
 from .network.trace import layers
 from .network.wiring import neurons_of
-from .objectives import L2, Discriminator
+from .objectives import L2, BatchStatistics, Denoiser, Discriminator, TotalVariation
 from .objectives.algebra import Expression, cosine, interpolate, neuron, opposites
 from .objectives.discriminator_file import load_discriminator
 from .objectives.discriminator_net import build_discriminator
-from .parametrizations import Jitter, Natural, Robust
+from .parametrizations import Blur, Jitter, Natural, Robust
 from .sampling.averages import EMA, Window
 from .sampling.burn_in import BurnIn
 from .sampling.comparison import Comparison
@@ -44,10 +44,13 @@ __all__ = [
     "L2",
     "LDAM",
     "Agreement",
+    "BatchStatistics",
+    "Blur",
     "BurnIn",
     "CheckpointError",
     "Compare",
     "Comparison",
+    "Denoiser",
     "Discriminator",
     "Exploration",
     "Expression",
@@ -62,6 +65,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "TotalVariation",
     "Trainer",
     "TrainingError",
     "Watch",

@@ -124,11 +124,11 @@ class Objective:
         while True:
             try:
                 if len(x) <= self.at_once:
-                    return self._evaluate(x, ALL, scalars, twice=len(x) < self._batches.least)
+                    return self._evaluate(x, ALL, scalars, len(x) < self._batches.least)
                 parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
+                least = self._batches.least
                 values, grads = zip(
-                    *(self._evaluate(x[p], p, scalars, twice=len(x[p]) < self._batches.least) for p in parts),
-                    strict=True,
+                    *(self._evaluate(x[part], part, scalars, len(x[part]) < least) for part in parts), strict=True
                 )
                 return torch.cat(values), torch.cat(grads)
             except Exception as error:
@@ -190,7 +190,7 @@ class Objective:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, x: Tensor, part: slice, scalars: Scalars, *, twice: bool) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, x: Tensor, part: slice, scalars: Scalars, twice: bool = False) -> tuple[Tensor, Tensor]:
         """Evaluate some chains that fit into memory at once; `twice`: a single image in a batch of two."""
         given = scalars.given(part)
         if twice:
@@ -254,11 +254,11 @@ class Objective:
             return Batches()  # by chance, nothing is the same twice
         known = _checked.setdefault(self._traced.view, {})
         key = self.reads, self.leaky, min(self.count, 2)
+
+        def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
+            return self._evaluate(x, part, self._scalars, twice)
+
         if key not in known:
-
-            def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
-                return self._evaluate(x, part, self._scalars, twice=twice)
-
             exact = self._dtype in (torch.float32, torch.float64)
             with torch.inference_mode(False):
                 images = self._traced.some_images(2).detach()

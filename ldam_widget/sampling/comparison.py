@@ -25,6 +25,7 @@ from .in_step import InStep
 from .models import check_params, checked_names, measured, naming, paired
 from .priors import resolved
 from .sampler import Sampler
+from .starts import Start
 
 _TOGETHER = frozenset({"steps_per_frame"})  # must be shared, or the models fall out of step
 
@@ -267,7 +268,7 @@ class Comparison:
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
         """Switch all models to another prior; see `Sampler.use_prior`."""
         lead = self.lead
-        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
+        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset, lead.kernel)
         self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_prior(found)))
         self._settings = self._settings | {"prior": found}
         self._freed.intersection_update(self.locks)
@@ -329,9 +330,11 @@ class Comparison:
         """Advance all models to step `goal`."""
         self._in_step.move(lambda: self._for_each(lambda s: s.step(goal - s.steps) if goal > s.steps else None))
 
-    def restart(self, seed: int | None = None) -> None:
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
         """Restart all models with the same new start images; see `Sampler.restart`."""
-        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed)))
+        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed, start)))
+        if start is not None:
+            self._settings = self._settings | {"start": start}
 
     def reset_average(self) -> None:
         """Discard the averages; the chains continue."""

@@ -59,7 +59,8 @@ def measured(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Check the data set and measure the prior, once for all models."""
     shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
     real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
-    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}
+    prior = resolved(settings.get("prior", "auto"), shape, pixel_range, real, settings.get("kernel"))
+    return {"dataset": real, "prior": prior}
 
 
 def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[str] | None) -> list[Any]:

@@ -349,7 +349,7 @@ class Readings:
             gradient_norm={name: norm.view(len(neurons), -1).mean(1).tolist() for name, norm in norms.items()},
             spread=spread(chains.fold(chains.picture)).tolist(),
             scales=_scales(chains),
-            ladder=None if chains.swaps is None else chains.swaps.report(),
+            ladder=None if chains.swaps is None else chains.swaps.report(chains.ladder_factors),
             _samples=samples,
             **report(samples),
         )

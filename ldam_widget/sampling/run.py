@@ -24,7 +24,7 @@ from .burn_in import BurnIn
 from .chains import Chains, first_state
 from .defaults import Unit
 from .fair_lock import FairLock
-from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals
+from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals, tell_rungs_in_heat
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
@@ -195,9 +195,11 @@ class Run(Readings):
         with self._execution.threads():
             found = self._chains.caught_up(self._goals).regrouped(neurons, places, self._goals)
 
+        own = found.settings.factors is not None
+
         def with_what_was_found(settings: Settings) -> Settings:
-            settings = replace(settings.of_neurons(neurons), scales=found.settings.scales)
-            if found.settings.factors is None:
+            settings = replace(settings.of_neurons(neurons), scales=found.settings.scales, rungs=found.settings.rungs)
+            if not own:
                 return settings
             if settings.goals_asked != found.goals_sought:  # T was set, or another goal
                 return replace(settings, factors=None)
@@ -217,14 +219,15 @@ class Run(Readings):
         self._execution.follow()
         chains = self._chains
         changed = change(self._settings)
-        target = replace(changed, scales={}, factors=None).target(chains.neurons)
+        target = changed.without_findings().target(chains.neurons)
         state = changed.kernel.init(z, target)
         require_finite(state, chains.neurons, target, changed)
         before = chains.settings
         norm = self._neuron_norm(target, state)
         natural = before.prior is not None
         self._kernels[before.kernel.name, natural] = before.kernel
-        self._temperatures[before.unit, natural] = before.temperature
+        if before.has_temperature:
+            self._temperatures[before.unit, natural] = before.temperature
         known = {unit: value for (unit, of_prior), value in self._temperatures.items() if of_prior == natural}
 
         def with_its_temperature(settings: Settings) -> Settings:
@@ -257,7 +260,7 @@ class Run(Readings):
     ) -> None:
         """Take over newly started chains with their settings; sliders may have moved meanwhile."""
         forget_missed_goals(found.settings.fixed)
-        newest = self._swap(lambda settings: replace(change(settings), scales=found.settings.scales, factors=None))
+        newest = self._swap(lambda settings: replace(change(settings).without_findings(), scales=found.settings.scales))
         chains = found.under(newest)
         self._now = chains, monitor(chains)
 
@@ -308,6 +311,7 @@ class Run(Readings):
             places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
             self._now = chains, self._monitor.regrouped(chains, places)
             self._follow()
+        tell_rungs_in_heat(warm_up, self._settings)
         if before.goals_sought == self._settings.goals_asked:
             tell_missed_goals(warm_up, chains.neurons, self._settings)
 
