@@ -20,6 +20,7 @@ from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
 from .network.activations import activations
+from .network.receptive_field import receptive_field
 from .network.trace import layers
 from .network.wiring import neurons_of
 from .objectives import L2, BatchStatistics, Denoiser, Discriminator, TotalVariation
@@ -88,6 +89,7 @@ __all__ = [
     "neuron",
     "neurons_of",
     "opposites",
+    "receptive_field",
     "train_discriminator",
     "watch",
 ]

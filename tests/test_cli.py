@@ -34,6 +34,12 @@ def make():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
 broken = 7
 """
+SATELLITE = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1600, 5))
+"""
 
 
 def ldam(*arguments: object, folder: Path, ok: bool = True) -> str:
@@ -368,6 +374,40 @@ def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
 )
 def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)
+
+
+def test_files_show_what_is_asked_for(tmp_path: Path) -> None:
+    """Contrast of each tile, bands and slices, as in Python."""
+    (tmp_path / "nets.py").write_text(SATELLITE)
+    ask = ("sample", "--model", "nets.py:make", "--pixel-range", "0,1", "--steps", "4", "--neurons", "0,1")
+    bands, volume = ("--input-shape", "4,20,20"), ("--input-shape", "1,4,20,20")
+
+    def picture(*more: str) -> np.ndarray[Any, Any]:
+        ldam(*ask, *more, "-o", "a.png", folder=tmp_path)
+        with Image.open(tmp_path / "a.png") as page:
+            return np.asarray(page.convert("RGB"))[40:]  # without the names
+
+    grey = picture(*bands)
+    assert (grey[..., 0] == grey[..., 1]).all()
+    assert not np.array_equal(grey, picture(*bands, "--bands", "2"))
+    colours = picture(*bands, "--bands", "3,2,1")
+    assert (colours[..., 0] != colours[..., 1]).any()
+    assert not np.array_equal(grey, picture(*bands, "--contrast", "stretched"))
+    assert not np.array_equal(picture(*volume, "--slice", "0"), picture(*volume))
+    np.testing.assert_array_equal(picture(*volume, "--slice", "2"), picture(*volume))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--contrast", "loud"), "contrast must be 'as it is' or 'stretched'; got 'loud'"),
+        (("--bands", "1"), "bands must be one channel or three, each between 0 and 0"),
+        (("--bands", "red"), "--bands red: numbers separated by commas"),
+        (("--slice", "1"), "--slice 1: the images have 1 slice, from 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_before_sampling(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in ldam("sample", "-o", "a.png", "--steps", "100000000", *arguments, folder=tmp_path, ok=False)
 
 
 def test_the_natural_prior_of_a_shipped_network_is_that_of_its_training_images(tmp_path: Path) -> None:

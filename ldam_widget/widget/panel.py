@@ -234,6 +234,7 @@ class Panel(anywidget.AnyWidget):
         display_scale: float
         display_base: float
         chains_shown: int
+        slice: int
     else:
 
         def __getattr__(self, name: str) -> Any:
