@@ -75,7 +75,7 @@ def _fields(sampler: Sampler) -> list[Box]:
     if len(sampler.input_shape) < 2 or not all(places):
         return []
     try:
-        view = private_view(sampler.view, torch.device("cpu"), QuietNotes())
+        view = private_view(sampler.view, torch.device("cpu"), QuietNotes(), shared=False)
         fields = Fields(view, sampler.layer, sampler.input_shape, sampler.preprocess)
         found = {place: fields.box(place) for place in set(places)}
     except ValueError:  # e.g. a network that refuses NaN: nothing is lost by showing the whole picture
