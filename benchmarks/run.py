@@ -3,11 +3,12 @@
 `python benchmarks/run.py step "stream --rounds 3"` runs those alone; what stands in quotes is passed on. One that fails
 costs the others nothing: it is named at the end. Some take long, and are run by themselves:
 
-    python benchmarks/watch.py                       what watching costs a training
-    python benchmarks/discriminator.py --data DIR    what the discriminator does to samples
-    python benchmarks/averaging.py --weights DIR     whether averaged weights show more modes
-    python benchmarks/readable.py --data DIR         whether pictures can be read, beside other tools
-    python benchmarks/soak.py                        whether a million steps leave anything behind
+    python benchmarks/watch.py                              what watching costs a training
+    python benchmarks/discriminator.py --data DIR           what the discriminator does to samples
+    python benchmarks/cifar_discriminator.py --data DIR     the same for CIFAR-10
+    python benchmarks/averaging.py --weights DIR            whether averaged weights show more modes
+    python benchmarks/readable.py --data DIR                whether pictures can be read, beside other tools
+    python benchmarks/soak.py                               whether a million steps leave anything behind
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ["step", "stream", "latency", "scale", "gpu", "mixing"]
+SCRIPTS = ["step", "stream", "latency", "scale", "gpu", "mixing", "expressions"]
 PACKAGES = [
     "torch", "torchvision", "torch-lucent", "torch-dreams", "torch-sgld", "posteriors", "jupyter-rfb", "jupyterlab",
     "ipykernel", "anywidget",

@@ -9,12 +9,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from PIL import Image, ImageOps
 from torch import nn
 from typer.core import TyperGroup
 
@@ -40,6 +43,7 @@ from .objectives import Discriminator
 from .parametrizations import Natural
 from .pictures.display import AS_IT_IS, Display, axes_of, checked_bands, checked_contrast
 from .pictures.export import KINDS, save_run
+from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 
@@ -133,7 +137,10 @@ def sample(
     input_shape: ShapeOption = None,
     layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
     neurons: Annotated[
-        str | None, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'; default: the first ten, or all if fewer.")
+        str | None,
+        typer.Option(
+            help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -144,6 +151,7 @@ def sample(
             help=f"One of {', '.join(kernels.__all__)}; default: BAOAB, or the paper's Algorithm1 for mnist in pixels."
         ),
     ] = None,
+    preset: Annotated[str | None, typer.Option(help="Of RegularisedAscent: A, B, C or D.")] = None,
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[
         str | None,
@@ -157,13 +165,22 @@ def sample(
             "wrote; auto: natural for RGB images."
         ),
     ] = "auto",
+    start: Annotated[
+        str, typer.Option(help="Where chains start: noise, grey, or a picture, which is cropped and scaled to fit.")
+    ] = "noise",
     goal: Annotated[
         float | None, typer.Option(help="Target mean activation of the chains; T is tuned to reach it.")
     ] = None,
-    ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="Replica exchange: temperature factors, e.g. 1,2,4,8; or auto, auto:12 (rungs) to find them."
+        ),
+    ] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
     discriminator: Annotated[
-        Path | None, typer.Option(help="A file of train_discriminator; mnist has its own. Set its weight with -p.")
+        Path | None,
+        typer.Option(help="A file of train_discriminator; mnist and cifar have one. Set its weight with -p."),
     ] = None,
     pixel_range: Annotated[
         str | None, typer.Option(help="e.g. 0,1; default unbounded; known for mnist and cifar.")
@@ -204,14 +221,15 @@ def sample(
         settings["preprocess"] = _preprocess(preprocess)
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
-    background, chosen = _prior(prior, model), _kernel(kernel, normalize, mix)
+    background, chosen = _prior(prior, model), _kernel(kernel, preset, normalize, mix)
     if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
         chosen = kernels.Algorithm1()  # as in the paper's own pictures
     with one_thread():
         sampler = Sampler(
             network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
+            start=_start(start, settings["input_shape"]),
+            ladder=None if ladder is None else _ladder(ladder), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))
         display = _display(contrast, bands, slice_shown, sampler.input_shape)
@@ -271,18 +289,29 @@ def train_judge(
 
 @train_app.command("discriminator")
 def train_discriminator(
-    data: DataOption,
-    download: DownloadOption = False,
+    data: Annotated[Path, typer.Option(help="Folder of MNIST's idx .gz files, or of CIFAR-10 as for train cifar.")],
+    network: Annotated[str, typer.Option(help="mnist or cifar.")] = "mnist",
+    download: Annotated[bool, typer.Option(help="Fetch the images into the folder if they are not there.")] = False,
     out: OutOption = Path(),
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of Algorithm 2.")] = prior.ROUNDS,
-    seed: SeedOption = prior.RECIPE.seed,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds of Algorithm 2; default: as the shipped one, or as fit --minutes.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: the training ends in this time.")] = None,
+    seed: SeedOption = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume from what is in the folder.")] = False,
+    execution: Annotated[
+        str, typer.Option(help="How the classifier is run: auto, or plain, which repeats a training bit for bit.")
+    ] = "auto",
 ) -> None:
-    """The discriminator of MNIST: trained against the sampler on the shipped LeNet-5 (Algorithm 2)."""
-    if download:
-        download_mnist(data)
-    prior.train_prior(data, rounds=rounds, seed=seed, out=out, resume=resume)
-    typer.echo(f"wrote {out / prior.FILE}")
+    """A discriminator trained against the sampler on the shipped network (Algorithm 2); tells how long it takes."""
+    if download and network in prior.SHIPPED:
+        (download_mnist if network == "mnist" else download_cifar)(data)
+    began = time.monotonic()
+    net = prior.train_prior(
+        data, network=network, rounds=rounds, minutes=minutes, seed=seed, out=out, resume=resume, execution=execution
+    )
+    took = (time.monotonic() - began) / 60
+    typer.echo(f"wrote {out / prior.SHIPPED[network].file}: {net.card['rounds']:,} rounds, {took:.1f} minutes")
 
 
 def _tell_accuracy(result: TrainingResult) -> None:
@@ -322,8 +351,23 @@ def _prior(text: str, model: str) -> Natural | str:
     return text if text in ("auto", "natural", "pixels") else Natural.load(text)
 
 
-def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
+def _start(text: str, shape: tuple[int, ...]) -> Any:
+    """The `start` argument of `Sampler`, or a picture file as bytes (channels, height, width)."""
+    if not Path(text).suffix:
+        return text
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"--start {text}: images of shape {shape} cannot be read from a picture; use noise or grey")
+    with Image.open(text) as picture:
+        fitting = ImageOps.fit(picture.convert("L" if shape[0] == 1 else "RGB"), (shape[2], shape[1]))
+    return torch.from_numpy(np.array(fitting)).view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
+
+
+def _kernel(name: str | None, preset: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
     """The kernel with that name, in any case; None: the sampler's own choice."""
+    if preset is not None:
+        if name is not None and name.lower() != "regularisedascent":
+            raise ValueError(f"--preset belongs to RegularisedAscent; {name} has none")
+        return kernels.RegularisedAscent.preset(preset.upper())  # type: ignore[arg-type]  # checked there
     if name is None and (normalize or mix):
         name = "Algorithm1"  # the only one that has them
     if name is None:
@@ -348,7 +392,8 @@ def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.
         settings = dict(digits.settings) | {"regularizers": [Discriminator(digits.discriminator, 0.0)]}
     elif shipped == "cifar":
         photographs = demos.cifar(state or "final")
-        network, settings = photographs.model, dict(photographs.settings)
+        network = photographs.model
+        settings = dict(photographs.settings) | {"regularizers": [Discriminator(photographs.discriminator, 0.0)]}
     else:
         network, settings = _import(name), {}
         if input_shape is None:
@@ -417,6 +462,16 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{option} {text}: expected numbers separated by commas") from None
+
+
+def _ladder(text: str) -> Ladder:
+    if text == "auto":
+        return Ladder.auto()
+    if not text.startswith("auto:"):
+        return Ladder(_numbers("--ladder", text, float))
+    if not text[5:].isdecimal():
+        raise ValueError(f"--ladder {text}: the number of rungs is wanted, e.g. auto:12")
+    return Ladder.auto(int(text[5:]))
 
 
 def _notebooks() -> Iterator[Path]:

@@ -875,7 +875,7 @@ def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, case: tuple[An
 
 def test_weights_of_something_else_are_no_discriminator(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"not a discriminator that train_discriminator wrote.*Discriminator\(net, weight\)"):
+    with pytest.raises(ValueError, match=r"that train_discriminator wrote.*Discriminator\(net, weight\)"):
         Discriminator(tmp_path / "other.safetensors")
 
 

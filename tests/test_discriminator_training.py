@@ -750,7 +750,7 @@ def test_training_headless_is_resumed_after_an_interruption(tmp_path: Path, clas
     options: dict[str, Any] = {"recipe": TINY, "pixel_range": RANGE, "progress": False}
     dataset = Interrupted(images)
     out = tmp_path / "deep" / "d.safetensors"
-    dataset.left = 1 + 64 + 64 + 40 * 8  # shape, check, mean and deviation, and some rounds
+    dataset.left = 1 + 64 + 64 + 64 + 40 * 8  # shape, check, mean and deviation, doubts, and some rounds
     with pytest.raises(KeyboardInterrupt):
         train_discriminator(classifier, dataset, rounds=300, out=out, save_every=0.0, **options)
     assert not out.exists()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist, pdist
 
-from ldam_widget.diagnostics.realism import ROWS, diversity, kernel_distance, nearest
+from ldam_widget.diagnostics.realism import ROWS, colour_temperature, diversity, kernel_distance, nearest
 
 from .conftest import run_seed
 
@@ -242,3 +242,42 @@ def test_nearest_of_what_does_not_fit(
 ) -> None:
     with pytest.raises(error, match=says):
         nearest(images, training, **options)
+
+
+# ---- colour temperature ----------------------------------------------------------------------------------------------
+
+# CIE 1931 chromaticities of standard illuminants and their correlated colour temperatures, as published
+ILLUMINANTS = {
+    "D50": (0.34567, 0.35850, 5003),
+    "D65": (0.31271, 0.32902, 6504),
+    "D75": (0.29902, 0.31485, 7504),
+    "A": (0.44757, 0.40745, 2856),
+}
+
+
+@pytest.mark.parametrize("name", ILLUMINANTS)
+def test_the_colour_temperature_of_standard_illuminants(name: str) -> None:
+    """McCamy's cubic is within 12 K of them; so is the round trip through sRGB, here with its inverse matrix."""
+    x, y, kelvin = ILLUMINANTS[name]
+    from_xyz = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+    linear = from_xyz @ np.array([x / y, 1, (1 - x - y) / y])
+    linear = 0.5 * linear / linear.max()
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    image = np.broadcast_to(encoded[None, :, None, None], (2, 3, 4, 5))
+    assert colour_temperature(image) == pytest.approx([kelvin, kelvin], abs=12)
+
+
+def test_colours_without_a_temperature() -> None:
+    images = np.zeros((5, 3, 2, 2))
+    images[1:4] = np.eye(3)[:, :, None, None]  # red, green, blue
+    images[4, :, 0] = 1.0  # half white, half black
+    found = colour_temperature(images)
+    assert np.isnan(found[[0, 3]]).all()  # black, blue
+    assert found[4] == pytest.approx(6504, abs=12)
+
+
+@pytest.mark.parametrize("images", [np.zeros((2, 1, 4, 4)), np.zeros((0, 3, 4, 4)), np.zeros((3, 3)),
+                                    np.full((1, 3, 2, 2), np.nan)])  # fmt: skip
+def test_colour_temperature_of_what_has_none(images: Any) -> None:
+    with pytest.raises(ValueError, match="images"):
+        colour_temperature(images)

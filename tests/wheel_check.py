@@ -29,6 +29,8 @@ WANTED = [
     "ldam_widget/demo/weights/judge.safetensors",
     "ldam_widget/demo/weights/judge.json",
     "ldam_widget/demo/weights/discriminator.safetensors",
+    "ldam_widget/demo/weights/cifar_discriminator.safetensors",
+    "ldam_widget/demo/weights/cifar_discriminator.json",
     "ldam_widget/notebooks/quickstart.ipynb",
 ]
 IMPORT = """

@@ -94,6 +94,7 @@ export interface Units {
   offset: number; // as requested: number of units before these
   total: number; // number of units found
   units: Unit[]; // the units of this page
+  problem?: string; // if none was found: why the query is no expression either; else empty
 }
 
 /** Replaces the content of the error banner. */
@@ -204,7 +205,7 @@ export interface Scrub {
 export interface AskUnits {
   kind: "units";
   layer: string; // the current layer
-  query: string; // prefix of a number, or part of a name
+  query: string; // prefix of a number, part of a name, or an expression such as "3 - 5"
   offset: number; // units to skip
   limit: number; // maximum number of units, at most 500
 }

@@ -106,7 +106,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     agreement: listOf(isChange),
     watch: isWatch,
   },
-  units: {},
+  units: { problem: isText },
   error: {},
   download: {},
   diagnosis: {},

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..core.target import NEURON, Evaluation, Kernel, Noise, State, Target, Term, per_image
+from ..execution import Execution
 from ..kernels import Algorithm1
 from ..network.trace import Preprocess
 from ..objectives import Discriminator
@@ -54,13 +55,17 @@ class Group:
 class Turn:
     """A group being moved, with the kernel, weight and temperature drawn for this round."""
 
-    def __init__(self, group: Group, kernel: Kernel, target: Target, state: State, noise: Noise) -> None:
+    def __init__(
+        self, group: Group, kernel: Kernel, target: Target, state: State, noise: Noise, execution: Execution
+    ) -> None:
         self.group, self._kernel, self._target, self._noise = group, kernel, target, noise
-        self._state = state
+        self._state, self._execution = state, execution
 
     def step(self) -> None:
         """One step of all chains."""
-        self._state, _ = self._kernel.step(self._state, self._target, self._noise)
+        self._execution.follow()
+        with self._execution.threads():
+            self._state, _ = self._kernel.step(self._state, self._target, self._noise)
         self.group.x, self.group.velocity = self._state.x, self._state.memory[0]
 
 
@@ -75,6 +80,7 @@ class Replay:
         input_shape, pixel_range, preprocess: as for `Sampler`.
         notes: receives notes for the user.
         choose, noise: random generators, on the CPU and on the device.
+        execution: how the classifier is run.
     """
 
     def __init__(
@@ -91,7 +97,9 @@ class Replay:
         notes: Notes,
         choose: torch.Generator,
         noise: torch.Generator,
+        execution: Execution,
     ) -> None:
+        self._execution = execution
         self._view, self._term, self._recipe = view, term.weakened(recipe.strength), recipe
         self._layer, self._units, self._preprocess = layer, list(units), preprocess
         self._shape, self._range = input_shape, pixel_range
@@ -116,20 +124,26 @@ class Replay:
             mask = per_image(anew.to(group.x.device), group.x)
             group.x = torch.where(mask, self.first_images(len(group.x)), group.x)
             group.velocity = torch.where(mask, 0.0, group.velocity)
-        weight = _between(self._weights[number], self._draw())
-        noise = FreshNoise(tuple(group.x.shape), self._noise)
+        self._execution.prepare(group.neurons)
+        self._execution.follow()
+        with self._execution.threads():
+            return self._turn_of(group, _between(self._weights[number], self._draw()))
+
+    def _turn_of(self, group: Group, weight: float) -> Turn:
+        recipe, noise = self._recipe, FreshNoise(tuple(group.x.shape), self._noise)
         if not group.calibrated:
             sigma = _log_between(recipe.noises, self._draw())
             kernel: Kernel = Algorithm1(0.1 * self._width, sigma, 0.8, mix="convex")
             target = self._target(group, weight, 1.0, {})
-            return Turn(group, kernel, target, State(group.x, target.evaluate(group.x), 0, (group.velocity, {})), noise)
+            state = State(group.x, target.evaluate(group.x), 0, (group.velocity, {}))
+            return Turn(group, kernel, target, state, noise, self._execution)
         temperature = default_temperature(self._side, self._width) * _log_between(recipe.temperatures, self._draw())
         target = self._target(group, weight, temperature, {})
         evaluation = target.evaluate(group.x)
         target = self._target(group, weight, temperature, self._follow(group, target, evaluation))
         kernel = default_kernel(self._side, self._width)  # its step size is fixed, so chains need not find one
         state = State(group.x, evaluation, 0, (group.velocity, group.x.new_ones(len(group.x))))
-        return Turn(group, kernel, target, state, noise)
+        return Turn(group, kernel, target, state, noise, self._execution)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that has to be saved to resume a training."""

@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..core.notes import Notes
 from ..core.target import BindContext
 from ..data import RealImages
+from ..execution import Execution, check_execution
 from ..network.first_pass import first_pass
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
@@ -24,6 +25,7 @@ from ..objectives.discriminator_net import DiscriminatorNet, Quiet, build_discri
 from ..objectives.neuron import Neurons
 from ..sampling import checks
 from ..sampling.sampler import Sampler
+from .doubts import doubt_about, how_many
 from .losses import Losses
 from .recipe import Recipe
 from .replay import Replay, Turn
@@ -43,7 +45,13 @@ class Trainer:
         layer, neurons: the neurons to sample for; None: all units of the last layer.
         input_shape: None: that of the images.
         pixel_range, preprocess, device: as for `Sampler`.
+        execution: how the classifier is run, as for `Sampler`: "auto" is the fastest way found by a short trial. It may
+            vary from run to run, and results with it by rounding; "plain" repeats a training bit for bit.
         recipe: all settings.
+
+    Attributes:
+        device: where chains and discriminator are.
+        notes: for the user, for instance that the classifier may not have been trained on such images (`doubts.py`).
 
     Raises:
         TypeError, ValueError: data that do not fit, fewer images than half a batch; see `RealImages` and `Sampler`.
@@ -64,9 +72,11 @@ class Trainer:
         preprocess: Preprocess | None = None,
         recipe: Recipe = Recipe(),  # noqa: B008  (frozen)
         device: torch.device | str | None = None,
+        execution: str = "auto",
     ) -> None:
         if not isinstance(recipe, Recipe):
             raise TypeError(f"recipe must be a Recipe(…); got {recipe!r}")
+        check_execution(execution)
         wanted = None if input_shape is None else check_shape(input_shape)
         self._range = checks.pixel_range(pixel_range)
         self._real = RealImages(dataset, wanted, self._range)
@@ -81,32 +91,37 @@ class Trainer:
         chosen = choose_device(model, device)
         view = private_view(model, chosen, self.notes)
         first_pass(view, model, shape, preprocess, self.notes)
-        self._device = next((p.device for p in view.parameters()), torch.device("cpu"))
+        self.device = next((p.device for p in view.parameters()), torch.device("cpu"))
         self._choose = torch.Generator().manual_seed(recipe.seed)
-        self._noise = torch.Generator(self._device).manual_seed(recipe.seed + 1)
+        self._noise = torch.Generator(self.device).manual_seed(recipe.seed + 1)
 
         self._raw = build_discriminator(model, shape, seed=recipe.seed) if net is None else net
         if not isinstance(self._raw, DiscriminatorNet):
             raise TypeError(f"net must be made by build_discriminator; got {type(net).__name__}")
         reads = None if net is None else reads
-        self._raw = self._raw.to(self._device).float().requires_grad_(True)
+        self._raw = self._raw.to(self.device).float().requires_grad_(True)
         self._preprocess, self._asked_range = (None, None) if reads is None else (reads.preprocess, reads.pixel_range)
         if self._raw.input_shape != shape and self._preprocess is None:
             raise ValueError(f"net was built for images of {self._raw.input_shape}; here they are {shape}")
         # keep the range it was trained on where it cannot be learned again from these images
         known = self._raw.pixel_range
         self._raw.pixel_range = self._asked_range or (known if self._preprocess is not None else None) or self._range
-        self._term = self._reading(self._raw, 1.0).bound(BindContext(model, shape, self._range, self._device, Quiet()))
+        self._term = self._reading(self._raw, 1.0).bound(BindContext(model, shape, self._range, self.device, Quiet()))
         if self._asked_range is None and (net is None or known is None or known != self._raw.pixel_range):
-            some = self._real.draw(min(len(self._real), _STANDARDIZED_BY), self._choose, self._device)
+            some = self._real.draw(min(len(self._real), _STANDARDIZED_BY), self._choose, self.device)
             self._raw.standardize(self._term.given(some))
         self._mean = self._averaged()
         self._optimizer = torch.optim.Adam(self._raw.parameters(), recipe.learning_rate, betas=recipe.betas)
 
+        some = self._real.spread(how_many(shape)).to(self.device)
+        if doubt := doubt_about(view, some, preprocess, self._range):
+            self.notes.tell(doubt)
+        self._execution = Execution(view, model, execution)
         units = self._units(view, layer, shape, preprocess) if neurons is None else list(neurons)
         self._replay = Replay(
             view, self._term, recipe, layer=layer, units=units, input_shape=shape, pixel_range=self._range,
             preprocess=preprocess, notes=self.notes, choose=self._choose, noise=self._noise,
+            execution=self._execution,
         )  # fmt: skip
         self._losses = Losses(
             self._raw, self._term.given, recipe, self._range, self._replay.first_images, self._choose, self._noise
@@ -138,6 +153,11 @@ class Trainer:
     def discriminator(self, weight: float, form: Form = "log") -> Discriminator:
         """The term to sample with: `net`, with images preprocessed as in training."""
         return self._reading(self.net, weight, form)
+
+    @property
+    def execution(self) -> str:
+        """How the classifier is run, and how much of the plain time that takes; "plain" before the first round."""
+        return str(self._execution)
 
     @property
     def round(self) -> int:
@@ -202,6 +222,7 @@ class Trainer:
         return {
             "rounds": self.round,
             "recipe": self.recipe.as_dict(),
+            "execution": str(self._execution.decision.plan),
             "real_images": len(self._real),
             "input_shape": list(self._real.input_shape),
             "last_rounds": {name: round(value, 4) for name, value in means.items()},
@@ -296,7 +317,7 @@ class Trainer:
         return range(probe.units)
 
     def _update(self, sampled: Tensor) -> Round:
-        real = self._losses.disturbed(self._real.draw(len(sampled), self._choose, self._device))
+        real = self._losses.disturbed(self._real.draw(len(sampled), self._choose, self.device))
         fake = self._losses.disturbed(sampled)
         buffers = [(buffer, buffer.clone()) for buffer in self._raw.buffers()]
         try:

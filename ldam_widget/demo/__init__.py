@@ -37,8 +37,8 @@ class Demo(Generic[Net]):
     model: Net  # eval mode, float32, on the CPU
     settings: dict[str, Any]  # layer, input_shape, preprocess, pixel_range, class_names
     card: dict[str, Any]  # how the weights were made, their test accuracy, checksums
-    discriminator_file: str | None = None
-    prior_file: str = ""
+    discriminator_file: str
+    prior_file: str
 
     @cached_property
     def prior(self) -> Natural:
@@ -50,12 +50,10 @@ class Demo(Generic[Net]):
 
     @cached_property
     def discriminator(self) -> DiscriminatorNet:
-        """Distinguishes handwritten digits from samples of the final LeNet-5: ``Discriminator(d.discriminator, 0.5)``.
+        """Distinguishes training images from samples of the final network: ``Discriminator(d.discriminator, 0.5)``.
 
-        Made by ``ldam train discriminator``; in eval mode, on the CPU. AttributeError for a network without one.
+        Made by ``ldam train discriminator``; in eval mode, on the CPU; `card` says how.
         """
-        if self.discriminator_file is None:
-            raise AttributeError(f"no discriminator comes with {self.name}; train_discriminator makes one")
         return load_discriminator(str(WEIGHTS / self.discriminator_file))
 
 
@@ -103,6 +101,7 @@ def cifar(which: str = "final") -> Demo[VGG]:
             "class_names": CLASSES,
         },
         card=json.loads((WEIGHTS / "cifar.json").read_text(encoding="utf-8")),
+        discriminator_file="cifar_discriminator.safetensors",
         prior_file="cifar_prior.safetensors",
     )
 

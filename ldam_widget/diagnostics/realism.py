@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float64]
 Array = npt.ArrayLike | Tensor
 
 ROWS = 1024  # rows of a pairwise matrix in memory at a time
+_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # linear sRGB, D65
 
 
 class KernelDistance(NamedTuple):
@@ -119,6 +120,35 @@ def _mean_pair_distance(members: Floats) -> float:
     exact = "donot_use_mm_for_euclid_dist"
     total = sum(float(torch.cdist(some, points, compute_mode=exact).sum()) for some in torch.split(points, ROWS))
     return total / (len(points) * (len(points) - 1))
+
+
+def colour_temperature(images: Array) -> Floats:
+    """Correlated colour temperature of the mean colour of every image, in kelvin: 6,504 for grey, lower is warmer.
+
+    Args:
+        images: sRGB in 0…1, (n, 3, …).
+
+    Returns:
+        (n,), by McCamy's cubic; nan where it does not hold, below 2,000 and above 12,500 K (a saturated colour).
+
+    Raises:
+        ValueError: not (n, 3, …), no pixels, non-finite numbers.
+
+    Source: McCamy 1992, Color Research & Application 17:142; sRGB is IEC 61966-2-1.
+    """
+    pixels = np.asarray(_numpy(images), dtype=np.float64)
+    if pixels.ndim < 3 or pixels.shape[1] != 3 or not pixels.size:
+        raise ValueError(f"images must be (n, 3, height, width), not {pixels.shape}")
+    if not np.isfinite(pixels).all():
+        raise ValueError("images has pixels that are not finite")
+    clipped = pixels.clip(0, 1)
+    linear = np.where(clipped <= 0.04045, clipped / 12.92, ((clipped + 0.055) / 1.055) ** 2.4)
+    xyz = linear.reshape(*linear.shape[:2], -1).mean(2) @ _TO_XYZ.T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x, y = (xyz[:, axis] / xyz.sum(1) for axis in (0, 1))
+        n = (x - 0.3320) / (0.1858 - y)
+    kelvin: Floats = 449 * n**3 + 3525 * n**2 + 6823.3 * n + 5520.33
+    return np.where((kelvin >= 2000) & (kelvin <= 12_500), kelvin, np.nan)
 
 
 class Nearest(NamedTuple):

@@ -118,7 +118,7 @@ def restored(stored: Stored, path: str | os.PathLike[str], model: nn.Module | No
     except ValueError as error:
         hint = "" if model is not None else f"; give it: load_discriminator({str(path)!r}, model)"
         raise ValueError(f"{path}: {error}{hint}") from error
-    net.design, net.pixel_range = stored.design, stored.pixel_range
+    net.design, net.pixel_range, net.card = stored.design, stored.pixel_range, stored.card
     net = net.float()
     try:
         net.load_state_dict(stored.weights)

@@ -39,6 +39,7 @@ class DiscriminatorNet(nn.Module):
         design: JSON-safe description from which `rebuild` builds the same network.
         input_shape: of one image.
         pixel_range: (lo, hi) of the images it was trained on; None until known.
+        card: how it was trained, JSON-safe: rounds, recipe, …; empty before.
     """
 
     mean: Tensor
@@ -48,6 +49,7 @@ class DiscriminatorNet(nn.Module):
         super().__init__()
         self.body, self.design, self.input_shape = body, design, input_shape
         self.pixel_range: tuple[float, float] | None = None
+        self.card: dict[str, Any] = {}
         # elements of a plain vector are pixels, not channels: a pixel that is black in all real images has no spread
         channels = (input_shape[0] if len(input_shape) > 1 else 1, *(1,) * (len(input_shape) - 1))
         self.register_buffer("mean", torch.zeros(channels, dtype=torch.float32))

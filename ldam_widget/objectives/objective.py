@@ -89,7 +89,7 @@ class Objective:
         self.leaky = check_leaky(leaky)
         self._traced, self._places, self._scalars, self._notes = traced, tuple(places), scalars, notes
         addresses = [place.address for place in places]
-        self.layer = ", ".join(map(str, addresses))  # as the user writes it
+        self.reads = ", ".join(map(str, addresses))  # as the user writes it
         self._dtype = dtype_of(traced.view)
         # a model that draws random numbers must not take them from the user's generators
         self._own = torch.Generator().manual_seed(0) if findings(traced.view).draws else None
@@ -106,23 +106,29 @@ class Objective:
         self._look_again = time.monotonic() + _EVERY
         self._tell(notes)
 
-    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, x: Tensor, scalars: Scalars | None = None) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> activation (chain,) and its gradient with respect to x, both float32.
 
         The gradient is that of the sum over the batch, so every chain's is independent of the rest of the batch.
+
+        Args:
+            x: the images.
+            scalars: the objective's own, with another `given`; None is the objective's own.
         """
         if torch.is_inference_mode_enabled():  # the caller's; tensors created in it cannot have gradients
             with torch.inference_mode(False):
-                return self.evaluate(x)
+                return self.evaluate(x, scalars)
+        scalars = self._scalars if scalars is None else scalars
         if self.at_once < self.count:
             self._use_freed_memory(x)
         while True:
             try:
                 if len(x) <= self.at_once:
-                    return self._evaluate(x, ALL, len(x) < self._batches.least)
+                    return self._evaluate(x, ALL, scalars, len(x) < self._batches.least)
                 parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
+                least = self._batches.least
                 values, grads = zip(
-                    *(self._evaluate(x[part], part, len(x[part]) < self._batches.least) for part in parts), strict=True
+                    *(self._evaluate(x[part], part, scalars, len(x[part]) < least) for part in parts), strict=True
                 )
                 return torch.cat(values), torch.cat(grads)
             except Exception as error:
@@ -140,10 +146,11 @@ class Objective:
                 torch.cuda.empty_cache()
 
     @torch.inference_mode(False)
-    def activations(self, x: Tensor) -> Tensor:
+    def activations(self, x: Tensor, scalars: Scalars | None = None) -> Tensor:
         """x (images, *image) -> activation of every column (images, N) float32, without a gradient."""
+        scalars = self._scalars if scalars is None else scalars
         with torch.no_grad():
-            return self._scalars.read_all(self._forward(x.to(self._scalars.device)))
+            return scalars.read_all(self._forward(x.to(scalars.device)))
 
     # ---- how the network is run (see `execution`) ------------------------------------------------------------------
 
@@ -183,9 +190,9 @@ class Objective:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, x: Tensor, part: slice, twice: bool = False) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, x: Tensor, part: slice, scalars: Scalars, twice: bool = False) -> tuple[Tensor, Tensor]:
         """Evaluate some chains that fit into memory at once; `twice`: a single image in a batch of two."""
-        given = self._scalars.given(part)
+        given = scalars.given(part)
         if twice:
             x, given = torch.cat([x, x]), tuple(torch.cat([each, each]) for each in given)
         if self._recordings is None:
@@ -194,7 +201,7 @@ class Objective:
             *outputs, grad = self._recordings(self._differentiate, x, *given)
         if twice:
             outputs, grad = [output[:1] for output in outputs], grad[:1]
-        return self._scalars.read(tuple(outputs), part), grad
+        return scalars.read(tuple(outputs), part), grad
 
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
@@ -246,12 +253,16 @@ class Objective:
         if findings(self._traced.view).draws:
             return Batches()  # by chance, nothing is the same twice
         known = _checked.setdefault(self._traced.view, {})
-        key = self.layer, self.leaky, min(self.count, 2)
+        key = self.reads, self.leaky, min(self.count, 2)
+
+        def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
+            return self._evaluate(x, part, self._scalars, twice)
+
         if key not in known:
             exact = self._dtype in (torch.float32, torch.float64)
             with torch.inference_mode(False):
                 images = self._traced.some_images(2).detach()
-                known[key] = check_batches(self._evaluate, images, self.count, 1e-3 if exact else 5e-2)
+                known[key] = check_batches(evaluate, images, self.count, 1e-3 if exact else 5e-2)
         return known[key]
 
     def _take_at_once(self, images: int) -> None:

@@ -14,6 +14,7 @@ from ..network.memory import give_back
 from ..parametrizations import Natural, Transforms
 from ..pictures import images
 from ..sampling.heat import HeatPulse
+from ..sampling.starts import Start
 from . import lifetime
 from .panel import Panel
 from .parts import recorder
@@ -162,9 +163,9 @@ class Player(Panel):
         self._call(lambda: self._loop.advance(n))
         self._loop.show()
 
-    def restart(self, seed: int | None = None) -> None:
-        """Restart with new start images; averages restart. seed=None repeats the same noise."""
-        self._call(lambda: self._top_bar.restart(seed))
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
+        """Restart with new start images; averages restart. See `Sampler.restart`."""
+        self._call(lambda: self._top_bar.restart(seed, start))
 
     def reset_average(self) -> None:
         """Discard the average; the chains continue."""

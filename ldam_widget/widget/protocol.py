@@ -157,7 +157,7 @@ def parameter(declared: Parameter) -> dict[str, Any]:
 
 def unit(neuron: Neuron) -> dict[str, str]:
     """A neuron, as shown in the picker."""
-    return {"key": neuron.key, "label": neuron.key, "name": neuron.name}
+    return {"key": neuron.key, "label": neuron.short, "name": neuron.name}
 
 
 def fault(error: BaseException) -> dict[str, str]:

@@ -115,13 +115,6 @@ def test_demo_can_be_pickled() -> None:
     assert demo.name == "VGG on CIFAR-10, averaged"
 
 
-def test_it_has_no_discriminator() -> None:
-    demo = cifar()
-    assert not hasattr(demo, "discriminator")
-    with pytest.raises(AttributeError, match="no discriminator comes with VGG on CIFAR-10, final; train_discriminator"):
-        _ = demo.discriminator
-
-
 @pytest.mark.parametrize("which", ["epoch1", "", "Final"])
 def test_unknown_state_lists_the_known(which: str) -> None:
     with pytest.raises(ValueError, match='choose "final" or "averaged"') as caught:

@@ -203,7 +203,7 @@ class Breaks(Dataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         self.reads += 1
-        if self.reads > 200:
+        if self.reads > 300:
             raise OSError("the disk is gone")
         return self.images[index]
 
@@ -258,6 +258,14 @@ def test_bad_data_are_told_when_the_widget_is_made() -> None:
         LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.rand(20, 3, 3))
     with pytest.raises(ValueError, match="labels"):
         LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.arange(20))
+
+
+@pytest.mark.filterwarnings("ignore:40 of 40 real images")
+def test_the_panel_shows_doubts_about_the_images(pages: list[Page]) -> None:
+    page = open_page(pages, dataset=torch.linspace(0, 1, 40).view(40, 1, 1, 1).expand(40, *SHAPE))
+    page.receive(kind="hello", view="a")
+    page.widget.train_discriminator(recipe=QUICK)
+    wait_until(lambda: any("40 of 40 real images have one value" in note for note in page.last("setup")["notes"]))
 
 
 def test_there_must_be_real_images(pages: list[Page]) -> None:

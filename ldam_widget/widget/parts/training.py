@@ -59,6 +59,7 @@ class Training(Part):
             trainer = Trainer.for_sampler(
                 sampler, data, recipe, copy.deepcopy(net) if isinstance(net, DiscriminatorNet) else None
             )
+            sampler.notes.extend(note for note in trainer.notes if note not in sampler.notes)  # the panel shows these
         self._dataset = data
         self._live = LiveTraining(trainer, sampler, self._on_end)
         self.host.redeclare()
