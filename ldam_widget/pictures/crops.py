@@ -86,7 +86,7 @@ def _fields(sampler: Sampler) -> list[Box]:
 
 
 def _units(neuron: Neuron, layer: str) -> list[tuple[str, tuple[int, ...]]]:
-    """Layer of each unit that a neuron or an expression reads, and its place on the layer's map; (): at no one place."""
+    """Layer, and place on its map, of each unit that a neuron or an expression reads; (): at no one place."""
     if neuron.terms:
         return [unit for term in neuron.terms for unit in _units(term.neuron, term.layer or layer)]
     return [(layer, neuron.readout[1:] if isinstance(neuron.readout, tuple) else ())]
