@@ -402,7 +402,7 @@ def test_files_show_what_is_asked_for(tmp_path: Path) -> None:
     [
         (("--contrast", "loud"), "contrast must be 'as it is' or 'stretched'; got 'loud'"),
         (("--bands", "1"), "bands must be one channel or three, each between 0 and 0"),
-        (("--bands", "red"), "--bands red: numbers separated by commas"),
+        (("--bands", "red"), "--bands red: expected numbers separated by commas"),
         (("--slice", "1"), "--slice 1: the images have 1 slice, from 0"),
     ],
 )

@@ -171,6 +171,13 @@ def test_neurons_look_through_windows_of_one_size() -> None:
     assert both.windows == ((8, 8, 13, 13),)
 
 
+def test_expressions_look_through_the_windows_of_all_their_terms() -> None:
+    crop = crop_of([sampler(layer="0", neurons=["1@4,4 - 2@6,9", "+0:1@10,10 + 2:0@10,10"])])
+    assert crop is not None
+    assert crop.windows == ((3, 3, 8, 11), (8, 7, 13, 15))  # 5×8; and 5×5, made as wide
+    assert crop_of([sampler(layer="0", neurons=["1@mean - 2", "3"])]) is None
+
+
 @pytest.mark.parametrize(
     "options",
     [{"layer": "2", "at": "mean"}, {"layer": "3"}, {"layer": "2", "neurons": [torch.ones(4)]}],

@@ -135,14 +135,29 @@ def test_other_shapes_of_pictures_and_of_layers() -> None:
     assert ldam.receptive_field(half, "", (1, 8, 8), lambda x: nn.functional.avg_pool2d(x, 2)) == (6, 6)
 
 
+def test_the_models_own_output() -> None:
+    class Sums(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.conv(x)
+            return y[..., 1:] + y[..., :-1]  # of no module
+
+    assert ldam.receptive_field(Sums(), "(output)", (1, 9, 9)) == (3, 4)
+
+
 def test_the_model_and_the_random_numbers_stay_as_they_are() -> None:
     class Noisy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.norm = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)
+            self.register_buffer("seen", torch.zeros(()))
 
         def forward(self, x: Tensor) -> Tensor:
             y: Tensor = self.norm(self.conv(x))
+            self.seen += x.detach().sum()
             return y + torch.rand_like(y)
 
     network = Noisy().train()

@@ -71,21 +71,25 @@ def moved(transforms: Transforms | None, box: Box, shape: tuple[int, ...]) -> Bo
 
 def _fields(sampler: Sampler) -> list[Box]:
     """One box per neuron; empty if there is nothing to crop."""
-    places = [_place(neuron) for neuron in sampler.neurons]
-    if len(sampler.input_shape) < 2 or not all(places):
+    neurons = [_units(neuron, sampler.layer) for neuron in sampler.neurons]
+    units = {unit for each in neurons for unit in each}
+    if len(sampler.input_shape) < 2 or not all(place for _, place in units):
         return []
     try:
-        view = private_view(sampler.view, torch.device("cpu"), QuietNotes())
-        fields = Fields(view, sampler.layer, sampler.input_shape, sampler.preprocess)
-        found = {place: fields.box(place) for place in set(places)}
+        view = private_view(sampler.view, torch.device("cpu"), QuietNotes(), shared=False)
+        layers = {layer for layer, _ in units}
+        fields = {layer: Fields(view, layer, sampler.input_shape, sampler.preprocess) for layer in layers}
+        found = {(layer, place): fields[layer].box(place) for layer, place in units}
     except ValueError:  # e.g. a network that refuses NaN: nothing is lost by showing the whole picture
         return []
-    return [found[place] for place in places]
+    return [reduce(Box.around, (found[unit] for unit in each)) for each in neurons]
 
 
-def _place(neuron: Neuron) -> tuple[int, ...]:
-    """Where on its layer's map a neuron is; (): it is not at one place."""
-    return neuron.readout[1:] if isinstance(neuron.readout, tuple) else ()
+def _units(neuron: Neuron, layer: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Layer, and place on its map, of each unit that a neuron or an expression reads; (): at no one place."""
+    if neuron.terms:
+        return [unit for term in neuron.terms for unit in _units(term.neuron, term.layer or layer)]
+    return [(layer, neuron.readout[1:] if isinstance(neuron.readout, tuple) else ())]
 
 
 def _of_size(box: Box, height: int, width: int, shape: tuple[int, ...]) -> Box:

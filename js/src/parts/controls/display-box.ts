@@ -8,7 +8,7 @@ export type DisplayChange = Omit<ChangeDisplay, "kind">;
 
 const CONTRASTS: [Contrast, string][] = [
   ["as it is", "as it is"],
-  ["stretched", "stretched, tile by tile"],
+  ["stretched", "stretched per tile"],
 ];
 const MEANING = `as it is: a grey level means the same in every tile
 stretched: each tile's smallest value is black and its largest white, so tiles cannot be compared;
