@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ["step", "stream", "latency", "scale", "gpu", "mixing"]
+SCRIPTS = ["step", "stream", "latency", "scale", "gpu", "mixing", "expressions"]
 PACKAGES = [
     "torch", "torchvision", "torch-lucent", "torch-dreams", "torch-sgld", "posteriors", "jupyter-rfb", "jupyterlab",
     "ipykernel", "anywidget",

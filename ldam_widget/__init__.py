@@ -20,12 +20,14 @@ from .core.notes import LDAMWarning
 from .core.schedules import PolynomialDecay
 from .diagnostics.agreement import Agreement
 from .network.activations import activations
+from .network.receptive_field import receptive_field
 from .network.trace import layers
 from .network.wiring import neurons_of
-from .objectives import L2, Discriminator
+from .objectives import L2, BatchStatistics, Denoiser, Discriminator, TotalVariation
+from .objectives.algebra import Expression, cosine, interpolate, neuron, opposites
 from .objectives.discriminator_file import load_discriminator
 from .objectives.discriminator_net import build_discriminator
-from .parametrizations import Jitter, Natural, Robust
+from .parametrizations import Blur, Jitter, Natural, Robust
 from .sampling.averages import EMA, Window
 from .sampling.burn_in import BurnIn
 from .sampling.comparison import Comparison
@@ -43,12 +45,16 @@ __all__ = [
     "L2",
     "LDAM",
     "Agreement",
+    "BatchStatistics",
+    "Blur",
     "BurnIn",
     "CheckpointError",
     "Compare",
     "Comparison",
+    "Denoiser",
     "Discriminator",
     "Exploration",
+    "Expression",
     "Frame",
     "HeatPulse",
     "Jitter",
@@ -60,6 +66,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "TotalVariation",
     "Trainer",
     "TrainingError",
     "Watch",
@@ -70,14 +77,19 @@ __all__ = [
     "build_discriminator",
     "compare",
     "compare_checkpoints",
+    "cosine",
     "demo",
     "explore",
     "figures",
+    "interpolate",
     "kernels",
     "layers",
     "load_checkpoint",
     "load_discriminator",
+    "neuron",
     "neurons_of",
+    "opposites",
+    "receptive_field",
     "train_discriminator",
     "watch",
 ]

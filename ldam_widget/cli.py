@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from PIL import Image, ImageOps
 from torch import nn
 from typer.core import TyperGroup
 
@@ -39,7 +41,9 @@ from .network.trace import Preprocess
 from .network.trace import layers as list_layers
 from .objectives import Discriminator
 from .parametrizations import Natural
+from .pictures.display import AS_IT_IS, Display, axes_of, checked_bands, checked_contrast
 from .pictures.export import KINDS, save_run
+from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 
@@ -133,7 +137,10 @@ def sample(
     input_shape: ShapeOption = None,
     layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
     neurons: Annotated[
-        str | None, typer.Option(help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4'; default: the first ten, or all if fewer.")
+        str | None,
+        typer.Option(
+            help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
+        ),
     ] = None,
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -144,6 +151,7 @@ def sample(
             help=f"One of {', '.join(kernels.__all__)}; default: BAOAB, or the paper's Algorithm1 for mnist in pixels."
         ),
     ] = None,
+    preset: Annotated[str | None, typer.Option(help="Of RegularisedAscent: A, B, C or D.")] = None,
     normalize: Annotated[str | None, typer.Option(help="Of Algorithm1: unit, none or rms.")] = None,
     scale: Annotated[
         str | None,
@@ -157,10 +165,18 @@ def sample(
             "wrote; auto: natural for RGB images."
         ),
     ] = "auto",
+    start: Annotated[
+        str, typer.Option(help="Where chains start: noise, grey, or a picture, which is cropped and scaled to fit.")
+    ] = "noise",
     goal: Annotated[
         float | None, typer.Option(help="Target mean activation of the chains; T is tuned to reach it.")
     ] = None,
-    ladder: Annotated[str | None, typer.Option(help="Replica exchange: temperature factors, e.g. 1,2,4,8.")] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            help="Replica exchange: temperature factors, e.g. 1,2,4,8; or auto, auto:12 (rungs) to find them."
+        ),
+    ] = None,
     mix: Annotated[str | None, typer.Option(help="Of Algorithm1: add, or convex (weight 1 ignores neurons).")] = None,
     discriminator: Annotated[
         Path | None,
@@ -171,6 +187,15 @@ def sample(
     ] = None,
     parameter: Annotated[
         list[str] | None, typer.Option("-p", "--set", help="A live parameter, e.g. -p step_size=0.05 -p l2=0.1.")
+    ] = None,
+    contrast: Annotated[
+        str, typer.Option(help="'as it is', or stretched: each tile from its smallest to its largest value.")
+    ] = AS_IT_IS,
+    bands: Annotated[
+        str | None, typer.Option(help="Of other than RGB images: the channel shown, or three, e.g. 3,2,1; from 0.")
+    ] = None,
+    slice_shown: Annotated[
+        int | None, typer.Option("--slice", min=0, help="Of volumes, from 0; default: the middle.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
     execution: Annotated[
@@ -196,17 +221,19 @@ def sample(
         settings["preprocess"] = _preprocess(preprocess)
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
-    background, chosen = _prior(prior, model), _kernel(kernel, normalize, mix)
+    background, chosen = _prior(prior, model), _kernel(kernel, preset, normalize, mix)
     if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
         chosen = kernels.Algorithm1()  # as in the paper's own pictures
     with one_thread():
         sampler = Sampler(
             network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            ladder=None if ladder is None else _numbers("--ladder", ladder, float), execution=execution, **settings,
+            start=_start(start, settings["input_shape"]),
+            ladder=None if ladder is None else _ladder(ladder), execution=execution, **settings,
         )  # fmt: skip
         sampler.set(**_assignments(parameter or []))
-        save_run(sampler, steps, output, progress=sys.stderr.isatty())
+        display = _display(contrast, bands, slice_shown, sampler.input_shape)
+        save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
 
@@ -307,6 +334,15 @@ def _preprocess(text: str) -> Preprocess:
     return lambda x: (x - mean.to(x)) / std.to(x)
 
 
+def _display(contrast: str, bands: str | None, number: int | None, shape: tuple[int, ...]) -> Display:
+    """What is shown of images of this shape."""
+    count, depth, *_ = axes_of(shape)
+    if number is not None and number >= depth:
+        raise ValueError(f"--slice {number}: the images have {depth} slice{'s' if depth > 1 else ''}, from 0")
+    chosen = None if bands is None else checked_bands(_numbers("--bands", bands, int), count)
+    return Display(checked_contrast(contrast), chosen, number)
+
+
 def _prior(text: str, model: str) -> Natural | str:
     """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package."""
     shipped = model.partition(":")[0]
@@ -315,8 +351,23 @@ def _prior(text: str, model: str) -> Natural | str:
     return text if text in ("auto", "natural", "pixels") else Natural.load(text)
 
 
-def _kernel(name: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
+def _start(text: str, shape: tuple[int, ...]) -> Any:
+    """The `start` argument of `Sampler`, or a picture file as bytes (channels, height, width)."""
+    if not Path(text).suffix:
+        return text
+    if len(shape) != 3 or shape[0] not in (1, 3):
+        raise ValueError(f"--start {text}: images of shape {shape} cannot be read from a picture; use noise or grey")
+    with Image.open(text) as picture:
+        fitting = ImageOps.fit(picture.convert("L" if shape[0] == 1 else "RGB"), (shape[2], shape[1]))
+    return torch.from_numpy(np.array(fitting)).view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
+
+
+def _kernel(name: str | None, preset: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
     """The kernel with that name, in any case; None: the sampler's own choice."""
+    if preset is not None:
+        if name is not None and name.lower() != "regularisedascent":
+            raise ValueError(f"--preset belongs to RegularisedAscent; {name} has none")
+        return kernels.RegularisedAscent.preset(preset.upper())  # type: ignore[arg-type]  # checked there
     if name is None and (normalize or mix):
         name = "Algorithm1"  # the only one that has them
     if name is None:
@@ -411,6 +462,16 @@ def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
         raise ValueError(f"{option} {text}: expected numbers separated by commas") from None
+
+
+def _ladder(text: str) -> Ladder:
+    if text == "auto":
+        return Ladder.auto()
+    if not text.startswith("auto:"):
+        return Ladder(_numbers("--ladder", text, float))
+    if not text[5:].isdecimal():
+        raise ValueError(f"--ladder {text}: the number of rungs is wanted, e.g. auto:12")
+    return Ladder.auto(int(text[5:]))
 
 
 def _notebooks() -> Iterator[Path]:

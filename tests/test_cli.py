@@ -34,6 +34,12 @@ def make():
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 5))
 broken = 7
 """
+SATELLITE = """
+import torch
+def make():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1600, 5))
+"""
 
 
 def ldam(*arguments: object, folder: Path, ok: bool = True) -> str:
@@ -124,6 +130,8 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "--model", "mine.py:broken", "--input-shape", "3,4,4"), ["mine.py:broken"]),
         (("-o", "x.png", "--weights", "none.safetensors"), ["none.safetensors"]),
         (("-o", "x.png", "--normalize", "l2"), ["normalize", "unit"]),
+        (("-o", "x.png", "--ladder", "auto:many"), ["auto:many", "auto:12"]),
+        (("-o", "x.png", "--ladder", "1,a"), ["--ladder", "numbers"]),
     ],
 )
 def test_mistakes_are_told_without_a_traceback(
@@ -321,7 +329,7 @@ def make():
 """
 
 
-def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
+def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
     """The picture of the command line is that of a sampler made by hand."""
     (tmp_path / "mine.py").write_text(COLOUR, encoding="utf-8")
     ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,16,16", "--neurons", "0-1", "--steps", "12")
@@ -340,6 +348,14 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     printed = ldam(*ask, "--prior", "pixels", "-o", "b.npz", folder=tmp_path)
     assert "BAOAB" in printed
+    ldam(*ask, "--ladder", "auto:3", "-o", "d.npz", folder=tmp_path)
+    on_a_ladder = ldam_widget.Sampler(
+        scope["make"](), input_shape=(3, 16, 16), neurons=[0, 1], pixel_range=(0, 1),
+        preprocess=lambda x: (x - mean) / std, ladder=ldam_widget.Ladder.auto(3),
+    )  # fmt: skip
+    on_a_ladder.step(12)
+    with np.load(tmp_path / "d.npz") as samples:
+        np.testing.assert_allclose(samples["images"], on_a_ladder.images.numpy(), atol=1e-4)
     images = torch.rand(30, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     ldam_widget.Natural.of(images).save(tmp_path / "own.safetensors")
     ldam(*ask, "--prior", "own.safetensors", "--goal", "0.3", "-o", "c.npz", folder=tmp_path)
@@ -358,6 +374,40 @@ def test_preprocess_prior_and_goal_as_in_python(tmp_path: Path) -> None:
 )
 def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)
+
+
+def test_files_show_what_is_asked_for(tmp_path: Path) -> None:
+    """Contrast of each tile, bands and slices, as in Python."""
+    (tmp_path / "nets.py").write_text(SATELLITE)
+    ask = ("sample", "--model", "nets.py:make", "--pixel-range", "0,1", "--steps", "4", "--neurons", "0,1")
+    bands, volume = ("--input-shape", "4,20,20"), ("--input-shape", "1,4,20,20")
+
+    def picture(*more: str) -> np.ndarray[Any, Any]:
+        ldam(*ask, *more, "-o", "a.png", folder=tmp_path)
+        with Image.open(tmp_path / "a.png") as page:
+            return np.asarray(page.convert("RGB"))[40:]  # without the names
+
+    grey = picture(*bands)
+    assert (grey[..., 0] == grey[..., 1]).all()
+    assert not np.array_equal(grey, picture(*bands, "--bands", "2"))
+    colours = picture(*bands, "--bands", "3,2,1")
+    assert (colours[..., 0] != colours[..., 1]).any()
+    assert not np.array_equal(grey, picture(*bands, "--contrast", "stretched"))
+    assert not np.array_equal(picture(*volume, "--slice", "0"), picture(*volume))
+    np.testing.assert_array_equal(picture(*volume, "--slice", "2"), picture(*volume))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--contrast", "loud"), "contrast must be 'as it is' or 'stretched'; got 'loud'"),
+        (("--bands", "1"), "bands must be one channel or three, each between 0 and 0"),
+        (("--bands", "red"), "--bands red: numbers separated by commas"),
+        (("--slice", "1"), "--slice 1: the images have 1 slice, from 0"),
+    ],
+)
+def test_what_cannot_be_shown_is_told_before_sampling(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    assert said in ldam("sample", "-o", "a.png", "--steps", "100000000", *arguments, folder=tmp_path, ok=False)
 
 
 def test_the_natural_prior_of_a_shipped_network_is_that_of_its_training_images(tmp_path: Path) -> None:
@@ -386,3 +436,37 @@ def test_digits_in_pixels_are_drawn_by_the_procedure_of_the_paper(tmp_path: Path
     with np.load(file) as samples:
         np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
     assert "BAOAB: samples" in in_process(*ask, "--kernel", "baoab")
+
+
+def test_starts_and_presets_as_in_python(tmp_path: Path) -> None:
+    """A picture is read, and one of another size or colour is made to fit; a preset brings its kernel."""
+    levels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    Image.fromarray(levels).save(tmp_path / "digit.png")
+    Image.fromarray(np.stack([levels.repeat(2, 0)] * 3, 2)).save(tmp_path / "tall.png")
+    demo, kind = ldam_widget.demo.mnist(), ldam_widget.kernels.RegularisedAscent
+    ask = ("sample", "--neurons", "3", "--steps", "5", "-o", "a.npz", "--preset", "d", "--start")
+    for start, given in (("grey", "grey"), ("digit.png", torch.from_numpy(levels)[None])):
+        assert "RegularisedAscent: an optimiser" in ldam(*ask, start, folder=tmp_path)
+        by_hand = ldam_widget.Sampler(
+            demo.model, neurons=[3], kernel=kind.preset("D"), start=given, execution="plain", **demo.settings
+        )
+        by_hand.step(5)
+        with np.load(tmp_path / "a.npz") as samples:
+            np.testing.assert_allclose(samples["images"], by_hand.images.numpy(), atol=1e-4)
+    assert "RegularisedAscent" in ldam(
+        *ask[:-3], "--kernel", "regularisedascent", "--start", "tall.png", folder=tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--start", "gray"), "start must be 'noise', 'grey', 'data' or a picture; got 'gray'"),
+        (("--start", "data"), "give dataset="),
+        (("--start", "none.png"), "none.png"),
+        (("--preset", "x"), "preset must be one of 'A', 'B', 'C', 'D'; got 'X'"),
+        (("--preset", "A", "--kernel", "BAOAB"), "--preset belongs to RegularisedAscent; BAOAB has none"),
+    ],
+)
+def test_bad_starts_and_presets_are_told(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)

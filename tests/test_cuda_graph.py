@@ -45,6 +45,20 @@ def test_chains_on_the_device_are_the_same(kernel: Any) -> None:
 
 
 @cuda
+def test_expressions_on_the_device_are_the_same() -> None:
+    asked = ["3 - 0.5*conv2:2@3,3", "-5", "7 -> fc2:3", ldam.cosine(torch.arange(84.0), layer="fc2")]
+    settings = {"device": "cuda", "kernel": BAOAB(0.1), "scale": "none", "neurons": asked}
+    plain, mine = lenet(**settings, execution="plain"), lenet(**settings, execution="CUDA graph")
+    for t in (0.0, 0.3, 1.0):
+        for s in (plain, mine):
+            s.set(interpolation=t)
+            s.step(8)
+        torch.testing.assert_close(mine.images, plain.images, rtol=1e-3, atol=1e-3)
+    assert mine.execution == "CUDA graph"
+    assert "failed" not in mine.execution_report
+
+
+@cuda
 def test_changed_weights_are_seen_on_the_device() -> None:
     demo = ldam.demo.mnist("epoch1")
     model = demo.model.cuda()

@@ -737,9 +737,9 @@ def spoiled() -> nn.Module:
 
 Case = tuple[Callable[[], Any], type[Exception], str, str]
 BAD: dict[str, Case] = {
-    "three outputs": (odd("three"), ValueError, "one output an image", "(3,)"),
-    "a map": (odd("map"), ValueError, "one output an image", "(1, 4, 4)"),
-    "one for the batch": (odd("mean"), ValueError, "one output an image", "()"),
+    "three outputs": (odd("three"), ValueError, "one output per image", "(3,)"),
+    "a map": (odd("map"), ValueError, "one output per image", "(1, 4, 4)"),
+    "one for the batch": (odd("mean"), ValueError, "one output per image", "()"),
     "a tuple": (odd("tuple"), ValueError, "one tensor", "tuple"),
     "detached": (odd("detached"), ValueError, "no gradient", "path is cut"),
     "integers": (odd("argmax"), ValueError, "no gradient", "path is cut"),
@@ -859,7 +859,7 @@ MENDED: dict[str, tuple[Any, str]] = {
     "half a range": (describe(pixel_range="[1]"), "description cannot be read"),
     "range of no numbers": (describe(pixel_range='{"a": 1}'), "description cannot be read"),
     "no design": (forget("design"), "description cannot be read"),
-    "another format": (describe(format="ldam-discriminator-9"), "not a discriminator of ours"),
+    "another format": (describe(format="ldam-discriminator-9"), "not a discriminator that train_discriminator wrote"),
 }
 
 
@@ -875,7 +875,7 @@ def test_a_file_that_was_tampered_with_is_refused(tmp_path: Path, case: tuple[An
 
 def test_weights_of_something_else_are_no_discriminator(tmp_path: Path) -> None:
     save_file({"weight": torch.ones(3)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match=r"not a discriminator of ours.*Discriminator\(net, weight\)"):
+    with pytest.raises(ValueError, match=r"that train_discriminator wrote.*Discriminator\(net, weight\)"):
         Discriminator(tmp_path / "other.safetensors")
 
 
@@ -914,7 +914,7 @@ def test_a_pickle_is_refused_and_never_unpickled(tmp_path: Path) -> None:
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps(Hostile(marker)))
     for name in ("zip.pt", "old.pt", "plain.pkl"):
         for use in (Discriminator, load_discriminator, lambda path: sampler(Discriminator(path))):
-            with pytest.raises(ValueError, match="damaged or no safetensors file"):
+            with pytest.raises(ValueError, match="damaged or not a safetensors file"):
                 use(tmp_path / name)
     assert not marker.exists()
     pickle.loads((tmp_path / "plain.pkl").read_bytes())

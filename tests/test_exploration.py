@@ -190,3 +190,11 @@ def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="looks must be an integer ≥ 1; got 0"):
         ldam.explore(s, looks=0)
     assert s.steps == 0
+
+
+def test_the_warm_up_is_not_looked_at() -> None:
+    s = sampler(scale="frozen", warm_up=45)
+    ldam.explore(s, looks=2, every=30)
+    assert s.steps == 50 + 2 * 30  # what is left of the warm-up, in tens
+    ldam.explore(s, looks=2, every=30)
+    assert s.steps == 50 + 4 * 30

@@ -17,7 +17,7 @@ import ldam_widget as ldam
 from ldam_widget import kernels
 from ldam_widget.core.noise import ChainNoise
 from ldam_widget.core.target import NEURON, Target
-from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews
+from ldam_widget.kernels import BAOAB, GHMC, MALA, ULA, Algorithm1, LeimkuhlerMatthews, RegularisedAscent
 from ldam_widget.objectives import L2
 from ldam_widget.parametrizations import Pixels
 
@@ -33,6 +33,7 @@ PLAIN: dict[str, tuple[Any, dict[str, Any]]] = {
     "MALA, own step": (MALA(), {}),
     "Leimkuhler-Matthews": (LeimkuhlerMatthews(0.05), {}),
     "ULA": (ULA(0.05), {}),
+    "RegularisedAscent": (RegularisedAscent(start_noise=50.0), {"pixel_range": (-10.0, 15.0), "temperature": None}),
 }
 WITH_MORE: dict[str, tuple[Any, dict[str, Any]]] = {
     "Algorithm1, scales": (Algorithm1(0.1, 0.05, 0.6, normalize="none"), {"scale": "frozen"}),
@@ -153,7 +154,8 @@ def test_on_a_network_it_does_not_depend_on_it_either_but_for_rounding(name: str
 
 @pytest.mark.parametrize("name", kernels.__all__)
 def test_a_kernel_declares_what_it_has(name: str) -> None:
-    """Its sliders are its fields (and the temperature), in range by default, with words; and it is frozen."""
+    """Its sliders are its fields (and the temperature, if it samples), in range by default, with words; and it is
+    frozen."""
     kind = getattr(kernels, name)
     kernel = kind()
     assert is_dataclass(kernel)
@@ -161,7 +163,7 @@ def test_a_kernel_declares_what_it_has(name: str) -> None:
         kernel.step_size = 1.0
     own = {field.name for field in fields(kernel)}
     live = [parameter.name for parameter in kernel.parameters]
-    assert "temperature" in live
+    assert ("temperature" in live) == (kind is not RegularisedAscent)
     assert len(set(live)) == len(live)
     assert set(live) - {"temperature"} <= own
     for parameter in kernel.parameters:
@@ -173,7 +175,7 @@ def test_a_kernel_declares_what_it_has(name: str) -> None:
     assert "Cost:" in kind.__doc__
     assert isinstance(kernel.calibrated, bool)
     assert isinstance(kernel.needs_energy, bool)
-    target = gaussian(direction(0, 3), 0.5)
+    target = gaussian(direction(0, 3), 0.5, bounds=(0.0, 1.0))
     assert kernel.note(target)
     assert (kernel.temperature(target) == 0.5) == kernel.calibrated
 

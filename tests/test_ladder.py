@@ -218,14 +218,14 @@ def test_swap_acceptance_is_what_independent_draws_give() -> None:
     state, target = drawn()
     _, swaps = rounds(target, state, Uniform(), 2)
     draws = np.random.default_rng(run_seed()).chisquare(DIMENSIONS, size=(2, 1_000_000))
-    report = swaps.report()
+    report = swaps.report(torch.tensor([FACTORS]))
     for i in (0, 1):
         low, high = FACTORS[i], FACTORS[i + 1]
         gain = (1 / low - 1 / high) * (low * draws[0] - high * draws[1]) / 2
         expected = float(np.exp(np.minimum(gain, 0)).mean())
         print(f"seed {run_seed()}: T {low} and {high}: {report['swap_acceptance'][i]:.4f}, expected {expected:.4f}")
         assert report["swap_acceptance"][i] == pytest.approx(expected, abs=SIGMAS * 0.5 / CHAINS**0.5)
-    assert swaps.tried.tolist() == [CHAINS, CHAINS]
+    assert swaps.tried.sum(0).tolist() == [CHAINS, CHAINS]
 
 
 def test_what_swaps_and_what_stays() -> None:
@@ -257,21 +257,39 @@ def test_arrivals_count_other_copies_at_the_bottom() -> None:
     assert torch.equal(swaps.arrivals, count.long())
 
 
+def test_round_trips_count_copies_that_were_at_the_top_in_between() -> None:
+    """Counted here copy by copy from where each is: a second implementation, for the first hundred chains."""
+    state, target = drawn()
+    noise, swaps = Uniform(), SwapRecord.start(CHAINS, 3, CPU)
+    seen_top = [[False] * 3 for _ in range(100)]
+    trips = [0] * 100
+    for _ in range(40):
+        state, swaps = exchange(state, swaps, target, noise)
+        for chain, on_rungs in enumerate(swaps.replica[:100].tolist()):
+            seen_top[chain][on_rungs[2]] = True
+            if seen_top[chain][on_rungs[0]]:
+                trips[chain] += 1
+                seen_top[chain][on_rungs[0]] = False
+    assert swaps.round_trips[:100].tolist() == trips
+    assert sum(trips) > 100
+
+
 def test_energies_that_are_not_finite_swap_nothing() -> None:
     state, target = drawn()
     values = {name: torch.full_like(value, math.nan) for name, value in state.evaluation.values.items()}
     state = state._replace(evaluation=Evaluation(values, state.evaluation.grads))
     moved, swaps = rounds(target, state, Uniform(), 1)
     assert torch.equal(moved.x, state.x)
-    assert swaps.report()["swap_acceptance"][0] == 0
+    assert swaps.report(torch.tensor([FACTORS]))["swap_acceptance"][0] == 0
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------
 
 
 def test_temperatures_of_the_batch() -> None:
-    found = ldam.Ladder((1, 3)).temperatures(2.0, 3, torch.device("cpu"))
-    assert found.tolist() == [2, 6, 2, 6, 2, 6]
+    s = climbing(LinearNeuron(WEIGHT), DIMENSIONS, BAOAB(), chains=3, temperature=2.0, ladder=(1, 3))
+    assert isinstance(s.target.temperature, Tensor)
+    assert s.target.temperature.tolist() == [2, 6, 2, 6, 2, 6]
     assert coldest(torch.arange(6), 2).tolist() == [0, 2, 4]
     assert coldest(torch.arange(6), 1).tolist() == list(range(6))
 
@@ -279,7 +297,8 @@ def test_temperatures_of_the_batch() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [{"factors": ()}, {"factors": (1,)}, {"factors": (2, 3)}, {"factors": (1, 3, 2)}, {"factors": (1, 1)},
-     {"factors": (1, math.inf)}, {"factors": (1, math.nan)}, {"factors": "12x"}, {"factors": 3}, {"every": 0},
+     {"factors": (1, math.nan)}, {"factors": (1, 2), "swap_rate": 0}, {"factors": (1, 2), "swap_rate": "x"},
+     {"factors": "12x"}, {"factors": 3}, {"every": 0},
      {"every": 2.5}, {"every": True}],
     ids=str,
 )  # fmt: skip

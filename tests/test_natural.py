@@ -202,7 +202,7 @@ def test_a_damaged_file_is_refused_and_never_half_read(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for cut in (0, 5, 8, 100, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match="no natural prior"):
+        with pytest.raises(ValueError, match="not a natural prior"):
             ldam.Natural.load(path)
     path.write_bytes(whole.replace(b"ldam-natural-1", b"ldam-natural-9"))
     with pytest.raises(ValueError, match="ldam-natural-1"):

@@ -193,3 +193,14 @@ def test_an_output_without_units_is_told(end: Callable[[Tensor], Any], says: str
     model = with_fixed_weights(lambda: Scaled(end))
     with pytest.warns(ldam.LDAMWarning, match=f"{says}.*no units.*'fc'"):
         assert ldam.Sampler(model, input_shape=SHAPE, neurons=[1], device="cpu").layer == "fc"
+
+
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda model: torch.jit.trace(model, torch.rand(2, *SHAPE))])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_program_has_its_output_alone(compiled: Callable[[nn.Module], nn.Module]) -> None:
+    plain = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.Tanh(), nn.Linear(8, 5)))
+    model = compiled(plain)
+    assert [row.name for row in ldam.layers(model, SHAPE)] == ["(output)"]
+    s = ldam.Sampler(model, input_shape=SHAPE, neurons=[3], chains=2, device="cpu")
+    s.step(3)
+    torch.testing.assert_close(s.activation[0], plain(s.images[0])[:, 3].detach(), atol=1e-5, rtol=1e-5)

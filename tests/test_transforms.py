@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from torch import nn
 
 import ldam_widget as ldam
+from ldam_widget.kernels import BAOAB, GHMC
 
 
 def test_jitter_rolls_every_picture_by_its_own_numbers() -> None:
@@ -50,8 +54,8 @@ def test_robust_turns_pixels_and_not_the_unit_square() -> None:
     assert float(torch.rad2deg(torch.atan2(dy.abs(), dx))) == pytest.approx(20, abs=1)
 
 
-@pytest.mark.parametrize("transforms", [ldam.Jitter(2), ldam.Robust()], ids=str)
-def test_changes_are_linear_and_keep_what_is_flat(transforms: ldam.Jitter | ldam.Robust) -> None:
+@pytest.mark.parametrize("transforms", [ldam.Jitter(2), ldam.Robust(), ldam.Blur(3.0)], ids=str)
+def test_changes_are_linear_and_keep_what_is_flat(transforms: ldam.Jitter | ldam.Robust | ldam.Blur) -> None:
     a, b = torch.rand(3, 2, 10, 12), torch.rand(3, 2, 10, 12)
     numbers = torch.rand(3, transforms.numbers, dtype=torch.float64)
     both = transforms.apply(2 * a - b, numbers)
@@ -60,12 +64,39 @@ def test_changes_are_linear_and_keep_what_is_flat(transforms: ldam.Jitter | ldam
     torch.testing.assert_close(transforms.apply(flat, numbers), flat)
 
 
+@pytest.mark.parametrize("shape", [(16,), (2, 11), (3, 9, 12), (1, 6, 7, 8)], ids=str)
+def test_blur_is_scipy_s_with_a_width_for_every_picture(shape: tuple[int, ...]) -> None:
+    """To 1e-4: scipy takes its weights at the pixels alone, which makes a difference of exp(−½σ²π²) at σ = 1.5."""
+    x = torch.rand(4, *shape, dtype=torch.float64)
+    numbers = torch.tensor([[0.0], [0.5], [0.7], [0.9]], dtype=torch.float64)
+    blurred = ldam.Blur(3.0).apply(x, numbers)
+    torch.testing.assert_close(blurred[0], x[0])
+    for chain in (1, 2, 3):
+        sigma = 3 * float(numbers[chain, 0])
+        along = sigma if len(shape) == 1 else [0.0, *[sigma] * (len(shape) - 1)]
+        expected = ndimage.gaussian_filter(x[chain].numpy(), along, truncate=8.0)
+        np.testing.assert_allclose(blurred[chain].numpy(), expected, atol=1e-4)
+
+
+def test_a_neuron_averaged_over_blurs() -> None:
+    """Through the sampler: fresh widths at every step, and four fixed ones where an energy is needed."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(48, 2))
+    for kernel in (BAOAB(0.1), GHMC(0.1)):
+        s = ldam.Sampler(
+            net, input_shape=(3, 4, 4), pixel_range=(0, 1), transforms=ldam.Blur(1.0), kernel=kernel, scale="none"
+        )
+        s.step(5)
+        assert "Blur(sigma=1.0)" in s.kernel_note
+
+
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: ldam.Jitter(0), "≥ 1; got 0"),
     (lambda: ldam.Jitter(1.5), "got 1.5"),  # type: ignore[arg-type]
     (lambda: ldam.Jitter(True), "got True"),
     (lambda: ldam.Jitter(8).check((3, 16, 40)), "wider than 16 pixels"),
     (lambda: ldam.Jitter(1).check((16,)), "wider than"),
+    (lambda: ldam.Blur(0), "> 0; got 0"),
+    (lambda: ldam.Blur(float("inf")), "> 0; got inf"),
     (lambda: ldam.Robust(jitter=0.6), "jitter must be between 0 and 0.5"),
     (lambda: ldam.Robust(scale=-1), "scale must be"),
     (lambda: ldam.Robust(rotation=float("nan")), "rotation must be"),

@@ -85,7 +85,9 @@ def look_around() -> dict[str, Any]:
 
 
 def sampler(model: nn.Module, **options: Any) -> ldam.Sampler:
-    defaults = {"input_shape": (1, 8, 8), "neurons": range(3), "chains": 2, "kernel": ldam.kernels.Algorithm1()}
+    # plain: a recording would not run `Meanwhile`
+    plain = {"kernel": ldam.kernels.Algorithm1(), "execution": "plain"}
+    defaults = {"input_shape": (1, 8, 8), "neurons": range(3), "chains": 2, **plain}
     return ldam.Sampler(model, **{**defaults, **UNSCALED, **options})
 
 

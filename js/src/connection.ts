@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Select, Setup, State, ToKernel, Units } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, Units } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -7,8 +7,9 @@ export type Selection = Omit<Select, "kind">;
 /** A pane with its bytes. */
 export interface FilledPane extends Omit<Pane, "range"> {
   bytes: Uint8Array<ArrayBuffer>;
-  range: [low: number, high: number]; // NaN where pixels diverged
+  range: Ends;
 }
+export type Ends = [low: number, high: number]; // NaN where pixels diverged
 
 export interface FilledFrame extends Omit<Frame, "panes"> {
   panes: FilledPane[];
@@ -139,6 +140,10 @@ export class Connection {
     this.#ask({ kind: "show", what });
   }
 
+  display(change: Omit<ChangeDisplay, "kind">): void {
+    this.#ask({ kind: "display", ...change });
+  }
+
   /** Selects a checkpoint; sent like a slider's value. */
   scrub(index: number): void {
     this.#checkpoint = index;
@@ -223,7 +228,7 @@ export class Connection {
     const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
       const own = rest.slice(0, frame.panes.length);
       rest = rest.slice(frame.panes.length);
-      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, range: ends(pane), bytes: toBytes(own[i]) }] : [])) };
+      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, range: ends(pane.range), bytes: toBytes(own[i]) }] : [])) };
     };
     const { earlier = [], ...newest } = message;
     const { kind, gen, seq, stats } = newest;
@@ -385,7 +390,7 @@ export class Connection {
 }
 
 /** JSON sends non-finite values as null. */
-const ends = ({ range: [low, high] }: Pane): FilledPane["range"] => [low ?? NaN, high ?? NaN];
+export const ends = ([low, high]: Range): Ends => [low ?? NaN, high ?? NaN];
 
 /** JupyterLab passes DataViews into a larger buffer, shinywidgets whole ArrayBuffers. */
 export function toBytes(buffer: DataView | ArrayBuffer | Uint8Array): Uint8Array<ArrayBuffer> {

@@ -4,6 +4,7 @@ import { MarimoValue } from "./marimo";
 import { Compare } from "./parts/compare/compare";
 import { Controls } from "./parts/controls/controls";
 import { DiagnosisLine } from "./parts/diagnosis";
+import { Larger } from "./parts/larger";
 import { Notices } from "./parts/notices";
 import type { Part } from "./parts/part";
 import { NeuronPicker } from "./parts/picker/neuron-picker";
@@ -21,6 +22,9 @@ import { watchTheme } from "./ui/theme";
 
 const REDUCED_MOTION =
   "your system asks for reduced motion: the picture stands still, and shows the samples when they have burned in; pause and play to see them move";
+const WIDE = 0.8; // of the window: preferred maximum height of the picture in the full width
+const AROUND = 100; // CSS pixels above and below the picture on the full screen: the top bar, the readout, padding
+const LEAST = 200; // CSS pixels
 const SPOKEN_EVERY = 10_000; // ms between "playing, step …" announcements for screen readers
 
 export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal): void {
@@ -84,6 +88,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     kernel: (kernel) => connection.select({ kernel }),
     prior: (prior) => connection.select({ prior }),
     lock: (name, locked) => connection.lock(name, locked),
+    display: (change) => connection.display(change),
     isStale: (name, answer) => connection.isStale(name, answer),
   });
   const picture = new Picture();
@@ -125,6 +130,11 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
 
   keepKeys(root, signal);
+  const larger = new Larger(root, signal, {
+    announce,
+    changed: (size) => (picture.room = size === "usual" ? null : size === "wide" ? WIDE * window.innerHeight : Math.max(root.clientHeight - AROUND, LEAST)),
+  });
+  topBar.larger.append(larger.element);
   watchTheme(root, signal, (dark) => parts.forEach((part) => part.theme?.(dark)));
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));

@@ -3,7 +3,7 @@
 
 export type FromKernel = Setup | State | Frame | Units | ErrorMessage | Download | Diagnosis | Changes;
 
-export type ToKernel = Hello | Bye | Ack | SetParams | Do | Select | Lock | ShowOther | Scrub | AskUnits;
+export type ToKernel = Hello | Bye | Ack | SetParams | Do | Select | Lock | ShowOther | ChangeDisplay | Scrub | AskUnits;
 
 /** Everything the panel is built from. */
 export interface Setup {
@@ -31,6 +31,7 @@ export interface Setup {
   prior?: Prior | null; // null: no choice available
   real_images?: boolean; // real images are available, so frames will include `standing`
   wiring?: Wiring | null; // null: classes have no names
+  display?: Display; // what is shown of the pictures
   discriminator?: Discriminator | null; // null: none
   training_trace?: TrainingTrace; // of the discriminator so far, thinned
   models?: ComparedModel[]; // two to six models, in a comparison
@@ -53,6 +54,7 @@ export interface State {
   scales?: Scales; // null: no frozen scales
   warming?: boolean; // the scales are being measured
   goal?: string | null; // the goal, if it is a percentile of real images
+  display?: Display; // what is shown of the pictures
   discriminator?: Discriminator | null; // null: none
   locks?: Locks; // in a comparison
   show?: Show; // in a comparison
@@ -92,6 +94,7 @@ export interface Units {
   offset: number; // as requested: number of units before these
   total: number; // number of units found
   units: Unit[]; // the units of this page
+  problem?: string; // if none was found: why the query is no expression either; else empty
 }
 
 /** Replaces the content of the error banner. */
@@ -184,6 +187,14 @@ export interface ShowOther {
   what: string; // a `Show`, or one of `watch.sources`
 }
 
+/** Changes what is shown of the pictures, one thing at a time. */
+export interface ChangeDisplay {
+  kind: "display";
+  contrast?: Contrast;
+  bands?: number[]; // one channel, or three for red, green and blue
+  cropped?: boolean; // show only the receptive fields
+}
+
 /** A kept checkpoint was chosen. */
 export interface Scrub {
   kind: "scrub";
@@ -194,7 +205,7 @@ export interface Scrub {
 export interface AskUnits {
   kind: "units";
   layer: string; // the current layer
-  query: string; // prefix of a number, or part of a name
+  query: string; // prefix of a number, part of a name, or an expression such as "3 - 5"
   offset: number; // units to skip
   limit: number; // maximum number of units, at most 500
 }
@@ -327,6 +338,29 @@ export interface ComparedModel {
 /** Lockable parameters; true: one value for all models, false: one per model. */
 export type Locks = Record<string, boolean>;
 
+/** "stretched": the smallest value of each tile is black, its largest white. */
+export type Contrast = "as it is" | "stretched";
+
+/** What is shown of the pictures. */
+export interface Display {
+  contrast: Contrast;
+  bands: number[]; // the channel shown, or the three shown as red, green and blue
+  band_count: number; // channels of the images
+  cropped: boolean; // only the windows are shown
+  field: Size | null; // largest receptive field of the neurons; null: the whole picture, or unknown
+  window: Size | null; // the field, and what random transforms move into it
+  picture: Size;
+}
+
+/** The first pixel shown of a picture. */
+export type Corner = [row: number, column: number];
+
+/** In pixels. */
+export type Size = [height: number, width: number];
+
+/** Pixel values of levels 0 and 255; null: infinite. */
+export type Range = [low: number | null, high: number | null];
+
 /** What a comparison shows of each model. */
 export type Show = "samples" | "averages" | "both";
 
@@ -380,7 +414,9 @@ export interface Pane {
   name: string; // "sample" or "average"; "sample:0", "average:1", "difference:1" when models are compared
   encoding: "raw" | "jpeg" | "png"; // encoding of the buffer
   shape: [rows: number, columns: number, height: number, width: number, channels: number]; // layout of the tiles
-  range: [low: number | null, high: number | null]; // pixel values of levels 0 and 255; with signed colours, of levels 1 and 255; null: infinite
+  range: Range; // of the pane; with signed colours, of levels 1 and 255
+  ranges?: Range[][]; // of each tile, [row][column], if it is stretched
+  corners?: Corner[]; // per column of tiles; absent: the whole picture is shown
   labels: string[]; // one per row; "\n" separates the bold line from the small one
   model?: number; // index of its model
   colors?: string; // "signed": one byte per pixel, level 128 is exactly 0

@@ -51,16 +51,27 @@ const isWatch = orNull(
     snapshot_ms: isMeasured,
   }),
 );
-const ofPane = { model: isNumber, colors: isText };
+const isRange = tuple(2, isMeasured);
+const ofPane = { model: isNumber, colors: isText, ranges: listOf(listOf(isRange)), corners: listOf(tuple(2, isNumber)) };
 const isPane = shape(
-  { name: isText, encoding: oneOf("raw", "jpeg", "png"), shape: tuple(5, isNumber), range: tuple(2, isMeasured), labels: listOf(isText) },
+  { name: isText, encoding: oneOf("raw", "jpeg", "png"), shape: tuple(5, isNumber), range: isRange, labels: listOf(isText) },
   ofPane,
 );
 const isStill = shape(
   { steps: isNumber, panes: listOf(isPane), activation: isTable, burned_in: listOf(listOf(isFlag)), burn_in_step: isMeasured },
   { kind: oneOf("frame"), activations: isTable },
 );
-const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText) };
+const isSize = tuple(2, isNumber);
+const isDisplay = shape({
+  contrast: oneOf("as it is", "stretched"),
+  bands: listOf(isNumber),
+  band_count: isNumber,
+  cropped: isFlag,
+  field: orNull(isSize),
+  window: orNull(isSize),
+  picture: isSize,
+});
+const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   setup: {
@@ -95,7 +106,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     agreement: listOf(isChange),
     watch: isWatch,
   },
-  units: {},
+  units: { problem: isText },
   error: {},
   download: {},
   diagnosis: {},

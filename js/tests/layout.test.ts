@@ -75,3 +75,15 @@ test("pictures a little too wide for one row go in two, unblurred; those that ne
   assert.deepEqual([six.smooth, six.tiles[0]!.width % 128], [false, 0]);
   assert.ok(arrange(ROWS, 2, strip, room({ width: 200 })).smooth);
 });
+
+test("ten photographs stand in few rows of about equal length, none of them tiny", () => {
+  const photo = (width: number, budget = 640) => arrange(ROWS, 10, size(224), room({ width, gutter: 78, budget }));
+  for (const [width, perBlock, least] of [[410, 4, 76], [1000, 5, 120], [1400, 10, 120]] as const) {
+    const layout = photo(width);
+    assert.equal(layout.perBlock, perBlock);
+    assert.ok(layout.tiles[0]!.width >= least, `${layout.tiles[0]!.width}`);
+    assert.ok(layout.height <= 660, `${layout.height}`);
+  }
+  const large = arrange(ROWS, 10, size(224), room({ width: 1400, gutter: 78, budget: 850, large: true, largest: 850 }));
+  assert.ok(large.tiles[0]!.width > 1.4 * photo(1400).tiles[0]!.width);
+});

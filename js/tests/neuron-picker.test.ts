@@ -253,3 +253,37 @@ test("the toggle is not undone by an older answer, but by a refusal, by silence,
   picker.refused();
   assert.equal(pressed()[0], "false");
 });
+
+test("an expression is found as a unit is, and becomes a chip", () => {
+  const expression = { key: "3 - 5", label: "three - five", name: "" };
+  const units = (query: string, found: Unit[], problem = "") =>
+    picker.units({ kind: "units", layer: "fc3", query, offset: 0, total: found.length, units: found, problem });
+  type("-5 + 3");
+  assert.deepEqual(requests.at(-1), ["fc3", "-5 + 3", 0, 50]);
+  key("Enter"); // before the answer
+  assert.deepEqual(selections, []);
+  units("-5 + 3", [expression]);
+  assert.deepEqual(options().map((option) => option.textContent), ["three - five"]);
+  assert.deepEqual(selections, [{ neurons: ["k0", "k1", "k2", "k3", "3 - 5"] }]);
+  assert.equal(chips().at(-1), "three - five");
+  assert.ok(button("remove three - five"));
+  picker.setup(setupMessage({ gen: 2, neurons: [...setupMessage().neurons, expression] }));
+  assert.equal(chips().length, 5);
+  key("Enter");
+  assert.deepEqual(chips().length, 4); // a toggle
+});
+
+test("what cannot be read is told while it is typed, and Enter has the kernel say it aloud", () => {
+  const why = "neuron '3 +', character 4: a neuron should follow";
+  type("3 +");
+  key("Enter");
+  picker.units({ kind: "units", layer: "fc3", query: "3 +", offset: 0, total: 0, units: [], problem: why });
+  assert.equal(picker.element.querySelector(".ldam-count")!.textContent, why);
+  assert.deepEqual(selections, [{ neurons: ["k0", "k1", "k2", "k3", "3 +"] }]);
+  assert.equal(chips().length, 4); // none for what the kernel refuses
+  key("Enter");
+  assert.equal(selections.length, 2);
+  type("nothing");
+  picker.units({ kind: "units", layer: "fc3", query: "nothing", offset: 0, total: 0, units: [] }); // an older kernel
+  assert.equal(picker.element.querySelector(".ldam-count")!.textContent, "no unit found");
+});

@@ -15,6 +15,7 @@ from ..core.notes import Notes
 from ..core.target import BindContext
 from ..data import RealImages
 from ..execution import Execution, check_execution
+from ..network.first_pass import first_pass
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..objectives import Discriminator
@@ -89,6 +90,7 @@ class Trainer:
         self.recipe, self.notes = recipe, Notes()
         chosen = choose_device(model, device)
         view = private_view(model, chosen, self.notes)
+        first_pass(view, model, shape, preprocess, self.notes)
         self.device = next((p.device for p in view.parameters()), torch.device("cpu"))
         self._choose = torch.Generator().manual_seed(recipe.seed)
         self._noise = torch.Generator(self.device).manual_seed(recipe.seed + 1)

@@ -50,10 +50,12 @@ def explore(
 
     At every look, gradient ascent takes each sample to the nearest maximum of E (`Sampler.quenched`; the chains
     themselves are not moved), and maxima that point in the same direction count as one mode. Modes that were not
-    visited are not counted, so the number is a lower bound; more chains, heat or a `Ladder` raise it.
+    visited are not counted, so the number is a lower bound; more chains, heat or a `Ladder` raise it. On a ladder the
+    samples are those of the coldest rung, to which the hotter ones bring other modes: `Ladder.auto()` with enough rungs
+    to reach a temperature at which chains wander freely (`diagnostics().ladder` counts their round trips).
 
     Args:
-        sampler: advanced by looks × every steps.
+        sampler: advanced by looks × every steps, after what is left of its warm-up, which is not looked at.
         looks: ≥ 1.
         every: steps between looks, ≥ 1.
         pulse: heat before every look, at most `every` steps long.
@@ -71,6 +73,8 @@ def explore(
         raise ValueError(f"pulse takes {pulse.length} steps, more than the {every} between looks; raise every=")
     middle = 0.0 if sampler.pixel_range is None else sum(sampler.pixel_range) / 2
     seen, samples = [], []
+    while sampler.warming_up:
+        sampler.step(10)
     for _ in range(looks):
         if pulse is not None:
             sampler.heat_pulse(pulse)

@@ -18,7 +18,7 @@ a mean would multiply the temperature by the batch size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol, overload
 
@@ -87,11 +87,12 @@ class Term(Protocol):
 class BindContext(NamedTuple):
     """What a regulariser may need to know about its sampler."""
 
-    model: nn.Module | None  # the classifier
+    model: nn.Module | None  # the classifier; the sampler's private view of it
     input_shape: tuple[int, ...]
     pixel_range: tuple[float, float] | None
     device: torch.device
     notes: Notes
+    preprocess: Callable[[Tensor], Tensor] | None = None  # pixels -> input of the model
 
 
 class Regularizer(Term, Protocol):
@@ -99,7 +100,9 @@ class Regularizer(Term, Protocol):
 
     A regulariser with its own normalisation has `pull(value) -> (chain,)`, the length of its gradient where gradients
     are normalised. One that must adapt to the images or the device has `bound(context) -> Regularizer`, called once by
-    the sampler. One that makes exp(E/T) normalisable for unbounded pixels has `confines = True`.
+    the sampler. One that makes exp(E/T) normalisable for unbounded pixels has `confines = True`, one that depends on
+    the weights of the model `reads_model = True`, and one whose gradient is that of no known energy, which `evaluate`
+    then refuses, `has_energy = False`.
     """
 
     name: ClassVar[str]  # of its live parameter
@@ -279,8 +282,9 @@ class Kernel(Protocol):
 
     A kernel whose `step_size` may be None tunes it itself; it then also has `adapt(state, info, count, target) ->
     State`, called after warm-up steps, `step_size_of(state)`, (chain,), and `rescaled(state, found, factor)`, which
-    lengthens the time steps. A kernel with its own weighting of terms has `weight_of(name, target)`; a gradient of
-    weight 0 is unused and may be anything.
+    lengthens the time steps. One that moves pixels in a range, and nothing else, has `needs_pixels = True`; one with
+    start images of its own has `start(numbers, target)`, from standard normal numbers. A kernel with its own weighting
+    of terms has `weight_of(name, target)`; a gradient of weight 0 is unused and may be anything.
     """
 
     name: ClassVar[str]

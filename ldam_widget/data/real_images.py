@@ -71,6 +71,10 @@ class RealImages:
         self._require_sound(some)
         return some
 
+    def take(self, chosen: Tensor) -> Tensor:
+        """The images with these indices (n,)."""
+        return self._take(chosen)
+
     def _evenly(self, most: int) -> Tensor:
         return torch.linspace(0, len(self) - 1, min(len(self), most)).long()
 

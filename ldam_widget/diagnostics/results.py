@@ -49,6 +49,18 @@ class TemperatureReport(Record):
     closed_form: float | None  # the kernel's temperature by its formula; None if it has none
 
 
+@dataclass(frozen=True, eq=False)
+class LadderReport(Record):
+    """How copies of the chains travel a ladder; with rungs that are placed in a warm-up, since its end."""
+
+    factors: list[list[float]]  # of T, N × rungs
+    swap_acceptance: list[float]  # between neighbouring rungs, over all neurons; NaN if none was tried
+    swap_acceptance_each: list[list[float]]  # the same for every neuron, N × (rungs − 1)
+    arrivals: list[int]  # of another copy at the coldest rung, for every chain
+    round_trips: list[int]  # of a copy from the coldest rung to the hottest and back, for every chain
+    rounds: int  # of swaps, in each of which every second pair tries
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Report(Record):
     """How well the chains mix. Lists of N numbers, one per neuron; NaN where there are too few pictures."""
@@ -74,14 +86,21 @@ class Diagnostics(Table, Report):
     gradient_norm: dict[str, list[float]]  # term -> N numbers, for the current samples, unweighted
     spread: list[float]  # mean distance between chains, in pixel units
     scales: dict[str, list[float]] | None  # term -> N numbers; None without scales
-    ladder: dict[str, Any] | None  # acceptance of swaps; None without a ladder
+    ladder: LadderReport | None  # None without a ladder
     _samples: Samples = field(repr=False)
 
     def table(self) -> tuple[Row, list[Row]]:
         """One row per neuron."""
         head = ("neuron", "R-hat", "effective samples", "T measured / asked", "verdict")
-        rows = zip(self.neurons, self.r_hat, self.ess, self.temperature.ratio, self.verdicts, strict=True)
-        return head, [(name, number(r), number(ess), number(ratio), said) for name, r, ess, ratio, said in rows]
+        columns = zip(self.neurons, self.r_hat, self.ess, self.temperature.ratio, self.verdicts, strict=True)
+        rows: list[Row] = [(name, number(r), number(ess), number(ratio), said) for name, r, ess, ratio, said in columns]
+        if self.ladder is None:
+            return head, rows
+        swaps = [
+            f"{number(min(rates))} to {number(max(rates))} up to {factors[-1]:.3g} T"
+            for rates, factors in zip(self.ladder.swap_acceptance_each, self.ladder.factors, strict=True)
+        ]
+        return (*head[:-1], "swaps", head[-1]), [(*r[:-1], each, r[-1]) for r, each in zip(rows, swaps, strict=True)]
 
     def to_arviz(self) -> Any:
         """The activations since burn-in as ArviZ data with the dimensions chain, draw and neuron.

@@ -49,7 +49,7 @@ class MisfitError(ValueError):
 class Runnable(Protocol):
     """The part of an objective that matters here."""
 
-    layer: str  # what is read, as the user writes it
+    reads: str  # the layers that are read, as the user writes them
     leaky: float  # slope of inactive rectifiers in the backward pass
 
     @property
@@ -172,7 +172,7 @@ class Execution:
         sizes = [(name, weight.shape, weight.dtype, weight.device) for name, weight in view.named_parameters()]
         # rounded up to a power of two, so that removing neurons one by one triggers few trials
         images = 1 << (self._images(neurons) - 1).bit_length()
-        rest = neurons.layer, neurons.image_shape, images, neurons.leaky, torch.get_num_threads()
+        rest = neurons.reads, neurons.image_shape, images, neurons.leaky, torch.get_num_threads()
         return hashlib.sha256(repr((kinds, sizes, rest)).encode()).hexdigest()
 
     @staticmethod
@@ -265,6 +265,6 @@ class Execution:
 
     def _misfit(self, neurons: Runnable) -> MisfitError:
         return MisfitError(
-            f"execution={self._asked!r} cannot run this network at layer {neurons.layer!r}; execution='auto' chooses "
+            f"execution={self._asked!r} cannot run this network at layer {neurons.reads!r}; execution='auto' chooses "
             "one that can"
         )

@@ -34,7 +34,7 @@ def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None
         TypeError: `model` is not a module, or `x` is not a tensor.
         ValueError: no layers, an unknown layer, one that does not run, or one that does not return a single tensor.
     """
-    view = private_view(model, None, Notes())
+    view = private_view(model, None, Notes(), shared=False)
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a tensor (images, *image); got {type(x).__name__}")
     device = device_of(view)

@@ -130,7 +130,8 @@ class Capture:
         self._reduce = [reduce] * len(self.places) if reduce is None or callable(reduce) else list(reduce)
         if len(self._reduce) != len(self.places):
             raise ValueError(f"reduce has {len(self._reduce)} functions for {len(self.places)} places")
-        self._modules = {place.module: network.get_submodule(place.module) for place in self.places}
+        modules = dict(network.named_modules(remove_duplicate=False))  # scripted modules have no get_submodule
+        self._modules = {place.module: modules[place.module] for place in self.places}
         self._at: dict[tuple[str, int], list[int]] = {}  # name and number of a call -> indices of its places
         for i, place in enumerate(self.places):
             self._at.setdefault((place.module, place.call), []).append(i)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from .units import Neuron
 
+Read = tuple[Tensor, Tensor]  # flat indices into one image's output, and their weights; both may be empty
+
 ALL = slice(None)
 _SMALL = 2**20  # bytes: seeds of a whole batch up to this size are cached to save time
 
@@ -23,26 +25,33 @@ class Readout:
     chains as are computed at once, then freed.
 
     Args:
-        neurons: chains are ordered neuron by neuron.
+        neurons: chains are ordered neuron by neuron; or what they read.
         shape: (units, *positions), of one image.
         chains: per neuron.
         device, dtype: of the output.
     """
 
     def __init__(
-        self, neurons: Sequence[Neuron], shape: tuple[int, ...], chains: int, device: torch.device, dtype: torch.dtype
+        self,
+        neurons: Sequence[Neuron | Read],
+        shape: tuple[int, ...],
+        chains: int,
+        device: torch.device,
+        dtype: torch.dtype,
     ) -> None:
         self.count, self._chains = len(neurons) * chains, chains
         self._shape, self._size, self.dtype = shape, math.prod(shape), dtype
-        places, weights = _padded([_read_by(neuron, shape) for neuron in neurons], self._size)
-        self._single = places.shape[1] == 1
+        reads = [read_by(neuron, shape) if isinstance(neuron, Neuron) else neuron for neuron in neurons]
+        places, weights = _padded(reads, self._size)
+        self._single = places.shape[1] == 1 and bool((weights == 1).all())  # its value needs no multiplication
         self._whole = places.shape[1] == self._size > 1  # the places are all elements, in order
         self._places, self._weights = places.to(device), weights.to(device, dtype)
         self._owner = torch.arange(len(neurons), device=device).repeat_interleave(chains)
         if not self._whole:  # each chain's places in the whole batch, and their weights
             first = self._size * torch.arange(self.count, device=device)
             self._index = self._places[self._owner] + first.unsqueeze(1)
-            self._index = self._index.squeeze(1)  # one number per chain if it reads one place
+            if self._single:
+                self._index = self._index.squeeze(1)  # one number per chain
             self._each = self._weights[self._owner]
         self._kept: Tensor | None = None
         if self.count * self.bytes_each <= _SMALL:
@@ -102,8 +111,8 @@ class Readout:
         return self._index if part is ALL else self._index[part] - part.start * self._size
 
 
-def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Flat indices that a neuron reads in one image's output, and their weights."""
+def read_by(neuron: Neuron, shape: tuple[int, ...]) -> Read:
+    """What a neuron reads; not an expression."""
     if isinstance(neuron.readout, Tensor):
         weights = neuron.readout.flatten()
         places = weights.nonzero().flatten()
@@ -112,7 +121,7 @@ def _read_by(neuron: Neuron, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return places, torch.full((len(places),), 1 / len(places))
 
 
-def _padded(read: Sequence[tuple[Tensor, Tensor]], size: int) -> tuple[Tensor, Tensor]:
+def _padded(read: Sequence[Read], size: int) -> tuple[Tensor, Tensor]:
     """Both as (N, longest); neurons that read fewer places are padded with other places of weight 0."""
     most = max(len(places) for places, _ in read)
     if 2 * most > size:  # all places in order need no index

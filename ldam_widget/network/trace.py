@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.random_numbers import drawing_from
 from ..core.tables import Row, Table
 from .addresses import Address, AxisHint, axis_hint, module_names, parse, unit_axis
 from .capture import Call, listed, listen
@@ -83,7 +84,9 @@ def layers(model: nn.Module, input_shape: Sequence[int], preprocess: Preprocess 
     Raises:
         ValueError: the model does not accept `input_shape`; the message includes the model's error.
     """
-    return trace(private_view(model, None, Notes()), check_shape(input_shape), preprocess, None, Notes()).table
+    return trace(
+        private_view(model, None, Notes(), shared=False), check_shape(input_shape), preprocess, None, Notes()
+    ).table
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -146,8 +149,22 @@ def trace(
     return Trace(outputs, names, calls, coupled, x._version > 0, own)
 
 
-def run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
-    """Forward pass; a failure raises an error that blames `input_shape` or `preprocess` and quotes the model's own."""
+def run(
+    view: nn.Module,
+    x: Tensor,
+    preprocess: Preprocess | None,
+    shape: tuple[int, ...],
+    generator: torch.Generator | None = None,
+) -> Any:
+    """Forward pass; a failure raises an error that blames `input_shape` or `preprocess` and quotes the model's own.
+
+    What the model draws comes from `generator`; None is one of its own, the same at every call.
+    """
+    with drawing_from(torch.Generator().manual_seed(0) if generator is None else generator):
+        return _run(view, x, preprocess, shape)
+
+
+def _run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple[int, ...]) -> Any:
     try:
         inputs = preprocess(x) if preprocess is not None else x
     except Exception as error:

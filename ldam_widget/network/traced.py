@@ -118,7 +118,8 @@ class Traced:
 
         try:
             with torch.inference_mode(False), torch.enable_grad():
-                returned = listen({name: self.view.get_submodule(name)}, note, lambda: self.run(self.some_images(1)))
+                here = {name: dict(self.view.named_modules())[name]}
+                returned = listen(here, note, lambda: self.run(self.some_images(1)))
         except ValueError:
             return False  # something fails after the layer, where sampling never goes
         # an in-place rectifier returns its own input, modified

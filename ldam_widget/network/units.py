@@ -1,4 +1,7 @@
-"""A neuron as a linear readout of one layer's output: a unit, the mean of a channel, or a direction."""
+"""A neuron as a linear readout of one layer's output: a unit, the mean of a channel, or a direction.
+
+Expressions of several are in `objectives.columns`.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,21 @@ from torch import Tensor
 class Neuron(NamedTuple):
     """A resolved neuron of the chosen layer."""
 
-    key: str  # its name in the picker and in JSON: "5", "5@3,4", "5@mean", "direction 1"
+    key: str  # its name in the picker and in JSON: "5", "5@3,4", "5@mean", "direction 1", "3 + 0.5*5"
     name: str  # class name or ""
-    unit: int | None  # None for a direction
+    unit: int | None  # None for a direction or an expression
     readout: Tensor | tuple[int, ...]  # weights, or an index into (units, *positions) of one image, averaged
+    terms: tuple[Any, ...] = ()  # of an expression, see `objectives.columns.Summand`; it has no readout of its own
+    written: str = ""  # an expression with names of classes
+
+    @property
+    def short(self) -> str:
+        """The label without the name."""
+        return self.written or self.key
 
     @property
     def label(self) -> str:
-        return f"{self.key} {self.name}".rstrip()
+        return f"{self.short} {self.name}".rstrip()
 
     @property
     def plain(self) -> int | str:
@@ -88,13 +98,7 @@ class LayerUnits(NamedTuple):
             return (unit, *(int(p) for p in place.split(","))) if place else unit, at
         if text in self.names:
             return list(self.names).index(text), at
-        names = [str(name) for name in self.names]
-        near = difflib.get_close_matches(text, names, n=3)
-        hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
-        listed = f" (known are: {', '.join(names[:30])}{', …' if len(names) > 30 else ''})" if names else ""
-        raise ValueError(
-            f"neuron {text!r} is neither a number such as '5' or '5@3,4' nor a known class name{hint}{listed}"
-        )
+        raise ValueError(f"neuron {unknown_name(text, self.names)}")
 
     def _direction(self, direction: Tensor, position: int) -> Neuron:
         units, *positions = self.shape
@@ -121,6 +125,15 @@ def centre(positions: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size // 2 for size in positions)
 
 
+def unknown_name(text: str, names: Sequence[str]) -> str:
+    """What is wrong with a text that names no neuron, with suggestions."""
+    names = [str(name) for name in names]
+    near = difflib.get_close_matches(text, names, n=3)
+    hint = f"; did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
+    listed = f" (known are: {', '.join(names[:30])}{', …' if len(names) > 30 else ''})" if names else ""
+    return f"{text!r} is neither a number such as '5' or '5@3,4' nor a known class name{hint}{listed}"
+
+
 def as_list(neurons: Any) -> list[Any] | None:
     """The user's `neurons` as a list. Raises ValueError if it is not iterable."""
     if neurons is None:
@@ -136,18 +149,3 @@ def as_list(neurons: Any) -> list[Any] | None:
         return list(neurons)
     except TypeError as error:
         raise ValueError(f"neurons must be a list of neurons, e.g. range(10) or [3, 5]; got {neurons!r}") from error
-
-
-def layer_of_strings(layer: str | None, neurons: list[Any] | None) -> tuple[str | None, list[Any] | None]:
-    """Split the layer off "layer:5" strings; all must name the same layer."""
-    if neurons is None:
-        return layer, None
-    found, plain = [] if layer is None else [layer], []
-    for neuron in neurons:
-        if isinstance(neuron, str) and re.fullmatch(r"[^:]+:\d+(@.*)?", neuron):
-            name, neuron = neuron.split(":", 1)
-            found.append(name)
-        plain.append(neuron)
-    if any(name != found[0] for name in found):
-        raise ValueError(f"neurons must be of one layer; got {', '.join(dict.fromkeys(map(str, found)))}")
-    return (found[0] if found else None), plain

@@ -7,28 +7,29 @@ duplicated on the same device, and in-place changes by the user take effect at o
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from .deep_copy import deep_copy, reachable
+from .hooks import isolate_hooks
 
 
 def unwrap(model: nn.Module) -> nn.Module:
     """The plain module inside `DataParallel` and `torch.compile` wrappers, with the layer names the user knows."""
     parallel = isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-    inside = model.module if parallel else model._modules.get("_orig_mod")
+    inside = model.module if parallel else dict(model.named_children()).get("_orig_mod")
     return unwrap(inside) if isinstance(inside, nn.Module) else model
 
 
-def private_view(model: nn.Module, device: torch.device | None, notes: Notes) -> nn.Module:
+def private_view(model: nn.Module, device: torch.device | None, notes: Notes, *, shared: bool = True) -> nn.Module:
     """Copy the module tree in eval mode around frozen aliases of the weights.
 
     Args:
         model: any `nn.Module`; not changed in any way.
         device: where to sample; weights on another device are copied. None: the device of the weights.
         notes: receives a note if the model was in training mode and that makes a difference.
+        shared: whether weights are shared with the model; then see `first_pass`, as a forward pass may write into them.
 
     Raises:
         TypeError: `model` is not a module, or cannot be copied.
@@ -47,20 +48,21 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes) ->
         for buffer in module._buffers.values():
             if buffer is not None:
                 memo[id(buffer)] = buffer.data
-        for value in vars(module).values():
-            # e.g. the pruned weight that torch.nn.utils.prune stores as a plain attribute; deepcopy rejects those
-            if isinstance(value, Tensor):
-                memo[id(value)] = value.detach()
     try:
         for module in reversed(list(model.modules())):
             if unwrap(module) is not module:  # a wrapper around part of the model: the copy omits the wrapper
-                memo[id(module)] = copy.deepcopy(unwrap(module), memo)
-        view = copy.deepcopy(model, memo)
+                memo[id(module)] = deep_copy(unwrap(module), memo)
+        view = deep_copy(model, memo)
     except Exception as error:
         raise TypeError(
             f"model cannot be copied with copy.deepcopy, which sampling beside your code needs: {error!r}. "
-            "Keep locks, open files and generators out of the module's attributes."
+            "Keep what cannot be copied out of the module's attributes."
         ) from error
+    if not shared:
+        isolate_hooks(view)
+        for thing in reachable(view):
+            if isinstance(thing, Tensor):
+                thing.data = thing.data.clone()
     sensitive = [name for name, module in model.named_modules() if module.training and _mode_matters(module)]
     if sensitive:
         notes.tell(
@@ -78,13 +80,11 @@ def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
     Forward hooks are dropped, since they might feed the copy's activations into the user's training; forward
     pre-hooks (pruning, weight norm) are kept. Raises the errors of `private_view`.
     """
-    view = private_view(model, None, notes)
+    view = private_view(model, None, notes, shared=False)
     if any(module._forward_hooks for module in view.modules()):
         notes.tell("the model's forward hooks are not run in the copy that is watched")
         for module in view.modules():
             module._forward_hooks.clear()
-    for tensor in weights_of(view):
-        tensor.data = tensor.data.clone()
     return view
 
 
@@ -136,12 +136,40 @@ def _mode_matters(module: nn.Module) -> bool:
 
 
 def check_weights(model: nn.Module) -> None:
+    """Raises ValueError if there is a weight that nothing can be sampled with."""
+    _refuse_kinds(model)
+    # other buffers may well be infinite, such as masks and best losses
+    norms = {id(b) for module in model.modules() if _mode_matters(module) for b in module.buffers(recurse=False)}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_meta:
             raise ValueError(f"model weight {name!r} is on the meta device and has no data; load the weights first")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        checked = isinstance(tensor, nn.Parameter) or id(tensor) in norms
+        if checked and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             count = int((~torch.isfinite(tensor)).sum())
             raise ValueError(
                 f"model weight {name!r} holds {count} NaN or infinite value{'s' if count > 1 else ''} of "
                 f"{tensor.numel()}; no image can be sampled. Did training diverge? Load an earlier checkpoint."
+            )
+
+
+def _refuse_kinds(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        kind, home = type(module).__name__, type(module).__module__
+        if "nn.quantized" in home or "nn.intrinsic.quantized" in home:
+            raise ValueError(
+                f"model is quantised ({name or kind!r} is a {home}.{kind}): its layers have no gradient. Give the "
+                "floating-point model that it was made from."
+            )
+        if kind == "FullyShardedDataParallel":
+            raise ValueError(
+                "model is sharded (FullyShardedDataParallel), so that no process holds all of its weights. Load a "
+                "full state dict into a plain module and give that."
+            )
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise ValueError(f"model weight {name!r} has no shape yet; pass a batch through the lazy model first")
+        if type(parameter.data).__name__ == "DTensor":
+            raise ValueError(
+                f"model weight {name!r} is sharded (DTensor), so that no process holds all of it. Load a full state "
+                "dict into a plain module and give that."
             )

@@ -118,7 +118,7 @@ def neurons_of(
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
             raise ValueError(f"{name} must be a positive integer; got {number!r}")
     shape = None if input_shape is None else check_shape(input_shape)
-    view = private_view(model, None, Notes())
+    view = private_view(model, None, Notes(), shared=False)
     if dtype_of(view) in (torch.float16, torch.bfloat16):
         view = view.float()  # units are identified by numbers that half precision would round
     with torch.inference_mode(False), torch.enable_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from ..core.notes import Notes
 from ..network.addresses import Address, parse
 from ..network.own_output import SOFTMAX
 from ..network.trace import LayerOutput, Trace
-from ..network.units import LayerUnits, Neuron
+from ..network.units import Neuron
 
 _FIRST = 10  # neurons sampled by default
 _SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -66,16 +66,21 @@ def _last(rows: list[LayerOutput], described: str, notes: Notes) -> Address:
     return makers[-1].address
 
 
-def choose_neurons(units: LayerUnits, wanted: Iterable[Any] | None, at: str) -> list[Neuron]:
-    """The neurons of a layer to sample; None is the first ten.
+def choose_neurons(units: int, wanted: Iterable[Any] | None, resolve: Callable[[Any, int], Neuron]) -> list[Neuron]:
+    """The neurons to sample; None is the first ten of a layer.
+
+    Args:
+        units: of the layer.
+        wanted: as given by the user.
+        resolve: of one of them and its position.
 
     Raises:
         ValueError: an unknown neuron, an empty list, or a duplicate.
     """
-    asked = list(range(min(_FIRST, units.shape[0]))) if wanted is None else list(wanted)
+    asked = list(range(min(_FIRST, units))) if wanted is None else list(wanted)
     if not asked:
         raise ValueError("neurons must name at least one neuron; got an empty list")
-    neurons = [units.resolve(neuron, at, i) for i, neuron in enumerate(asked)]
+    neurons = [resolve(neuron, i) for i, neuron in enumerate(asked)]
     keys = [neuron.key for neuron in neurons]
     if len(set(keys)) < len(keys):
         raise ValueError(f"neurons must differ from each other; got {', '.join(keys)}")

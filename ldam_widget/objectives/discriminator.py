@@ -16,6 +16,7 @@ from ..core.parameters import Parameter
 from ..core.target import BindContext
 from ..network.addresses import Address
 from ..network.capture import STOP, Call, listen
+from ..network.first_pass import first_pass
 from ..network.trace import Preprocess, run
 from ..network.view import device_of, dtype_of, private_view
 from .discriminator_file import Stored, read, restored
@@ -204,6 +205,7 @@ class _Logit:
         self._stop: Address | None = None  # call of the final sigmoid or softmax
         shape = context.input_shape
         device = device_of(self._view)
+        first_pass(self._view, net, shape, self.inputs, Quiet())
         own = torch.Generator(device).manual_seed(0)  # leaves the user's random numbers alone
         with torch.inference_mode(False), torch.enable_grad():
             x = torch.rand(3, *shape, generator=own, device=device, dtype=torch.float32).requires_grad_(True)

@@ -142,7 +142,7 @@ class _CannotDeriveError(Exception):
 
 
 def _like(model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    view = private_view(model, None, Quiet())
+    view = private_view(model, None, Quiet(), shared=False)
     seen = trace(view, shape, None, None, Quiet())
     leaves = [output for output in seen.outputs if output.layer.leaf and not isinstance(output.module, _SOFTMAX)]
     heads = [

@@ -1,24 +1,28 @@
-"""Turn `layer` and `neurons` into f_α(x): one activation per chain, with the forward pass stopped at the layer.
+"""Turn `layer` and `neurons` into f_α(x): one activation per chain; the forward pass stops at the last layer read.
 
 A neuron is the simplest objective: a linear readout of one layer's output, i.e. a unit, the mean of a channel, or a
-direction.
+direction. Expressions (see `algebra`) add up several, from several layers of one pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..network.addresses import module_names
 from ..network.leaky import check_leaky
 from ..network.readout import Readout
 from ..network.trace import Preprocess
 from ..network.traced import Traced
-from ..network.units import LayerUnits, Neuron, as_list, layer_of_strings
+from ..network.units import Neuron
 from ..network.view import device_of
 from .choice import choose_layer, choose_neurons
+from .columns import Columns, home_layer, listed
+from .combination import Combination
 from .objective import Objective
 
 
@@ -28,10 +32,11 @@ class Neurons(Objective):
     Args:
         view: a private view of the model (`network.view.private_view`).
         layer: dotted name, with "#2" for a second call and "[0]" or "[key]" into a tuple or dict; None is the last
-            layer before any softmax.
-        neurons: ints, (channel, y, x) tuples, strings "5", "5@3,4", "layer:5", class names, or direction tensors of
-            shape (units,) or of the layer's whole output for one image. Units are channels of a map and features of a
-            token, by the rule of `addresses.unit_axis`; "5@7" is feature 5 of token 7.
+            layer before any softmax. Expressions may read other layers as well.
+        neurons: ints, (channel, y, x) tuples, strings "5", "5@3,4", "layer:5", class names, direction tensors of shape
+            (units,) or of the layer's whole output for one image, or expressions, as text ("3 + 0.5*5 - conv2:1") or
+            made from `algebra.neuron`. Units are channels of a map and features of a token, by the rule of
+            `addresses.unit_axis`; "5@7" is feature 5 of token 7.
         chains: per neuron; the batch axis is neurons × chains, neuron-major.
         input_shape, preprocess: as for `layers`.
         class_names: names of the layer's units; ignored if their number differs.
@@ -63,21 +68,69 @@ class Neurons(Objective):
             raise ValueError(f"at must be 'center' or 'mean'; got {at!r}")
         check_leaky(leaky)
         notes = Notes() if notes is None else notes
-        layer, wanted = layer_of_strings(layer, as_list(neurons))
+        given, names = listed(neurons), tuple(map(str, class_names or ()))
+        layer, wanted = home_layer(layer, given, names, module_names(view), chosen=default_layer is not None)
         layer = default_layer if layer is None else layer
         traced = Traced.of(view, input_shape, preprocess, layer, notes)
         place = traced.place(choose_layer(traced.trace, layer, notes))
+        self.layer = str(place.address)  # its own, whose units the picker lists
         self.layers = traced.trace.table
         self.output_shape = place.shape  # (units, *positions)
         self.units = place.shape[0]
         # class names apply only to a layer with as many units as there are names
-        named = class_names is not None and len(class_names) == self.units
-        self.unit_names: Sequence[str] = class_names if named and class_names is not None else ()
-        self._units = LayerUnits(str(place.address), place.shape, place.unit_axis, self.unit_names)
-        self.neurons = choose_neurons(self._units, wanted, at)
-        readout = Readout(self.neurons, place.shape, chains, device_of(view), place.dtype)
-        super().__init__(traced, [place], readout, notes=notes, leaky=leaky)
+        self.unit_names: Sequence[str] = names if len(names) == self.units else ()
+        self._columns = Columns(traced, place, names, at, notes)
+        self.neurons = choose_neurons(self.units, wanted, self._columns.resolve)
+        self._asked = dict(zip((n.key for n in self.neurons), given, strict=True)) if given else {}
+        self._chains = chains
+        self.interpolates = any(term.start != term.end for n in self.neurons for term in n.terms)
+        if any(neuron.terms for neuron in self.neurons):
+            places, combination = self._columns.combination(self.neurons, chains, device_of(view))
+            super().__init__(traced, places, combination, notes=notes, leaky=leaky)
+        else:
+            readout = Readout(self.neurons, place.shape, chains, device_of(view), place.dtype)
+            super().__init__(traced, [place], readout, notes=notes, leaky=leaky)
 
     def unit(self, key: str) -> Neuron:
-        """Resolve one neuron of this layer by its key; for the picker."""
-        return self._units.resolve(key, "center", 0)
+        """Resolve one neuron or expression; for the picker.
+
+        Raises:
+            ValueError: there is none; the message says what is valid.
+        """
+        return self._columns.read(key)
+
+    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
+        """The user's `neurons` with the keys of present directions and expressions replaced by what was asked for."""
+        wanted = listed(neurons)
+        several = {n.key: self._asked[n.key] for n in self.neurons if n.unit is None}
+        return wanted and [several.get(n, n) if isinstance(n, str) else n for n in wanted]
+
+    def at(self, interpolation: float) -> Neurons | Interpolated:
+        """The term at a value of the live parameter `interpolation`."""
+        return Interpolated(self, interpolation) if self.interpolates else self
+
+    def weights_changed(self) -> None:
+        """Compute again what expressions read off the network: the activations of images that they compare with."""
+        if isinstance(self._scalars, Combination):
+            self._scalars = self._columns.combination(self.neurons, self._chains, self._scalars.device)[1]
+
+
+@dataclass(frozen=True)
+class Interpolated:
+    """Neurons at a value of the live parameter `interpolation`: a term of the target."""
+
+    neurons: Neurons
+    interpolation: float
+
+    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Neurons.evaluate`."""
+        return self.neurons.evaluate(x, self._scalars())
+
+    def activations(self, x: Tensor) -> Tensor:
+        """As `Neurons.activations`."""
+        return self.neurons.activations(x, self._scalars())
+
+    def _scalars(self) -> Combination:
+        scalars = self.neurons._scalars
+        assert isinstance(scalars, Combination), "only expressions interpolate"
+        return scalars.at(self.interpolation)

@@ -7,23 +7,29 @@ from there, seeded with the gradients of the scalars with respect to the outputs
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.random_numbers import drawing_from
 from ..execution.recordings import Recordings, Tensors
 from ..network import memory
 from ..network.addresses import select
 from ..network.capture import Capture
+from ..network.first_pass import findings
 from ..network.leaky import Leaky, backward, check_leaky
 from ..network.readout import ALL
 from ..network.traced import Place, Traced
 from ..network.view import dtype_of, weights_of
+from .independence import Batches, check_batches
 
+# of a view, by layer: the check costs as much as a few images of a step
+_checked: weakref.WeakKeyDictionary[nn.Module, dict[Any, Batches]] = weakref.WeakKeyDictionary()
 _EVERY = 30.0  # seconds between checks for freed memory after a shortage
 
 
@@ -83,35 +89,47 @@ class Objective:
         self.leaky = check_leaky(leaky)
         self._traced, self._places, self._scalars, self._notes = traced, tuple(places), scalars, notes
         addresses = [place.address for place in places]
-        self.layer = ", ".join(map(str, addresses))  # as the user writes it
+        self.reads = ", ".join(map(str, addresses))  # as the user writes it
         self._dtype = dtype_of(traced.view)
+        # a model that draws random numbers must not take them from the user's generators
+        self._own = torch.Generator().manual_seed(0) if findings(traced.view).draws else None
         self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
         self.run_by(traced.view, torch.contiguous_format)
         self._coupled = traced.coupled_before(addresses)
         # a batch whose images depend on each other cannot be split
-        self._bytes_each, self.at_once = 0.0, self.count
-        if self.count > 1 and not self._coupled:
-            self._bytes_each = self._bytes_of_an_image()
-            self.at_once = memory.images_at_once(self._bytes_each, self.count, scalars.device)
+        self._batches, self._bytes_each, self.at_once = Batches(), 0.0, self.count
+        if not self._coupled:
+            if self.count > 1:
+                self._bytes_each = self._bytes_of_an_image()
+            self._batches = self._checked_batches()
+            self.at_once = self._fitting(scalars.device)
         self._look_again = time.monotonic() + _EVERY
         self._tell(notes)
 
-    def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def evaluate(self, x: Tensor, scalars: Scalars | None = None) -> tuple[Tensor, Tensor]:
         """x (chain, *image) -> activation (chain,) and its gradient with respect to x, both float32.
 
         The gradient is that of the sum over the batch, so every chain's is independent of the rest of the batch.
+
+        Args:
+            x: the images.
+            scalars: the objective's own, with another `given`; None is the objective's own.
         """
         if torch.is_inference_mode_enabled():  # the caller's; tensors created in it cannot have gradients
             with torch.inference_mode(False):
-                return self.evaluate(x)
+                return self.evaluate(x, scalars)
+        scalars = self._scalars if scalars is None else scalars
         if self.at_once < self.count:
             self._use_freed_memory(x)
         while True:
             try:
                 if len(x) <= self.at_once:
-                    return self._evaluate(x, ALL)
+                    return self._evaluate(x, ALL, scalars, len(x) < self._batches.least)
                 parts = [slice(first, first + self.at_once) for first in range(0, len(x), self.at_once)]
-                values, grads = zip(*(self._evaluate(x[part], part) for part in parts), strict=True)
+                least = self._batches.least
+                values, grads = zip(
+                    *(self._evaluate(x[part], part, scalars, len(x[part]) < least) for part in parts), strict=True
+                )
                 return torch.cat(values), torch.cat(grads)
             except Exception as error:
                 if (
@@ -128,10 +146,11 @@ class Objective:
                 torch.cuda.empty_cache()
 
     @torch.inference_mode(False)
-    def activations(self, x: Tensor) -> Tensor:
+    def activations(self, x: Tensor, scalars: Scalars | None = None) -> Tensor:
         """x (images, *image) -> activation of every column (images, N) float32, without a gradient."""
+        scalars = self._scalars if scalars is None else scalars
         with torch.no_grad():
-            return self._scalars.read_all(self._forward(x.to(self._scalars.device)))
+            return scalars.read_all(self._forward(x.to(scalars.device)))
 
     # ---- how the network is run (see `execution`) ------------------------------------------------------------------
 
@@ -153,7 +172,8 @@ class Objective:
         self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
     ) -> None:
         """Run this network from now on; it must be equivalent to the view, with the same module names."""
-        self._network, self._memory_format, self._recordings = network, memory_format, recordings
+        self._network, self._memory_format = network, memory_format
+        self._recordings = recordings if self._own is None else None  # a recording would repeat its numbers
         self._capture = Capture(network, [place.address for place in self._places])
 
     def some_images(self, count: int) -> Tensor:
@@ -170,14 +190,18 @@ class Objective:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
-    def _evaluate(self, x: Tensor, part: slice) -> tuple[Tensor, Tensor]:
-        """Evaluate some chains that fit into memory at once."""
-        given = self._scalars.given(part)
+    def _evaluate(self, x: Tensor, part: slice, scalars: Scalars, twice: bool = False) -> tuple[Tensor, Tensor]:
+        """Evaluate some chains that fit into memory at once; `twice`: a single image in a batch of two."""
+        given = scalars.given(part)
+        if twice:
+            x, given = torch.cat([x, x]), tuple(torch.cat([each, each]) for each in given)
         if self._recordings is None:
             *outputs, grad = self._differentiate(x, *given)
         else:
             *outputs, grad = self._recordings(self._differentiate, x, *given)
-        return self._scalars.read(tuple(outputs), part), grad
+        if twice:
+            outputs, grad = [output[:1] for output in outputs], grad[:1]
+        return scalars.read(tuple(outputs), part), grad
 
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
@@ -191,6 +215,12 @@ class Objective:
 
     def _forward(self, x: Tensor) -> Tensors:
         """x -> (chain, units, *positions) of every place."""
+        if self._own is None:
+            return self._outputs(x)
+        with drawing_from(self._own):
+            return self._outputs(x)
+
+    def _outputs(self, x: Tensor) -> Tensors:
         preprocess = self._traced.preprocess
         if self._traced.trace.writes_input:
             x = x.clone()  # otherwise the model would write into the chains
@@ -208,10 +238,32 @@ class Objective:
         """Check now and then whether memory has been freed since a shortage."""
         if self._coupled or _captured(x) or time.monotonic() < self._look_again:
             return
-        fitting = memory.images_at_once(self._bytes_each, self.count, x.device)
+        fitting = self._fitting(x.device)
         if fitting >= min(2 * self.at_once, self.count):  # a few more do not justify a new recording
             self._take_at_once(fitting)
         self._look_again = time.monotonic() + _EVERY
+
+    def _fitting(self, device: torch.device) -> int:
+        """How many images can be computed at once."""
+        if self._batches.most is not None:
+            return min(self._batches.most, self.count)
+        return memory.images_at_once(self._bytes_each, self.count, device) if self.count > 1 else 1
+
+    def _checked_batches(self) -> Batches:
+        if findings(self._traced.view).draws:
+            return Batches()  # by chance, nothing is the same twice
+        known = _checked.setdefault(self._traced.view, {})
+        key = self.reads, self.leaky, min(self.count, 2)
+
+        def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
+            return self._evaluate(x, part, self._scalars, twice)
+
+        if key not in known:
+            exact = self._dtype in (torch.float32, torch.float64)
+            with torch.inference_mode(False):
+                images = self._traced.some_images(2).detach()
+                known[key] = check_batches(evaluate, images, self.count, 1e-3 if exact else 5e-2)
+        return known[key]
 
     def _take_at_once(self, images: int) -> None:
         self.at_once = images
@@ -225,7 +277,9 @@ class Objective:
         return passes + self._scalars.bytes_each
 
     def _tell(self, notes: Notes) -> None:
-        if self.at_once < self.count:
+        if self._batches.note:
+            notes.tell(self._batches.note)
+        elif self.at_once < self.count:
             self._tell_parts()
         mixing = self._coupled
         if mixing and self.count > 1:

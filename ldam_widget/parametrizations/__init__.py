@@ -3,6 +3,6 @@
 from ..core.target import Coordinates
 from .natural import Natural
 from .pixels import Pixels
-from .transforms import Jitter, Robust, Transforms
+from .transforms import Blur, Jitter, Robust, Transforms
 
-__all__ = ["Coordinates", "Jitter", "Natural", "Pixels", "Robust", "Transforms"]
+__all__ = ["Blur", "Coordinates", "Jitter", "Natural", "Pixels", "Robust", "Transforms"]

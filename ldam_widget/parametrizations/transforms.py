@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from ..core.blur import spatial_axes
 
 
 class Transforms(Protocol):
@@ -63,6 +66,50 @@ class Jitter:
             shape[axis] = side
             x = x.gather(axis, index.view(shape).expand_as(x))
         return x
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Gaussian blur with a σ drawn from 0…`sigma`, edges mirrored: the neuron must not live on fine detail alone.
+
+    Args:
+        sigma: the largest σ, in pixels, > 0.
+
+    Raises:
+        ValueError: sigma is not a number > 0.
+    """
+
+    sigma: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sigma, bool) or not isinstance(self.sigma, (int, float)) or not 0 < self.sigma < math.inf:
+            raise ValueError(f"Blur(sigma) must be a number of pixels > 0; got {self.sigma!r}")
+
+    @property
+    def numbers(self) -> int:
+        return 1
+
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Any images."""
+
+    def apply(self, x: Tensor, numbers: Tensor) -> Tensor:
+        # cosines are the eigenvectors of a blur with mirrored edges, so every picture can have its own σ
+        square = (numbers.to(x.dtype) * self.sigma) ** 2  # (chain, 1)
+        for axis in spatial_axes(x.ndim):
+            cosines, frequencies = _cosines(x.shape[axis], x.dtype, x.device)
+            damping = torch.exp(-0.5 * square * frequencies**2)
+            x = x.movedim(axis, -1) @ cosines.T
+            x = ((x * damping.view(len(x), *(1,) * (x.ndim - 2), -1)) @ cosines).movedim(-1, axis)
+        return x
+
+
+@functools.lru_cache(maxsize=8)
+def _cosines(side: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The orthonormal cosines of a row (frequency, pixel), and their frequencies in radians per pixel."""
+    frequencies = torch.arange(side, dtype=torch.float64) * (math.pi / side)
+    waves = torch.cos(frequencies[:, None] * (torch.arange(side, dtype=torch.float64) + 0.5))
+    waves /= waves.norm(dim=1, keepdim=True)
+    return waves.to(device, dtype), frequencies.to(device, dtype)
 
 
 @dataclass(frozen=True)

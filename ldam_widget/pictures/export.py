@@ -11,13 +11,14 @@ from tqdm import tqdm
 
 from ..sampling.sampler import Sampler
 from . import images
+from .display import PLAIN, Display
 
 KINDS = (".png", ".gif", ".npz")
 _FILM = 100  # maximum number of pictures in a GIF
 _FILM_RATE = 12  # pictures per second
 
 
-def save_run(sampler: Sampler, steps: int, path: Path, *, progress: bool = False) -> None:
+def save_run(sampler: Sampler, steps: int, path: Path, *, display: Display = PLAIN, progress: bool = False) -> None:
     """Advance the sampler and save the results.
 
     Args:
@@ -25,6 +26,7 @@ def save_run(sampler: Sampler, steps: int, path: Path, *, progress: bool = False
         steps: ≥ 1.
         path: its suffix determines what is saved. .png: samples and averages at the end; .gif: at most 100 pictures of
             the run; .npz: images, averages, activations, names of the neurons, how the network was run, and parameters.
+        display: contrast, and what is shown of the images, in a .png or .gif.
         progress: show a progress bar.
 
     Raises:
@@ -37,19 +39,20 @@ def save_run(sampler: Sampler, steps: int, path: Path, *, progress: bool = False
     with tqdm(total=steps, unit="step", disable=not progress) as bar:
         for frame in sampler.frames(steps):
             if path.suffix == ".gif" and frame.steps * _FILM >= steps * (len(film) + 1):
-                film.append(_page(sampler))
+                film.append(_page(sampler, display))
             bar.update(frame.steps - bar.n)
     if path.suffix == ".gif":
         images.save_gif(film, path, _FILM_RATE)
     elif path.suffix == ".png":
-        _page(sampler).save(path)
+        _page(sampler, display).save(path)
     else:
         np.savez(path, **_arrays(sampler))
 
 
-def _page(sampler: Sampler) -> Image.Image:
+def _page(sampler: Sampler, display: Display) -> Image.Image:
     labels = [neuron.label for neuron in sampler.neurons]
-    return images.page(sampler.frame(), labels, len(sampler.input_shape), sampler.pixel_range, sampler.chains)
+    axes = len(sampler.input_shape)
+    return images.page(sampler.frame(), labels, axes, sampler.pixel_range, sampler.chains, display=display)
 
 
 def _arrays(sampler: Sampler) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ..sampling.comparison import Comparison
 from ..sampling.frame import Frame
 from ..sampling.sampler import Sampler
 from . import images
+from .display import PLAIN, Display
 
 
 class PaperFigure(Figure):
@@ -35,6 +36,7 @@ def samples(
     pixel_range: images.Range | None = None,
     title: str = "",
     chains: int | None = None,
+    display: Display = PLAIN,
 ) -> PaperFigure:
     """Samples and averages of every neuron, with activations and all parameters in the caption.
 
@@ -44,14 +46,15 @@ def samples(
         pixel_range: as for the sampler; None scales to the samples.
         title: heading.
         chains: rows of samples; None for all of them.
+        display: contrast, and what is shown of the images.
 
     Returns:
         A matplotlib figure without a window; `figure.savefig("x.pdf")` saves it.
     """
     shown_chains = frame.images.shape[1] if chains is None else chains
-    tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains)
+    tiles = images.panes(frame, frame.images.ndim - 2, pixel_range, shown_chains, display)
     rows = np.concatenate([tiles.sample, tiles.average])
-    named, average = images.row_names(frame, shown_chains)
+    named, average = images.row_names(frame, shown_chains, display)
     names = [*named, average]
     count, columns = rows.shape[:2]
     figure = PaperFigure(figsize=(0.9 + 0.85 * columns, 0.9 * count + 1.1), layout="constrained")
@@ -69,21 +72,25 @@ def samples(
     return figure
 
 
-def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
+def comparison(comparison: Comparison, *, title: str = "", display: Display = PLAIN) -> PaperFigure:
     """Averages of every model and their signed differences, with activations, correlations and all parameters.
 
     Args:
         comparison: has run; M models, N neurons.
         title: heading.
+        display: contrast of the averages, and what is shown of the images.
 
     Returns:
         M rows of averages and M − 1 rows of differences from the first model, the latter with their own colour scale.
     """
     lead = comparison.lead
     axes_of_image = len(lead.input_shape)
-    averages = images.as_pictures(comparison.average_images, axes_of_image)
-    levels = images.to_levels(averages, images.value_range(averages, lead.pixel_range))
-    signed, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes_of_image))
+    averages = images.as_pictures(comparison.average_images, axes_of_image, display)
+    shown = images.value_range(averages, lead.pixel_range)
+    averages = images.cropped(averages, display)
+    levels = images.to_levels(averages, images.own_ranges(averages, shown) if display.stretched else shown)
+    differences = images.as_pictures(comparison.difference_images, axes_of_image, display)
+    signed, end = images.signed_levels(images.cropped(differences, display))
     found = comparison.agreement()
     names = comparison.names
     rows = len(names) * 2 - 1
@@ -102,8 +109,9 @@ def comparison(comparison: Comparison, *, title: str = "") -> PaperFigure:
             drawn = axis.imshow(values, cmap=colours, vmin=-end, vmax=end, interpolation="nearest")
             axis.set(xticks=[], yticks=[])
         axes[-1, column].set_xlabel(_correlation(row.correlation), fontsize=6, labelpad=1.5)
+    remarks = display.remarks(lead.input_shape)
     for k, name in enumerate(names):
-        axes[k, 0].set_ylabel(name, fontsize=8)
+        axes[k, 0].set_ylabel("\n".join([name, *remarks]), fontsize=8)
     for k, name in enumerate(names[1:]):
         axes[len(names) + k, 0].set_ylabel(f"{name}\nminus {names[0]}", fontsize=7)
     bar = figure.colorbar(drawn, ax=axes[len(names) :].ravel().tolist(), fraction=0.02, pad=0.01)

@@ -8,7 +8,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,13 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..sampling.frame import Frame
+from .display import PLAIN, Display
 
 Levels = npt.NDArray[np.uint8]
+Pictures = npt.NDArray[np.float32]
 Range = tuple[float, float]
+Ranges = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # one per tile
+R = TypeVar("R", Range, Ranges)
 
 
 def on_host(*tensors: Tensor) -> list[Tensor]:
@@ -30,26 +34,18 @@ def on_host(*tensors: Tensor) -> list[Tensor]:
     return copies
 
 
-def as_pictures(images: Tensor, image_ndim: int) -> npt.NDArray[np.float32]:
+def as_pictures(images: Tensor, image_ndim: int, display: Display = PLAIN) -> Pictures:
     """Samples (…, *image) -> arrays (…, height, width, channels) with 1 (grey) or 3 (RGB) channels.
 
-    An image with 1 or 3 channels is kept; with any other number, channels are stacked vertically. (H, W) is grey. A
-    vector of square length is reshaped to a square, any other becomes one row.
+    An image with 1 or 3 channels is kept; of any other number, `display` says which are shown, and which slice of
+    volumes (channels, depth, height, width). (H, W) is grey. A vector of square length is reshaped to a square, any
+    other becomes one row.
     """
-    array = on_host(images)[0].float().numpy()
-    lead, shape = array.shape[: array.ndim - image_ndim], array.shape[array.ndim - image_ndim :]
-    if len(shape) == 1:
-        side = int(shape[0] ** 0.5)
-        folded = (side, side) if side * side == shape[0] else (1, shape[0])
-        return array.reshape(*lead, *folded, 1)
-    if len(shape) == 2:
-        return array[..., None]
-    if shape[0] == 3 and len(shape) == 3:
-        return np.moveaxis(array, -3, -1)
-    return array.reshape(*lead, -1, shape[-1], 1)
+    picked = display.pick(images, tuple(images.shape[images.ndim - image_ndim :]))
+    return np.moveaxis(on_host(picked)[0].float().numpy(), -3, -1)
 
 
-def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) -> Range:
+def value_range(pictures: Pictures, pixel_range: Range | None) -> Range:
     """Pixel values to show as black and white: the pixel range, or ± the 99.5th percentile of |x| if unbounded.
 
     Pixels that are not finite are ignored.
@@ -62,7 +58,19 @@ def value_range(pictures: npt.NDArray[np.float32], pixel_range: Range | None) ->
     return -top, top
 
 
-def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.0, base: float = 127.5) -> Levels:
+def own_ranges(pictures: Pictures, otherwise: Range) -> Ranges:
+    """Smallest and largest value of each tile (…, H, W, ch), (…, 1, 1, 1) each.
+
+    Where all pixels are equal, or none is finite, `otherwise`.
+    """
+    finite = np.isfinite(pictures)
+    low = np.where(finite, pictures, np.inf).min((-3, -2, -1), keepdims=True).astype(np.float64)
+    high = np.where(finite, pictures, -np.inf).max((-3, -2, -1), keepdims=True).astype(np.float64)
+    known = low < high
+    return np.where(known, low, otherwise[0]), np.where(known, high, otherwise[1])
+
+
+def to_levels(pictures: Pictures, shown: Range | Ranges, scale: float = 1.0, base: float = 127.5) -> Levels:
     """level = base + scale · 255 · (x − middle)/(hi − lo), rounded and clipped to 0…255; NaN is black.
 
     `scale` and `base` are the display gain and offset of the original program (Synthesis.scala, line 234), in grey
@@ -70,12 +78,12 @@ def to_levels(pictures: npt.NDArray[np.float32], shown: Range, scale: float = 1.
     """
     low, high = shown
     gain = np.float32(scale * 255 / (high - low))
-    offset = np.float32(base + 0.5 - (low + high) / 2 * float(gain))
+    offset = np.float32(base + 0.5 - (low + high) / 2 * np.float64(gain))
     levels: Levels = np.minimum(np.fmax(pictures * gain + offset, 0), 255).astype(np.uint8)
     return levels
 
 
-def level_range(shown: Range, scale: float, base: float) -> Range:
+def level_range(shown: R, scale: float, base: float) -> R:
     """Pixel values that become level 0 and level 255; the shown range itself if the scale is 0."""
     if scale == 0:
         return shown
@@ -85,7 +93,7 @@ def level_range(shown: Range, scale: float, base: float) -> Range:
     return middle - base * per_level, middle + (255 - base) * per_level
 
 
-def signed_levels(pictures: npt.NDArray[np.float32]) -> tuple[Levels, float]:
+def signed_levels(pictures: Pictures) -> tuple[Levels, float]:
     """Differences (…, H, W, ch) -> levels (…, H, W, 1) and the value of level 255.
 
     Level 128 is exactly 0, 1 is −end and 255 is +end, linearly; `end` is a round number (1, 2 or 5 times a power of
@@ -118,32 +126,72 @@ def signed_colours(levels: Levels) -> Levels:
     return colours
 
 
+class Tiles(NamedTuple):
+    """Rows of tiles, and the pixel values of their levels."""
+
+    levels: Levels  # (rows, columns, H, W, ch)
+    ranges: list[list[Range]] | None = None  # of levels 0 and 255 of each tile, if tiles have ranges of their own
+    corners: list[tuple[int, int]] | None = None  # row and column of the first pixel shown, per column; None: (0, 0)
+
+
 class Panes(NamedTuple):
     """The displayed tiles, and the pixel values of levels 0 and 255."""
 
-    sample: Levels  # (rows, columns, H, W, ch): chains × neurons
-    average: Levels  # (1, columns, H, W, ch): over time and chains
+    samples: Tiles  # rows are chains, columns neurons
+    averages: Tiles  # one row: over time and chains
     shown: Range
 
+    @property
+    def sample(self) -> Levels:
+        return self.samples.levels
 
-def panes(frame: Frame, image_ndim: int, pixel_range: Range | None, chains_shown: int) -> Panes:
+    @property
+    def average(self) -> Levels:
+        return self.averages.levels
+
+
+def panes(
+    frame: Frame,
+    image_ndim: int,
+    pixel_range: Range | None,
+    chains_shown: int,
+    display: Display = PLAIN,
+) -> Panes:
     """Turn a picture into tiles with the contrast set by its display parameters.
 
     Args:
         image_ndim: axes of one image, 3 for (C, H, W).
         pixel_range: of the sampler; see `value_range`.
         chains_shown: rows of the sample.
+        display: contrast, and what is shown of the images.
     """
     tensors = on_host(frame.images[:, :chains_shown].transpose(0, 1), frame.average_images.mean(1)[None])
-    sample, average = (as_pictures(tensor, image_ndim) for tensor in tensors)
+    sample, average = (as_pictures(tensor, image_ndim, display) for tensor in tensors)
     shown = value_range(sample, pixel_range)
     scale, base = frame.params["display_scale"], frame.params["display_base"]
-    return Panes(
-        to_levels(sample, shown, scale, base), to_levels(average, shown, scale, base), level_range(shown, scale, base)
-    )
+
+    def tiles(pictures: Pictures) -> Tiles:
+        pictures = cropped(pictures, display)
+        corners = None if display.windows is None else [(window.top, window.left) for window in display.windows]
+        if not display.stretched:
+            return Tiles(to_levels(pictures, shown, scale, base), None, corners)
+        own = own_ranges(pictures, shown)
+        low, high = (ends[..., 0, 0, 0].tolist() for ends in level_range(own, scale, base))
+        ranges = [list(zip(*ends, strict=True)) for ends in zip(low, high, strict=True)]
+        return Tiles(to_levels(pictures, own, scale, base), ranges, corners)
+
+    return Panes(tiles(sample), tiles(average), level_range(shown, scale, base))
 
 
-def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
+def cropped(pictures: Pictures, display: Display) -> Pictures:
+    """The windows shown of pictures (rows, columns, H, W, ch), one column per neuron."""
+    if display.windows is None:
+        return pictures
+    parts = [pictures[:, n, w.top : w.bottom, w.left : w.right] for n, w in enumerate(display.windows)]
+    return np.stack(parts, axis=1)
+
+
+def row_names(frame: Frame, chains_shown: int, display: Display = PLAIN) -> tuple[list[str], str]:
     """Names of the rows of `panes`, on the page and in files: one per chain, and that of the average.
 
     A line break separates the kind of picture from its details.
@@ -151,15 +199,21 @@ def row_names(frame: Frame, chains_shown: int) -> tuple[list[str], str]:
     chains = frame.images.shape[1]
     time = frame.params["average"]
     frames = f"{time:.4g} frame{'' if time == 1 else 's'}"
-    samples = [f"sample\nchain {i + 1} of {chains}" for i in range(chains_shown)]
-    return samples, f"average\n{frames}{'' if chains == 1 else f' × {chains}'}"
+    more = "".join(f"\n{remark}" for remark in display.remarks(tuple(frame.images.shape[2:])))
+    samples = [f"sample\nchain {i + 1} of {chains}{more}" for i in range(chains_shown)]
+    return samples, f"average\n{frames}{'' if chains == 1 else f' × {chains}'}{more}"
 
 
-def panes_alike(frames: Sequence[Frame], image_ndim: int, pixel_range: Range | None) -> list[Panes]:
+def panes_alike(
+    frames: Sequence[Frame],
+    image_ndim: int,
+    pixel_range: Range | None,
+    display: Display = PLAIN,
+) -> list[Panes]:
     """`panes` of several models, first chains, with a common contrast, so that grey levels are comparable."""
-    first = np.stack([as_pictures(frame.images[:, 0], image_ndim) for frame in frames])
+    first = np.stack([as_pictures(frame.images[:, 0], image_ndim, display) for frame in frames])
     shown = value_range(first, pixel_range)
-    return [panes(frame, image_ndim, shown, 1) for frame in frames]
+    return [panes(frame, image_ndim, shown, 1, display) for frame in frames]
 
 
 def page(
@@ -169,14 +223,15 @@ def page(
     pixel_range: Range | None,
     chains: int,
     tile: int = 84,
+    display: Display = PLAIN,
 ) -> Image.Image:
     """The panel's contents as a labelled picture: rows are chains, then the average, columns are neurons.
 
     The activation above a column is the mean over all chains. Arguments as for `panes` and `grid`; `labels` names the
     neurons.
     """
-    tiles = panes(frame, image_ndim, pixel_range, chains)
-    samples, average = row_names(frame, chains)
+    tiles = panes(frame, image_ndim, pixel_range, chains, display)
+    samples, average = row_names(frame, chains, display)
     activation = frame.activation.mean(1).tolist()
     heads = [f"{label}\n{value:.4g}" for label, value in zip(labels, activation, strict=True)]
     return grid(np.concatenate([tiles.sample, tiles.average]), heads, [*samples, average], tile)

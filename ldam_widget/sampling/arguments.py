@@ -15,6 +15,7 @@ from ..parametrizations import Natural, Transforms
 from .averages import Average
 from .burn_in import BurnIn
 from .ladder import Ladder
+from .starts import Start
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -25,6 +26,7 @@ class LawArguments(TypedDict, total=False):
     kernel: Kernel | None
     prior: Natural | Literal["auto", "natural", "pixels"] | None
     transforms: Transforms | Literal["auto"] | None
+    start: Start
     temperature: float | None
     goal: float | str | None
     chains: int

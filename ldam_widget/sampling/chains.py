@@ -15,11 +15,11 @@ from ..core.noise import ChainNoise
 from ..core.target import NEURON, Coordinates, Evaluation, Kernel, State, Target, per_image
 from ..network.units import Neuron
 from ..objectives.neuron import Neurons
-from . import defaults
 from .faults import require_finite, tell_dead
 from .ladder import SwapRecord, coldest, exchange
 from .settings import Settings
-from .warm_up import WarmUp, as_scales, merged, present_norms
+from .starts import places
+from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
 
@@ -38,7 +38,7 @@ class Chains:
         target: the density of `settings`.
         warm_up: the warm-up in progress; None if it is over or there was none.
         swaps: swap statistics of a ladder.
-        evaluated_in: the coordinates in which the state was evaluated.
+        evaluated_in: the coordinates in which the state was evaluated, and the interpolation of its neurons.
         softness: the T/τ² that the step sizes are adapted to.
         found: softness during the warm-up, and the step sizes it found, (chain,).
         goals_sought: `Settings.goals_asked` of the goal that is being, or was last, pursued.
@@ -52,7 +52,7 @@ class Chains:
     target: Target
     warm_up: WarmUp | None
     swaps: SwapRecord | None
-    evaluated_in: Coordinates
+    evaluated_in: tuple[Coordinates, float]
     softness: float
     found: tuple[float, Tensor] | None = None
     goals_sought: int = 0
@@ -62,17 +62,17 @@ class Chains:
     def begun(cls, settings: Settings, neurons: Neurons, state: State, noise: ChainNoise, goals: Goals) -> Chains:
         """Chains that start from a given state, with their own scales and warm-up."""
         fixed = settings.fixed
-        settings = replace(settings, scales={}, factors=None)
+        settings = settings.without_findings()
         if settings.scale == "frozen":
             # a first estimate at the start images, so that step sizes mean the same during the warm-up
             norms = present_norms(settings.target(neurons), state, fixed.per_neuron)
             settings = replace(settings, scales=as_scales(norms, fixed.per_neuron))
         count = len(neurons.neurons) * fixed.chains
         swaps = None if fixed.ladder is None else SwapRecord.start(count, fixed.rungs, state.x.device)
-        goal = goals(settings, neurons)
+        warm_up = begun_warm_up(settings, goals(settings, neurons), len(neurons.neurons))
         return cls(
-            settings, neurons, state, noise, settings.target(neurons), _warm_up(settings, goal),
-            swaps, settings.coordinates, settings.softness, goals_sought=settings.goals_asked,
+            settings, neurons, state, noise, settings.target(neurons), warm_up,
+            swaps, _evaluated_in(settings), settings.softness, goals_sought=settings.goals_asked,
         )  # fmt: skip
 
     def regrouped(self, neurons: Neurons, places: Sequence[int | None], goals: Goals) -> Chains:
@@ -86,7 +86,7 @@ class Chains:
         Raises:
             SamplingError: an activation is not finite.
         """
-        settings, state = self.settings, self.state
+        settings, state = self.settings.of_neurons(neurons), self.state
         fixed = settings.fixed
         noise = self.noise.of_neurons(places)
         rows = rows_of(places, fixed.per_neuron, state.x.device)
@@ -111,18 +111,22 @@ class Chains:
             settings = replace(settings, params={**settings.params, "temperature": temperature})
         scales: dict[str, Tensor] = {}
         if settings.scale == "frozen":
-            norms = present_norms(replace(settings, scales={}, factors=None).target(neurons), state, fixed.per_neuron)
+            norms = present_norms(settings.without_findings().target(neurons), state, fixed.per_neuron)
             guessed = as_scales(norms, fixed.per_neuron)
             theirs = {name: scale[rows] for name, scale in settings.scales.items()}
             scales = {name: merged(kept, theirs[name], g) if name in theirs else g for name, g in guessed.items()}
-        settings = replace(settings, scales=scales, factors=factors)
+        placed = settings.rungs
+        if placed is not None:
+            begin = replace(settings, rungs=None).ladder_factors(len(new))
+            placed = torch.where(new[:, None], begin, placed[rows[:: fixed.per_neuron] // fixed.per_neuron])
+        settings = replace(settings, scales=scales, factors=factors, rungs=placed)
         waiting: Tensor | None = new
         if self.warm_up is not None:  # for all neurons, or for some
             of_old = self.warm_up.new
             waiting = None if of_old is None else new | of_old[rows[:: fixed.per_neuron] // fixed.per_neuron]
         warm_up = None
         if waiting is None or bool(waiting.any()):
-            warm_up = _warm_up(settings, goals(settings, neurons))
+            warm_up = begun_warm_up(settings, goals(settings, neurons), len(new))
         if warm_up is not None:
             warm_up = replace(warm_up, new=waiting)
         found = None
@@ -134,9 +138,14 @@ class Chains:
             swaps = self.swaps.regrouped(shown, kept[:: fixed.rungs])
         return replace(
             self, settings=settings, neurons=neurons, state=state, noise=noise, target=settings.target(neurons),
-            warm_up=warm_up, swaps=swaps, evaluated_in=settings.coordinates, softness=settings.softness, found=found,
+            warm_up=warm_up, swaps=swaps, evaluated_in=_evaluated_in(settings), softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
+
+    @property
+    def _count(self) -> int:
+        """N."""
+        return len(self.neurons.neurons)
 
     # ---- views of the state ----------------------------------------------------------------------------------------
 
@@ -157,6 +166,13 @@ class Chains:
     def activation(self) -> Tensor:
         """(N, C), for the displayed rung."""
         return self.fold(self.state.evaluation.values[NEURON])
+
+    @property
+    def ladder_factors(self) -> Tensor:
+        """(N, rungs), at present; all 1 without a ladder."""
+        if self.warm_up is not None and self.warm_up.placement is not None:
+            return self.warm_up.placement.factors
+        return self.settings.ladder_factors(self._count)
 
     @property
     def heat(self) -> float:
@@ -198,9 +214,9 @@ class Chains:
         chains, settings = self, self.settings
         if chains.goals_sought != settings.goals_asked:
             chains = chains._seeking(goals(settings, chains.neurons))
-        if chains.evaluated_in is not settings.coordinates:
+        if (wanted := _evaluated_in(settings)) != chains.evaluated_in:
             state = chains.state._replace(evaluation=chains.target.evaluate(chains.state.x))
-            chains = replace(chains, state=state, evaluated_in=settings.coordinates)
+            chains = replace(chains, state=state, evaluated_in=wanted)
         if chains.softness != settings.softness:
             state = chains._fitted_to(settings.softness)
             chains = replace(chains, state=state, softness=settings.softness)
@@ -221,7 +237,7 @@ class Chains:
             for _ in range(n):
                 target, heat = self.target, settings.heat(state.step)
                 if settings.pulse is not None:
-                    target = replace(target, temperature=settings.temperatures(len(self.neurons.neurons), heat))
+                    target = replace(target, temperature=settings.temperatures(self._count, heat))
                 if warm_up is not None:
                     target = warm_up.aimed(target, heat)
                 if draws:
@@ -232,7 +248,7 @@ class Chains:
                     accepted = info.acceptance if accepted is None else accepted + info.acceptance
                 if warm_up is not None:
                     warm_up, state = warm_up.after(settings.kernel, target, state, info, heat)
-                if swaps is not None and ladder is not None and state.step % ladder.every == 0:
+                if ladder is not None and swaps is not None and state.step % ladder.every == 0 and settings.temperature:
                     state, swaps = exchange(state, swaps, target, noise)
             require_finite(state, self.neurons, target, settings)
         except BaseException:
@@ -258,28 +274,37 @@ class Chains:
         warm_up = self.warm_up
         assert warm_up is not None
         settings = replace(settings, scales=scales)
-        found = warm_up.temperatures(settings.scales)
+        pulled = warm_up.temperatures(settings.scales)
         softness = self.softness
-        if found is not None and self.goals_sought == settings.goals_asked:
+        if pulled is not None and self.goals_sought == settings.goals_asked:
             if warm_up.new is not None and settings.factors is not None:
-                kept = (settings.temperature * settings.factors).to(found)
-                found = torch.where(warm_up.new, found, kept)
-            temperature = float(found.log().mean().exp())
+                kept = (settings.temperature * settings.factors).to(pulled)
+                pulled = torch.where(warm_up.new, pulled, kept)
+            temperature = float(pulled.log().mean().exp())
             settings = replace(
                 settings,
                 params={**settings.params, "temperature": temperature},
                 sought_from=settings.temperature if settings.sought_from is None else settings.sought_from,
-                factors=(found / temperature).double(),
+                factors=(pulled / temperature).double(),
             )
             softness = settings.softness  # found with the temperature
-        steps = settings.kernel.step_size_of(self.state) if settings.finds_step_size else None  # type: ignore[attr-defined]
-        found_steps = self.found if steps is None else (softness, steps)
-        chains = replace(self, warm_up=None, softness=softness, found=found_steps).under(settings)
+        swaps = self.swaps
+        if warm_up.placement is not None and swaps is not None:
+            settings = replace(settings, rungs=warm_up.placement.factors)
+            placed = torch.ones_like(swaps.arrivals, dtype=torch.bool)
+            if warm_up.new is not None:
+                placed = warm_up.new.repeat_interleave(settings.fixed.chains)
+            swaps = swaps.counted_anew(placed)
+        state = self._at_one_step_size(warm_up.new)
+        steps = settings.kernel.step_size_of(state) if settings.finds_step_size else None  # type: ignore[attr-defined]
+        found = self.found if steps is None else (softness, steps)
+        chains = replace(self, state=state, warm_up=None, softness=softness, found=found, swaps=swaps).under(settings)
         return settings, chains
 
     def measuring(self, goals: Goals) -> Chains:
         """The chains with a new warm-up from their current state."""
-        return replace(self, warm_up=_warm_up(self.settings, goals(self.settings, self.neurons)), found=None)
+        goal = goals(self.settings, self.neurons)
+        return replace(self, warm_up=begun_warm_up(self.settings, goal, self._count), found=None)
 
     def reevaluated(self, name: str) -> Chains:
         """After a term has changed: drop its evaluation of the current images; recompute the neuron's activation."""
@@ -296,22 +321,36 @@ class Chains:
     def _seeking(self, goal: Tensor | None) -> Chains:
         """Start pursuing the goal that was set; scales are unchanged."""
         settings, warm_up = self.settings, self.warm_up
-        length = settings.fixed.warm_up or defaults.warm_up_for(goal=True, natural=settings.prior is not None)
         found = self.found
         if goal is None:
             if warm_up is not None and warm_up.goal is not None:
                 warm_up = warm_up.aiming_at(None)
-                if not (warm_up.measures or warm_up.adapts):
+                if not (warm_up.measures or warm_up.adapts or warm_up.placement):
                     warm_up = None
         elif warm_up is not None and warm_up.new is not None:  # T changes for all neurons
-            warm_up, found = _warm_up(settings, goal), None
+            warm_up, found = begun_warm_up(settings, goal, self._count), None
         elif warm_up is not None and warm_up.measures:  # it continues with the new goal
             warm_up, found = warm_up.aiming_at(goal), None
         else:
-            per_neuron, rungs = settings.fixed.per_neuron, settings.fixed.rungs
-            warm_up = WarmUp(length, per_neuron, settings.finds_step_size, False, goal=goal, rungs=rungs)
-            found = None
+            warm_up, found = begun_warm_up(settings, goal, self._count, measures=False), None
         return replace(self, warm_up=warm_up, found=found, goals_sought=settings.goals_asked)
+
+    def _at_one_step_size(self, new: Tensor | None) -> State:
+        """On a ladder without a Metropolis test: each rung at the mean step size of a neuron's chains.
+
+        The error of a finite step would otherwise give every chain a law of its own. `new`: as for `WarmUp`.
+        """
+        settings, state, fixed = self.settings, self.state, self.settings.fixed
+        if not settings.finds_step_size or fixed.ladder is None or settings.kernel.needs_energy:
+            return state
+        kernel: Any = settings.kernel
+        own = kernel.step_size_of(state)
+        shape = (self._count, fixed.chains, fixed.rungs)
+        shared = own.view(shape).log().mean(1, keepdim=True).exp().expand(shape).flatten()
+        if new is not None:
+            shared = torch.where(new.repeat_interleave(fixed.per_neuron), shared, own)
+        one: State = kernel.rescaled(state, shared, 1.0)
+        return one
 
     def _fitted_to(self, softness: float) -> State:
         """The neuron's curvature scales with τ²/T, so a step size that was found has to be rescaled."""
@@ -343,21 +382,33 @@ def first_state(
         SamplingError: an activation is not finite.
     """
     kernel: Kernel = settings.kernel
-    target = replace(settings, scales={}, factors=None).target(neurons)
-    tau = settings.params.get("prior_scale", 1.0)
+    target = settings.without_findings().target(neurons)
     attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
-    start = settings.coordinates.start(noise.start(attempt), tau)
+    start = _start(settings, noise.start(attempt), target)
     state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
     dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
-    while bool(dead.any()) and attempt < _START_AGAIN:  # a ReLU that is off everywhere may be on for another start
+    fixed_start = isinstance(settings.start, Tensor) or settings.start == "grey"
+    others = 0 if fixed_start else _START_AGAIN
+    while bool(dead.any()) and attempt < others:  # a ReLU that is off everywhere may be on for another start
         attempt += 1
-        other = settings.coordinates.start(noise.start(attempt), tau)
+        other = _start(settings, noise.start(attempt), target)
         state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
         dead = dead & _no_gradient(state)
     require_finite(state, neurons, target, settings)
     if bool(dead.any()):
-        tell_dead(dead, neurons, settings, _START_AGAIN)
+        tell_dead(dead, neurons, settings, others)
     return state
+
+
+def _start(settings: Settings, numbers: Tensor, target: Target) -> Tensor:
+    """Start positions z, (chain · rung, *image), from standard normal numbers."""
+    fixed, kernel, start = settings.fixed, settings.kernel, settings.start
+    if not isinstance(start, str) or start != "noise":
+        return places(start, numbers, settings.coordinates, fixed.pixel_range, fixed.rungs, fixed.dataset)
+    if hasattr(kernel, "start"):
+        own: Tensor = kernel.start(numbers, target)
+        return own
+    return settings.coordinates.start(numbers, settings.params.get("prior_scale", 1.0))
 
 
 def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
@@ -378,7 +429,11 @@ def _same(one: Neuron, other: Neuron) -> bool:
     a, b = one.readout, other.readout
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
-    return one.key == other.key and type(a) is type(b) and bool(a == b)
+    return one.key == other.key and type(a) is type(b) and bool(a == b)  # the key of an expression says all of it
+
+
+def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:
+    return settings.coordinates, settings.interpolation
 
 
 def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:
@@ -395,18 +450,6 @@ def _rows(values: Any, rows: Tensor) -> Any:
     if isinstance(values, dict):
         return {name: _rows(value, rows) for name, value in values.items()}
     return tuple(_rows(value, rows) for value in values) if isinstance(values, tuple) else values
-
-
-def _warm_up(settings: Settings, goal: Tensor | None) -> WarmUp | None:
-    measures, adapts = settings.scale == "frozen", settings.finds_step_size
-    if not (measures or adapts or goal is not None):
-        return None
-    natural = settings.prior is not None
-    usual = defaults.warm_up_for(goal=goal is not None, natural=natural)
-    return WarmUp(
-        settings.fixed.warm_up or usual, settings.fixed.per_neuron, adapts, measures, follows=measures and natural,
-        goal=goal, rungs=settings.fixed.rungs,
-    )  # fmt: skip
 
 
 def _no_gradient(state: State) -> Tensor:

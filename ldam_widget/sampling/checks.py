@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ..core.target import Kernel, Regularizer
 from ..objectives import L2
+from ..parametrizations import Natural
 from .averages import Average
 from .burn_in import BurnIn
 from .ladder import Ladder
@@ -89,15 +90,43 @@ def scale(scale: Any, kernel: Kernel) -> Literal["none", "frozen"]:
     return scale  # type: ignore[no-any-return]  # one of two literals, checked above
 
 
-def ladder(ladder: Any, kernel: Kernel) -> Ladder | None:
+def ladder(ladder: Ladder | None, kernel: Kernel, prior: Natural | None) -> None:
     if ladder is None:
-        return None
+        return
     if not kernel.calibrated:
         raise ValueError(
             f"ladder needs a kernel that samples at a stated temperature, such as kernels.BAOAB(); {kernel.name} does "
             "not"
         )
-    return ladder if isinstance(ladder, Ladder) else Ladder(ladder)
+    if prior is None and ladder.factors[-1] == float("inf"):
+        raise ValueError(
+            "ladder: pixels have no law at an infinite temperature; make the last factor (top of Ladder.auto) finite, "
+            "or use a natural prior"
+        )
+
+
+def pixels(kernel: Kernel, prior: Natural | None, pixel_range: tuple[float, float] | None) -> None:
+    """Raises ValueError if the kernel moves pixels in a range, and there are none."""
+    if not getattr(kernel, "needs_pixels", False):
+        return
+    if prior is not None:
+        raise ValueError(
+            f"{kernel.name} works on pixels, not in the coordinates of a natural prior: give prior=None, or switch to "
+            "pixels first"
+        )
+    if pixel_range is None:
+        raise ValueError(f"{kernel.name} clips pixels and counts in grey levels: give a pixel_range, such as (0, 1)")
+
+
+def energies(kernel: Kernel, ladder: Ladder | None, regularizers: Iterable[Regularizer]) -> None:
+    """Raises ValueError if an energy is needed that a term does not have."""
+    term = next((term for term in regularizers if not getattr(term, "has_energy", True)), None)
+    if term is not None and (kernel.needs_energy or ladder is not None):
+        who = kernel.name if ladder is None else "a ladder"
+        raise ValueError(
+            f"{type(term).__name__} has a gradient and no energy, by which {who} accepts moves: use one that needs "
+            "gradients alone, such as kernels.BAOAB(), and no ladder"
+        )
 
 
 def leaky(slope: Any) -> float:

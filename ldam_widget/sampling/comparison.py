@@ -13,8 +13,10 @@ from typing_extensions import Unpack
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..network.addresses import module_names
 from ..network.trace import Preprocess
-from ..network.units import Neuron, as_list, layer_of_strings
+from ..network.units import Neuron
+from ..objectives.columns import home_layer, listed
 from ..parametrizations import Natural
 from . import checks
 from .arguments import SharedArguments, completed_by
@@ -23,6 +25,7 @@ from .in_step import InStep
 from .models import check_params, checked_names, measured, naming, paired
 from .priors import resolved
 from .sampler import Sampler
+from .starts import Start
 
 _TOGETHER = frozenset({"steps_per_frame"})  # must be shared, or the models fall out of step
 
@@ -72,7 +75,7 @@ class Comparison:
         if "input_shape" in settings:  # otherwise the first sampler reports it as missing
             self._settings |= measured(dict(settings))
         layers = self._per_model("layer", layer)
-        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        first, wanted = self._read(layers[0], neurons)
         layers = [first if own is None else own for own in layers]
         self.samplers: list[Sampler] = []
         for index, name in enumerate(self.names):
@@ -87,6 +90,14 @@ class Comparison:
         if index and settings.get("device") is None:
             settings["device"] = self.samplers[0].device  # random numbers depend on the device type
         return Sampler(self._models[self.names[index]], layer=layer, neurons=neurons, **settings)
+
+    def _read(
+        self, layer: str | None, neurons: Iterable[Any] | None, *, chosen: bool = False
+    ) -> tuple[str | None, list[Any] | None]:
+        """Layer and neurons of the first model, as `home_layer`."""
+        model, names = self._models[self.names[0]], self._each[0]["class_names"]
+        layers = module_names(model) if isinstance(model, nn.Module) else ()
+        return home_layer(layer, listed(neurons), checks.class_names(names) or (), layers, chosen=chosen)
 
     def _per_model(self, argument: str, value: Any) -> list[Any]:
         if not isinstance(value, Mapping):
@@ -131,7 +142,9 @@ class Comparison:
             ValueError, SamplingError: as the constructor; all models then keep their previous neurons.
         """
         layers = self._per_model("layer", layer)
-        first, wanted = layer_of_strings(layers[0], as_list(neurons))
+        if layers[0] in (None, self.lead.layer):
+            neurons = self.lead.recalled(neurons)
+        first, wanted = self._read(layers[0], neurons, chosen=True)
         if not isinstance(layer, Mapping):
             layers = [first] * len(self.names)
         present = self.layers.values()
@@ -151,6 +164,7 @@ class Comparison:
                 self._for_each(Sampler.restart)
 
         self._all_or_none(select)
+        self._freed.intersection_update(self.locks)  # others may have no interpolation
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -254,7 +268,7 @@ class Comparison:
     def use_prior(self, prior: Natural | Literal["auto", "natural", "pixels"] | None) -> None:
         """Switch all models to another prior; see `Sampler.use_prior`."""
         lead = self.lead
-        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset)
+        found = resolved(prior, lead.input_shape, lead.pixel_range, lead.dataset, lead.kernel)
         self._all_or_none(lambda: self._for_each(lambda sampler: sampler.use_prior(found)))
         self._settings = self._settings | {"prior": found}
         self._freed.intersection_update(self.locks)
@@ -316,9 +330,11 @@ class Comparison:
         """Advance all models to step `goal`."""
         self._in_step.move(lambda: self._for_each(lambda s: s.step(goal - s.steps) if goal > s.steps else None))
 
-    def restart(self, seed: int | None = None) -> None:
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
         """Restart all models with the same new start images; see `Sampler.restart`."""
-        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed)))
+        self._all_or_none(lambda: self._for_each(lambda sampler: sampler.restart(seed, start)))
+        if start is not None:
+            self._settings = self._settings | {"start": start}
 
     def reset_average(self) -> None:
         """Discard the averages; the chains continue."""
@@ -357,7 +373,8 @@ class Comparison:
             gaps = [value - activation[0] for value in activation[1:]]
             found.append(
                 Agreement(
-                    neuron.key, neuron.name, activation, or_nan(lambda values: max(values, key=abs), gaps),
+                    neuron.key, neuron.name or neuron.written, activation,
+                    or_nan(lambda values: max(values, key=abs), gaps),
                     or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
                     float(differences[n]),
                 )
@@ -384,6 +401,7 @@ class Comparison:
                 own |= {"goal"} if sampler.goal is None else {"goal", "temperature"}  # T is found again for a goal
                 if sampler.heating:
                     own.add("heat")
+                own.update(sampler.params.keys() - new.params.keys())  # the interpolation of other neurons
                 new.set(**{parameter: value for parameter, value in sampler.params.items() if parameter not in own})
             other.samplers.append(new)
         other._in_step = InStep(other.samplers)

@@ -48,8 +48,10 @@ def temperature_for(unit: Unit, size: tuple[float, float], *, natural: bool) -> 
     return default_temperature(*size) if unit == "scaled" else 1.0
 
 
-def warm_up_for(*, goal: bool, natural: bool) -> int:
-    """Default length of the warm-up in steps."""
+def warm_up_for(*, goal: bool, natural: bool, rungs: bool = False) -> int:
+    """Default length of the warm-up in steps; `rungs`: whether those of a ladder are placed in it."""
+    if rungs:
+        return LADDER_WARM_UP
     return GOAL_WARM_UP if goal else NATURAL_WARM_UP if natural else WARM_UP
 
 
@@ -104,6 +106,7 @@ NATURAL_SCALE = 0.4  # τ: reduces the prior's noise below its natural contrast,
 NATURAL_FRICTION = 1.0  # noise in jittered gradients raises the temperature by their variance over the friction
 WARM_UP, NATURAL_WARM_UP = 200, 100  # steps
 GOAL_WARM_UP = 600
+LADDER_WARM_UP = 1000
 _LEAST_SIDE = 16  # pixels: a smaller image with three channels is not a photograph
 
 

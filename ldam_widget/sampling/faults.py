@@ -88,11 +88,22 @@ def tell_dead(dead: Tensor, neurons: Neurons, settings: Settings, starts: int) -
     chains = dead.view(len(neurons.neurons), -1)
     labels = [n.label for n, row in zip(neurons.neurons, chains, strict=True) if bool(row.any())]
     listed = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+    again = f", even after {starts} other starts" if starts else ""
     settings.fixed.notes.tell(
-        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} chains, "
-        f"even after {starts} other starts (a dead ReLU, or a saturated layer): noise and priors alone move "
+        f"the gradient of neuron {listed} is exactly zero at the start of {int(dead.sum())} of {len(dead)} "
+        f"chains{again} (a dead ReLU, or a saturated layer): noise and priors alone move "
         "them. leaky=0.1 lets a gradient through"
     )
+
+
+def tell_rungs_in_heat(warm_up: WarmUp, settings: Settings) -> None:
+    """Add a note if heat, or T = 0, kept the rungs of a ladder from being placed."""
+    placement = warm_up.placement
+    if placement is not None and placement.count < placement.length:
+        settings.fixed.notes.tell(
+            f"the ladder's rungs were placed in only {placement.count} of the {placement.length} steps of the warm-up, "
+            "because there was heat, or no temperature, in the others: restart without"
+        )
 
 
 def tell_missed_goals(warm_up: WarmUp, neurons: Neurons, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from ..network.view import detached_copy, weights_of
 from .arguments import SamplerArguments
 from .run import in_turn
 from .sampler import Sampler, SamplingError
+from .starts import Start
 
 _FIRST = 5  # warm-up iterations, which are slow anyway
 _ENOUGH = 8  # iterations needed for a mean
@@ -108,9 +109,9 @@ class Follower(Sampler):
         self.adopt()
         return super().step(n)
 
-    def restart(self, seed: int | None = None) -> None:
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
         self.adopt()
-        super().restart(seed)
+        super().restart(seed, start)
 
     @torch.no_grad()
     @in_turn

@@ -11,6 +11,9 @@ from ..core.parameters import check_all
 from ..core.schedules import PolynomialDecay
 from ..data import RealImages
 from ..network.trace import check_shape
+from ..network.units import Neuron
+from ..objectives.algebra import Expression, Weighted
+from ..objectives.columns import Summand
 from . import checks
 from .priors import resolved
 from .sampler import Sampler
@@ -56,7 +59,8 @@ def measured(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Check the data set and measure the prior, once for all models."""
     shape, pixel_range = check_shape(settings["input_shape"]), checks.pixel_range(settings.get("pixel_range"))
     real = RealImages.checked(settings.get("dataset"), shape, pixel_range)
-    return {"dataset": real, "prior": resolved(settings.get("prior", "auto"), shape, pixel_range, real)}
+    prior = resolved(settings.get("prior", "auto"), shape, pixel_range, real, settings.get("kernel"))
+    return {"dataset": real, "prior": prior}
 
 
 def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[str] | None) -> list[Any]:
@@ -73,19 +77,39 @@ def paired(lead: Sampler, wanted: Sequence[Any] | None, class_names: Sequence[st
     found: list[Any] = []
     names = None if class_names is None else [str(name) for name in class_names]
     for position, neuron in enumerate(lead.neurons):
-        if neuron.unit is None:
+        if neuron.terms:
+            found.append(
+                Expression(
+                    tuple(
+                        Weighted(term.start, term.end, replace(term.atom, **_of_other_model(term, lead, names)))
+                        for term in neuron.terms
+                    )
+                )
+            )
+        elif neuron.unit is None:
             if wanted is None:
                 raise ValueError(f"{neuron.key} belongs to the previous layer; choose neurons together with the layer")
             found.append(wanted[position])  # a direction has no index; it must fit as it is
-        elif neuron.name and names is not None and lead.unit_names:
-            same = [unit for unit, name in enumerate(names) if name == neuron.name]
-            # ImageNet has two classes named "crane": match the second with the second
-            nth = list(lead.unit_names[: neuron.unit]).count(neuron.name)
-            if nth >= len(same):
-                raise ValueError(f"there is no class {neuron.name!r} among its class_names")
-            place = neuron.key.partition("@")[2]
-            unit = same[nth]
-            found.append(f"{unit}@{place}" if place else str(unit))
         else:
-            found.append(neuron.key)
+            found.append(_key_in(neuron, lead.unit_names, names))
     return found
+
+
+def _key_in(neuron: Neuron, own: Sequence[str], names: Sequence[str] | None) -> str:
+    """The key of a neuron in another model: by class name if both have names, else the same."""
+    if not (neuron.name and names is not None and own):
+        return neuron.key
+    same = [unit for unit, name in enumerate(names) if name == neuron.name]
+    # ImageNet has two classes named "crane": match the second with the second
+    nth = list(own[: neuron.unit]).count(neuron.name)
+    if nth >= len(same):
+        raise ValueError(f"there is no class {neuron.name!r} among its class_names")
+    place = neuron.key.partition("@")[2]
+    return f"{same[nth]}@{place}" if place else str(same[nth])
+
+
+def _of_other_model(term: Summand, lead: Sampler, names: Sequence[str] | None) -> dict[str, Any]:
+    """Fields of a term's atom that are others in another model."""
+    if term.neuron.unit is None:  # a direction or cosine has no index; it must fit as it is
+        return {"layer": term.layer}
+    return {"layer": term.layer, "what": _key_in(term.neuron, lead.class_names or (), names)}

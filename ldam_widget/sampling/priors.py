@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from ..core.notes import Notes
-from ..core.target import Coordinates
+from ..core.target import Coordinates, Kernel
 from ..data import RealImages
 from ..parametrizations import Natural, Pixels, Robust, Transforms
 from . import defaults
@@ -17,7 +17,11 @@ _LEAST_CHANGED, _LEAST_CHANGED_OF_MEASURED = 32, 64  # pixels per side
 
 
 def resolved(
-    prior: Any, input_shape: tuple[int, ...], pixel_range: tuple[float, float] | None, real: RealImages | None
+    prior: Any,
+    input_shape: tuple[int, ...],
+    pixel_range: tuple[float, float] | None,
+    real: RealImages | None,
+    kernel: Kernel | None = None,
 ) -> Natural | None:
     """The natural prior for an argument; None for pixels.
 
@@ -26,6 +30,7 @@ def resolved(
             pixels; "natural": the same, but never pixels; None or "pixels".
         input_shape, pixel_range: of the sampler.
         real: the user's own images.
+        kernel: one that works on pixels makes "auto" mean pixels.
 
     Raises:
         TypeError, ValueError: anything else; "natural" without a dataset, for images that are not RGB.
@@ -39,6 +44,8 @@ def resolved(
             'prior must be "auto", None (plain pixels), Natural("photos"), Natural.of(images) or Natural.load(path); '
             f"got {prior!r}"
         )
+    if prior == "auto" and getattr(kernel, "needs_pixels", False):
+        return None
     if real is not None:
         if len(real) < 2:
             raise ValueError("dataset holds one image; a natural prior needs at least two: give more, or prior=None")
@@ -91,14 +98,14 @@ def default_transforms(input_shape: tuple[int, ...], prior: Natural) -> Transfor
 
 
 def checked_transforms(transforms: Any, input_shape: tuple[int, ...]) -> Transforms | Literal["auto"] | None:
-    """`Jitter`, `Robust`, "auto" or None.
+    """`Jitter`, `Robust`, `Blur`, "auto" or None.
 
     Raises TypeError for anything else, ValueError if the transforms do not apply to the images.
     """
     if transforms is None or transforms == "auto":
         return transforms  # type: ignore[no-any-return]  # one of the two
     if isinstance(transforms, type) or not hasattr(transforms, "apply"):
-        raise TypeError(f'transforms must be "auto", None, Jitter(pixels) or Robust(); got {transforms!r}')
+        raise TypeError(f'transforms must be "auto", None, Jitter(pixels), Robust() or Blur(sigma); got {transforms!r}')
     transforms.check(input_shape)
     checked: Transforms = transforms
     return checked

@@ -64,7 +64,7 @@ class Readings:
 
     @property
     def layer(self) -> str:
-        """Dotted name of the sampled layer."""
+        """Dotted name of the sampled layer; expressions may read others as well."""
         return self._chains.neurons.layer
 
     @property
@@ -83,12 +83,18 @@ class Readings:
         return self._chains.neurons.units
 
     @property
+    def interpolation(self) -> float | None:
+        """The live parameter of neurons written "a -> b"; None if there are none. Change it by `set`."""
+        settings = self._settings
+        return settings.interpolation if settings.interpolates else None
+
+    @property
     def unit_names(self) -> Sequence[str]:
         """Class names of the layer's units; empty if it has none."""
         return self._chains.neurons.unit_names
 
     def unit(self, key: str) -> Neuron:
-        """Resolve a neuron of the present layer, e.g. "5@3,4". Raises ValueError if there is none."""
+        """Resolve a neuron or expression, e.g. "5@3,4" or "3 - 5". Raises ValueError if there is none."""
         return self._chains.neurons.unit(key)
 
     @property
@@ -343,7 +349,7 @@ class Readings:
             gradient_norm={name: norm.view(len(neurons), -1).mean(1).tolist() for name, norm in norms.items()},
             spread=spread(chains.fold(chains.picture)).tolist(),
             scales=_scales(chains),
-            ladder=None if chains.swaps is None else chains.swaps.report(),
+            ladder=None if chains.swaps is None else chains.swaps.report(chains.ladder_factors),
             _samples=samples,
             **report(samples),
         )

@@ -24,7 +24,7 @@ from .burn_in import BurnIn
 from .chains import Chains, first_state
 from .defaults import Unit
 from .fair_lock import FairLock
-from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals
+from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals, tell_rungs_in_heat
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings
@@ -70,7 +70,7 @@ class Run(Readings):
         self._turn = FairLock()
         self._lock = threading.Lock()  # held only while the settings are replaced
         self._execution = Execution(settings.fixed.view, model, execution)
-        self._standing: tuple[Neurons, Standing] | None = None
+        self._standing: tuple[Neurons, float, Standing] | None = None
         self._kernels: dict[tuple[str, bool], Kernel] = {}  # last used, by name and whether there is a natural prior
         self._temperatures: dict[tuple[Unit, bool], float] = {}  # last used, by unit and whether there is a prior
 
@@ -146,7 +146,8 @@ class Run(Readings):
         """
         if self.dataset is None:
             return None
-        standing = self._real_activations(self._chains.neurons)
+        chains = self._chains
+        standing = self._real_activations(chains.neurons, chains.settings.interpolation)
         return standing.say(self.activation.mean(1).cpu()) if standing.work(seconds) else None
 
     # ---- while holding the lock ------------------------------------------------------------------------------------
@@ -174,12 +175,16 @@ class Run(Readings):
     ) -> None:
         """Start chains for `neurons`; if they cannot start, nothing changes."""
         self._execution.follow()
-        settings, fixed = change(self._settings), self._settings.fixed
+
+        def changed(settings: Settings) -> Settings:
+            return change(settings).of_neurons(neurons)
+
+        settings, fixed = changed(self._settings), self._settings.fixed
         noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
         with self._execution.threads():
             state = first_state(settings, neurons, noise)
             chains = Chains.begun(settings, neurons, state, noise, self._goals)
-        self._commit(change, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
+        self._commit(changed, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
 
     @torch.inference_mode(False)
@@ -190,16 +195,19 @@ class Run(Readings):
         with self._execution.threads():
             found = self._chains.caught_up(self._goals).regrouped(neurons, places, self._goals)
 
+        own = found.settings.factors is not None
+
         def with_what_was_found(settings: Settings) -> Settings:
-            settings = replace(settings, scales=found.settings.scales)
+            settings = replace(settings.of_neurons(neurons), scales=found.settings.scales, rungs=found.settings.rungs)
+            if not own:
+                return settings
             if settings.goals_asked != found.goals_sought:  # T was set, or another goal
                 return replace(settings, factors=None)
             temperature = found.settings.params.get("temperature")
             params = settings.params if temperature is None else {**settings.params, "temperature": temperature}
             return replace(settings, factors=found.settings.factors, params=params)
 
-        own = found.settings.factors is not None
-        self._swap(with_what_was_found if own else lambda settings: replace(settings, scales=found.settings.scales))
+        self._swap(with_what_was_found)
         staying = [neuron for neuron, place in zip(neurons.neurons, places, strict=True) if place is not None]
         forget_missed_goals(found.settings.fixed, staying)
         self._now = found, self._monitor.regrouped(found, places)
@@ -211,14 +219,15 @@ class Run(Readings):
         self._execution.follow()
         chains = self._chains
         changed = change(self._settings)
-        target = replace(changed, scales={}, factors=None).target(chains.neurons)
+        target = changed.without_findings().target(chains.neurons)
         state = changed.kernel.init(z, target)
         require_finite(state, chains.neurons, target, changed)
         before = chains.settings
         norm = self._neuron_norm(target, state)
         natural = before.prior is not None
         self._kernels[before.kernel.name, natural] = before.kernel
-        self._temperatures[before.unit, natural] = before.temperature
+        if before.has_temperature:
+            self._temperatures[before.unit, natural] = before.temperature
         known = {unit: value for (unit, of_prior), value in self._temperatures.items() if of_prior == natural}
 
         def with_its_temperature(settings: Settings) -> Settings:
@@ -251,7 +260,7 @@ class Run(Readings):
     ) -> None:
         """Take over newly started chains with their settings; sliders may have moved meanwhile."""
         forget_missed_goals(found.settings.fixed)
-        newest = self._swap(lambda settings: replace(change(settings), scales=found.settings.scales, factors=None))
+        newest = self._swap(lambda settings: replace(change(settings).without_findings(), scales=found.settings.scales))
         chains = found.under(newest)
         self._now = chains, monitor(chains)
 
@@ -302,6 +311,7 @@ class Run(Readings):
             places = [None if new else place for place, new in enumerate(warm_up.new.tolist())]
             self._now = chains, self._monitor.regrouped(chains, places)
             self._follow()
+        tell_rungs_in_heat(warm_up, self._settings)
         if before.goals_sought == self._settings.goals_asked:
             tell_missed_goals(warm_up, chains.neurons, self._settings)
 
@@ -329,7 +339,7 @@ class Run(Readings):
         if settings.goal is None:
             return None
         if isinstance(settings.goal, str):
-            goals = self._real_activations(neurons).percentile(settings.goal).float()
+            goals = self._real_activations(neurons, settings.interpolation).percentile(settings.goal).float()
             shown = min(max(float(goals.mean()), GOAL.low), GOAL.high)
             self._swap(
                 lambda newest: (
@@ -341,8 +351,9 @@ class Run(Readings):
             return goals.to(settings.fixed.device)
         return torch.full((len(neurons.neurons),), float(settings.goal), device=settings.fixed.device)
 
-    def _real_activations(self, neurons: Neurons) -> Standing:
+    def _real_activations(self, neurons: Neurons, interpolation: float) -> Standing:
         assert self.dataset is not None
-        if self._standing is None or self._standing[0] is not neurons:
-            self._standing = neurons, Standing(self.dataset, neurons)
-        return self._standing[1]
+        known = self._standing
+        if known is None or known[0] is not neurons or known[1] != interpolation:
+            self._standing = known = neurons, interpolation, Standing(self.dataset, neurons.at(interpolation))
+        return known[2]

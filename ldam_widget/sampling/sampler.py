@@ -14,13 +14,14 @@ from ..core.notes import Notes
 from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..execution import check_execution
+from ..network.first_pass import first_pass
 from ..network.memory import give_back
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
 from ..parametrizations import Natural, Transforms
-from . import checks, priors
+from . import checks, priors, starts
 from .averages import EMA, Average
 from .burn_in import BurnIn
 from .chains import same_neurons
@@ -32,6 +33,7 @@ from .ladder import Ladder
 from .monitor import Change
 from .run import Run, in_turn
 from .settings import Settings
+from .starts import Start
 
 _SCALE_FOLLOWS = 0.2  # fraction of the way to the present gradient norm, at every change of the discriminator
 
@@ -47,8 +49,10 @@ class Sampler(Run):
     Args:
         model: any `nn.Module`. It is left unchanged; its weights are shared, not copied, where the device allows.
         layer: dotted module name; None is the last layer before any softmax.
-        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, or direction tensors (units,).
-            None: the first ten. An int on a convolution is the unit at the centre of the map (`at`).
+        neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, direction tensors (units,), or expressions
+            of several: "3 + 0.5*5 - 7", "-5" (what the neuron dislikes), "conv2:5@3,4 + fc3:1", or what is made from
+            `ldam.neuron`, `ldam.cosine`, `ldam.interpolate` and `ldam.opposites`. None: the first ten. An int on a
+            convolution is the unit at the centre of the map (`at`).
         input_shape: of one image without the batch axis, e.g. (1, 28, 28).
         kernel: the MCMC kernel. None: `BAOAB`, with a step size that suits the image size or, with the natural prior,
             that the chains find themselves.
@@ -60,10 +64,14 @@ class Sampler(Run):
             chains, and then frozen. None: T is as given.
         prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
             images of at least 16 × 16, else pixels.
-        transforms: `Jitter` or `Robust`: image transforms, drawn anew each step, over which the neuron is averaged;
-            kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least 32 × 32 with the
-            prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to help, and only
-            with kernels that need no energies; None: none.
+        transforms: `Jitter`, `Robust` or `Blur`: image transforms, drawn anew each step, over which the neuron is
+            averaged; kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least
+            32 × 32 with the prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to
+            help, and only with kernels that need no energies; None: none.
+        start: where chains start. "noise": in the prior, in pixels in uniform noise, or where the kernel has its own;
+            "grey": all in the middle of the pixel range (0 if unbounded); "data": each in a random image of `dataset`;
+            a tensor: in this picture (*input_shape), or in one for each chain of a neuron (chains, *input_shape). With
+            the natural prior, they start as near to these pictures as its coordinates allow.
         dataset: real images (see `RealImages`), for `prior`, percentiles, and `standing`.
         chains: chains per neuron, ≥ 1.
         average: `EMA(decay)` or `Window(length)`.
@@ -80,10 +88,11 @@ class Sampler(Run):
             range of T and λ then suits every network, and the chains still sample a density,
             p ∝ exp((f/s_f + Σ λ_i R_i/s_i)/T). "none" leaves E as it is. None: "frozen" for calibrated kernels, "none"
             for `Algorithm1` in pixels, or where it normalises gradients itself.
-        warm_up: steps in which scales are measured, and step sizes of None and temperatures for a goal are found;
-            without any of these there is no warm-up. Its pictures do not count. None: 200; with the natural prior 100;
-            with a goal 600.
-        ladder: `Ladder`, or its factors, for replica exchange with a calibrated kernel.
+        warm_up: steps in which scales are measured, and step sizes of None, temperatures for a goal, and the rungs of
+            `Ladder.auto` are found; without any of these there is no warm-up. Its pictures do not count. None: 200;
+            with the natural prior 100; with a goal 600; with `Ladder.auto` 1,000.
+        ladder: `Ladder` (`Ladder.auto()` places its own rungs), or its factors, for replica exchange with a calibrated
+            kernel.
         leaky: slope in [0, 1) of a backward pass in which dead ReLUs let a gradient through; above 0 the samples follow
             no stated density.
         discriminator_only: leave the neurons out, p ∝ exp(Σ λ_i R_i/T); see the property.
@@ -108,6 +117,7 @@ class Sampler(Run):
         regularizers: Sequence[Regularizer] = (),
         prior: Natural | Literal["auto", "natural", "pixels"] | None = "auto",
         transforms: Transforms | Literal["auto"] | None = "auto",
+        start: Start = "noise",
         temperature: float | None = None,
         goal: float | str | None = None,
         chains: int = 1,
@@ -135,10 +145,11 @@ class Sampler(Run):
         if preprocess is not None and not callable(preprocess):
             raise TypeError(f"preprocess must be a function of a batch of images, or None; got {preprocess!r}")
         real = RealImages.checked(dataset, shape, pixels)
-        found_prior = priors.resolved(prior, shape, pixels, real)
+        found_prior = priors.resolved(prior, shape, pixels, real, kernel)
         terms = checks.regularizers(regularizers)
         execution = check_execution(execution)
         view = private_view(model, choose_device(model, device), self.notes)
+        first_pass(view, model, shape, preprocess, self.notes)
         device = next((p.device for p in view.parameters()), torch.device("cpu"))
         fixed = Fixed(
             input_shape=shape, pixel_range=pixels, chains=checks.count("chains", chains), leaky=checks.leaky(leaky),
@@ -147,12 +158,13 @@ class Sampler(Run):
             warm_up=None if warm_up is None else checks.count("warm_up", warm_up), preprocess=preprocess,
             view=view, device=device, notes=self.notes,
         )  # fmt: skip
-        context = BindContext(model, shape, pixels, device, self.notes)
+        context = BindContext(view, shape, pixels, device, self.notes, preprocess)
         terms = tuple(r.bound(context) if hasattr(r, "bound") else r for r in terms)
         given = {"steps_per_frame": steps_per_frame, "average": average.time}
         settings = Settings.begun(
-            fixed, kernel, terms, scale, found_prior, temperature=temperature, goal=goal, given=given
-        )
+            fixed, kernel, terms, scale, found_prior, temperature=temperature, goal=goal, given=given,
+            start=starts.checked(start, shape, pixels, fixed.chains, real),
+        )  # fmt: skip
         super().__init__(settings, average, burn_in, model, execution)
         if discriminator_only:
             self._settings = replace(settings, neurons_left_out=self._may_leave_neurons_out())
@@ -216,6 +228,8 @@ class Sampler(Run):
         """
         if neurons is None and layer in (None, self.layer):
             return
+        if layer in (None, self.layer):
+            neurons = self.recalled(neurons)
         aimed = self._settings.fixed.aim(layer, neurons, self.layer)
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
         places = same_neurons(self._chains.neurons, aimed)
@@ -225,17 +239,27 @@ class Sampler(Run):
             self._start(aimed, self.seed)
         give_back()  # other layers need memory blocks of other sizes
 
+    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
+        """Neurons as a list; keys of present directions and expressions become what was asked for."""
+        return self._chains.neurons.recalled(neurons)
+
     @in_turn
-    def restart(self, seed: int | None = None) -> None:
-        """Restart from x0 ~ N(0, 1) scaled to the pixel range (and clamped to it); averages restart.
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
+        """Restart the chains and the averages.
 
         Args:
             seed: None repeats the run with the same noise.
+            start: as in the constructor; None: as last time.
 
         Raises:
             SamplingError: the activation of the start images is not finite; the sampler then continues as before.
+            TypeError, ValueError: an invalid seed or start.
         """
-        self._start(self._chains.neurons, self.seed if seed is None else checks.seed(seed))
+        seed = self.seed if seed is None else checks.seed(seed)
+        fixed = self._settings.fixed
+        begin = self._settings.start if start is None else start
+        begin = starts.checked(begin, fixed.input_shape, fixed.pixel_range, fixed.chains, fixed.dataset)
+        self._start(self._chains.neurons, seed, lambda settings: replace(settings.without_pulse(), start=begin))
 
     @in_turn
     def reset_average(self) -> None:
@@ -259,7 +283,7 @@ class Sampler(Run):
         fixed = self._settings.fixed
         kernel = self._kernel_called(kernel) if isinstance(kernel, str) else checks.kernel(kernel)
         kernel = fixed.suited(kernel, self._settings.prior)
-        checks.ladder(fixed.ladder, kernel)
+        checks.ladder(fixed.ladder, kernel, self._settings.prior)
         self._go_on(lambda settings: settings.with_kernel(kernel, scale), self._chains.state.x, same_prior=True)
 
     @torch.inference_mode(False)
@@ -275,7 +299,7 @@ class Sampler(Run):
             TypeError, ValueError: as the constructor; the sampler then continues as before.
         """
         fixed = self._settings.fixed
-        chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset)
+        chosen = priors.resolved(prior, fixed.input_shape, fixed.pixel_range, fixed.dataset, self.kernel)
         coordinates = fixed.coordinates_of(chosen)
         z = coordinates.place(self._chains.picture)
         self._go_on(lambda settings: settings.with_prior(chosen, coordinates), z, same_prior=False)
@@ -291,7 +315,7 @@ class Sampler(Run):
             raise TypeError(f"discriminator must be Discriminator(net_or_path, weight); got {discriminator!r}")
         fixed = self._settings.fixed
         bound = discriminator.bound(
-            BindContext(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes)
+            BindContext(fixed.view, fixed.input_shape, fixed.pixel_range, fixed.device, self.notes, fixed.preprocess)
         )
         self._change(lambda settings: settings.with_discriminator(bound))
         if self.scale == "frozen" and bound.name not in self._settings.scales:
@@ -319,7 +343,11 @@ class Sampler(Run):
         """
         self._execution.follow(changed=True)
         self._standing = None
+        self._chains.neurons.weights_changed()
         self._reevaluate(NEURON, follow)
+        for term in self._settings.regularizers:
+            if getattr(term, "reads_model", False):
+                self._reevaluate(term.name, follow)
 
     @in_turn
     def measure_scales(self) -> None:

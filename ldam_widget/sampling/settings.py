@@ -22,7 +22,9 @@ from ..core.parameters import (
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
+from ..network.first_pass import findings
 from ..objectives import Discriminator
+from ..objectives.combination import INTERPOLATION
 from ..objectives.neuron import Neurons
 from ..objectives.transformed import Transformed
 from ..parametrizations import Natural, Transforms
@@ -32,6 +34,7 @@ from .defaults import Scale, Unit
 from .fixed import Fixed
 from .heat import HEAT, HeatPulse
 from .standing import check_goal
+from .starts import Start
 
 PICTURE_ONLY = {"steps_per_frame", "average", "display_scale", "display_base"}  # do not change the law
 FIXED_CHANGES = 4  # fixed transforms over which the neuron is averaged where an energy is needed
@@ -50,10 +53,13 @@ class Settings:
         goal: the requested mean activation; None: T is as given.
         goals_asked: counts goals set or cleared, so that setting the same goal again restarts the search.
         sought_from: T before one was found for a goal.
+        start: where chains start, as for `Sampler`, checked; no part of the law.
         neurons_left_out: p ∝ exp(Σ λ_i R_i/T).
         pulse: a heat pulse and its first step.
         scales: frozen gradient scales, term -> (chain,).
+        interpolates: whether a neuron depends on the live parameter `interpolation`.
         factors: factor of T per neuron, (N,), geometric mean 1; None: all have the same T.
+        rungs: the ladder's factors, placed for every neuron, (N, rungs); None: as given.
     """
 
     fixed: Fixed
@@ -67,10 +73,13 @@ class Settings:
     goal: float | str | None = None
     goals_asked: int = 0
     sought_from: float | None = None
+    start: Start = "noise"
     neurons_left_out: bool = False
     pulse: tuple[HeatPulse, int] | None = None
     scales: Mapping[str, Tensor] = field(default_factory=dict)
     factors: Tensor | None = None
+    rungs: Tensor | None = None
+    interpolates: bool = False
 
     @classmethod
     def begun(
@@ -84,6 +93,7 @@ class Settings:
         temperature: float | None,
         goal: Any,
         given: Mapping[str, float],
+        start: Start = "noise",
     ) -> Settings:
         """Initial settings, with defaults where nothing is given. Raises ValueError or TypeError as `Sampler`."""
         natural = prior is not None
@@ -91,8 +101,10 @@ class Settings:
             kernel = defaults.kernel_for(fixed.size, natural=natural)
         kernel = fixed.suited(checks.kernel(kernel), prior)
         chosen = checks.scale(defaults.scale_for(kernel, scale, natural=natural), kernel)
-        checks.ladder(fixed.ladder, kernel)
-        begun = cls(fixed, kernel, regularizers, chosen, scale, prior, fixed.coordinates_of(prior))
+        checks.ladder(fixed.ladder, kernel, prior)
+        checks.pixels(kernel, prior, fixed.pixel_range)
+        checks.energies(kernel, fixed.ladder, regularizers)
+        begun = cls(fixed, kernel, regularizers, chosen, scale, prior, fixed.coordinates_of(prior), start=start)
         goal = begun.checked_goal(goal)
         values: dict[str, Any] = {r.name: r.weight for r in regularizers} | dict(given)
         if begun.has_temperature:
@@ -119,7 +131,8 @@ class Settings:
         return (
             *self.kernel.parameters,
             *((GOAL,) if aims else ()),
-            HEAT,
+            *((HEAT,) if self.has_temperature else ()),
+            *((INTERPOLATION,) if self.interpolates else ()),
             STEPS_PER_FRAME,
             *((NATURAL, PRIOR_SCALE) if self.prior is not None else ()),
             *(r.parameter for r in self.regularizers),
@@ -155,6 +168,11 @@ class Settings:
         return defaults.temperature_for(self.unit, self.fixed.size, natural=self.prior is not None)
 
     @property
+    def interpolation(self) -> float:
+        """t of the neurons written a → b: f = (1 − t)·a + t·b."""
+        return self.params.get(INTERPOLATION.name, INTERPOLATION.default)
+
+    @property
     def softness(self) -> float:
         """T/τ²; the neuron's part of the curvature is inversely proportional to it."""
         return self.temperature / self.params.get("prior_scale", 1.0) ** 2
@@ -181,7 +199,7 @@ class Settings:
     def heat(self, step: int) -> float:
         """The factor that T is multiplied by at a step."""
         if self.pulse is None:
-            return self.params["heat"]
+            return self.params.get("heat", 1.0)
         pulse, began = self.pulse
         return pulse.at(max(0, step - began))
 
@@ -193,23 +211,32 @@ class Settings:
             heat: factor for all of them.
             of_rungs: include the ladder's factors; else all have that of the coldest rung, which is displayed.
         """
+        if self.temperature == 0:
+            return 0.0
         each: float | Tensor = self.temperature * heat
         if self.factors is not None:
             each = each * self.factors.repeat_interleave(self.fixed.per_neuron).to(self.fixed.device)
         if self.fixed.ladder is None or not of_rungs:
             return each
-        return self.fixed.ladder.temperatures(1.0, neurons * self.fixed.chains, self.fixed.device) * each
+        return self.ladder_factors(neurons).repeat_interleave(self.fixed.chains, 0).flatten() * each
+
+    def ladder_factors(self, neurons: int) -> Tensor:
+        """(N, rungs) float64, for N neurons; all 1 without a ladder."""
+        if self.rungs is not None:
+            return self.rungs
+        factors = (1.0,) if self.fixed.ladder is None else self.fixed.ladder.factors
+        return torch.tensor(factors, dtype=torch.float64, device=self.fixed.device).expand(neurons, -1)
 
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
         transforms, count = self.transforms, len(neurons.neurons)
-        seen: Term = neurons
+        seen: Term = neurons.at(self.interpolation)
         if transforms is not None:
-            seen = Transformed(neurons, transforms, FIXED_CHANGES if self.energy_needed else 1)
+            seen = Transformed(seen, transforms, FIXED_CHANGES if self.energy_needed else 1)
         target = Target(
             {NEURON: seen, **{r.name: r for r in self.regularizers}},
             {NEURON: 0.0 if self.neurons_left_out else 1.0, **{r.name: self.params[r.name] for r in self.regularizers}},
-            self.temperatures(count, self.params["heat"]),
+            self.temperatures(count, self.params.get("heat", 1.0)),
             self.coordinates,
             self.params.get("prior_scale", 1.0),
             frozenset({NEURON, *(r.name for r in self.regularizers if r.learned)}),
@@ -233,7 +260,9 @@ class Settings:
 
     def has_law(self, heat: float) -> bool:
         """Whether there is a density that the kernel is known to sample."""
-        return self.kernel.calibrated and not self.fixed.leaky and self.temperature * heat > 0 and self.confined
+        if self.fixed.leaky or findings(self.fixed.view).draws:
+            return False
+        return self.kernel.calibrated and self.temperature * heat > 0 and self.confined
 
     def note(self, target: Target, step: int) -> str:
         """One line on what is known about the law of the samples.
@@ -244,6 +273,8 @@ class Settings:
         """
         if self.fixed.leaky:
             return f"the backward pass leaks (slope {self.fixed.leaky:g}): no known law"
+        if findings(self.fixed.view).draws:
+            return "the model draws random numbers in its forward pass: no known law"
         if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
             return "no law at T = 0: the chains climb to a maximum"
         if self.kernel.calibrated and not self.confined:
@@ -251,6 +282,8 @@ class Settings:
         note = self.kernel.note(target, step)
         if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
             note += "; the picture is z, squashed into its range"
+        if any(self.params[r.name] > 0 and not getattr(r, "has_energy", True) for r in self.regularizers):
+            note += "; the density of the denoiser is what its network knows of it"
         if self.transforms is not None:
             fixed, fresh = f"over {FIXED_CHANGES} fixed transforms", "over transforms drawn at each step"
             how = fixed if self.energy_needed else fresh
@@ -310,8 +343,14 @@ class Settings:
         )
 
     def with_pulse(self, pulse: HeatPulse, step: int) -> Settings:
-        """A copy with a heat pulse that starts at a step."""
+        """A copy with a heat pulse that starts at a step. Raises ValueError if there is no temperature."""
+        if not self.has_temperature:
+            raise ValueError(f"{self.kernel.name} has no temperature that a heat pulse could raise")
         return replace(self, params={**self.params, "heat": 1.0}, pulse=(pulse, step))
+
+    def without_findings(self) -> Settings:
+        """As before a warm-up: without scales, temperatures and rungs of its own for every neuron."""
+        return replace(self, scales={}, factors=None, rungs=None)
 
     def begun_anew(self) -> Settings:
         """For chains that restart: T is sought from its original starting value, so that a restart repeats the run."""
@@ -323,18 +362,26 @@ class Settings:
         """As `begun_anew`, without a heat pulse."""
         return replace(self.begun_anew(), pulse=None)
 
+    def of_neurons(self, neurons: Neurons) -> Settings:
+        """A copy for other neurons, with the live parameter `interpolation` if they have one."""
+        if neurons.interpolates == self.interpolates:
+            return self
+        changed = replace(self, interpolates=neurons.interpolates)
+        return replace(changed, params={p.name: self.params.get(p.name, p.default) for p in changed.parameters})
+
     def with_temperature_of(self, before: Settings, neuron_norm: float, known: Mapping[Unit, float]) -> Settings:
         """T converted to the unit of these settings, for the same law as before.
 
         Args:
             before: settings whose T may have another unit.
             neuron_norm: the scale of the neuron, the ratio between "plain" and "scaled".
-            known: last used T by unit, for kernels that normalise gradients, where no conversion is possible.
+            known: last used T by unit, where no conversion is possible: after or before a kernel that normalises
+                gradients, and after one without a temperature.
         """
-        if not (self.has_temperature and before.has_temperature) or self.unit == before.unit:
+        if not self.has_temperature or (before.has_temperature and self.unit == before.unit):
             return self
         pair = {self.unit, before.unit}
-        if "normalized" in pair and self.prior is None:
+        if not before.has_temperature or ("normalized" in pair and self.prior is None):
             temperature = known.get(self.unit, self.usual_temperature)
         elif "plain" not in pair:  # in white coordinates, T means the same with either normalisation
             return self
@@ -352,11 +399,14 @@ class Settings:
             scale: None: as last requested, or the kernel's default.
 
         Raises:
-            ValueError: the kernel is incompatible with the scale.
+            ValueError: the kernel is incompatible with the scale, the prior or a regulariser.
         """
+        checks.pixels(kernel, self.prior, self.fixed.pixel_range)
+        checks.energies(kernel, self.fixed.ladder, self.regularizers)
         asked = self.scale_asked if scale is None else scale
         chosen = checks.scale(defaults.scale_for(kernel, asked, natural=self.prior is not None), kernel)
         changed = replace(self, kernel=kernel, scale=chosen, scale_asked=asked)
+        changed = changed if changed.has_temperature else replace(changed, pulse=None)
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
         params = {p.name: kept.get(p.name, p.default) for p in changed.parameters} | own_values(kernel)
         return replace(changed, params=params)._without_goal_where_none_can_be()
@@ -367,10 +417,13 @@ class Settings:
         if isinstance(kernel, BAOAB):
             kernel = defaults.kernel_for(self.fixed.size, natural=prior is not None)
         kernel = self.fixed.suited(kernel, prior)
+        checks.pixels(kernel, prior, self.fixed.pixel_range)
+        checks.ladder(self.fixed.ladder, kernel, prior)
         scale = defaults.scale_for(kernel, self.scale_asked, natural=prior is not None)
         changed = replace(
-            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None
-        )
+            self, kernel=kernel, scale=scale, prior=prior, coordinates=coordinates, factors=None, sought_from=None,
+            rungs=None,
+        )  # fmt: skip
         kept = {name: value for name, value in self.params.items() if name not in kernel_fields(kernel)}
         begun = {"temperature": changed.usual_temperature, "prior_scale": defaults.NATURAL_SCALE, "natural": 1.0}
         params = {p.name: (kept | begun).get(p.name, p.default) for p in changed.parameters} | own_values(kernel)

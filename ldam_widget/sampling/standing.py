@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import RealImages
-from ..objectives.neuron import Neurons
+from ..objectives.neuron import Interpolated, Neurons
 
 MOST_IMAGES = 1000  # examined at most
 _BATCH_PIXELS = 2**20  # numbers in a batch of images
@@ -44,7 +44,7 @@ class Standing:
         neurons: the neurons to evaluate.
     """
 
-    def __init__(self, real: RealImages, neurons: Neurons) -> None:
+    def __init__(self, real: RealImages, neurons: Neurons | Interpolated) -> None:
         images = real.spread(MOST_IMAGES)
         self._neurons = neurons
         self._left = list(torch.split(images, max(1, _BATCH_PIXELS // max(1, images[0].numel()))))

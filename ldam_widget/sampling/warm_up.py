@@ -14,6 +14,10 @@ import torch
 from torch import Tensor
 
 from ..core.target import NEURON, Evaluation, Info, State, Target, per_image
+from . import defaults
+from .ladder import gains
+from .placement import Placement
+from .settings import Settings
 
 _SCALE_MEMORY = 20  # steps over which a scale that is in use while measured is averaged
 _GOAL_GAIN = 0.15  # change of log T per step, initially, where the activation is off by as much as it has to rise
@@ -36,6 +40,7 @@ class WarmUp:
         goal: target mean activation of every neuron, (N,); None: temperatures stay.
         pull: current estimate of log 1/(T s), (N,), with T of the coldest rung and the neuron's scale s.
         rungs: temperatures per chain; the goal is for the first.
+        placement: of the rungs, while they are being placed; None: they stay.
         new: (N,) bool, the neurons that are warming up, beside others whose law is settled; None: all.
     """
 
@@ -47,6 +52,7 @@ class WarmUp:
     goal: Tensor | None = None
     pull: Tensor | None = None
     rungs: int = 1
+    placement: Placement | None = None
     new: Tensor | None = None
     count: int = 0
     norms: Mapping[str, tuple[Tensor, int]] = field(
@@ -74,6 +80,10 @@ class WarmUp:
             target = replace(target, scales={**target.scales, **self._for_new(found, target.scales)})
         if self.pull is not None:
             target = replace(target, temperature=self._temperature(target, self.pull) * heat)
+        if self.placement is not None and isinstance(target.temperature, Tensor):
+            coldest = target.temperature[:: self.rungs].repeat_interleave(self.rungs)
+            factors = self.placement.factors.repeat_interleave(self.per_neuron // self.rungs, 0).flatten()
+            target = replace(target, temperature=coldest * factors)
         return target
 
     def after(self, kernel: Any, target: Target, state: State, info: Info, heat: float) -> tuple[WarmUp, State]:
@@ -95,7 +105,10 @@ class WarmUp:
                 if late:
                     total, seen = norms.get(name, (torch.zeros_like(norm), 0))
                     norms = {**norms, name: (total + norm, seen + 1)}
-        step = replace(self, count=count, norms=norms, recent=recent)
+        placement = self.placement
+        if placement is not None and heat == 1 and isinstance(target.temperature, Tensor):
+            placement = placement.after(gains(state, target, self.rungs), self.new)
+        step = replace(self, count=count, norms=norms, recent=recent, placement=placement)
         # the goal is for the temperature without heat
         return (step if heat != 1 else step._nearer_to_the_goal(target, state, late)), state
 
@@ -174,6 +187,31 @@ class WarmUp:
             total, seen = pull if total is None else total + pull, seen + 1
             missing = share if missing is None else missing + share
         return replace(self, pull=pull, pulls=(total, seen), missing=missing, reached=reached, start=start)
+
+
+def begun_warm_up(settings: Settings, goal: Tensor | None, neurons: int, *, measures: bool = True) -> WarmUp | None:
+    """A warm-up for what has to be found; None if that is nothing.
+
+    Args:
+        settings: of the chains.
+        goal: see `WarmUp`.
+        neurons: N.
+        measures: measure scales too, if there are any.
+    """
+    measures, adapts = measures and settings.scale == "frozen", settings.finds_step_size
+    ladder, fixed, natural = settings.fixed.ladder, settings.fixed, settings.prior is not None
+    places = ladder is not None and ladder.swap_rate is not None
+    if not (measures or adapts or places or goal is not None):
+        return None
+    length = fixed.warm_up or defaults.warm_up_for(goal=goal is not None, natural=natural, rungs=places)
+    placement = None
+    if ladder is not None and ladder.swap_rate is not None:
+        coldness = settings.ladder_factors(neurons).reciprocal()
+        placement = Placement.begun(coldness, ladder.swap_rate, 1 / ladder.factors[-1], length)
+    return WarmUp(
+        length, fixed.per_neuron, adapts, measures, follows=measures and natural, goal=goal, rungs=fixed.rungs,
+        placement=placement,
+    )  # fmt: skip
 
 
 def merged(kept: Tensor, old: Any, new: Any) -> Any:

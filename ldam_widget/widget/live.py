@@ -19,6 +19,7 @@ from ..pictures import figures
 from ..sampling.arguments import OneModelArguments, SamplerArguments, completed_by
 from ..sampling.sampler import Sampler
 from .parts.diagnosis import DiagnosisLine
+from .parts.display import DisplayChoice
 from .parts.law import Law
 from .parts.notices import Notices
 from .parts.picker import Picker
@@ -83,14 +84,15 @@ class LDAM(Player):
             model, input_shape=input_shape, regularizers=regularizers, dataset=dataset, **settings
         )
         super().__init__(built, type(model).__name__ if title is None else str(title))
-        self._picture, self._picker, self._law = Picture(self), Picker(self), Law(self)
+        self._display = DisplayChoice(self)
+        self._picture, self._picker, self._law = Picture(self, self._display), Picker(self), Law(self)
         self._training = Training(self, dataset)
         self._assemble(
-            Sliders(self, self._picture.parameters, self._notify),
+            Sliders(self, lambda: (*self._picture.parameters(), *self._display.parameters()), self._notify),
             self._picture,
             TopBar(self, self._picture.page, bool(play)),
             Notices(self),
-            (self._picker, self._law, ActivationTrace(self), DiagnosisLine(self), self._training),
+            (self._picker, self._law, self._display, ActivationTrace(self), DiagnosisLine(self), self._training),
         )
 
     def __repr__(self) -> str:
@@ -171,6 +173,7 @@ class LDAM(Player):
             pixel_range=sampler.pixel_range,
             title=f"{self._title}, layer {sampler.layer}",
             chains=self._picture.rows,
+            display=self._display.now,
         )
 
     def diagnostics_figure(self) -> Figure:

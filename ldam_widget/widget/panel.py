@@ -214,14 +214,27 @@ class Panel(anywidget.AnyWidget):
         noise: float
         momentum: float
         friction: float
+        learning_rate: float
+        progress: float
+        late_progress: float
+        decay: float
+        blur_width: float
+        blur_every: int
+        norm_percentile: float
+        contribution_percentile: float
         heat: float
+        interpolation: float
         l2: float
         discriminator: float
+        total_variation: float
+        batch_statistics: float
+        denoiser: float
         average: float
         steps_per_frame: int
         display_scale: float
         display_base: float
         chains_shown: int
+        slice: int
     else:
 
         def __getattr__(self, name: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..pictures import images
+from ..pictures.display import PLAIN, Display
 from ..sampling.frame import Frame
 from .protocol import Message, plain
 
@@ -26,14 +27,20 @@ class Quality(NamedTuple):
 
 
 def frame(
-    picture: Frame, pixel_range: images.Range | None, rows: int, *, with_average: bool, quality: Quality
+    picture: Frame,
+    pixel_range: images.Range | None,
+    rows: int,
+    display: Display = PLAIN,
+    *,
+    with_average: bool,
+    quality: Quality,
 ) -> Message:
     """Sample tiles, `rows` of them per neuron, and optionally the average."""
-    tiles = images.panes(picture, picture.images.ndim - 2, pixel_range, rows)
-    samples, average = images.row_names(picture, len(tiles.sample))
-    panes = [_pane("sample", tiles.sample, tiles.shown, samples, quality)]
+    tiles = images.panes(picture, picture.images.ndim - 2, pixel_range, rows, display)
+    samples, average = images.row_names(picture, len(tiles.sample), display)
+    panes = [_pane("sample", tiles.samples, tiles.shown, samples, quality)]
     if with_average:
-        panes.append(_pane("average", tiles.average, tiles.shown, [average], quality))
+        panes.append(_pane("average", tiles.averages, tiles.shown, [average], quality))
     return _message(panes, picture)
 
 
@@ -42,6 +49,7 @@ def comparison_frame(
     pictures: Sequence[Frame],
     differences: Tensor,
     pixel_range: images.Range | None,
+    display: Display = PLAIN,
     *,
     show: str,
     with_average: bool,
@@ -53,24 +61,27 @@ def comparison_frame(
         differences: of the averages from the first model's, (models − 1, N, *image).
     """
     axes = pictures[0].images.ndim - 2
-    tiles = images.panes_alike(pictures, axes, pixel_range)
+    tiles = images.panes_alike(pictures, axes, pixel_range, display)
+    remarks = display.remarks(tuple(pictures[0].images.shape[2:]))
+    now, average = ("\n".join([kind, *remarks]) for kind in ("now", "average"))
     panes = []
     if show != "averages":
         panes += [
-            _pane(f"sample:{k}", tile.sample, tile.shown, [f"{name}\nnow"], quality, model=k)
+            _pane(f"sample:{k}", tile.samples, tile.shown, [f"{name}\n{now}"], quality, model=k)
             for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
         ]
     if with_average:
         if show != "samples":
             panes += [
-                _pane(f"average:{k}", tile.average, tile.shown, [f"{name}\naverage"], quality, model=k)
+                _pane(f"average:{k}", tile.averages, tile.shown, [f"{name}\n{average}"], quality, model=k)
                 for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
             ]
-        levels, end = images.signed_levels(images.as_pictures(differences, axes))
+        levels, end = images.signed_levels(images.cropped(images.as_pictures(differences, axes, display), display))
         exact = Quality(lossless=True, raw=quality.raw)
         for k, row in enumerate(levels, start=1):
             label = "difference\nof averages" if len(levels) == 1 else f"{names[k]}\nminus {names[0]}"
-            panes.append(_pane(f"difference:{k}", row[None], (-end, end), [label], exact, model=k, colors="signed"))
+            difference = images.Tiles(row[None], None, tiles[0].samples.corners)
+            panes.append(_pane(f"difference:{k}", difference, (-end, end), [label], exact, model=k, colors="signed"))
     content, buffers = _message(panes, pictures[0])
     activations = [picture.activation.mean(1).tolist() for picture in pictures]
     return content | {"activations": [[plain(v) for v in row] for row in activations]}, buffers
@@ -103,9 +114,10 @@ def _message(panes: Sequence[Pane], picture: Frame) -> Message:
 
 
 def _pane(
-    name: str, levels: images.Levels, shown: images.Range, labels: Sequence[str], quality: Quality, **more: Any
+    name: str, tiles: images.Tiles, shown: images.Range, labels: Sequence[str], quality: Quality, **more: Any
 ) -> Pane:
-    """Description and pixels of tiles (rows, columns, H, W, ch)."""
+    """Description and pixels of tiles."""
+    levels = tiles.levels
     encoding = "raw" if levels.nbytes <= quality.raw else "png" if quality.lossless else "jpeg"
     # bytes, not a view: the session does not copy, and a reused buffer would arrive with later pixels
     data = levels.tobytes() if encoding == "raw" else images.encode(images.mosaic(levels), encoding)
@@ -117,4 +129,8 @@ def _pane(
         "labels": list(labels),
         **more,
     }
+    if tiles.ranges is not None:
+        described["ranges"] = [[[plain(end) for end in own] for own in row] for row in tiles.ranges]
+    if tiles.corners is not None:
+        described["corners"] = [list(corner) for corner in tiles.corners]
     return described, data

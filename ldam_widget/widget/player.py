@@ -14,9 +14,11 @@ from ..network.memory import give_back
 from ..parametrizations import Natural, Transforms
 from ..pictures import images
 from ..sampling.heat import HeatPulse
+from ..sampling.starts import Start
 from . import lifetime
 from .panel import Panel
 from .parts import recorder
+from .parts.display import DisplayChoice
 from .parts.law import Law
 from .parts.picker import Picker
 
@@ -24,6 +26,7 @@ from .parts.picker import Picker
 class Player(Panel):
     """A panel that can be played, paused, stepped, saved, recorded and closed."""
 
+    _display: DisplayChoice
     _law: Law
     _picker: Picker
 
@@ -95,6 +98,48 @@ class Player(Panel):
         """Measure the frozen gradient scales again, at the chains' present state. RuntimeError if there are none."""
         self._call(lambda: self.runner.measure_scales())
 
+    # ---- what is shown of the pictures -----------------------------------------------------------------------------
+
+    @property
+    def contrast(self) -> str:
+        """Of the tiles: "as it is", or "stretched", which makes each tile's smallest value black and its largest white.
+
+        Can be set. Stretched tiles show faint pictures, and cannot be compared with each other. `display_scale` and
+        `display_base` act on top of it. Files and figures follow.
+        """
+        return self._display.contrast
+
+    @contrast.setter
+    def contrast(self, contrast: str) -> None:
+        self._call(lambda: self._display.change_contrast(contrast))
+
+    @property
+    def bands(self) -> int | tuple[int, ...]:
+        """The channel shown in grey, or the three shown as red, green and blue, counted from 0. Can be set.
+
+        ``w.bands = (3, 2, 1)``; None is the default: all of an RGB image, else the first channel. The `slice` of a
+        volume is a live parameter.
+        """
+        bands = self._display.bands
+        return bands[0] if len(bands) == 1 else bands
+
+    @bands.setter
+    def bands(self, bands: int | Iterable[int] | None) -> None:
+        self._call(lambda: self._display.change_bands(bands))
+
+    @property
+    def crop(self) -> bool:
+        """Whether tiles show only the receptive fields of their neurons, and what transforms move into them.
+
+        Can be set; None is the default: if the field is at most half as high and as wide as the picture. Always False
+        if a neuron sees the whole picture.
+        """
+        return self._display.cropped
+
+    @crop.setter
+    def crop(self, crop: bool | None) -> None:
+        self._call(lambda: self._display.change_crop(crop))
+
     # ---- running ---------------------------------------------------------------------------------------------------
 
     @property
@@ -118,9 +163,9 @@ class Player(Panel):
         self._call(lambda: self._loop.advance(n))
         self._loop.show()
 
-    def restart(self, seed: int | None = None) -> None:
-        """Restart with new start images; averages restart. seed=None repeats the same noise."""
-        self._call(lambda: self._top_bar.restart(seed))
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
+        """Restart with new start images; averages restart. See `Sampler.restart`."""
+        self._call(lambda: self._top_bar.restart(seed, start))
 
     def reset_average(self) -> None:
         """Discard the average; the chains continue."""

@@ -126,6 +126,15 @@ def texts(content: Content, field: str) -> list[str] | None:
     return value if all(isinstance(one, str) and len(one) <= LONGEST for one in value) else None
 
 
+def integers(content: Content, field: str) -> list[int] | None:
+    """A short list of integers; None for anything else."""
+    value = content.get(field)
+    if not isinstance(value, list) or len(value) > MOST_NEURONS:
+        return None
+    found = [integer({"": one}, "") for one in value]
+    return None if any(one is None for one in found) else [one for one in found if one is not None]
+
+
 # ---- to the page ---------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +157,7 @@ def parameter(declared: Parameter) -> dict[str, Any]:
 
 def unit(neuron: Neuron) -> dict[str, str]:
     """A neuron, as shown in the picker."""
-    return {"key": neuron.key, "label": neuron.key, "name": neuron.name}
+    return {"key": neuron.key, "label": neuron.short, "name": neuron.name}
 
 
 def fault(error: BaseException) -> dict[str, str]:

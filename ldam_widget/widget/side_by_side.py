@@ -22,6 +22,7 @@ from .parts.compare.ranking import Changes
 from .parts.compare.remarks import ComparedNotices
 from .parts.compare.rows import ComparedPicture, checked_rows
 from .parts.diagnosis import DiagnosisLine
+from .parts.display import DisplayChoice
 from .parts.law import Law
 from .parts.picker import Picker
 from .parts.top_bar import TopBar
@@ -68,9 +69,10 @@ class Compare(Player):
         rows = ("both" if len(comparison.names) == 2 else "samples") if show is None else show
         checked_rows(rows)
         super().__init__(comparison, " and ".join(comparison.names) if title is None else str(title))
-        self._picture = ComparedPicture(self, comparison, rows)
+        self._display = DisplayChoice(self)
+        self._picture = ComparedPicture(self, comparison, rows, self._display)
         self._picker, self._law, self._changes = Picker(self), Law(self), Changes(self)
-        self._locks = ComparedSliders(self, self._notify)
+        self._locks = ComparedSliders(self, self._display.parameters, self._notify)
         self._assemble(
             self._locks,
             self._picture,
@@ -79,6 +81,7 @@ class Compare(Player):
             (
                 self._picker,
                 self._law,
+                self._display,
                 ActivationTrace(self),
                 DiagnosisLine(self, of=comparison.names[0]),
                 self._changes,
@@ -188,7 +191,7 @@ class Compare(Player):
 
     def figure(self) -> Figure:
         """A matplotlib figure of averages and their signed difference, with numbers and parameters, for a paper."""
-        return self._call(lambda: figures.comparison(self.comparison, title=self._title))
+        return self._call(lambda: figures.comparison(self.comparison, title=self._title, display=self._display.now))
 
 
 @completed_by(Compare.__init__)

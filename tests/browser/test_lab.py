@@ -218,6 +218,33 @@ def test_picker_finds_a_unit_by_name(notebook: Notebook) -> None:
     assert soon(lambda: notebook.python("print(w.neurons)") == "[0, 9]")
 
 
+def test_an_expression_is_typed_and_interpolates(notebook: Notebook) -> None:
+    widget = notebook.widget()
+    notebook.python("w.neurons = [0]")
+    assert soon(lambda: "1 neuron" in widget.label())
+    search = widget.root.get_by_role("combobox", name="search units", exact=True)
+    search.fill("three - 0.5*fc2:7")
+    option = widget.root.get_by_role("listbox").get_by_role("option")
+    expect(option).to_have_text("three - 0.5·fc2:7")
+    search.press("Enter")
+    assert soon(lambda: notebook.python("print(w.neurons)") == "[0, '3 - 0.5*fc2:7']")
+    assert soon(lambda: "three - 0.5·fc2:7" in widget.label())
+    expect(widget.button("remove three - 0.5·fc2:7")).to_be_visible()
+    search.fill("thre -> 5")
+    expect(widget.root.get_by_text("did you mean 'three'")).to_be_visible()
+    search.press("Enter")  # now it is said in the banner
+    expect(widget.root.get_by_role("alert")).to_contain_text("did you mean 'three'")
+    search.fill("three -> five")
+    expect(option).to_have_text("three → five")
+    search.press("Enter")
+    slider = widget.slider("interpolation")
+    expect(slider).to_be_visible()
+    assert soon(lambda: "three → five" in widget.label())
+    slider.press("ArrowRight")
+    assert soon(lambda: value_of(notebook, "interpolation") > 0)
+    assert widget.pixels_change()
+
+
 def test_choosing_another_layer(notebook: Notebook) -> None:
     widget = notebook.widget()
     widget.root.get_by_role("combobox", name="layer", exact=True).select_option(value="conv1")

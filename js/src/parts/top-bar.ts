@@ -19,6 +19,8 @@ export class TopBar implements Part {
   readonly element: HTMLElement;
   /** Slot for buttons that only some widgets have ("heat", "blink"). */
   readonly extras = h("span.ldam-extras");
+  /** Slot for the buttons that make the panel larger. */
+  readonly larger = h("span.ldam-extras");
   #play = h("button.ldam-button.ldam-primary", { type: "button" });
   #record = h("button.ldam-button.ldam-record", { type: "button" });
   #speed = h("span.ldam-speed", { "aria-live": "off" });
@@ -53,6 +55,7 @@ export class TopBar implements Part {
       button("snapshot", "snapshot", "download all tiles and their names as a PNG"),
       this.#record,
       this.#speed,
+      this.larger,
     );
     this.state({ playing: false, recording: false });
   }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ...objectives.algebra import neuron as expression
 from ..protocol import Content, integer, text, texts, unit
 from .part import Command, Part
 
@@ -23,6 +24,7 @@ class Picker(Part):
     """Layer selector, chips, searchable list of units, and the strongest inputs of a class."""
 
     _newest: Choice | None = None
+    _refused = False  # the banner shows what was wrong with the last choice
 
     def setup(self) -> dict[str, Any]:
         sampler = self.host.sampler
@@ -36,9 +38,10 @@ class Picker(Part):
             "wiring": None if names is None else wiring,
         }
 
-    def select(self, layer: Any, neurons: Iterable[Any] | None) -> None:
+    def select(self, layer: Any, neurons: Iterable[Any] | None, names: Mapping[str, str] | None = None) -> None:
         """On the loop."""
-        self.host.runner.select(layer, neurons)
+        self.host.runner.select(layer, neurons, names)
+        self.host.redeclare()  # some neurons have a live parameter of their own
         self.host.begin_anew()
 
     def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
@@ -56,14 +59,23 @@ class Picker(Part):
 
     def _select_newest(self, choice: Choice) -> None:
         """Skip it if other neurons of the same layer, or of another, have been chosen since."""
-        if choice is self._newest or choice.layer is not None:
-            self.select(*choice)
+        if choice is not self._newest and choice.layer is None:
+            return
+        refused, self._refused = self._refused, True
+        self.select(choice.layer, None if choice.neurons is None else self._read(choice.neurons))
+        self._refused = False
+        if refused:
+            self.host.report(None)
+
+    def _read(self, keys: list[str]) -> list[Any]:
+        """What keys stand for, or text that was typed; "fc3:5" joins the others, without a change of layer."""
+        present = self.host.sampler.recalled(keys) or []
+        return [expression(one) if isinstance(one, str) and ":" in one else one for one in present]
 
     def _select_wired(self, class_index: int) -> None:
         found = self.host.sampler.wired_to(class_index)
         names = {neuron.neuron: neuron.label.split(" → ")[1] for neuron in found}
-        self.host.runner.select(found.layer, found.neurons, names)
-        self.host.begin_anew()
+        self.select(found.layer, found.neurons, names)
 
     def _read_query(self, content: Content) -> Command:
         layer, query = text(content, "layer") or "", text(content, "query") or ""
@@ -72,7 +84,10 @@ class Picker(Part):
         return Command(lambda: self._send_units(layer, query[:_QUERY], *page), hurry=False)
 
     def _send_units(self, layer: str, query: str, offset: int, limit: int) -> None:
-        """Send a page of the units whose number starts with, or whose name contains, the query."""
+        """Send a page of the units whose number starts with, or whose name contains, the query.
+
+        If there are none, the query may be an expression, which is then the only result.
+        """
         sampler = self.host.sampler
         wanted, names = query.strip().lower(), sampler.unit_names
         found = [
@@ -80,13 +95,22 @@ class Picker(Part):
             for i in range(sampler.units)
             if not wanted or str(i).startswith(wanted) or (names and wanted in str(names[i]).lower())
         ]
+        units, problem = [sampler.unit(str(i)) for i in found[offset : offset + limit]], ""
+        total = len(found)
+        if not found and layer == sampler.layer:
+            try:
+                written = sampler.unit(query.strip())
+                units, total = [written][offset:], 1
+            except ValueError as error:
+                problem = str(error)
         self.host.post(
             {
                 "kind": "units",
                 "layer": layer,
                 "query": query,
                 "offset": offset,
-                "total": len(found),
-                "units": [unit(sampler.unit(str(i))) for i in found[offset : offset + limit]],
+                "total": total,
+                "units": [unit(each) for each in units],
+                "problem": problem,
             }
         )

@@ -13,7 +13,8 @@ from ...sampling.standing import in_short
 from .. import panes
 from ..panes import Quality
 from ..protocol import Message
-from .part import Part
+from .display import DisplayChoice
+from .part import Host, Part
 
 _REAL_TIME = 0.05  # seconds per reading that may be spent on real images, until all have been evaluated
 _MOST_SHOWN = 4  # chains, initially
@@ -32,7 +33,16 @@ class Draws(Protocol):
 
 
 class Picture(Part):
-    """One column per neuron, one row per chain, and the average."""
+    """One column per neuron, one row per chain, and the average.
+
+    Args:
+        host: the panel.
+        display: contrast, and what is shown of the images.
+    """
+
+    def __init__(self, host: Host, display: DisplayChoice) -> None:
+        super().__init__(host)
+        self.display = display
 
     def setup(self) -> dict[str, Any]:
         return {"real_images": self.host.sampler.dataset is not None}
@@ -64,7 +74,7 @@ class Picture(Part):
         sampler = self.host.sampler
         picture = sampler.frame()
         content, buffers = panes.frame(
-            picture, sampler.pixel_range, self.rows, with_average=with_average, quality=quality
+            picture, sampler.pixel_range, self.rows, self.display.now, with_average=with_average, quality=quality
         )
         return content | {"burn_in_step": sampler.burn_in_step}, buffers
 
@@ -72,4 +82,4 @@ class Picture(Part):
         sampler = self.host.sampler
         labels = [neuron.label for neuron in sampler.neurons]
         axes = len(sampler.input_shape)
-        return images.page(sampler.frame(), labels, axes, sampler.pixel_range, self.rows, tile)
+        return images.page(sampler.frame(), labels, axes, sampler.pixel_range, self.rows, tile, self.display.now)

@@ -12,7 +12,7 @@ from ...core.schedules import PolynomialDecay
 from .. import protocol
 from .part import Host, Part
 
-_OF_PICTURE = {"display_scale", "display_base", "chains_shown"}  # shown at once, even while paused
+_OF_PICTURE = {"display_scale", "display_base", "chains_shown", "slice"}  # shown at once, even while paused
 _OTHER_WORDS = ("neurons", "layer", "kernel", "prior")  # suggested for misspelt names
 
 

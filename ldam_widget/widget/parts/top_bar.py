@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from ...pictures import images
+from ...sampling.starts import Start
 from . import recorder
 from .part import Action, Host, Part
 from .recorder import Recorder
@@ -64,9 +65,9 @@ class TopBar(Part):
         self.host.loop.advance(int(self.host.runner.params["steps_per_frame"]))
         self.host.loop.send_now()
 
-    def restart(self, seed: int | None = None) -> None:
+    def restart(self, seed: int | None = None, start: Start | None = None) -> None:
         """Restart with new start images."""
-        self.host.runner.restart(seed)
+        self.host.runner.restart(seed, start)
         self.host.begin_anew()
 
     def reset_average(self) -> None:

@@ -2,6 +2,7 @@
 import type { Action, Frame, Parameter, Params, Setup, State } from "../../protocol";
 import { Control } from "../../ui/control";
 import { h, replace, throttle } from "../../ui/dom";
+import { DisplayBox, type DisplayChange } from "./display-box";
 import { acceptanceOf, temperatureOf } from "./gauges";
 import { KernelHead } from "./kernel-head";
 import { Locks } from "./lock";
@@ -15,12 +16,16 @@ const DISCRIMINATOR = "discriminator";
 const PRIOR = "image prior"; // the group that training goes into if no slider determines it
 const HEAT_KNOWN = 500; // ms for which a frame's heat takes precedence over that of a `state`
 
+/** The slice of a volume is what is moved most. */
+const sliceFirst = (a: Parameter, b: Parameter) => Number(b.name === "slice") - Number(a.name === "slice");
+
 export interface ControlsActions {
   change(name: string, value: number): void;
   kernel(name: string): void;
   prior(name: string): void;
   act(what: Action): void;
   lock(name: string, locked: boolean): void;
+  display(change: DisplayChange): void;
   /** Whether the kernel's value predates this view's own change. */
   isStale(name: string, answer?: State): boolean;
 }
@@ -37,6 +42,7 @@ export class Controls implements Part {
   #kernel: KernelHead;
   #prior: PriorBox;
   #scales: ScalesLine;
+  #display: DisplayBox;
   #locks: Locks;
   #setup: Setup | null = null;
   #temperature: Frame["temperature"] = null;
@@ -51,6 +57,7 @@ export class Controls implements Part {
     this.#kernel = new KernelHead((name) => on.kernel(name));
     this.#prior = new PriorBox((name) => on.prior(name));
     this.#scales = new ScalesLine(() => on.act("measure_scales"));
+    this.#display = new DisplayBox((change) => on.display(change));
     this.#locks = new Locks((name, locked) => on.lock(name, locked));
     this.training = new TrainingBox((what) => on.act(what));
   }
@@ -63,6 +70,7 @@ export class Controls implements Part {
     this.#prior.setup(setup.prior);
     this.#goal = setup.goal ?? null;
     this.#scales.setup(setup);
+    this.#display.tell(setup.display);
     this.training.setup(setup);
     this.#locks.setup(setup);
     this.#build();
@@ -76,6 +84,7 @@ export class Controls implements Part {
     this.#kernel.tell({ note: state.kernel_note, calibrated: state.calibrated });
     if (state.goal !== undefined) this.#goal = state.goal;
     this.#scales.state(state);
+    this.#display.tell(state.display);
     this.training.state(state);
     this.#locks.state(state);
     this.#build();
@@ -97,6 +106,7 @@ export class Controls implements Part {
   refused(): void {
     this.#kernel.refused();
     this.#prior.refused();
+    this.#display.refused();
     this.training.refused();
     this.#locks.refused();
   }
@@ -108,6 +118,7 @@ export class Controls implements Part {
   close(): void {
     this.#measure.cancel();
     this.#prior.close();
+    this.#display.close();
     this.training.close();
     this.#locks.close();
   }
@@ -133,7 +144,7 @@ export class Controls implements Part {
     const atKernel = this.#kernel.hasFocus;
     const atPrior = this.#prior.hasFocus;
     const atTraining = this.training.hasFocus;
-    const atLock = this.#locks.focused;
+    const other = this.#locks.focused ?? this.#display.focused;
     this.#controls = new Map(
       parameters.map((p) => {
         const id = `${this.#prefix}-${p.name.replace(/\W/g, "-")}`;
@@ -146,9 +157,9 @@ export class Controls implements Part {
       const id = `${this.#prefix}-group-${group.replace(/\W/g, "-")}`;
       const sampler = group === "sampler";
       const heading = h("div.ldam-group-head", {}, h("span.ldam-group-name", { id }, group), sampler && this.#kernel.name);
-      const own = parameters.filter((p) => p.group === group).map((p) => this.#controls.get(p.name)!.element);
+      const own = parameters.filter((p) => p.group === group).toSorted(sliceFirst).map((p) => this.#controls.get(p.name)!.element);
       if (group === home) this.#placeTraining(own);
-      const about = sampler && h("div.ldam-about", {}, this.#prior.element, this.#kernel.law, this.#scales.element);
+      const about = sampler ? h("div.ldam-about", {}, this.#prior.element, this.#kernel.law, this.#scales.element) : group === "picture" && this.#display.element;
       return h("div.ldam-group", { role: "group", "aria-labelledby": id }, heading, about, ...own);
     });
     replace(this.element, ...groups);
@@ -156,7 +167,7 @@ export class Controls implements Part {
     if (atKernel) this.#kernel.focus();
     if (atPrior) this.#prior.focus();
     if (atTraining) this.training.button.focus();
-    atLock?.focus();
+    other?.focus();
     this.#showMeasured();
   }
 

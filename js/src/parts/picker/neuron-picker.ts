@@ -42,6 +42,7 @@ export class NeuronPicker implements Part {
     this.#search = new UnitSearch(prefix, {
       chosen: (key) => this.#selected.some((unit) => unit.key === key),
       toggle: (unit) => this.#toggle(unit),
+      write: (text) => actions.select({ neurons: [...this.#selected.map(({ key }) => key), text] }),
       ask: actions.units,
     });
     this.#all = this.#button("all", () => this.#takeFirst(this.#current()?.units ?? 0));

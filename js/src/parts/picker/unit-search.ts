@@ -1,4 +1,5 @@
 // A combobox over the units of a layer. Pages are requested from the kernel as they scroll into view; layers may have thousands.
+// An expression such as "3 - 5" is found as a unit is. Enter on what the kernel cannot read makes it say why.
 import type { Unit, Units } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatCount, unitText } from "../../ui/format";
@@ -23,6 +24,7 @@ export class UnitSearch {
   #entered = false; // Enter was pressed before the answer came
   #chosen: (key: string) => boolean;
   #toggle: (unit: Unit) => void;
+  #write: (text: string) => void;
   #ask: (layer: string, query: string, offset: number, limit: number) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -31,12 +33,15 @@ export class UnitSearch {
     on: {
       chosen(key: string): boolean;
       toggle(unit: Unit): void;
+      /** Text that no unit was found for. */
+      write(text: string): void;
       ask(layer: string, query: string, offset: number, limit: number): void;
     },
   ) {
     this.#prefix = prefix;
     this.#chosen = on.chosen;
     this.#toggle = on.toggle;
+    this.#write = on.write;
     this.#ask = on.ask;
     const id = `${prefix}-units`;
     this.#input = h("input.ldam-search", {
@@ -101,7 +106,7 @@ export class UnitSearch {
     this.#activate(-1);
   }
 
-  receive({ layer, query, offset, total, units }: Units): void {
+  receive({ layer, query, offset, total, units, problem }: Units): void {
     // Answers to outdated requests may arrive late and out of order.
     if (!this.isOpen || layer !== this.#layer || query !== this.#query || offset !== this.#asked) return;
     this.#asked = -1;
@@ -109,10 +114,10 @@ export class UnitSearch {
     this.#units = this.#units.slice(0, offset).concat(units);
     this.#list.append(...units.map((unit, i) => this.#option(unit, offset + i)));
     const all = `${formatCount(total)} ${total === 1 ? "unit" : "units"}`;
-    setText(this.#count, total === 0 ? "no unit found" : this.#query ? `${all} found` : `${all} · type number or name`);
-    if (offset !== 0 || !units.length) return;
-    if (this.#entered && !this.#waiting) this.#choose(0);
-    else this.#activate(0);
+    setText(this.#count, total === 0 ? problem || "no unit found" : this.#query ? `${all} found` : `${all} · type number, name, or 3 - 5`);
+    if (offset !== 0) return;
+    if (this.#entered && !this.#waiting) this.#enter(0);
+    else if (units.length) this.#activate(0);
   }
 
   /** The selection changed: update the check marks. */
@@ -189,6 +194,12 @@ export class UnitSearch {
     this.#moreIfNear();
   }
 
+  #enter(i: number): void {
+    if (this.#units.length) return this.#choose(i);
+    this.#entered = false;
+    if (this.#query) this.#write(this.#query);
+  }
+
   #choose(i: number): void {
     const unit = this.#units[i];
     if (!unit) return;
@@ -211,7 +222,7 @@ export class UnitSearch {
     } else if (event.key === "Enter") {
       if (!this.isOpen) this.open();
       else if (this.#waiting) this.#entered = true; // choose the first of the new list, not one of the old
-      else this.#choose(this.#active);
+      else this.#enter(this.#active);
     } else return;
     event.preventDefault();
   };

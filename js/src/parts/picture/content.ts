@@ -60,10 +60,11 @@ export class Content {
     return gone.length > 0;
   }
 
-  /** The bold and the small line of a row's label. */
-  rowText(pane: string, row: number): [string, string] {
+  /** The bold and the small part of a row's label; `fits` says whether the small one does: if not, the last of it is left out. */
+  rowText(pane: string, row: number, fits: (details: string[]) => boolean = () => true): [string, string] {
     const [first = pane, ...rest] = (this.image(pane)?.pane.labels[row] ?? pane).split("\n");
-    return [first, rest.join(" ")];
+    while (rest.length > 1 && !fits(rest)) rest.splice(rest.at(-1) === "stretched" ? -2 : -1, 1);
+    return [first, rest.join(", ")];
   }
 
   /** A tile's activation: of a sample, its chain's; of an average, the mean over chains; of a difference, the difference of both. */
@@ -87,9 +88,19 @@ export class Content {
   pixelText(cell: Cell, y: number, x: number): string {
     const image = this.image(cell.pane);
     const values = image?.values(cell.row, cell.column, y, x) ?? [];
-    if (image?.signed) return `pixel (${y}, ${x}) · difference ${values.map((value) => formatSigned(value)).join("")}`;
+    const [top, left] = image?.cornerOf(cell.column) ?? [0, 0];
+    const name = `pixel (${y + top}, ${x + left})`;
+    if (image?.signed) return `${name} · difference ${values.map((value) => formatSigned(value)).join("")}`;
     const texts = values.map(formatShort);
-    return `pixel (${y}, ${x}) = ${texts.length > 1 ? `(${texts.join(", ")})` : texts.join("")}`;
+    return `${name} = ${texts.length > 1 ? `(${texts.join(", ")})` : texts.join("")}`;
+  }
+
+  /** "stretched: black 0.21, white 0.64"; "": not stretched. */
+  rangeText({ pane, row, column }: Cell): string {
+    const image = this.image(pane);
+    if (!image?.pane.ranges) return "";
+    const [black, white] = image.rangeOf(row, column).map(formatShort);
+    return `stretched: black ${black}, white ${white}`;
   }
 
   /** "D .93" for a sample; for an average, the mean over the samples shown; "": unknown. */

@@ -48,7 +48,8 @@ const BLOCK_GAP = 10;
 export const HEAD = 36; // name, activation and bar
 const SPREAD = 36; // columns may be this much wider than their tiles, to make room for names
 const LEGIBLE = 52; // a narrower tile has no room for "3 three" above it
-const LEGIBLE_PHOTO = 88; // pictures that have to be scaled down need more
+const PHOTO = 88; // pictures wider than this may have to be scaled down
+const LEGIBLE_PHOTO = 76; // and then need more
 const SHRUNK = 160; // device pixels; pictures up to this width are not scaled down if they fit at full size
 const WORTH_WRAPPING = 1.4; // columns wrap into more blocks only if tiles become this many times larger
 const VECTOR = 4; // an image with a side this short is a vector: the side is drawn at least a third as long as the other
@@ -59,7 +60,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const available = Math.max(width - gutter - 2, 40); // 2: the border of the last tile
   const vector = Math.min(size.height, size.width) <= VECTOR;
   const aspect = vector ? Math.min(Math.max(size.height / size.width, 1 / 3), 3) : size.height / size.width;
-  const legible = Math.min(size.width / ratio > LEGIBLE_PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
+  const legible = Math.min(size.width / ratio > PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
   const fit = candidates(size.width / ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
     const perBlock = Math.max(1, Math.floor((available + LEAST_GAP) / (tile + LEAST_GAP)));
     const blocks = Math.ceil(columns / perBlock);
@@ -106,7 +107,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
 function candidates(native: number, largest: number): number[] {
   const sizes: number[] = [];
   for (let k = Math.floor(largest / native); k >= 1; k--) sizes.push(k * native);
-  if (native > SHRUNK || (native > LEGIBLE_PHOTO && !sizes.length)) {
+  if (native > SHRUNK || (native > PHOTO && !sizes.length)) {
     for (let size = Math.floor(Math.min(native - 1, largest) / 4) * 4; size >= 48; size -= 4) sizes.push(size);
   }
   return sizes.length ? sizes : [largest];

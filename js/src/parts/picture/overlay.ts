@@ -10,6 +10,9 @@ import { SignedLegend } from "./signed";
 import { standingLine, writeStanding } from "./standing";
 
 const LETTER = 7.5; // CSS pixels, mean width of a bold letter
+const NAME_LINE = 15; // CSS pixels, the bold line of a row's label
+const DETAIL_LINE = 13; // CSS pixels, a small line
+const DETAIL_LETTER = 5.2; // CSS pixels, mean width of a small letter
 const BOTH = 96; // CSS pixels; a head this wide has room for an activation and a standing on one line
 
 export class Overlay {
@@ -112,7 +115,7 @@ export class Overlay {
     const lines = content.lines();
     for (const [i, side] of [...this.#sides.children].entries()) {
       const { pane, row } = lines[layout.sides[i]!.line] ?? lines[0]!;
-      const [first, second] = only ? [only.label, only.name] : content.rowText(pane, row);
+      const [first, second] = only ? [only.label, only.name] : content.rowText(pane, row, fitsIn(layout.sides[i]!));
       setText(side.children[0]!, first);
       setText(side.children[1]!, second);
       side.classList.toggle("ldam-blinking", !only && blink !== null && kindOf(pane) !== "difference");
@@ -157,6 +160,12 @@ export function standsBelow({ setup, models }: Content, column: number | null): 
 export function headTile(layout: Layout, column: number | null, head: number): Tile | undefined {
   if (column !== null) return layout.tiles[head];
   return layout.tiles.find((tile) => tile.column === head && tile.line === 0);
+}
+
+/** Whether a row's details, the small lines below its name, fit into its label. */
+function fitsIn({ width, height }: Box): (details: string[]) => boolean {
+  const perLine = Math.max(width / DETAIL_LETTER, 1);
+  return (details) => DETAIL_LINE * details.reduce((lines, text) => lines + Math.ceil((text.length + 1) / perLine), 0) <= height - NAME_LINE;
 }
 
 function place(element: HTMLElement, { x, y, width, height }: Box): HTMLElement {

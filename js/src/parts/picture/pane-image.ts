@@ -1,5 +1,5 @@
 // The newest picture of a pane, as an off-screen canvas of adjacent tiles to draw from.
-import type { FilledPane } from "../../connection";
+import { ends, type Ends, type FilledPane } from "../../connection";
 import { signedColors, signedValue } from "./signed";
 
 /** Level v as an opaque grey pixel, little-endian RGBA: one 32-bit store instead of four. */
@@ -48,10 +48,21 @@ export class PaneImage {
     });
   }
 
+  /** The pixel values of levels 0 and 255 of a tile. */
+  rangeOf(row: number, column: number): Ends {
+    const own = this.pane.ranges?.[row]?.[column];
+    return own ? ends(own) : this.pane.range;
+  }
+
+  /** Where in the picture the first pixel of a column's tiles is: row and column. */
+  cornerOf(column: number): [y: number, x: number] {
+    return this.pane.corners?.[column] ?? [0, 0];
+  }
+
   /** The pixel values under a point of a tile, in the units of the model's input. */
   values(row: number, column: number, y: number, x: number): number[] {
     const [, , height, width, channels] = this.pane.shape;
-    const [low, high] = this.pane.range;
+    const [low, high] = this.rangeOf(row, column);
     if (this.signed) {
       const level = this.#levels?.[(row * height + y) * this.canvas.width + column * width + x];
       return level === undefined ? [] : [signedValue(level, this.pane.range)];

@@ -36,6 +36,7 @@ export class Picture implements Part {
   #ratio = 1;
   #key = ""; // the inputs of the current layout
   #gridHeight = 0;
+  #room: number | null = null;
   #column: number | null = null; // the only neuron shown, with its rows side by side; null: one column per neuron
   #dark = false;
   #label = throttle(1000, () => this.#updateLabel());
@@ -65,7 +66,12 @@ export class Picture implements Part {
     this.#label.now();
   }
 
-  state({ discriminator, show }: Pick<State, "discriminator" | "show">): void {
+  state({ discriminator, show, display }: Pick<State, "discriminator" | "show" | "display">): void {
+    const now = this.#next ?? this.content.setup;
+    if (display && now) {
+      this.#amend({ ...now, display });
+      this.#label();
+    }
     if (show !== undefined) this.#showRows(show);
     const setup = this.#next ?? this.content.setup;
     if (discriminator === undefined || !setup || (discriminator?.form ?? null) === (setup.discriminator?.form ?? null)) return;
@@ -102,6 +108,13 @@ export class Picture implements Part {
   resize(width: number): void {
     if (width === this.#width || width <= 0) return;
     this.#width = width;
+    this.#draw();
+  }
+
+  /** Height for the picture in a larger view, in CSS pixels; null: as usual. */
+  set room(height: number | null) {
+    if (height === this.#room) return;
+    this.#room = height;
     this.#draw();
   }
 
@@ -201,10 +214,10 @@ export class Picture implements Part {
     const anew = this.#arrange();
     const { tiles, smooth } = this.layout!;
     const context = this.#context;
-    const { height, width } = this.content.pixels;
     context.imageSmoothingEnabled = smooth;
     for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
       const image = this.content.image(pane)!;
+      const [, , height, width] = image.pane.shape; // other bands or a crop may not have reached all panes yet
       if (news && !anew && image.age > 0) continue;
       context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
     }
@@ -219,14 +232,15 @@ export class Picture implements Part {
     const columns = content.neurons.length;
     const { discriminator, real_images } = content.setup!;
     const { names, several } = content.models;
-    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, real_images, names]);
+    const key = JSON.stringify([this.#width, devicePixelRatio, lines, columns, size, zoom, discriminator?.form, real_images, names, this.#room]);
     if (key === this.#key) return false;
     this.#key = key;
     this.#ratio = devicePixelRatio || 1;
     const photo = size.width > 88 || size.height > 88;
     const gutter = several ? (this.#width < 460 ? 90 : 94) : 78; // legends need more space
     const budget = photo ? PHOTO_GRID_HEIGHT : several ? COMPARED_HEIGHT : GRID_HEIGHT;
-    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget };
+    const room: Room = { width: this.#width, ratio: this.#ratio, gutter, budget: this.#room ?? budget };
+    if (this.#room) Object.assign(room, { large: true, largest: this.#room });
     room.head = HEAD + (discriminator ? SCORE_LINE : 0); // reserved before scores arrive, so that nothing moves
     this.#column = zoom?.column ?? (columns === 1 ? 0 : null);
     if (standsBelow(content, this.#column)) room.head += STANDING_LINE;
@@ -240,8 +254,8 @@ export class Picture implements Part {
         ? shown.filter(({ pane, row }) => (kindOf(pane) === kindOf(zoom.pane) ? row === zoom.row : row === 0))
         : shown;
       if (zoom && several) cells = sortBeside(cells, kindOf(zoom.pane));
-      room.large = several;
-      if (zoom) room.budget = Math.max(this.#gridHeight, several ? GRID_HEIGHT : ZOOM_HEIGHT);
+      room.large ||= several;
+      if (zoom && !this.#room) room.budget = Math.max(this.#gridHeight, several ? GRID_HEIGHT : ZOOM_HEIGHT);
       this.layout = arrange([{ pane: "", row: 0 }], cells.length, size, room);
       this.layout.tiles = this.layout.tiles.map((tile, i) => ({ ...tile, ...cells[i]! }));
     }
@@ -285,6 +299,7 @@ export class Picture implements Part {
       return [unitText(unit), values, content.columnScore(setup, i)].filter(Boolean).join(" ");
     });
     const count = neurons.length === 1 ? "1 neuron" : `${neurons.length} neurons`;
-    this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}: ${each.join("; ")}`);
+    const stretched = setup.display?.contrast === "stretched" ? ", each tile stretched to its own darkest and lightest pixel" : "";
+    this.canvas.setAttribute("aria-label", `samples of layer ${layer}, ${count}${stretched}: ${each.join("; ")}`);
   }
 }

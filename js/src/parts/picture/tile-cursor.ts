@@ -75,7 +75,7 @@ export class TileCursor {
     const [first, second] = this.#picture.content.rowText(tile.pane, tile.row);
     const parts = [unit ? unitText(unit) : "", [first, second].filter(Boolean).join(", ")];
     if (x !== undefined && y !== undefined) {
-      parts.push(this.#picture.content.pixelText(tile, y, x));
+      parts.push(this.#picture.content.pixelText(tile, y, x), this.#picture.content.rangeText(tile));
     } else {
       parts.push(this.#picture.content.activationText(tile));
     }
@@ -153,6 +153,8 @@ export class TileCursor {
         event.preventDefault();
         return this.#picture.zoom ? this.#leave() : this.#enlarge();
       case "Escape":
+        if (!this.#picture.zoom) return; // it may leave a larger view
+        event.preventDefault();
         return this.#leave();
       default:
         return;

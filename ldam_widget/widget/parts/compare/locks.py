@@ -15,11 +15,13 @@ from ..sliders import Sliders
 class ComparedSliders(Sliders):
     """Sliders of several models; a freed parameter can still be set for all at once, without a slider.
 
-    Arguments as for `Sliders`, except `own`.
+    Arguments as for `Sliders`.
     """
 
-    def __init__(self, host: Host, notify: Callable[[str, Any, Any], None]) -> None:
-        super().__init__(host, self._freed, notify)
+    def __init__(
+        self, host: Host, own: Callable[[], Iterable[Parameter]], notify: Callable[[str, Any, Any], None]
+    ) -> None:
+        super().__init__(host, lambda: (*self._freed(), *own()), notify)
 
     @property
     def _comparison(self) -> Comparison:

@@ -13,6 +13,7 @@ from ....sampling.comparison import Comparison
 from ... import panes, protocol
 from ...panes import Quality
 from ...protocol import Content, Message
+from ..display import DisplayChoice
 from ..part import Command, Host
 from ..picture import Picture
 
@@ -33,10 +34,11 @@ class ComparedPicture(Picture):
         host: the panel.
         comparison: the models, in step.
         show: the rows to show.
+        display: as for `Picture`.
     """
 
-    def __init__(self, host: Host, comparison: Comparison, show: str) -> None:
-        super().__init__(host)
+    def __init__(self, host: Host, comparison: Comparison, show: str, display: DisplayChoice) -> None:
+        super().__init__(host, display)
         self._names = comparison.names
         self.show = show
 
@@ -81,6 +83,7 @@ class ComparedPicture(Picture):
             pictures,
             comparison.difference_images,
             comparison.lead.pixel_range,
+            self.display.now,
             show=self.show,
             with_average=with_average or self.show == "averages",
             quality=quality,
@@ -91,18 +94,21 @@ class ComparedPicture(Picture):
         comparison = self._comparison
         sampler = comparison.lead
         axes = len(sampler.input_shape)
-        tiles = images.panes_alike([s.frame() for s in comparison.samplers], axes, sampler.pixel_range)
-        levels, end = images.signed_levels(images.as_pictures(comparison.difference_images, axes))
+        display = self.display.now
+        tiles = images.panes_alike([s.frame() for s in comparison.samplers], axes, sampler.pixel_range, display)
+        differences = images.as_pictures(comparison.difference_images, axes, display)
+        levels, end = images.signed_levels(images.cropped(differences, display))
+        more = "".join(f"\n{remark}" for remark in display.remarks(sampler.input_shape))
         colour = tiles[0].sample.shape[-1] == 3
         rows, names = [], []
         for name, tile_of in zip(self._names, tiles, strict=True):
             if self.show != "averages":
                 rows.append(tile_of.sample)
-                names.append(f"{name}\nnow")
+                names.append(f"{name}\nnow{more}")
         for name, tile_of in zip(self._names, tiles, strict=True):
             if self.show != "samples":
                 rows.append(tile_of.average)
-                names.append(f"{name}\naverage")
+                names.append(f"{name}\naverage{more}")
         everything = np.concatenate(rows)
         everything = np.concatenate([
             everything if colour else everything.repeat(3, -1), images.signed_colours(levels)

@@ -1,0 +1,230 @@
+"""Run a private view for the first time, and see what its forward pass leaves behind.
+
+A view shares its weights with the user's model, so a forward pass that writes into one (a counter, statistics, a norm
+that is enforced in place) would change the user's model. What is written gets memory of its own, and starts every pass
+as the user's model has it. So does any other state that a pass leaves for the next one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.notes import Notes
+from .addresses import tensors
+from .deep_copy import reachable
+from .hooks import ForwardHooks
+from .trace import Preprocess, run
+from .view import device_of, unwrap, weights_of
+
+_checking: ContextVar[bool] = ContextVar("checking", default=False)  # in this thread
+
+
+class FirstPass(NamedTuple):
+    """What the first passes of a view have shown."""
+
+    written: Sequence[str] = ()  # weights and buffers that a pass writes into
+    keeps_state: bool = False  # the output depends on earlier passes
+    draws: bool = False  # the same image gives different outputs by chance
+
+
+_found: weakref.WeakKeyDictionary[nn.Module, FirstPass] = weakref.WeakKeyDictionary()
+
+
+def first_pass(
+    view: nn.Module, model: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, notes: Notes
+) -> None:
+    """Run a view on one image, isolate it from the user's model, and tell what was noticed.
+
+    An error in the pass is ignored: whoever needs the output runs the view again.
+
+    Args:
+        view: a private view of `model`; afterwards it restores, before each pass, whatever a pass changes.
+        model: the user's.
+        shape, preprocess: see `trace.layers`.
+        notes: receives notes for the user.
+
+    Raises:
+        ValueError: the forward pass runs modules of `model` itself.
+    """
+    own = torch.Generator().manual_seed(0)
+    image = torch.rand(1, *shape, generator=own, device="cpu").to(device_of(view))
+
+    def forward() -> Any:
+        return run(view, image.clone().requires_grad_(True).clone(), preprocess, shape, own)
+
+    shared = _Shared(view)
+    before = [(thing, _contents(thing)) for thing in _state_of(view)]
+    hooks = ForwardHooks(view)
+    with torch.inference_mode(False), torch.enable_grad(), _without(unwrap(model)), hooks.watched():
+        first, second = _run(forward), _run(forward)
+        changed = [(thing, old) for thing, old in before if not _same(_contents(thing), old)]
+        written = shared.written()
+        grows = any(
+            len(_contents(thing)) > len(old) for thing, old in changed if isinstance(thing, (list, dict, set, deque))
+        )
+        restore = Restore(changed, [(tensor, source) for _, tensor, source in written])
+        restore()
+        third = _run(forward)
+        restore()
+    if first is not None:
+        hooks.drop_idle()
+    differs = first is not None and not _equal(first, second)
+    draws = differs and not _equal(first, third)
+    shared.share_again({id(tensor) for _, tensor, _ in written})
+    if written or grows or (differs and not draws):  # else the hook would only cost time, and stop recordings
+        view.register_forward_pre_hook(restore)
+    found = _found[view] = FirstPass([name for name, _, _ in written], differs and not draws, draws)
+    _tell(found, notes)
+
+
+def findings(view: nn.Module) -> FirstPass:
+    """What the first pass of a view has shown."""
+    return _found.get(view, FirstPass())
+
+
+class Restore:
+    """A pre-hook that restores what a pass has changed: contents of objects, and tensors."""
+
+    def __init__(self, contents: list[tuple[Any, Any]], weights: list[tuple[Tensor, Tensor]]) -> None:
+        self._contents, self._weights = contents, weights
+
+    def __call__(self, *_: Any) -> None:
+        for thing, old in self._contents:
+            if isinstance(thing, dict):
+                _restore(thing, old)
+            elif isinstance(thing, list):
+                thing[:] = old
+            elif isinstance(thing, (set, deque)):
+                thing.clear()
+                (thing.update if isinstance(thing, set) else thing.extend)(old)
+            else:
+                _restore(vars(thing), old)
+        for own, source in self._weights:
+            own.data.copy_(source)
+
+
+class _Shared:
+    """The tensors of a view, which get memory of their own until it is known which of them are written."""
+
+    def __init__(self, view: nn.Module) -> None:
+        names = [name for name, _ in [*view.named_parameters(), *view.named_buffers()]]
+        found = list(zip(names, weights_of(view), strict=True))
+        known = {id(tensor) for _, tensor in found}
+        found += [
+            ("an attribute", each) for each in reachable(view) if isinstance(each, Tensor) and id(each) not in known
+        ]
+        self._all = [(name, tensor, tensor.data) for name, tensor in found]
+        for _, tensor, source in self._all:
+            tensor.data = source.clone()
+
+    def written(self) -> list[tuple[str, Tensor, Tensor]]:
+        """Those that differ from the user's: name, the view's tensor, the user's."""
+        return [each for each in self._all if not _same_bits(each[1].data, each[2])]
+
+    def share_again(self, written: set[int]) -> None:
+        for _, tensor, source in self._all:
+            if id(tensor) not in written:
+                tensor.data = source
+
+
+def _state_of(view: nn.Module) -> list[Any]:
+    """Every object in a view that a pass may change, other than tensors and hooks."""
+    hooks = {id(v) for module in view.modules() for name, v in vars(module).items() if name.endswith("hooks")}
+    things = (thing for thing in reachable(view) if not isinstance(thing, Tensor) and id(thing) not in hooks)
+    return [thing for thing in things if _contents(thing) is not None]
+
+
+def _contents(thing: Any) -> Any:
+    """A shallow copy of what may change; None for what cannot."""
+    if isinstance(thing, dict):
+        return dict(thing)
+    if isinstance(thing, (list, set, deque)):
+        return type(thing)(thing)
+    inside = getattr(thing, "__dict__", None)
+    return dict(inside) if isinstance(inside, dict) and not callable(getattr(thing, "__code__", None)) else None
+
+
+def _same(new: Any, old: Any) -> bool:
+    if isinstance(old, dict):
+        return new.keys() == old.keys() and all(new[key] is value for key, value in old.items())
+    if isinstance(old, set):
+        return bool(new == old)
+    return len(new) == len(old) and all(a is b for a, b in zip(new, old, strict=True))
+
+
+def _restore(inside: dict[Any, Any], old: dict[Any, Any]) -> None:
+    for key in inside.keys() - old.keys():
+        del inside[key]
+    inside.update(old)
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    if not a.is_floating_point():
+        return torch.equal(a, b)
+    return torch.equal(a, b) or bool(((a == b) | (a.isnan() & b.isnan())).all())
+
+
+def _run(forward: Callable[[], Any]) -> list[Tensor] | None:
+    try:
+        return [tensor.detach().clone() for _, tensor in tensors(forward())]
+    except Exception:
+        return None
+
+
+def _equal(a: list[Tensor] | None, b: list[Tensor] | None) -> bool:
+    if a is None or b is None or len(a) != len(b):
+        return a is b
+    return all(
+        x.shape == y.shape and torch.allclose(x, y, rtol=1e-4, atol=1e-5, equal_nan=True)
+        for x, y in zip(a, b, strict=True)
+    )
+
+
+class _Theirs(BaseException):
+    """Not an error: bypasses any `except Exception` in the model."""
+
+
+@contextmanager
+def _without(model: nn.Module) -> Iterator[None]:
+    """Refuse passes that run modules of the user's model, such as one that is found through a global name."""
+    theirs = {id(module): name for name, module in model.named_modules()}
+    token = _checking.set(True)
+
+    def check(module: nn.Module, _: Any) -> None:
+        if id(module) in theirs and _checking.get():  # other threads may run it
+            raise _Theirs(theirs[id(module)] or type(module).__name__)
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(check)
+    try:
+        yield
+    except _Theirs as found:
+        raise ValueError(
+            f"the forward pass runs {found.args[0]!r} of your own model, not of the private copy that is sampled, and "
+            "may change it: something refers to it from outside the model, such as a function that uses a global name. "
+            "Let it take the module from self"
+        ) from None
+    finally:
+        handle.remove()
+        _checking.reset(token)
+
+
+def _tell(found: FirstPass, notes: Notes) -> None:
+    if found.keeps_state:
+        notes.tell(
+            "the model keeps a state between calls; every image is computed from the state that your model has now"
+        )
+    if found.draws:
+        notes.tell(
+            "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
+            "different activations, and samples follow no exact law"
+        )

@@ -1,0 +1,83 @@
+"""Whether the images of a batch are computed independently, and with the right gradient; checked before sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..network import memory
+
+Evaluate = Callable[[Tensor, slice, bool], tuple[Tensor, Tensor]]
+
+
+class Batches(NamedTuple):
+    """Which batches of images a network can be given.
+
+    Attributes:
+        most: images at once; None: any number.
+        least: 2 if the gradient of a single image is wrong; it then runs twice.
+        note: for the user; "" if there is nothing to tell.
+    """
+
+    most: int | None = None
+    least: int = 1
+    note: str = ""
+
+
+def check_batches(evaluate: Evaluate, x: Tensor, count: int, tolerance: float) -> Batches:
+    """Evaluate two images together and each alone.
+
+    Args:
+        evaluate: images, their chains, whether to run the only image twice -> activations and gradients.
+        x: two different images.
+        count: chains, of which images 0 and 1 are the first.
+        tolerance: relative, for values and gradients.
+    """
+    # a single chain twice is as good as two chains
+    parts = [slice(0, 1), slice(1, 2) if count > 1 else slice(0, 1)]
+    alone = [evaluate(x[i : i + 1], part, False) for i, part in enumerate(parts)]
+    try:
+        values, grads = evaluate(x, slice(0, 2), False) if count > 1 else evaluate(x[:1], slice(0, 1), True)
+    except Exception as error:
+        if memory.is_out_of_memory(error):
+            return Batches()
+        return Batches(most=1, note="the model takes one image at a time" if count > 1 else "")
+    for i, (value, grad) in enumerate(alone[: min(count, 2)]):
+        if not _close(values[i : i + 1], value, tolerance):
+            return Batches(most=1, note=_MIXED if count > 1 else "")
+        if not _close(grads[i], grad[0], tolerance):
+            return _judged(evaluate, x[i : i + 1], parts[i], grad, grads[i : i + 1], count)
+    return Batches()
+
+
+_MIXED = (
+    "the images of a batch influence each other in this model (such as by a mean over the batch, or attention along "
+    "the wrong axis): they are computed one at a time, so that every activation is that of its image alone"
+)
+_WRONG_ALONE = "torch gives a wrong gradient for a batch of one image in this model: every image is computed twice"
+
+
+def _judged(evaluate: Evaluate, x: Tensor, part: slice, alone: Tensor, together: Tensor, count: int) -> Batches:
+    """Decide by a finite difference which of two gradients is right, along the direction in which they differ."""
+    direction = together - alone
+    size = float(direction.norm())
+    direction = direction / size
+    best = None
+    for step in (1e-1, 3e-2, 1e-2):
+        ahead, _ = evaluate(x + step * direction, part, False)
+        behind, _ = evaluate(x - step * direction, part, False)
+        slope = float((ahead - behind).sum()) / (2 * step)
+        errors = abs(slope - float((alone * direction).sum())), abs(slope - float((together * direction).sum()))
+        if best is None or min(errors) < min(best):
+            best = errors
+    assert best is not None
+    if best[0] <= best[1]:
+        return Batches(most=1, note=_MIXED if count > 1 else "")
+    return Batches(least=2, note=_WRONG_ALONE)
+
+
+def _close(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    scale = max(float(a.norm()), float(b.norm()))
+    return float((a - b).norm()) <= tolerance * scale or not (a.isfinite().all() and b.isfinite().all())
