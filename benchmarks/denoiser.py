@@ -26,7 +26,7 @@ LEVELS = (0.4, 0.2, 0.1)  # from coarse to fine
 
 
 class SmallDenoiser(nn.Module):
-    """A U-Net of three sizes, 60,000 weights, told σ; it predicts the noise and takes it away."""
+    """A U-Net of three sizes, 110,000 weights, told σ; it predicts the noise and takes it away."""
 
     def __init__(self, width: int = 24) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ def sampled(net: SmallDenoiser, neuron: int, temperature: float, chains: int, st
             d.model, neurons=[neuron], prior=None, scale="none", temperature=temperature, chains=chains, seed=neuron,
             regularizers=[ldam.Denoiser(net, sigma, temperature)], start=start,
             kernel=BAOAB(0.5 * sigma / math.sqrt(temperature), math.sqrt(temperature) / sigma),
-            **{**d.settings, "pixel_range": None},
+            execution="plain", **{**d.settings, "pixel_range": None},
         )  # fmt: skip
         s.step(steps)
         start = s.images[0]
@@ -101,7 +101,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="an .npz with 32 × 32 colour images, uint8")
     parser.add_argument("--minutes", type=float, default=5.0, help="of CPU time, for training")
     parser.add_argument("--steps", type=int, default=150, help="at each level of noise")
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[100.0, 1.0, 0.2])
+    parser.add_argument("--chains", type=int, default=4, help="of each neuron, at least 2")
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[100.0, 0.3, 0.05])
     parser.add_argument("--weights", type=Path, help="where to keep the trained weights, or find them")
     parser.add_argument("--out", type=Path, default=Path("denoiser.png"))
     asked = parser.parse_args()
@@ -121,15 +122,17 @@ def main() -> None:
         began = time.perf_counter()
         tiles, right, activations = [], [], []
         for neuron in range(10):
-            clean, f = sampled(net, neuron, temperature, 4, asked.steps)
+            clean, f = sampled(net, neuron, temperature, asked.chains, asked.steps)
             with torch.no_grad():
                 right.append(judge.model(judge.settings["preprocess"](clean)).argmax(1) == neuron)
             tiles.append(torch.cat([*clean[:2]], 1))
             activations.append(f)
         rows.append(torch.cat(tiles, 2))
+        agreed, mean = torch.cat(right).float().mean(), torch.cat(activations).mean()
         print(
-            f"T {temperature:g}: mean activation {torch.cat(activations).mean():.2f}, the same network's other weights "
-            f"agree on {torch.cat(right).float().mean():.0%} of 40; {time.perf_counter() - began:.0f} s"
+            f"T {temperature:g}: mean activation {mean:.2f}; the network's averaged weights agree on {agreed:.0%} of "
+            f"{10 * asked.chains}; {time.perf_counter() - began:.0f} s",
+            flush=True,
         )
     picture = (torch.cat(rows, 1).permute(1, 2, 0) * 255).byte().numpy()
     Image.fromarray(picture).resize((picture.shape[1] * 3, picture.shape[0] * 3), Image.Resampling.NEAREST).save(

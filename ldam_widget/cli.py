@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import math
 import os
 import shutil
 import subprocess
@@ -14,19 +13,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-import torch
 import typer
-from PIL import Image, ImageOps
-from torch import nn
 from typer.core import TyperGroup
 
-from . import demo as demos
 from . import kernels
 from ._version import __version__
 from .adversary.rounds import TrainingError
-from .checkpoints import load_checkpoint
-from .core.target import Kernel
+from .command_line.networks import network_of
+from .command_line.values import (
+    assignments_of,
+    display_of,
+    kernel_of,
+    ladder_of,
+    neurons_of,
+    numbers_of,
+    preprocess_of,
+    prior_of,
+    start_of,
+)
 from .data.cifar import download_cifar
 from .data.mnist import download_mnist
 from .demo import prior
@@ -37,13 +41,11 @@ from .demo.judge import JudgeRecipe
 from .demo.judge import train_judge as fit_judge
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
-from .network.trace import Preprocess
 from .network.trace import layers as list_layers
 from .objectives import Discriminator
 from .parametrizations import Natural
-from .pictures.display import AS_IT_IS, Display, axes_of, checked_bands, checked_contrast
+from .pictures.display import AS_IT_IS
 from .pictures.export import KINDS, save_run
-from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 
@@ -123,9 +125,9 @@ def layers(
     preprocess: PreprocessOption = None,
 ) -> None:
     """List the layers that a forward pass runs, with the units to sample."""
-    network, settings = _load(model, weights, input_shape)
+    network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = _preprocess(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess)
     typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
 
@@ -212,27 +214,27 @@ def sample(
         raise ValueError(f"-o {output}: the name must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if not output.parent.is_dir():
         raise ValueError(f"-o {output}: there is no folder {output.parent}")
-    network, settings = _load(model, weights, input_shape)
+    network, settings = network_of(model, weights, input_shape)
     if pixel_range is not None:
-        settings["pixel_range"] = _numbers("--pixel-range", pixel_range, float)
+        settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     if layer is not None:
         settings["layer"] = layer
     if preprocess is not None:
-        settings["preprocess"] = _preprocess(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess)
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
-    background, chosen = _prior(prior, model), _kernel(kernel, preset, normalize, mix)
+    background, chosen = prior_of(prior, model), kernel_of(kernel, preset, normalize, mix)
     if chosen is None and model.partition(":")[0] == "mnist" and not isinstance(background, Natural):
         chosen = kernels.Algorithm1()  # as in the paper's own pictures
     with one_thread():
         sampler = Sampler(
-            network, neurons=None if neurons is None else _neurons(neurons), kernel=chosen,
+            network, neurons=None if neurons is None else neurons_of(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            start=_start(start, settings["input_shape"]),
-            ladder=None if ladder is None else _ladder(ladder), execution=execution, **settings,
+            start=start_of(start, settings["input_shape"]),
+            ladder=None if ladder is None else ladder_of(ladder), execution=execution, **settings,
         )  # fmt: skip
-        sampler.set(**_assignments(parameter or []))
-        display = _display(contrast, bands, slice_shown, sampler.input_shape)
+        sampler.set(**assignments_of(parameter or []))
+        display = display_of(contrast, bands, slice_shown, sampler.input_shape)
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
@@ -317,161 +319,6 @@ def train_discriminator(
 def _tell_accuracy(result: TrainingResult) -> None:
     for name, accuracy in result.accuracy.items():
         typer.echo(f"{name:10s} {accuracy:.2%} of the test images")
-
-
-_IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
-
-
-def _preprocess(text: str) -> Preprocess:
-    """x -> (x − mean)/std, for all channels or per channel."""
-    numbers = _IMAGENET if text == "imagenet" else _numbers("--preprocess", text, float)
-    half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many standard deviations"
-    if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
-        raise ValueError(f"{wanted}, finite numbers, e.g. 0.5,0.25")
-    if not all(std > 0 for std in numbers[half:]):
-        raise ValueError(f"{wanted} above 0, e.g. 0.5,0.25")
-    mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
-    return lambda x: (x - mean.to(x)) / std.to(x)
-
-
-def _display(contrast: str, bands: str | None, number: int | None, shape: tuple[int, ...]) -> Display:
-    """What is shown of images of this shape."""
-    count, depth, *_ = axes_of(shape)
-    if number is not None and number >= depth:
-        raise ValueError(f"--slice {number}: the images have {depth} slice{'s' if depth > 1 else ''}, from 0")
-    chosen = None if bands is None else checked_bands(_numbers("--bands", bands, int), count)
-    return Display(checked_contrast(contrast), chosen, number)
-
-
-def _prior(text: str, model: str) -> Natural | str:
-    """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package."""
-    shipped = model.partition(":")[0]
-    if text == "natural" and shipped in ("mnist", "cifar"):
-        return demos.mnist().prior if shipped == "mnist" else demos.cifar().prior
-    return text if text in ("auto", "natural", "pixels") else Natural.load(text)
-
-
-def _start(text: str, shape: tuple[int, ...]) -> Any:
-    """The `start` argument of `Sampler`, or a picture file as bytes (channels, height, width)."""
-    if not Path(text).suffix:
-        return text
-    if len(shape) != 3 or shape[0] not in (1, 3):
-        raise ValueError(f"--start {text}: images of shape {shape} cannot be read from a picture; use noise or grey")
-    with Image.open(text) as picture:
-        fitting = ImageOps.fit(picture.convert("L" if shape[0] == 1 else "RGB"), (shape[2], shape[1]))
-    return torch.from_numpy(np.array(fitting)).view(shape[1], shape[2], shape[0]).permute(2, 0, 1)
-
-
-def _kernel(name: str | None, preset: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
-    """The kernel with that name, in any case; None: the sampler's own choice."""
-    if preset is not None:
-        if name is not None and name.lower() != "regularisedascent":
-            raise ValueError(f"--preset belongs to RegularisedAscent; {name} has none")
-        return kernels.RegularisedAscent.preset(preset.upper())  # type: ignore[arg-type]  # checked there
-    if name is None and (normalize or mix):
-        name = "Algorithm1"  # the only one that has them
-    if name is None:
-        return None
-    known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
-    if name.lower() not in known:
-        raise ValueError(f"--kernel {name}: unknown kernel; choose one of {', '.join(kernels.__all__)}")
-    options = {key: value for key, value in {"normalize": normalize, "mix": mix}.items() if value is not None}
-    if options and known[name.lower()] is not kernels.Algorithm1:
-        raise ValueError(f"--{next(iter(options))} applies only to Algorithm1, not to {name}")
-    kernel: Kernel = known[name.lower()](**options)
-    return kernel
-
-
-def _load(name: str, weights: Path | None, input_shape: str | None) -> tuple[nn.Module, dict[str, Any]]:
-    """The model, and the settings known for it."""
-    shipped, _, state = name.partition(":")
-    network: nn.Module
-    if shipped == "mnist":
-        digits = demos.mnist(state or "final")
-        network = digits.model
-        settings = dict(digits.settings) | {"regularizers": [Discriminator(digits.discriminator, 0.0)]}
-    elif shipped == "cifar":
-        photographs = demos.cifar(state or "final")
-        network = photographs.model
-        settings = dict(photographs.settings) | {"regularizers": [Discriminator(photographs.discriminator, 0.0)]}
-    else:
-        network, settings = _import(name), {}
-        if input_shape is None:
-            raise ValueError("--input-shape is needed, e.g. --input-shape 3,224,224")
-    if input_shape is not None:
-        settings["input_shape"] = _numbers("--input-shape", input_shape, int)
-    return network if weights is None else load_checkpoint(network, weights), settings
-
-
-def _import(name: str) -> nn.Module:
-    where, _, attribute = name.partition(":")
-    if not attribute:
-        raise ValueError(f"--model {name}: give 'mnist', 'cifar', 'package.module:name' or 'file.py:name'")
-    try:
-        if where.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(where).stem, where)
-            assert spec is not None, "every .py file has one"
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, str(Path.cwd()))
-            module = importlib.import_module(where)
-        found = getattr(module, attribute)
-        if not isinstance(found, nn.Module):
-            found = found()
-    except Exception as error:
-        raise ValueError(f"--model {name}: {type(error).__name__}: {error}") from error
-    if not isinstance(found, nn.Module):
-        raise TypeError(
-            f"--model {name}: expected an nn.Module or a function that makes one, got {type(found).__name__}"
-        )
-    return found
-
-
-def _neurons(text: str) -> list[Any]:
-    """ "0-9", "3,5,7", "5@3,4;6@3,4" -> list of neurons."""
-    if "@" in text or ";" in text:
-        return [part.strip() for part in text.split(";") if part.strip()]
-    found: list[Any] = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if dash and low.isdigit() and high.isdigit():
-            found += range(int(low), int(high) + 1)
-        elif part.strip():
-            found.append(part.strip())
-    return found
-
-
-def _assignments(texts: list[str]) -> dict[str, float]:
-    values = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        try:
-            values[name.strip()] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(f"-p {text}: write name=number, e.g. -p step_size=0.05")
-    return values
-
-
-def _numbers(option: str, text: str, kind: type) -> tuple[Any, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"{option} {text}: expected numbers separated by commas") from None
-
-
-def _ladder(text: str) -> Ladder:
-    if text == "auto":
-        return Ladder.auto()
-    if not text.startswith("auto:"):
-        return Ladder(_numbers("--ladder", text, float))
-    if not text[5:].isdecimal():
-        raise ValueError(f"--ladder {text}: the number of rungs is wanted, e.g. auto:12")
-    return Ladder.auto(int(text[5:]))
 
 
 def _notebooks() -> Iterator[Path]:

@@ -25,7 +25,7 @@ FLOORS = [
     {"sampling"},
     {"adversary", "analysis", "live", "pictures"},
     {"demo"},
-    {"widget"},
+    {"command_line", "widget"},
     {"cli", "__init__", "__main__"},
 ]
 FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}

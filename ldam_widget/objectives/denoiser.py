@@ -21,7 +21,8 @@ class Denoiser:
 
     By Tweedie's formula this is ∇ log p_σ(x) if D(x) is the mean of the clean images that, with noise of standard
     deviation σ added, look like x: what a network trained on the squared error learns. With a weight of 1,
-    ``scale="none"`` and T = 1 the chains then sample p_σ(x) · exp(f(x)); as σ → 0, real images times exp(f).
+    ``scale="none"`` and T = 1 the chains then sample p_σ(x) · exp(f(x)); as σ → 0, real images times exp(f). With a
+    weight of T it is p_σ(x) · exp(f(x)/T): the temperature is then that of the neuron alone.
 
     There is no energy: kernels that accept or refuse moves by it (`GHMC`, `MALA`) and ladders refuse this term, and
     `quenched` does not work with it. Samples are as noisy as p_σ is; ``net(sample)`` is without.

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor
 
 from ..core.noise import ChainNoise
-from ..core.target import NEURON, Coordinates, Evaluation, Kernel, State, Target, per_image
-from ..network.units import Neuron
+from ..core.target import NEURON, Coordinates, Evaluation, State, Target
 from ..objectives.neuron import Neurons
-from .faults import require_finite, tell_dead
+from .faults import require_finite
+from .first_state import first_state
 from .ladder import SwapRecord, coldest, exchange
+from .regrouping import rows_of, select_rows
 from .settings import Settings
-from .starts import places
 from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
-
-_START_AGAIN = 5  # attempts with other noise for a chain whose gradient is exactly zero
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class Chains:
                 for old, new in zip(state.evaluation, begun.evaluation, strict=True)
             )
         )
-        memory = merged(kept, _rows(state.memory, rows), begun.memory)
+        memory = merged(kept, select_rows(state.memory, rows), begun.memory)
         state = State(begun.x, evaluation, state.step, memory)
         new = ~kept[:: fixed.per_neuron]
         factors = None
@@ -364,94 +362,5 @@ class Chains:
         return state
 
 
-def first_state(
-    settings: Settings,
-    neurons: Neurons,
-    noise: ChainNoise,
-    kept: Tensor | None = None,
-    z: Tensor | None = None,
-) -> State:
-    """Initial state of the chains; those with zero gradient are retried with other noise.
-
-    Args:
-        settings, neurons, noise: of the chains.
-        kept: (chain · rung,) bool, the chains that start from z (chain · rung, *image); None: no chain does.
-        z: required with `kept`.
-
-    Raises:
-        SamplingError: an activation is not finite.
-    """
-    kernel: Kernel = settings.kernel
-    target = settings.without_findings().target(neurons)
-    attempt = 0 if kept is None else 1  # each attempt has its own random numbers in every stream
-    start = _start(settings, noise.start(attempt), target)
-    state = kernel.init(start if kept is None or z is None else torch.where(per_image(kept, z), z, start), target)
-    dead = _no_gradient(state) if kept is None else _no_gradient(state) & ~kept
-    fixed_start = isinstance(settings.start, Tensor) or settings.start == "grey"
-    others = 0 if fixed_start else _START_AGAIN
-    while bool(dead.any()) and attempt < others:  # a ReLU that is off everywhere may be on for another start
-        attempt += 1
-        other = _start(settings, noise.start(attempt), target)
-        state = kernel.init(torch.where(per_image(dead, state.x), other, state.x), target)
-        dead = dead & _no_gradient(state)
-    require_finite(state, neurons, target, settings)
-    if bool(dead.any()):
-        tell_dead(dead, neurons, settings, others)
-    return state
-
-
-def _start(settings: Settings, numbers: Tensor, target: Target) -> Tensor:
-    """Start positions z, (chain · rung, *image), from standard normal numbers."""
-    fixed, kernel, start = settings.fixed, settings.kernel, settings.start
-    if not isinstance(start, str) or start != "noise":
-        return places(start, numbers, settings.coordinates, fixed.pixel_range, fixed.rungs, fixed.dataset)
-    if hasattr(kernel, "start"):
-        own: Tensor = kernel.start(numbers, target)
-        return own
-    return settings.coordinates.start(numbers, settings.params.get("prior_scale", 1.0))
-
-
-def same_neurons(before: Neurons, after: Neurons) -> list[int | None]:
-    """For each neuron in `after`, its index in `before`; None if it is not there."""
-    if before.layer != after.layer:
-        return [None] * len(after.neurons)
-    left = list(range(len(before.neurons)))
-    places: list[int | None] = []
-    for neuron in after.neurons:
-        found = next((place for place in left if _same(before.neurons[place], neuron)), None)
-        places.append(found)
-        if found is not None:
-            left.remove(found)
-    return places
-
-
-def _same(one: Neuron, other: Neuron) -> bool:
-    a, b = one.readout, other.readout
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return one.key == other.key and a.shape == b.shape and torch.equal(a, b)
-    return one.key == other.key and type(a) is type(b) and bool(a == b)  # the key of an expression says all of it
-
-
 def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:
     return settings.coordinates, settings.interpolation
-
-
-def rows_of(places: Sequence[int | None], per_neuron: int, device: torch.device) -> Tensor:
-    """Batch rows (chain · rung,) that the neurons had, given their former places; −1 for new ones."""
-    first = torch.tensor([-1 if place is None else place * per_neuron for place in places], device=device)
-    each = torch.arange(per_neuron, device=device)
-    return torch.where(first[:, None] < 0, -1, first[:, None] + each).flatten()
-
-
-def _rows(values: Any, rows: Tensor) -> Any:
-    """Select rows of every tensor in nested tuples and dicts."""
-    if isinstance(values, Tensor):
-        return values[rows]
-    if isinstance(values, dict):
-        return {name: _rows(value, rows) for name, value in values.items()}
-    return tuple(_rows(value, rows) for value in values) if isinstance(values, tuple) else values
-
-
-def _no_gradient(state: State) -> Tensor:
-    """Chains (chain,) whose neuron gradient is exactly zero."""
-    return ~state.evaluation.grads[NEURON].flatten(1).any(1)

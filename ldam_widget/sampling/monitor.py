@@ -12,7 +12,9 @@ from torch import Tensor
 from ..diagnostics import History, Samples, Thermometer, thumbnails
 from .averages import Accumulator, Average
 from .burn_in import BurnIn, BurnInMeter
-from .chains import Chains, rows_of
+from .chains import Chains
+from .law import has_law
+from .regrouping import rows_of
 from .settings import PICTURE_ONLY, Settings
 
 _ACCEPTANCE_MEMORY = 100  # pictures
@@ -169,7 +171,7 @@ class Monitor:
             start = max(start, self._law_since + 1)  # the picture at the change still belongs to the previous law
             small = small[self._thumbnails.steps() >= start]
             draws, steps = draws[steps >= start], steps[steps >= start]
-        ratios = self.ratios(chains) if chains.settings.has_law(chains.heat) else []
+        ratios = self.ratios(chains) if has_law(chains.settings, chains.heat) else []
         return Samples(draws, small, steps, self.seconds / max(1, chains.state.step), start is not None, ratios)
 
     def ratios(self, chains: Chains) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -15,10 +15,12 @@ from ..data import RealImages
 from ..diagnostics import Diagnostics, History, Samples, TemperatureReport, report, spread
 from ..network.trace import LayerTable, Preprocess
 from ..network.units import Neuron
+from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
 from ..parametrizations import Natural, Transforms
 from .chains import Chains
 from .frame import Frame
+from .law import has_law, law_note
 from .monitor import Monitor, temperatures
 from .settings import Settings
 
@@ -313,13 +315,13 @@ class Readings:
     def kernel_note(self) -> str:
         """One line on what is known about the law of the samples."""
         chains = self._chains
-        return chains.settings.note(chains.shown_target, chains.state.step)
+        return law_note(chains.settings, chains.shown_target, chains.state.step)
 
     @property
     def has_law(self) -> bool:
         """Whether there is a density that the kernel is known to sample."""
         chains = self._chains
-        return chains.settings.has_law(chains.heat)
+        return has_law(chains.settings, chains.heat)
 
     def recorded(self) -> Samples:
         """Activations and thumbnails under a single law, thinned to bounded memory.
@@ -353,6 +355,22 @@ class Readings:
             _samples=samples,
             **report(samples),
         )
+
+    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
+        """Neurons as a list; keys of present directions and expressions become what was asked for."""
+        return self._chains.neurons.recalled(neurons)
+
+    def wired_to(self, class_index: int | str, k: int = 20) -> Wiring:
+        """The k units of the layer below that are most strongly connected to a class; see `neurons_of`."""
+        return neurons_of(
+            self.view, class_index, k, input_shape=self.input_shape, class_names=self.class_names,
+            preprocess=self.preprocess,
+        )  # fmt: skip
+
+    def _present_temperature(self) -> float:
+        """T as found so far for the goal being pursued."""
+        settings, chains = self._settings, self._chains
+        return chains.present_temperature if chains.goals_sought == settings.goals_asked else settings.temperature
 
 
 def _scales(chains: Chains) -> dict[str, list[float]] | None:

@@ -21,10 +21,11 @@ from ..objectives.neuron import Neurons
 from . import checks, defaults
 from .averages import Average
 from .burn_in import BurnIn
-from .chains import Chains, first_state
+from .chains import Chains
 from .defaults import Unit
 from .fair_lock import FairLock
 from .faults import explain_out_of_memory, forget_missed_goals, require_finite, tell_missed_goals, tell_rungs_in_heat
+from .first_state import first_state
 from .monitor import Change, Monitor, change_between
 from .quench import quench
 from .readings import Readings

@@ -18,19 +18,18 @@ from ..network.first_pass import first_pass
 from ..network.memory import give_back
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
-from ..network.wiring import Wiring, neurons_of
 from ..objectives import Discriminator
 from ..parametrizations import Natural, Transforms
 from . import checks, priors, starts
 from .averages import EMA, Average
 from .burn_in import BurnIn
-from .chains import same_neurons
 from .faults import SamplingError, forget_missed_goals
 from .fixed import Fixed
 from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
 from .monitor import Change
+from .regrouping import same_neurons
 from .run import Run, in_turn
 from .settings import Settings
 from .starts import Start
@@ -226,9 +225,9 @@ class Sampler(Run):
         Raises:
             ValueError, SamplingError: as the constructor; the sampler then keeps its previous neurons.
         """
-        if neurons is None and layer in (None, self.layer):
-            return
         if layer in (None, self.layer):
+            if neurons is None:
+                return
             neurons = self.recalled(neurons)
         aimed = self._settings.fixed.aim(layer, neurons, self.layer)
         aimed.neurons = [n if n.name else n._replace(name=(names or {}).get(n.key, "")) for n in aimed.neurons]
@@ -238,10 +237,6 @@ class Sampler(Run):
         else:
             self._start(aimed, self.seed)
         give_back()  # other layers need memory blocks of other sizes
-
-    def recalled(self, neurons: Iterable[Any] | None) -> list[Any] | None:
-        """Neurons as a list; keys of present directions and expressions become what was asked for."""
-        return self._chains.neurons.recalled(neurons)
 
     @in_turn
     def restart(self, seed: int | None = None, start: Start | None = None) -> None:
@@ -367,8 +362,7 @@ class Sampler(Run):
 
         Raises:
             SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains stay at the
-                last picture, up to `steps_per_frame` steps earlier, and the steps before it count.
-            ValueError, TypeError: n is not a positive integer.
+                last picture, up to `steps_per_frame` steps earlier. ValueError, TypeError: n is not an integer ≥ 1.
         """
         remaining = checks.count("n", n)
         while remaining:
@@ -398,22 +392,6 @@ class Sampler(Run):
             if frame is None:
                 return
             yield frame
-
-    # ---- queries that run the network ------------------------------------------------------------------------------
-
-    def wired_to(self, class_index: int | str, k: int = 20) -> Wiring:
-        """The k units of the layer below that are most strongly connected to a class; see `neurons_of`."""
-        return neurons_of(
-            self.view, class_index, k, input_shape=self.input_shape, class_names=self.class_names,
-            preprocess=self.preprocess,
-        )  # fmt: skip
-
-    # ---- internals -------------------------------------------------------------------------------------------------
-
-    def _present_temperature(self) -> float:
-        """T as found so far for the goal being pursued."""
-        settings, chains = self._settings, self._chains
-        return chains.present_temperature if chains.goals_sought == settings.goals_asked else settings.temperature
 
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:

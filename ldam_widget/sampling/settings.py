@@ -22,7 +22,6 @@ from ..core.parameters import (
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
-from ..network.first_pass import findings
 from ..objectives import Discriminator
 from ..objectives.combination import INTERPOLATION
 from ..objectives.neuron import Neurons
@@ -249,46 +248,6 @@ class Settings:
         numbers = {n: torch.rand(1, k, generator=own, dtype=torch.float64) for n, k in target.draws.items()}
         chains = count * self.fixed.per_neuron
         return replace(target, numbers={n: u.expand(chains, -1).to(self.fixed.device) for n, u in numbers.items()})
-
-    # ---- what is known about the law -------------------------------------------------------------------------------
-
-    @property
-    def confined(self) -> bool:
-        """Whether exp(E/T) can be normalised, as far as is known without knowing the network."""
-        held = any(self.params[r.name] > 0 for r in self.regularizers if getattr(r, "confines", False))
-        return self.coordinates.white or self.coordinates.bounds is not None or held
-
-    def has_law(self, heat: float) -> bool:
-        """Whether there is a density that the kernel is known to sample."""
-        if self.fixed.leaky or findings(self.fixed.view).draws:
-            return False
-        return self.kernel.calibrated and self.temperature * heat > 0 and self.confined
-
-    def note(self, target: Target, step: int) -> str:
-        """One line on what is known about the law of the samples.
-
-        Args:
-            target: at the temperature of the displayed samples.
-            step: of the chains.
-        """
-        if self.fixed.leaky:
-            return f"the backward pass leaks (slope {self.fixed.leaky:g}): no known law"
-        if findings(self.fixed.view).draws:
-            return "the model draws random numbers in its forward pass: no known law"
-        if self.kernel.calibrated and self.temperature * self.heat(step) == 0:
-            return "no law at T = 0: the chains climb to a maximum"
-        if self.kernel.calibrated and not self.confined:
-            return "no law: nothing confines unbounded pixels. Give a pixel_range, raise L2, or use a natural prior"
-        note = self.kernel.note(target, step)
-        if isinstance(self.coordinates, NaturalCoordinates) and self.coordinates.squashed:
-            note += "; the picture is z, squashed into its range"
-        if any(self.params[r.name] > 0 and not getattr(r, "has_energy", True) for r in self.regularizers):
-            note += "; the density of the denoiser is what its network knows of it"
-        if self.transforms is not None:
-            fixed, fresh = f"over {FIXED_CHANGES} fixed transforms", "over transforms drawn at each step"
-            how = fixed if self.energy_needed else fresh
-            note += f"; f is averaged {how}: {self.transforms}"
-        return "neurons are left out: " + note if self.neurons_left_out else note
 
     # ---- modified copies -------------------------------------------------------------------------------------------
 
