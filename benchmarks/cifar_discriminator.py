@@ -80,7 +80,8 @@ def main() -> None:
         np.savez_compressed(asked.out, **{name: value.half().numpy() for name, value in kept.items()})
     if asked.picture:
         pictures = torch.stack([images[:, 0] for images in kept.values()])
-        figure = ldam.figures.grid(pictures, list(kept), list(CLASSES), pixel_range=(0, 1))
+        names = [name.replace(", averages", "\naveraged").replace(" ", "\n", 1) for name in kept]
+        figure = ldam.figures.grid(pictures, names, list(CLASSES), pixel_range=(0, 1), tile=0.9)
         figure.savefig(asked.picture, dpi=200)
 
 
