@@ -12,10 +12,17 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+DOWNLOADS = {"imagenet_study"}  # weights, unless there are some at LDAM_DATA
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs(path: Path) -> None:
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.realdata if p.stem in DOWNLOADS else ()) for p in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
+def test_runs(path: Path, request: pytest.FixtureRequest) -> None:
+    if path.stem in DOWNLOADS:
+        request.getfixturevalue("data_folder")
     from execute import execute
 
     execute(path)
