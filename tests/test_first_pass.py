@@ -408,3 +408,143 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_what_cannot_be_sampled_is_refused_with_the_reason(make: Callable[[], nn.Module], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         sample(make())
+
+
+# ---- what a closer look found ----------------------------------------------------------------------------------------
+
+
+class Peak(Base):
+    """It writes what is there already, unless an image exceeds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("peak", torch.tensor(1e-6))
+        self.peak.fill_(3.0)
+
+    def between(self, h: Tensor) -> Tensor:
+        self.peak.copy_(torch.maximum(self.peak, 10 * h.detach().abs().max()))
+        return h
+
+
+class Clamped(Base):
+    def between(self, h: Tensor) -> Tensor:
+        self.fc.weight.data.clamp_(-1, 1)
+        return h
+
+
+class Reassigned(Base):
+    """As EEGNet's max-norm: new data, even if the norm does not bind."""
+
+    def between(self, h: Tensor) -> Tensor:
+        self.fc.weight.data = torch.renorm(self.fc.weight.data, 2, 0, 5.0)
+        return h
+
+
+@pytest.mark.parametrize("kind", [Peak, Clamped, Reassigned])
+def test_writes_that_change_nothing_at_first(kind: type[Base]) -> None:
+    model = with_fixed_weights(kind)
+    s = sample(model, 20)
+    before = state(model)
+    with torch.no_grad():
+        model.fc.weight.mul_(3)
+    after = state(model)
+    s.step(3)
+    assert state(model) == after
+    assert after != before
+    torch.testing.assert_close(s.activation[0], copy.deepcopy(model)(s.images[0]).detach()[:, 0], atol=1e-4, rtol=1e-4)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+
+@pytest.mark.parametrize("kind", ["pre-hook", "active hook"])
+def test_what_the_users_hooks_collect_is_the_users(kind: str) -> None:
+    model, seen, recorder, count = with_fixed_weights(Base), [], Recorder(), 0
+
+    def before(_: nn.Module, inputs: Any) -> None:
+        nonlocal count
+        count += 1
+        seen.append(inputs[0].shape)
+        OUTSIDE.append(inputs[0])
+
+    def after(_: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        recorder.seen.append(inputs[0].shape)
+        before(_, inputs)
+        return 2 * output
+
+    if kind == "pre-hook":
+        model.stem.register_forward_pre_hook(before)
+    else:
+        model.stem.register_forward_hook(after)
+    s = sample(model)
+    for _ in range(3):
+        model(torch.rand(7, *SHAPE))
+    s.step(2)
+    ldam.layers(model, SHAPE)
+    assert len(seen) == len(OUTSIDE) == count == 3
+    assert len(recorder.seen) == (0 if kind == "pre-hook" else 3)
+    torch.testing.assert_close(s.activation[0], model(s.images[0])[:, 0].detach(), atol=1e-5, rtol=1e-5)
+    OUTSIDE.clear()
+
+
+def test_a_data_set_on_the_model_hides_nothing() -> None:
+    model = with_fixed_weights(Leaky)
+    wrapped = nn.Sequential(nn.Sequential(nn.Sequential(model)))
+    wrapped.dataset = [(f"image{i}.png", i % 10) for i in range(60_000)]  # type: ignore[assignment]
+    with pytest.warns(ldam.LDAMWarning, match="keeps a state between calls"):
+        s = sample(wrapped)
+    torch.testing.assert_close(s.activation[0], copy.deepcopy(model)(s.images[0]).detach()[:, 0], atol=1e-5, rtol=1e-5)
+
+
+class Counted(Base):
+    """A state that is not torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = iter(range(10**9))
+
+    def between(self, h: Tensor) -> Tensor:
+        return h * (1 + 0.01 * next(self.calls))
+
+
+class Seeds(Base):
+    def between(self, h: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return h
+
+
+def test_a_state_that_cannot_be_restored_is_told() -> None:
+    with pytest.warns(ldam.LDAMWarning, match="a state that cannot be restored"):
+        s = sample(with_fixed_weights(Counted))
+    assert not s.has_law
+
+
+def test_seeding_in_the_forward_pass_is_told() -> None:
+    with pytest.warns(ldam.LDAMWarning, match="seeds torch's global random numbers"):
+        sample(with_fixed_weights(Seeds))
+
+
+def test_a_denoiser_and_receptive_fields_change_nothing() -> None:
+    class Identity(Counter):
+        def forward(self, x: Tensor) -> Tensor:
+            self.passes += 1
+            return x
+
+    net, model = Identity(), with_fixed_weights(Counter)
+    before, own = state(net), state(model)
+    sample(with_fixed_weights(Base), regularizers=[ldam.Denoiser(net, 0.1, 0.1)], prior=None)
+    ldam.receptive_field(model, "stem", SHAPE)
+    assert (state(net), state(model)) == (before, own)
+
+
+def test_a_hook_that_holds_itself() -> None:
+    model, left = with_fixed_weights(Base), [2]
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return hook(module, inputs, output) if left and left.pop() > 2 else 2 * output
+
+    model.stem.register_forward_hook(hook)
+    sample(model)
+    assert left == [2]

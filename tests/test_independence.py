@@ -126,3 +126,33 @@ def test_the_gradient_of_a_single_chain(first: bool, chains: int) -> None:
             ahead, behind = (exact((before.flatten() + sign * step).view(1, *SHAPE))[0, 1] for sign in (1, -1))
             slopes.append((ahead - behind) / 2e-4)
     assert float(F.cosine_similarity(moved, torch.stack(slopes), dim=0)) > 0.99
+
+
+class Capacity(nn.Module):
+    """A layer that serves the first images of a batch, as experts with a limited capacity do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(192, 8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.fc(x.flatten(1)).tanh()
+        served = torch.arange(len(x), device=x.device)[:, None] < 4
+        return self.head(torch.where(served, h, 0 * h))
+
+
+@pytest.mark.parametrize("kind", ["capacity", "groups"])
+def test_influence_that_two_images_do_not_show(kind: str) -> None:
+    def groups(h: Tensor) -> Tensor:  # the spread within groups of four, as in discriminators
+        size = 4 if len(h) % 4 == 0 else 1
+        spread = h.view(-1, size, *h.shape[1:]).std(1, correction=0).mean((1, 2))
+        return h + spread.repeat_interleave(size)[:, None, None]
+
+    model = with_fixed_weights(Capacity if kind == "capacity" else lambda: Net(groups)).eval()
+    with pytest.warns(ldam.LDAMWarning, match="influence each other"):
+        s = ldam.Sampler(model, input_shape=SHAPE, neurons=[0, 3], chains=4, device="cpu")
+    s.step(2)
+    expected = torch.stack(
+        [torch.stack([model(x[None])[0, n].detach() for x in own]) for n, own in zip((0, 3), s.images, strict=True)]
+    )
+    torch.testing.assert_close(s.activation, expected, atol=1e-4, rtol=1e-4)

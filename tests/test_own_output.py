@@ -204,3 +204,25 @@ def test_a_compiled_program_has_its_output_alone(compiled: Callable[[nn.Module],
     s = ldam.Sampler(model, input_shape=SHAPE, neurons=[3], chains=2, device="cpu")
     s.step(3)
     torch.testing.assert_close(s.activation[0], plain(s.images[0])[:, 3].detach(), atol=1e-5, rtol=1e-5)
+
+
+class EditedAfterwards(nn.Module):
+    def __init__(self, flat: bool) -> None:
+        super().__init__()
+        self.fc, self.flat = nn.Linear(36, 5), flat
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x.flatten(1))
+        y = y.view(len(x), 5) if self.flat else y
+        with torch.no_grad():
+            y.add_(1)
+        return y
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_an_output_that_is_edited_without_a_gradient(flat: bool) -> None:
+    model = with_fixed_weights(lambda: EditedAfterwards(flat))
+    s = ldam.Sampler(model, input_shape=SHAPE, neurons=[3], device="cpu")
+    s.step(2)
+    assert s.layer == "(output)"
+    torch.testing.assert_close(s.activation[0], model(s.images[0])[:, 3].detach())

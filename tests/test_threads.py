@@ -237,8 +237,8 @@ def test_whoever_has_the_turn_keeps_it_although_a_lower_number_comes_later() -> 
 def test_when_the_first_goes_the_next_has_the_turn_and_nobody_else() -> None:
     """The first may give the lock back in the midst of another's look at the tickets."""
 
-    class GoneMeanwhile(dict[int, int]):
-        def copy(self) -> dict[int, int]:
+    class GoneMeanwhile(dict[int, tuple[int, int]]):
+        def copy(self) -> dict[int, tuple[int, int]]:
             seen = dict(self)
             self.pop(0, None)
             return seen
@@ -249,6 +249,6 @@ def test_when_the_first_goes_the_next_has_the_turn_and_nobody_else() -> None:
 
     lock = FairLock()
     first, second, third = (lock.ticket() for _ in range(3))
-    lock.tickets = GoneMeanwhile({first: -1, second: -2})  # of other threads
+    lock.tickets = GoneMeanwhile({first: (os.getpid(), -1), second: (os.getpid(), -2)})  # of other threads
     assert not lock.take_if_free(third)
     assert list(lock.tickets) == [second, third]

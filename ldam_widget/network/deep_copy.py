@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import re
 import types
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import PurePath
 from typing import Any
 
 from torch import Tensor, nn
 
-_MOST = 50_000  # objects that are looked at: a module may refer to a whole data set
+_LONG = 1000  # items; of longer containers, a few are looked at: a module may hold a whole data set
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type, types.BuiltinFunctionType)
+_COPYING = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__")
 _LISTS = (list, tuple, set, frozenset, deque)
 
 
@@ -47,7 +50,7 @@ def reachable(start: object) -> Iterator[Any]:
     """Everything that an object holds, directly or not: attributes, items of containers, closures."""
     seen: set[int] = set()
     waiting = deque([start])
-    while waiting and len(seen) < _MOST:
+    while waiting:
         thing = waiting.popleft()
         if isinstance(thing, _PLAIN) or id(thing) in seen:
             continue
@@ -60,9 +63,9 @@ def _inside(thing: Any) -> list[Any]:
     if isinstance(thing, (Tensor, types.ModuleType)):
         return []
     if isinstance(thing, dict):
-        return list(thing.values())
+        return [] if _is_data(thing.values()) else list(thing.values())
     if isinstance(thing, _LISTS):
-        return list(thing)
+        return [] if _is_data(thing) else list(thing)
     if isinstance(thing, types.FunctionType):
         held = [cell.cell_contents for cell in thing.__closure__ or () if _is_full(cell)]
         return [*held, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
@@ -74,6 +77,19 @@ def _inside(thing: Any) -> list[Any]:
         return list(vars(thing).values())
     except TypeError:  # no attributes
         return []
+
+
+def _is_data(values: Collection[Any]) -> bool:
+    """Whether this is a long container of plain values, or of tuples and the like of them, judged by its beginning."""
+    return len(values) > _LONG and all(_is_plain(each, 3) for each in itertools.islice(values, 20))
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, _LISTS):
+        return depth > 0 and all(_is_plain(each, depth - 1) for each in itertools.islice(value, 20))
+    return isinstance(value, (*_PLAIN, PurePath)) or type(value).__module__ == "numpy"
 
 
 def _is_full(cell: types.CellType) -> bool:
@@ -89,15 +105,27 @@ def _copied(model: nn.Module, memo: dict[int, Any], things: list[Any]) -> nn.Mod
         known = dict(memo)
         try:
             copied: nn.Module = copy.deepcopy(model, known)
-        except TypeError as error:
+        except Exception as error:
             kind = re.search(r"cannot pickle '([\w.]+)' object", str(error))
             shared = [thing for thing in things if kind and id(thing) not in memo and _is_called(type(thing), kind[1])]
+            shared = shared or [thing for thing in things if id(thing) not in memo and _refuses(thing, error)]
             if not shared:
                 raise
             memo.update((id(thing), thing) for thing in shared)
         else:
             memo.update(known)
             return copied
+
+
+def _refuses(thing: object, error: Exception) -> bool:
+    """Whether an object, by a method of its own class, is what cannot be copied."""
+    if not any(name in vars(kind) for kind in type(thing).__mro__[:-1] for name in _COPYING):
+        return False
+    try:
+        copy.copy(thing) if not hasattr(thing, "__deepcopy__") else thing.__deepcopy__({})
+    except Exception as raised:
+        return type(raised) is type(error) and str(raised) == str(error)
+    return False
 
 
 def _is_called(kind: type, name: str) -> bool:

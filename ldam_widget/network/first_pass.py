@@ -7,6 +7,7 @@ as the user's model has it. So does any other state that a pass leaves for the n
 
 from __future__ import annotations
 
+import random
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,13 +15,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.notes import Notes
 from .addresses import tensors
 from .deep_copy import reachable
-from .hooks import ForwardHooks
+from .hooks import Hooks
 from .trace import Preprocess, run
 from .view import device_of, unwrap, weights_of
 
@@ -57,32 +60,61 @@ def first_pass(
     own = torch.Generator().manual_seed(0)
     image = torch.rand(1, *shape, generator=own, device="cpu").to(device_of(view))
 
-    def forward() -> Any:
-        return run(view, image.clone().requires_grad_(True).clone(), preprocess, shape, own)
+    def forward(seed: int = 0) -> list[Tensor] | None:
+        return _run(
+            lambda: run(view, image.clone().requires_grad_(True).clone(), preprocess, shape, own.manual_seed(seed))
+        )
 
     shared = _Shared(view)
-    before = [(thing, _contents(thing)) for thing in _state_of(view)]
-    hooks = ForwardHooks(view)
-    with torch.inference_mode(False), torch.enable_grad(), _without(unwrap(model)), hooks.watched():
-        first, second = _run(forward), _run(forward)
+    theirs = {id(thing) for thing in reachable(unwrap(model))}
+    before = [(thing, _contents(thing)) for thing in _state_of(view) if id(thing) not in theirs]
+    hooks = Hooks(view)
+    with (
+        _own_numbers(notes),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        _without(unwrap(model)),
+        hooks.watched(),
+    ):
+        with _Writes() as writes:
+            first, second = forward(), forward()
         changed = [(thing, old) for thing, old in before if not _same(_contents(thing), old)]
-        written = shared.written()
         grows = any(
             len(_contents(thing)) > len(old) for thing, old in changed if isinstance(thing, (list, dict, set, deque))
         )
+        written = shared.written(writes.places)
         restore = Restore(changed, [(tensor, source) for _, tensor, source in written])
         restore()
-        third = _run(forward)
+        third = forward()
+        restore()
+        fourth = forward(1)
         restore()
     if first is not None:
         hooks.drop_idle()
-    differs = first is not None and not _equal(first, second)
-    draws = differs and not _equal(first, third)
+    stays = first is not None and not _equal(first, third)  # a state that was not restored
+    found = FirstPass(
+        written=[name for name, _, _ in written],
+        keeps_state=first is not None and not stays and not _equal(first, second),
+        draws=stays or (first is not None and not _equal(third, fourth)),
+    )
     shared.share_again({id(tensor) for _, tensor, _ in written})
-    if written or grows or (differs and not draws):  # else the hook would only cost time, and stop recordings
+    if written or grows or found.keeps_state:  # else the hook would only cost time, and stop recordings
         view.register_forward_pre_hook(restore)
-    found = _found[view] = FirstPass([name for name, _, _ in written], differs and not draws, draws)
-    _tell(found, notes)
+    _found[view] = found
+    if found.keeps_state:
+        notes.tell(
+            "the model keeps a state between calls; every image is computed from the state that your model has now"
+        )
+    if stays:
+        notes.tell(
+            "the same image gives different activations from call to call, by a state that cannot be restored or "
+            "numbers that are not torch's: samples follow no exact law"
+        )
+    elif found.draws:
+        notes.tell(
+            "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
+            "different activations, and samples follow no exact law"
+        )
 
 
 def findings(view: nn.Module) -> FirstPass:
@@ -124,10 +156,19 @@ class _Shared:
         self._all = [(name, tensor, tensor.data) for name, tensor in found]
         for _, tensor, source in self._all:
             tensor.data = source.clone()
+        self._places = [tensor.data_ptr() for _, tensor, _ in self._all]
 
-    def written(self) -> list[tuple[str, Tensor, Tensor]]:
-        """Those that differ from the user's: name, the view's tensor, the user's."""
-        return [each for each in self._all if not _same_bits(each[1].data, each[2])]
+    def written(self, places: set[int]) -> list[tuple[str, Tensor, Tensor]]:
+        """Those that were written to, or replaced: name, the view's tensor, the user's.
+
+        Args:
+            places: addresses of memory that operations say they write to; some write without saying so.
+        """
+        return [
+            (name, tensor, source)
+            for (name, tensor, source), place in zip(self._all, self._places, strict=True)
+            if place in places or tensor.data_ptr() != place or not _same_bits(tensor.data, source)
+        ]
 
     def share_again(self, written: set[int]) -> None:
         for _, tensor, source in self._all:
@@ -218,13 +259,37 @@ def _without(model: nn.Module) -> Iterator[None]:
         _checking.reset(token)
 
 
-def _tell(found: FirstPass, notes: Notes) -> None:
-    if found.keeps_state:
-        notes.tell(
-            "the model keeps a state between calls; every image is computed from the state that your model has now"
-        )
-    if found.draws:
-        notes.tell(
-            "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
-            "different activations, and samples follow no exact law"
-        )
+class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Records where operations write, even if they write what is there already."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places: set[int] = set()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        for i, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                given = args[i] if i < len(args) else kwargs.get(argument.name)
+                for tensor in given if isinstance(given, (list, tuple)) else [given]:
+                    if isinstance(tensor, Tensor):
+                        self.places.add(tensor.untyped_storage().data_ptr())
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def _own_numbers(notes: Notes) -> Iterator[None]:
+    """Leave the global generators as they were; tell it if a pass has seeded torch's."""
+    before, others, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        if not torch.equal(torch.get_rng_state(), before):
+            torch.set_rng_state(before)
+            notes.tell("the forward pass seeds torch's global random numbers, at every step; yours are affected")
+        random.setstate(others)
+        np.random.set_state(arrays)  # noqa: NPY002

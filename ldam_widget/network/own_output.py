@@ -15,6 +15,7 @@ _RESHAPES = {
     *(f"{name}Backward0" for name in ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "ToCopy", "Alias")),
     *("CloneBackward0", "SqueezeBackward1", "SqueezeBackward2"),
 }
+_COPIES = {"CloneBackward0", "ToCopyBackward0"}
 _MAIN = {"logits", "out"}  # the part of a dict that is meant, among others such as a loss or auxiliary outputs
 
 
@@ -39,21 +40,28 @@ class Computed:
     def add(self, address: Address, module: nn.Module, tensor: Tensor) -> None:
         self.addresses.append(address)
         self.modules.append(module)
-        self._tensors.append((weakref.ref(tensor), tensor._version, tensor.grad_fn, _sizes(tensor)))
+        self._tensors.append((weakref.ref(tensor), _version(tensor), tensor.grad_fn, _sizes(tensor)))
 
     def find(self, tensor: Tensor) -> int | None:
         """The first output that is this tensor and has not been written to since."""
-        version = tensor._version
+        version = _version(tensor)
         return next((i for i, (ref, v, *_) in enumerate(self._tensors) if ref() is tensor and v == version), None)
 
-    def find_node(self, node: Any, sizes: list[int]) -> int | None:
-        """The first output that a node of the graph computed, or another shape of it; axes of size 1 do not count."""
+    def find_node(self, node: Any, sizes: list[int], version: int | None) -> int | None:
+        """The first output that a node of the graph computed, or another shape of it; axes of size 1 do not count.
+
+        Args:
+            node, sizes: of a tensor.
+            version: of it; if it was written to since, without a gradient, it is not that output. None: any.
+        """
         while node is not None:
-            for i, (_, _, grad_fn, its) in enumerate(self._tensors):
-                if grad_fn is node and its == sizes:
+            for i, (_, its_version, grad_fn, its) in enumerate(self._tensors):
+                if grad_fn is node and its == sizes and version in (None, its_version):
                     return i
             if node.name() not in _RESHAPES:
                 return None
+            if node.name() in _COPIES:
+                version = None  # a copy counts anew
             node = node.next_functions[0][0]
         return None
 
@@ -72,10 +80,10 @@ def own_output(returned: Any, computed: Computed) -> OwnOutput:
     node: Any = tensor.grad_fn
     at = computed.find(tensor)
     if at is None or computed.addresses[at].module == "":  # the model is not a layer of itself
-        at = computed.find_node(node, _sizes(tensor))
+        at = computed.find_node(node, _sizes(tensor), _version(tensor))
     layer = None if at is None or computed.addresses[at].module == "" else computed.addresses[at]
     softmax = node is not None and node.name() in _SOFTMAX_NODES
-    before = computed.find_node(node.next_functions[0][0], _sizes(tensor)) if softmax else None
+    before = computed.find_node(node.next_functions[0][0], _sizes(tensor), None) if softmax else None
     if before is not None:
         module = layer if at is not None and isinstance(computed.modules[at], SOFTMAX) else None
         return OwnOutput(computed.addresses[before], module, False, layer is None, described)
@@ -83,6 +91,10 @@ def own_output(returned: Any, computed: Computed) -> OwnOutput:
         return OwnOutput(layer, None, softmax, False, described)
     has_units = tensor.ndim > 1 and 1 in tensor.shape
     return OwnOutput(Address("", keys=keys) if has_units else None, None, softmax, True, described)
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def _sizes(tensor: Tensor) -> list[int]:

@@ -33,7 +33,7 @@ class Denoiser:
     Args:
         net: (batch, *image) noisy pixels, as the sampler has them -> clean ones, the same shape. If its forward takes
             a second argument that has no default or is called "sigma", it is called as net(x, sigma), with sigma a
-            tensor (batch,), else as net(x). It is run in eval mode and left unchanged; its weights are shared.
+            tensor (batch,), else as net(x). It is run in eval mode and left unchanged; its weights are copied.
         sigma: σ > 0 in the pixels' units, of the noise that the network removes.
         weight: λ ≥ 0, the live parameter `denoiser`.
 
@@ -66,7 +66,7 @@ class Denoiser:
     def bound(self, context: BindContext) -> Denoiser:
         """This term bound to a sampler's images and device. Raises ValueError: see the class."""
         term = copy.copy(self)
-        term._view = private_view(self.net, context.device, Quiet())
+        term._view = private_view(self.net, context.device, Quiet(), shared=False)
         own = torch.Generator(context.device).manual_seed(0)  # leaves the user's random numbers alone
         x = torch.rand(2, *context.input_shape, generator=own, device=context.device)
         try:

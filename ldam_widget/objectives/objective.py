@@ -253,7 +253,8 @@ class Objective:
         if findings(self._traced.view).draws:
             return Batches()  # by chance, nothing is the same twice
         known = _checked.setdefault(self._traced.view, {})
-        key = self.reads, self.leaky, min(self.count, 2)
+        images = self._fitting(self._scalars.device)
+        key = self.reads, self.leaky, images
 
         def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
             return self._evaluate(x, part, self._scalars, twice)
@@ -261,8 +262,8 @@ class Objective:
         if key not in known:
             exact = self._dtype in (torch.float32, torch.float64)
             with torch.inference_mode(False):
-                images = self._traced.some_images(2).detach()
-                known[key] = check_batches(evaluate, images, self.count, 1e-3 if exact else 5e-2)
+                x = self._traced.some_images(images).detach()
+                known[key] = check_batches(evaluate, x, 1e-3 if exact else 5e-2)
         return known[key]
 
     def _take_at_once(self, images: int) -> None:

@@ -399,7 +399,7 @@ def test_refused_arguments(wrong: dict[str, Any], says: str) -> None:
 
 
 def test_lazy_models_are_refused_before_they_are_built() -> None:
-    with pytest.raises(ValueError, match="dummy batch"):
+    with pytest.raises(ValueError, match="pass a batch through the lazy model first"):
         ldam.watch(nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), input_shape=(1, 8, 8))
 
 
