@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import ldam_widget as ldam
 from ldam_widget.cli import app
+from ldam_widget.command_line.values import neurons_of
 from ldam_widget.kernels import BAOAB, GHMC, MALA
 from ldam_widget.sampling.follower import Follower, taken
 
@@ -279,3 +280,11 @@ def test_the_command_line_takes_expressions(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["sample", "-o", str(out), "--neurons", "3 - thre", "--steps", "1"])
     assert result.exit_code != 0
     assert "did you mean 'three'" in " ".join((result.output + str(result.exception)).split())
+
+
+@pytest.mark.parametrize(
+    ("text", "neurons"),
+    [("0-2", [0, 1, 2]), ("0-2; 3 - 5", [0, 1, 2, "3 - 5"]), ("3 - 5", ["3 - 5"]), ("5@3,4; 7", ["5@3,4", "7"])],
+)
+def test_ranges_and_differences_on_the_command_line(text: str, neurons: list[object]) -> None:
+    assert neurons_of(text) == neurons

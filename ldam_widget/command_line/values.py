@@ -82,11 +82,9 @@ def kernel_of(name: str | None, preset: str | None, normalize: str | None, mix: 
 
 
 def neurons_of(text: str) -> list[Any]:
-    """ "0-9", "3,5,7", "5@3,4;6@3,4" -> list of neurons."""
-    if "@" in text or ";" in text:
-        return [part.strip() for part in text.split(";") if part.strip()]
+    """ "0-9", "3,5,7", "5@3,4;6@3,4", "0-2;3 - 5" -> list of neurons; "3 - 5" with spaces is a difference."""
     found: list[Any] = []
-    for part in text.split(","):
+    for part in text.split(";" if "@" in text or ";" in text else ","):
         low, dash, high = part.strip().partition("-")
         if dash and low.isdigit() and high.isdigit():
             found += range(int(low), int(high) + 1)
