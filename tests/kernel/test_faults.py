@@ -80,7 +80,7 @@ MALFORMED: list[Any] = [
     {"kind": "set", "params": {"__class__": 1, "close": 1, "_loop": 1, "sampler": 1, "kind": 1}, "rev": 1},
     {"kind": "do"}, {"kind": "do", "what": LONG}, {"kind": "do", "what": ["close"]}, {"kind": "do", "what": "close"},
     {"kind": "select", "layer": LONG}, {"kind": "select", "neurons": [LONG]}, {"kind": "select", "neurons": "0"},
-    {"kind": "select", "neurons": []}, {"kind": "select", "neurons": [0]}, {"kind": "select", "neurons": ["-1"]},
+    {"kind": "select", "neurons": []}, {"kind": "select", "neurons": [0]}, {"kind": "select", "neurons": ["-99"]},
     {"kind": "select", "layer": 5, "neurons": {"0": 1}}, {"kind": "hello", "view": LONG}, {"kind": "bye", "view": LONG},
     {"kind": "units"}, {"kind": "units", "layer": LONG, "query": LONG, "offset": -1, "limit": 10**9},
     {"kind": "units", "layer": [], "query": {}, "offset": "a", "limit": float("inf")},
