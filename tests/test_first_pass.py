@@ -509,21 +509,10 @@ class Counted(Base):
         return h * (1 + 0.01 * next(self.calls))
 
 
-class Seeds(Base):
-    def between(self, h: Tensor) -> Tensor:
-        torch.manual_seed(5)
-        return h
-
-
 def test_a_state_that_cannot_be_restored_is_told() -> None:
     with pytest.warns(ldam.LDAMWarning, match="a state that cannot be restored"):
         s = sample(with_fixed_weights(Counted))
     assert not s.has_law
-
-
-def test_seeding_in_the_forward_pass_is_told() -> None:
-    with pytest.warns(ldam.LDAMWarning, match="seeds torch's global random numbers"):
-        sample(with_fixed_weights(Seeds))
 
 
 def test_a_denoiser_and_receptive_fields_change_nothing() -> None:

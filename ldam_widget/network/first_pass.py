@@ -7,7 +7,6 @@ as the user's model has it. So does any other state that a pass leaves for the n
 
 from __future__ import annotations
 
-import random
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -70,7 +68,6 @@ def first_pass(
     before = [(thing, _contents(thing)) for thing in _state_of(view) if id(thing) not in theirs]
     hooks = Hooks(view)
     with (
-        _own_numbers(notes),
         torch.inference_mode(False),
         torch.enable_grad(),
         _without(unwrap(model)),
@@ -279,17 +276,3 @@ class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     if isinstance(tensor, Tensor):
                         self.places.add(tensor.untyped_storage().data_ptr())
         return func(*args, **kwargs)
-
-
-@contextmanager
-def _own_numbers(notes: Notes) -> Iterator[None]:
-    """Leave the global generators as they were; tell it if a pass has seeded torch's."""
-    before, others, arrays = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002
-    try:
-        yield
-    finally:
-        if not torch.equal(torch.get_rng_state(), before):
-            torch.set_rng_state(before)
-            notes.tell("the forward pass seeds torch's global random numbers, at every step; yours are affected")
-        random.setstate(others)
-        np.random.set_state(arrays)  # noqa: NPY002

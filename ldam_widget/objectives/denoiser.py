@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..core.parameters import Parameter
 from ..core.target import BindContext
+from ..network.first_pass import first_pass
+from ..network.inputs import call_with
 from ..network.view import dtype_of, private_view
 from .discriminator_net import Quiet
 
@@ -33,7 +35,7 @@ class Denoiser:
     Args:
         net: (batch, *image) noisy pixels, as the sampler has them -> clean ones, the same shape. If its forward takes
             a second argument that has no default or is called "sigma", it is called as net(x, sigma), with sigma a
-            tensor (batch,), else as net(x). It is run in eval mode and left unchanged; its weights are copied.
+            tensor (batch,), else as net(x). It is run in eval mode and left unchanged; its weights are shared.
         sigma: σ > 0 in the pixels' units, of the noise that the network removes.
         weight: λ ≥ 0, the live parameter `denoiser`.
 
@@ -66,7 +68,10 @@ class Denoiser:
     def bound(self, context: BindContext) -> Denoiser:
         """This term bound to a sampler's images and device. Raises ValueError: see the class."""
         term = copy.copy(self)
-        term._view = private_view(self.net, context.device, Quiet(), shared=False)
+        term._view = private_view(self.net, context.device, Quiet())
+        if self._takes_sigma:
+            call_with(term._view, self._with_sigma)
+        first_pass(term._view, self.net, tuple(context.input_shape), None, Quiet())
         own = torch.Generator(context.device).manual_seed(0)  # leaves the user's random numbers alone
         x = torch.rand(2, *context.input_shape, generator=own, device=context.device)
         try:
@@ -82,12 +87,16 @@ class Denoiser:
             raise ValueError("denoiser gives numbers that are NaN or infinite")
         return term
 
+    def _with_sigma(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x.new_full((len(x),), self.sigma)
+
     def denoised(self, x: Tensor) -> Tensor:
         """D(x), like x (chain, *image)."""
         view = self.net if self._view is None else self._view
         given = x.detach().to(dtype_of(view)).clone()  # the network may write into it
         with torch.inference_mode(False), torch.no_grad():
-            clean = view(given, given.new_full((len(x),), self.sigma)) if self._takes_sigma else view(given)
+            alone = self._view is not None or not self._takes_sigma  # a view gets σ by its hook
+            clean = view(given) if alone else view(*self._with_sigma(given))
         if not isinstance(clean, Tensor):
             raise TypeError(f"denoiser must return one tensor; it returned {type(clean).__name__}")
         return clean.to(x.dtype)
