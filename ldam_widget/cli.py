@@ -137,7 +137,9 @@ def sample(
     model: ModelOption = "mnist",
     weights: WeightsOption = None,
     input_shape: ShapeOption = None,
-    layer: Annotated[str | None, typer.Option(help="Dotted name; default: the last before any softmax.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Dotted name; default: what the model returns, before any softmax.")
+    ] = None,
     neurons: Annotated[
         str | None,
         typer.Option(

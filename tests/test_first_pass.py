@@ -258,7 +258,7 @@ def test_chance_in_the_forward_pass_is_told(draw: Callable[[Tensor], Tensor]) ->
     with pytest.warns(ldam.LDAMWarning, match="draws random numbers"):
         s = sample(model, kernel=ldam.kernels.GHMC(0.1))
     assert torch.equal(torch.get_rng_state(), before), "the user's random numbers"
-    assert s.kernel_note == "the model draws random numbers in its forward pass: no known law"
+    assert s.kernel_note == "the same image gives different activations from call to call: no known law"
     assert not s.has_law
 
 

@@ -102,11 +102,8 @@ def receptive_field(
             map, or a unit that depends on no pixel.
         TypeError: `model` is not a module.
     """
-    with torch.random.fork_rng([]):  # for models that draw random numbers
-        fields = Fields(
-            private_view(model, _CPU, QuietNotes(), shared=False), layer, check_shape(input_shape), preprocess
-        )
-        box = fields.box(at)
+    view = private_view(model, _CPU, QuietNotes(), shared=False)
+    box = Fields(view, layer, check_shape(input_shape), preprocess).box(at)
     return (box.height, box.width) if at is None else box
 
 

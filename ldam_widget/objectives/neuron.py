@@ -31,8 +31,8 @@ class Neurons(Objective):
 
     Args:
         view: a private view of the model (`network.view.private_view`).
-        layer: dotted name, with "#2" for a second call and "[0]" or "[key]" into a tuple or dict; None is the last
-            layer before any softmax. Expressions may read other layers as well.
+        layer: dotted name, with "#2" for a second call and "[0]" or "[key]" into a tuple or dict; None is what
+            the model returns, before any softmax. Expressions may read other layers as well.
         neurons: ints, (channel, y, x) tuples, strings "5", "5@3,4", "layer:5", class names, direction tensors of shape
             (units,) or of the layer's whole output for one image, or expressions, as text ("3 + 0.5*5 - conv2:1") or
             made from `algebra.neuron`. Units are channels of a map and features of a token, by the rule of
@@ -42,7 +42,7 @@ class Neurons(Objective):
         class_names: names of the layer's units; ignored if their number differs.
         at: readout of a plain int on a map or among tokens: "center" (as in the original program) or "mean".
         notes: receives notes for the user.
-        default_layer: used instead of the last layer if neither `layer` nor a neuron names one.
+        default_layer: used instead of the model's output if neither `layer` nor a neuron names one.
         leaky: as for `Objective`.
 
     Raises:

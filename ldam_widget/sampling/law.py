@@ -31,7 +31,7 @@ def law_note(settings: Settings, target: Target, step: int) -> str:
     if settings.fixed.leaky:
         return f"the backward pass leaks (slope {settings.fixed.leaky:g}): no known law"
     if findings(settings.fixed.view).draws:
-        return "the model draws random numbers in its forward pass: no known law"
+        return "the same image gives different activations from call to call: no known law"
     if settings.kernel.calibrated and settings.temperature * settings.heat(step) == 0:
         return "no law at T = 0: the chains climb to a maximum"
     if settings.kernel.calibrated and not _is_confined(settings):

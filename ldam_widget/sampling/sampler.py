@@ -48,7 +48,7 @@ class Sampler(Run):
 
     Args:
         model: any `nn.Module`. It is left unchanged; its weights are shared, not copied, where the device allows.
-        layer: dotted module name; None is the last layer before any softmax.
+        layer: dotted module name; None is what the model itself returns, before any softmax.
         neurons: ints, (channel, y, x), "5", "5@3,4", "layer:5", class names, direction tensors (units,), or expressions
             of several: "3 + 0.5*5 - 7", "-5" (what the neuron dislikes), "conv2:5@3,4 + fc3:1", or what is made from
             `ldam.neuron`, `ldam.cosine`, `ldam.interpolate` and `ldam.opposites`. None: the first ten. An int on a
