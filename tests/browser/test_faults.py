@@ -151,7 +151,7 @@ def test_nobody_looks_for_a_while(notebook: Notebook, hide: Callable[[Notebook],
     page, kernel = notebook.page, kernel_of(notebook)
     come_back = hide(notebook)
     assert soon(lambda: from_elsewhere(page, kernel, LOOPS) == "0"), "the thread goes on for nobody"
-    ask = "print(w._loop.pacer.sent, w.sampler.steps, w.playing)"
+    ask = "print(w.loop.pacer.sent, w.sampler.steps, w.playing)"
     before = from_elsewhere(page, kernel, ask)
     assert before.endswith("True")
     time.sleep(10)

@@ -104,7 +104,7 @@ class Bench:
         self._page.start()
         self.w.send = self._send
         self._good = (self.w.sampler.steps, self.w.sampler.average_images.clone())
-        self.w._loop.observers.append(self._remember)
+        self.w.loop.observers.append(self._remember)
         self.touched()
 
     @staticmethod
@@ -139,7 +139,7 @@ class Bench:
 
     def settle(self) -> None:
         """Until the loop has done what was asked of it."""
-        self.w._loop.call(lambda: None)
+        self.w.loop.call(lambda: None)
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Bench:
 
     def stops(self, message: str) -> None:
         """The run stops of itself, says why in Python and on the page, and stands at its last good picture."""
-        wait_until(lambda: self.w.error and not self.w._loop.playing)
+        wait_until(lambda: self.w.error and not self.w.loop.playing)
         self.settle()
         assert re.search(message, self.w.error), self.w.error
         assert len(self.w.error) <= 2000
@@ -198,7 +198,7 @@ class Bench:
         self.w.close()
         said = len(self.said)
         self._arrived.put(None)
-        wait_until(lambda: not self._page.is_alive() and not self.w._loop.alive)
+        wait_until(lambda: not self._page.is_alive() and not self.w.loop.alive)
         time.sleep(0.01)
         assert len(self.said) == said, "said after it was closed"
         if self.model is not None:

@@ -105,10 +105,10 @@ def test_a_picture_that_cannot_be_written(
     bench = set_up()
     if playing:
         bench.play()
-    watching = len(bench.w._loop.observers)
+    watching = len(bench.w.loop.observers)
     with pytest.raises(OSError, match=r"No space left|No such file|Is a directory"):
         write(bench.w, path)
-    assert len(bench.w._loop.observers) == watching
+    assert len(bench.w.loop.observers) == watching
     assert bench.w.error is None
     assert bench.w.playing == playing
     bench.play()

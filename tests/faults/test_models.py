@@ -205,7 +205,7 @@ def shows(bench: Bench, model: nn.Module) -> Callable[[], bool]:
     """Are the activations shown those that `model` gives for the images shown?"""
 
     def check() -> bool:
-        frame = bench.w._loop.call(bench.w.sampler.frame)  # between two pictures
+        frame = bench.w.loop.call(bench.w.sampler.frame)  # between two pictures
         with torch.no_grad():
             return torch.allclose(frame.activation[:, 0], model(frame.images[:, 0]).diagonal(), atol=1e-4)
 
@@ -416,7 +416,7 @@ def test_closed_while_others_wait_for_a_long_step(set_up: Make) -> None:
     assert inside.wait(10)
     for thread in waiting[1:]:
         thread.start()
-    wait_until(lambda: bench.w._loop._commands.qsize() == 3)
+    wait_until(lambda: bench.w.loop._commands.qsize() == 3)
     bench.w.close()  # the forward pass goes on all the while
     assert not go.is_set()
     said = len(bench.said)

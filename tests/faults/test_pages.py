@@ -39,7 +39,7 @@ def test_pages_that_answer_in_their_own_way(set_up: Make, answers: Answers, monk
     settled = [0]
 
     def answer(seq: int) -> list[Any]:
-        open_frames.append(bench.w._loop.pacer.sent - settled[0])
+        open_frames.append(bench.w.loop.pacer.sent - settled[0])
         said = list(answers(seq))
         settled[0] = max([settled[0], *(number for number in said if number in range(1, seq + 1))])
         return said
@@ -63,7 +63,7 @@ def test_pages_that_never_answer(set_up: Make, nonsense: list[Any], monkeypatch:
     bench.w.play()
     wait_until(lambda: bench.w.sampler.steps >= 60)  # sampling goes on
     assert len(bench.of("frame")) == 2
-    assert len(bench.w._loop.pacer._sent_at) == 2
+    assert len(bench.w.loop.pacer._sent_at) == 2
     bench.receive(kind="ack", seq=2, visible=True)
     wait_until(lambda: len(bench.of("frame")) == 4)
     assert bench.w.error is None
@@ -77,7 +77,7 @@ def test_a_page_that_never_answers_is_sent_a_picture_now_and_then(
     bench.w.play()
     wait_until(lambda: len(bench.of("frame")) >= 6)
     monkeypatch.setattr(loop.Pacer, "REST", 0.2)
-    wait_until(lambda: not bench.w._loop.alive)  # nobody is there
+    wait_until(lambda: not bench.w.loop.alive)  # nobody is there
     bench.receive(kind="ack", seq=1, visible=True)
     shown = len(bench.of("frame"))
     wait_until(lambda: len(bench.of("frame")) > shown)
@@ -99,7 +99,7 @@ def test_a_flood_of_sliders(set_up: Make, messages: int, playing: bool) -> None:
     def slide() -> None:
         for i in range(messages):
             bench.receive(kind="set", view="page", rev=i, params={"display_base": i % 200})
-            piled.append(bench.w._loop._commands.qsize())
+            piled.append(bench.w.loop._commands.qsize())
 
     thread = threading.Thread(target=slide)
     thread.start()
@@ -258,7 +258,7 @@ def test_all_widgets_are_closed_at_once(set_up: Make) -> None:
         bench.play()
     ipywidgets.Widget.close_all()
     for bench in benches:
-        wait_until(lambda bench=bench: not bench.w._loop.alive)  # type: ignore[misc]
+        wait_until(lambda bench=bench: not bench.w.loop.alive)  # type: ignore[misc]
         with pytest.raises(RuntimeError, match="closed"):
             bench.w.play()
 
@@ -302,7 +302,7 @@ def test_a_callback_for_messages_that_raises(set_up: Make, caplog: pytest.LogCap
     caplog.clear()
     bench.w.on_msg(callback, remove=True)
     bench.play()
-    wait_until(lambda: bench.w._loop.pacer.acknowledged > 0)
+    wait_until(lambda: bench.w.loop.pacer.acknowledged > 0)
     caplog.clear()
 
 

@@ -15,6 +15,7 @@ from ldam_widget import LDAM, Discriminator, Recipe, TrainingError, build_discri
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
+from .page import SettlingPage
 
 SHAPE = (1, 8, 8)
 QUICK = Recipe(batch=12, steps=2, pool=2)
@@ -33,26 +34,17 @@ def squares(count: int = 40) -> Tensor:
     return images
 
 
-class Page:
-    """A widget, and what it said."""
+class Page(SettlingPage):
+    """The page of an `LDAM` of a small classifier."""
 
     def __init__(self, **options: Any) -> None:
         given = {"input_shape": SHAPE, "pixel_range": (0, 1), "play": False} | options
-        self.widget = LDAM(classifier(), **given)
-        self.said: list[dict[str, Any]] = []
-        self.widget.send = lambda content, buffers=None: self.said.append(content)
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-        self.widget._loop.call(lambda: None)
+        super().__init__(LDAM(classifier(), **given))
 
     def step(self) -> None:
         """One step, and its picture."""
         self.widget.step(1)
-        self.widget._loop.call(lambda: None)
-
-    def last(self, kind: str) -> dict[str, Any]:
-        return next(content for content in reversed(tuple(self.said)) if content["kind"] == kind)
+        self.settle()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ pid = os.fork()
 if pid == 0:
     signal.alarm(20)  # rather than hang
     before = w.sampler.steps
-    w._loop.playing = False
+    w.loop.playing = False
     w.step(4)
     os._exit(7 if w.sampler.steps == before + 4 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

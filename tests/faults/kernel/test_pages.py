@@ -72,7 +72,7 @@ def test_a_page_that_acknowledges_what_was_never_sent(kernel: KernelClient, view
         view.say(kind="ack", seq=seq, visible=True)
         time.sleep(0.01)
     view.next("frame", since=begin)  # kept alive
-    sent, acknowledged = kernel.value("[w._loop.pacer.sent, w._loop.pacer.acknowledged]")
+    sent, acknowledged = kernel.value("[w.loop.pacer.sent, w.loop.pacer.acknowledged]")
     assert acknowledged <= sent < 10**6
     view.answers = True
     view.flows()
