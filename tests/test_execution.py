@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ldam_widget as ldam
 from ldam_widget.core.notes import QuietNotes
@@ -713,6 +714,30 @@ class Hungry(nn.Module):
         if len(x) > self.most:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
         return self.inside(x)
+
+
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operation returns."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **kwargs or {})
+        for each in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(each, Tensor):
+                self.bytes = max(self.bytes, each.untyped_storage().nbytes())
+        return result
+
+
+def test_seeds_of_many_units_stay_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 maps of 64 × 64, each seeded in 4 chains: all seeds together would take 67 MB, one image's half a megabyte."""
+    model = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU())
+    output = 4 * 32 * 64 * 64
+    monkeypatch.setattr(memory, "budget", lambda device: 8.0 * output)
+    with Largest() as largest:
+        s = sampler(model, "plain", input_shape=(1, 64, 64), layer="0", neurons=range(32), chains=4)
+        s.step(1)
+    assert output <= largest.bytes <= 8 * output
 
 
 def test_measuring_an_image_leaves_nothing_behind() -> None:
