@@ -737,7 +737,7 @@ def test_seeds_of_many_units_stay_within_the_budget(monkeypatch: pytest.MonkeyPa
     with Largest() as largest:
         s = sampler(model, "plain", input_shape=(1, 64, 64), layer="0", neurons=range(32), chains=4)
         s.step(1)
-    assert output <= largest.bytes <= 8 * output
+    assert output <= largest.bytes <= 16 * output  # the noise of four steps takes as much as 16 outputs
 
 
 def test_measuring_an_image_leaves_nothing_behind() -> None:
