@@ -57,7 +57,7 @@ class Panel(anywidget.AnyWidget):
     _held: dict[str, tuple[Any, Any]] | None = None  # what observers of live parameters have not been told yet
 
     def __init__(self, runner: Sampler | Comparison, title: str) -> None:
-        _read_bundle()  # raises FileNotFoundError before anything starts
+        read_bundle()  # raises FileNotFoundError before anything starts
         self._title = title
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
@@ -81,11 +81,11 @@ class Panel(anywidget.AnyWidget):
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
-        return _read_bundle()[0]
+        return read_bundle()[0]
 
     @traitlets.default("_css")
     def _default_css(self) -> str:
-        return _read_bundle()[1]
+        return read_bundle()[1]
 
     @traitlets.default("_anywidget_id")
     def _default_anywidget_id(self) -> str:
@@ -161,16 +161,23 @@ class Panel(anywidget.AnyWidget):
         """Send a message, from any thread."""
         self._connection.post(content, buffers)
 
+    def _setup(self) -> dict[str, Any]:
+        """Everything that the page builds its panel from."""
+        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
+        return {"kind": "setup", "gen": self._gen, "title": self._title} | _joined(more)
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that may have changed."""
+        return {"kind": "state", **self._connection.echo} | _joined(part.state() for part in self._parts)
+
     def post_setup(self) -> None:
         """Send everything that the page builds its panel from."""
-        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
-        self.post({"kind": "setup", "gen": self._gen, "title": self._title} | _joined(more))
+        self.post(self._setup())
 
     def post_state(self) -> None:
         """Send everything that may have changed."""
         with self._stating:
-            state = _joined(part.state() for part in self._parts)
-            self.post({"kind": "state", **self._connection.echo} | state)
+            self.post(self._state())
 
     def refresh(self) -> None:
         """On the loop: include averages and gauges in the next frame; while paused, send it now."""
@@ -409,7 +416,7 @@ class Panel(anywidget.AnyWidget):
 
 
 @functools.cache
-def _read_bundle() -> tuple[str, str]:
+def read_bundle() -> tuple[str, str]:
     """Script and style sheet of the front end."""
     script, style = STATIC / "widget.js", STATIC / "widget.css"
     if not script.exists():
