@@ -818,7 +818,7 @@ def test_signed_colours_are_balanced(
 
     A byte is coarse: it moves a lightness by .004, a chroma by .006 and a hue of that chroma by 3°.
     """
-    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))[page]
+    table = json.loads((Path(images.__file__).parent / "difference_colours.json").read_text(encoding="utf-8"))[page]
     colours = np.array([list(bytes.fromhex(colour)) for colour in table])
     assert colours.shape == (256, 3)
     assert (colours[0] == colours[1]).all()  # there is no level 0
@@ -836,7 +836,7 @@ def test_signed_colours_are_balanced(
 
 def test_snapshot_and_figure_have_the_colours_of_a_light_page() -> None:
     """The page's own are those of the file; see compare.test.ts."""
-    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    table = json.loads((Path(images.__file__).parent / "difference_colours.json").read_text(encoding="utf-8"))["light"]
     levels = np.arange(256, dtype=np.uint8)[:, None]
     assert [bytes(colour).hex() for colour in images.signed_colours(levels)] == table
     c = compared(mlp(3, 1), mlp(3, 2))

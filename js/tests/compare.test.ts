@@ -2,9 +2,9 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import colours from "../../ldam_widget/pictures/signed_colours.json";
+import colours from "../../ldam_widget/pictures/difference_colours.json";
 import widget from "../src/widget";
-import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/signed";
+import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/difference-colors";
 import type { Change, Frame, Setup } from "../src/protocol";
 import { formatSigned } from "../src/ui/format";
 import { parse } from "../src/validate";
