@@ -273,7 +273,7 @@ test("blink: one row a kind, whose model takes turns, and the difference stays",
   assert.deepEqual(model.sent.filter(({ kind }) => kind !== "ack" && kind !== "hello"), [], "the kernel has no part in it");
 });
 
-test("blinking rests while nobody looks", () => {
+test("blinking rests while the page is hidden", () => {
   frame();
   button("blink").click();
   page.setHidden(true);
@@ -453,7 +453,7 @@ test("the whole layer is ranked: progress, rows as they come, and back to those 
   assert.deepEqual(names(), NAMES.map((name, i) => `${i} ${name}`));
 });
 
-test("a ranking that begins anew forgets the old one; the kernel may begin and fail by itself", () => {
+test("a ranking that starts over forgets the old one; the kernel may begin and fail by itself", () => {
   state({ scanning: true });
   assert.ok(button("stop ranking"));
   scanned({ running: false, done: 10 });
@@ -484,24 +484,24 @@ test("the trace is of the model that is chosen, with its past", () => {
   choose(select("trace of"), "0");
   assert.deepEqual(texts(".ldam-trace-key"), []);
   page.pass(6000);
-  const told = () => find(".ldam-trace .ldam-hidden").textContent!;
-  assert.match(told(), /^0 zero from 20\.0 to 20\.0/);
+  const described = () => find(".ldam-trace .ldam-hidden").textContent!;
+  assert.match(described(), /^0 zero from 20\.0 to 20\.0/);
   choose(select("trace of"), "1");
-  assert.match(told(), /^0 zero from 30\.0 to 32\.0; 1 one/);
+  assert.match(described(), /^0 zero from 30\.0 to 32\.0; 1 one/);
   setup();
   assert.equal(select("trace of").value, "1", "a lock changed the choice");
   setup({ gen: 2, show: "samples", trace: { steps: [10, 20, 30], activation: [[1], [2], [3]] } });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 30\.0 to 32\.0/, "other rows took the past away");
+  assert.match(described(), /^0 zero from 30\.0 to 32\.0/, "other rows took the past away");
   setup({ gen: 3, trace: { steps: [10], activation: [[1]] } });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 30\.0 to 30\.0/, "begun anew, only what comes before the end of the run is left");
+  assert.match(described(), /^0 zero from 30\.0 to 30\.0/, "started over, only what comes before the end of the run is left");
   setup({ gen: 4, layer: "conv2", trace: { steps: [10], activation: [[1]] } });
   frame({ gen: 4, activations: [NAMES.map(() => 1), NAMES.map(() => 7)] });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 7\.00 to 7\.00/);
+  assert.match(described(), /^0 zero from 7\.00 to 7\.00/);
   choose(select("trace of"), "all");
-  assert.match(told(), /^epoch 1: 0 zero from 1\.00 to 20\.0; .*\. epoch 10: 0 zero from 7\.00 to 7\.00; /);
+  assert.match(described(), /^epoch 1: 0 zero from 1\.00 to 20\.0; .*\. epoch 10: 0 zero from 7\.00 to 7\.00; /);
 });
 
 test("of several models each gap says whose it is", () => {

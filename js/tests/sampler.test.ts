@@ -173,7 +173,7 @@ test("why a typed value was corrected is not covered by a measurement at once", 
 
 const scales = () => find(".ldam-scales");
 
-test("scales: means in a line, all in the tooltip, measured anew by a button", () => {
+test("scales: means in a line, all in the tooltip, measured again by a button", () => {
   assert.equal(scales().firstChild!.textContent, "scales: neuron 6.51 · L2 28.1");
   assert.match(find(".ldam-scales span").title, /^neuron: 0 zero 6\.00, 1 one 7\.00, .*\nL2: 0 zero 28\.0, /);
   button("measure scales").click();
