@@ -98,7 +98,7 @@ def test_in_the_coordinates_of_a_natural_prior_and_in_a_widget() -> None:
     w.denoiser = 20
     w.step(150)
     assert float(w.sampler.images.mean()) < bright - 0.1, "it makes pictures darker"
-    assert "what its network knows" in w.sampler.kernel_note
+    assert "as its network estimates it" in w.sampler.kernel_note
     with pytest.raises(ValueError, match="Denoiser has a gradient and no energy, by which GHMC accepts moves"):
         w.use_kernel("GHMC")
     w.step(2)

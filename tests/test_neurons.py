@@ -418,19 +418,19 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str, str]] = {
         lambda: with_head(under_no_grad),
         "head",
         "no gradient reaches the input from layer 'head'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "detach inside": (
         lambda: with_head(Tensor.detach),
         "head",
         "no gradient reaches the input from layer 'head'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "path cut before": (
         lambda: with_head(Tensor.detach),
         "last",
         "no gradient reaches the input from layer 'last'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "integers": (
         lambda: with_head(lambda x: x.argmax(1, keepdim=True)),
