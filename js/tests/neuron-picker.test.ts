@@ -56,7 +56,7 @@ test("chips remove their neuron, but never the last", () => {
   assert.equal(button("remove 2 two").disabled, true);
 });
 
-test("none puts all away, until one is chosen or the last ones are kept after all", () => {
+test("none clears the selection, until one is chosen or the last ones are kept after all", () => {
   button("none").click();
   assert.deepEqual([selections, chips()], [[], []]);
   assert.equal(document.activeElement, input());
@@ -165,7 +165,7 @@ test("arrow keys and Enter toggle, by number or name; Escape closes", () => {
   assert.equal(input().getAttribute("aria-expanded"), "false");
 });
 
-test("the first letter asks once: nothing empties the list again under the reader's fingers", () => {
+test("the first letter asks once: nothing empties the list again while the user types", () => {
   type("dozen");
   assert.equal(requests.length, 1);
   answer();
