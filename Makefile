@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
 BUNDLE := ldam_widget/static/widget.js
-JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/signed_colours.json
+JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/difference_colours.json
 
 export PATH := $(BIN):$(PATH)
 

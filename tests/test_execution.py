@@ -74,7 +74,7 @@ class TwiceUsed(nn.Module):
 
 
 def lived(model: nn.Module) -> nn.Module:
-    """With batch statistics that are not those of the beginning, in eval mode."""
+    """With batch statistics that are not the initial ones, in eval mode."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -251,7 +251,7 @@ class Called(nn.Module):
         return self.act(self.conv(self.act(self.bn(self.conv(x)))))
 
 
-def test_another_call_of_a_layer_is_tried_out_anew() -> None:
+def test_another_call_of_a_layer_gets_a_trial_of_its_own() -> None:
     model = lived(Called())
     s, plain = (sampler(model, name, layer="act", temperature=0.0) for name in ("auto", "plain"))
     for each in (s, plain):
@@ -402,7 +402,7 @@ def test_changed_weights_are_seen_by_whatever_comes_next(then: str) -> None:
 
 
 def fresh_quenched(model: nn.Module, s: ldam.Sampler) -> Tensor:
-    """By a sampler that knows nothing but the present weights, from where `s` stands."""
+    """By a new sampler of the present weights, from the pictures of `s`."""
     other = sampler(model, "plain", temperature=0.0)
     return quench(s.state.x, replace(other.target, energy_needed=True), 5).view_as(s.images)
 
@@ -456,7 +456,7 @@ def test_a_trial_is_made_once_and_its_result_kept() -> None:
 
 
 def test_a_trial_of_a_slow_network_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once time is over only what promises most has been tried, and it can still be taken."""
+    """When time is up only the most promising plan has been tried, and it can still be taken."""
     tried: list[Plan] = []
 
     class Listed(Prepared):
@@ -679,7 +679,7 @@ def test_a_group_without_a_limit(unlimited: str, tmp_path: Path, monkeypatch: py
 
 
 def test_memory_that_is_given_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that it was short is told, once."""
+    """The shortage is reported once."""
     monkeypatch.setattr(Hungry, "most", 1000)
     monkeypatch.setattr(memory, "budget", lambda device: 1.0)
     with pytest.warns(ldam.LDAMWarning, match="memory is short"):
@@ -773,7 +773,7 @@ def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytes
         assert sampler(model, chains=8, layer="2").target.terms[NEURON].at_once == 16
 
 
-def test_a_model_too_large_for_one_image_is_told_as_that() -> None:
+def test_a_model_too_large_for_one_image_is_reported_as_that() -> None:
     class Huge(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")

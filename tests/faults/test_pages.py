@@ -1,4 +1,4 @@
-"""What a page may do, and what may happen on the way to it."""
+"""What a page may do, and what may go wrong on the way to it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_page_that_never_answers_is_sent_a_picture_now_and_then(
     bench.w.play()
     wait_until(lambda: len(bench.of("frame")) >= 6)
     monkeypatch.setattr(loop.Pacer, "REST", 0.2)
-    wait_until(lambda: not bench.w.loop.alive)  # nobody is there
+    wait_until(lambda: not bench.w.loop.alive)  # no view is left
     bench.receive(kind="ack", seq=1, visible=True)
     shown = len(bench.of("frame"))
     wait_until(lambda: len(bench.of("frame")) > shown)
@@ -279,7 +279,7 @@ def test_an_observer_that_raises(set_up: Make, error: Exception) -> None:
     assert "mine" in bench.of("error")[-1]["error"]["message"]
     state = bench.of("state")[-1]  # the slider is answered all the same
     assert (state["rev"], state["params"]["l2"], state["params"]["temperature"]) == (7, 0.5, 2)
-    with pytest.raises(type(error), match="mine"):  # who sets it in Python catches it there
+    with pytest.raises(type(error), match="mine"):  # a caller who sets it in Python gets the exception
         bench.w.l2 = 0.75
     assert bench.w.l2 == bench.w.sampler.params["l2"] == 0.75
     bench.play()
@@ -298,7 +298,7 @@ def test_a_callback_for_messages_that_raises(set_up: Make, caplog: pytest.LogCap
     bench.play()
     bench.receive(kind="set", view="page", rev=1, params={"l2": 1})
     assert bench.w.l2 == 1
-    assert {"mine" in str(record.exc_info) for record in caplog.records} == {True}  # ipywidgets tells its owner
+    assert {"mine" in str(record.exc_info) for record in caplog.records} == {True}  # ipywidgets logs it
     caplog.clear()
     bench.w.on_msg(callback, remove=True)
     bench.play()

@@ -1,4 +1,4 @@
-"""`Compare` without a browser: messages come in as the comm hands them over, and go out into a list."""
+"""`Compare` without a browser: messages come in as the comm delivers them, and go out into a list."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_what_is_shown(page: Page, c: Compare) -> None:
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, "both"), (3, "samples")])
-def test_rows_if_nothing_is_said(open_page: Callable[..., Page], count: int, expected: str) -> None:
+def test_default_rows(open_page: Callable[..., Page], count: int, expected: str) -> None:
     assert open_page(*[built(seed) for seed in range(count)]).widget.show == expected
 
 
@@ -282,7 +282,7 @@ def test_setup(open_page: Callable[..., Page]) -> None:
     assert not page.of("changes")
 
 
-def test_layers_that_differ_are_told(open_page: Callable[..., Page]) -> None:
+def test_layers_that_differ_are_reported(open_page: Callable[..., Page]) -> None:
     other = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)))
     page = open_page(built(), other, neurons=[1])
     assert page.widget.layer == {"a": "3", "b": "1"}  # the last of each

@@ -1,4 +1,4 @@
-"""`LDAM` without a kernel: messages come in as the comm hands them over, and go out into a list."""
+"""`LDAM` without a kernel: messages come in as the comm delivers them, and go out into a list."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_neurons_that_are_not_there(page: Page, w: LDAM, change: dict[str, Any])
 
 
 def test_of_choices_in_quick_succession_the_newest_counts(page: Page, w: LDAM) -> None:
-    """Somebody who takes neurons away one by one need not wait for every one of them."""
+    """A user who removes neurons one by one need not wait for every one of them."""
     w.step(2)
     page.settle()
     gen, busy = page.gen, threading.Event()
@@ -353,7 +353,7 @@ def test_reset_average(page: Page, w: LDAM) -> None:
     assert w.sampler.steps == 40
 
 
-def test_a_step_that_fails_tells_python(open_page: Callable[..., Page]) -> None:
+def test_a_step_that_fails_raises_in_python(open_page: Callable[..., Page]) -> None:
     def fail(x: torch.Tensor) -> torch.Tensor:
         if fuse:
             raise RuntimeError("boom")
@@ -385,7 +385,7 @@ def test_a_run_that_explodes_says_what_to_do(open_page: Callable[..., Page]) -> 
     wait_until(lambda: page.of("state") and not page.of("state")[-1]["playing"])
 
 
-def test_a_run_that_fails_at_once_is_told(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_at_once_is_reported(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(x: torch.Tensor) -> torch.Tensor:
         if fuse:
             raise RuntimeError("boom")
@@ -504,7 +504,7 @@ def test_record_of_no_length(bounded: LDAM, tmp_path: Path, seconds: float) -> N
 # ---- the end -------------------------------------------------------------------------------------------------------
 
 
-def test_a_widget_that_nobody_holds_is_collected() -> None:
+def test_a_widget_without_references_is_collected() -> None:
     """A cell that is run again leaves nothing behind, once the page has put its picture away."""
     page = Page(play=True)
     page.widget._repr_mimebundle_()
@@ -546,7 +546,7 @@ def test_a_widget_lives_while_a_silent_view_shows_it(monkeypatch: pytest.MonkeyP
     assert widget() is None
 
 
-def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) -> None:
+def test_a_widget_with_a_reference_lives_without_a_view(page: Page, w: LDAM) -> None:
     w._repr_mimebundle_()
     page.receive(kind="hello", view="a")
     page.receive(kind="bye", view="a")
@@ -782,7 +782,7 @@ def test_a_verdict_reaches_the_page(open_page: Callable[..., Page], monkeypatch:
 
 
 def test_a_verdict_is_due_when_burn_in_ends(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else "burning in" stands beside the step at which burn-in ended."""
+    """Else the panel shows "burning in" next to the step at which burn-in ended."""
     monkeypatch.setattr(verdicts, "PERIOD", 3600.0)
     page = open_page(kernel=BAOAB(0.3), chains=2, regularizers=[L2(1.0)])
     page.widget.step(20)
@@ -810,7 +810,7 @@ def test_strongest_inputs_of_a_class(open_page: Callable[..., Page]) -> None:
 
 
 def test_several_parameters_are_set_all_or_none(open_page: Callable[..., Page]) -> None:
-    """Also where only the kernel knows that one of them cannot be."""
+    """Also if only the kernel finds out that one of them is invalid."""
     w = open_page(kernel=BAOAB(0.1)).widget
     before = w.params
     with pytest.raises((TypeError, ValueError)):

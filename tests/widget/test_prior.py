@@ -280,7 +280,7 @@ def test_a_goal_is_set_and_taken_back(show: Callable[..., Page]) -> None:
     assert page.last("state")["params"]["goal"] == 0
     page.receive(kind="set", view="a", rev=1, params={"goal": 0.5})
     assert w.goal == 0.5
-    page.receive(kind="set", view="a", rev=1, params={"temperature": 0.1})  # the last word on T counts
+    page.receive(kind="set", view="a", rev=1, params={"temperature": 0.1})  # the last setting of T counts
     assert w.goal is None
     assert page.last("state")["params"]["goal"] == 0
     w.set(goal=0.75, l2=0.5)

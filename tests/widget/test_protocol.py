@@ -1,4 +1,4 @@
-"""All that widgets and pages say to each other, held against the one schema of it: js/src/protocol.schema.json."""
+"""All messages between widgets and pages, checked against their schema: js/src/protocol.schema.json."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def name_of(reference: dict[str, str]) -> str:
 
 
 def faults(message: Any, direction: str) -> list[str]:
-    """What the schema has against a message."""
+    """Where a message violates the schema."""
     definition = kinds(direction).get(message["kind"])
     if definition is None:
         return [f"unknown kind {message['kind']}"]
@@ -65,7 +65,7 @@ class Page(FakePage):
         super().record(json.loads(json.dumps(content, allow_nan=False)), buffers)  # strict: JSON has no NaN
 
     def tell(self, effect: Callable[[], object], kind: str, **fields: Any) -> None:
-        """Send a message; `effect` should then give something else than before."""
+        """Send a message; `effect()` should then return something else than before."""
         before, message = effect(), {"kind": kind, **fields}
         self.told.append(message)
         self.deliver(message)
@@ -186,7 +186,7 @@ def in_training() -> Page:
     page.press(lambda: w.following, "follow")
     page.tell(lambda: w.source, "show", what="average")
     w.play()
-    page.tell(lambda: bool(loop_threads()), "bye", view="a")  # nobody looks: it rests
+    page.tell(lambda: bool(loop_threads()), "bye", view="a")  # no view is left: it rests
     return page
 
 
@@ -231,7 +231,7 @@ def test_every_message_of_a_page_is_understood(pages: list[Page]) -> None:
     assert [page.missed for page in pages] == [[]] * len(CONVERSATIONS)
 
 
-# ---- nothing is declared that is never said --------------------------------------------------------------------------
+# ---- nothing is declared that is never sent --------------------------------------------------------------------------
 
 
 Seen = dict[tuple[str, str], set[str]]  # of a definition's field: "there", "absent", and the words of an enum
@@ -264,7 +264,7 @@ def look(part: dict[str, Any], value: Any, seen: Seen, at: tuple[str, str] = (""
             look(part["additionalProperties"], each, seen, at)
 
 
-def test_whatever_is_declared_is_said(pages: list[Page]) -> None:
+def test_whatever_is_declared_is_sent(pages: list[Page]) -> None:
     seen: Seen = defaultdict(set)
     for page in pages:
         for messages, direction in (([m for m, _ in page.sent], "FromKernel"), (page.told, "ToKernel")):
@@ -272,15 +272,15 @@ def test_whatever_is_declared_is_said(pages: list[Page]) -> None:
                 look({"$ref": f"#/$defs/{kinds(direction)[message['kind']]}"}, message, seen)
     for name, part in DEFS.items():
         for field in part.get("properties", ()):
-            assert "there" in seen[name, field], f"{name}.{field} is declared, but nobody says it"
+            assert "there" in seen[name, field], f"{name}.{field} is declared, but never sent"
             if field not in part["required"]:
-                assert "absent" in seen[name, field], f"{name}.{field} is always said: it is required"
+                assert "absent" in seen[name, field], f"{name}.{field} is always sent: it is required"
     for name, field in (("Do", "what"), ("Pane", "encoding")):
         part = DEFS[name]["properties"][field]
         assert set(DEFS[name_of(part)]["enum"] if "$ref" in part else part["enum"]) <= seen[name, field]
 
 
-# ---- what no page of ours says ---------------------------------------------------------------------------------------
+# ---- what our own page never sends -----------------------------------------------------------------------------------
 
 
 NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)

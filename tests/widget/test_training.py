@@ -1,4 +1,4 @@
-"""Training a discriminator between the pictures, and what the panel is told of it; without a kernel."""
+"""Training a discriminator between the pictures, and what is sent to the panel about it; without a kernel."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_fault_of_the_data_ends_the_training_and_not_the_pictures(pages: list[
     w.train_discriminator(recipe=QUICK)
     wait_until(lambda: w.error is not None)
     assert "the disk is gone" in str(w.error)
-    wait_until(lambda: page.last("error")["error"] is not None)  # it is told a moment later
+    wait_until(lambda: page.last("error")["error"] is not None)  # it is reported a moment later
     assert page.last("error")["error"]["message"]
     assert not w.training
     assert w.playing
@@ -245,7 +245,7 @@ def test_discriminator_only_from_the_page(pages: list[Page]) -> None:
     assert "Discriminator" in str(plain.widget.error)
 
 
-def test_bad_data_are_told_when_the_widget_is_made() -> None:
+def test_bad_data_are_reported_when_the_widget_is_created() -> None:
     with pytest.raises(ValueError, match=r"images of shape \(3, 3\)"):
         LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.rand(20, 3, 3))
     with pytest.raises(ValueError, match="labels"):

@@ -108,7 +108,7 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, each: Callable[[int], object]) -> list[str]:
-    """40 iterations on what three random number generators say; the losses to the last bit."""
+    """40 iterations on what three random number generators draw; the losses to the last bit."""
     losses = []
     for iteration in range(1, 41):
         x = torch.randn(8, 1, 8, 8) * random.random() + float(np.random.rand())  # noqa: NPY002  (the user may)
@@ -522,7 +522,7 @@ def test_scrub_and_follow(open_page: Callable[..., Page], half: bool) -> None:
         assert (w.shown, w.following) == (iteration, False)
         assert page.told | {"shown": iteration, "following": False, "kept": w.kept, "iteration": 300} == page.told
         assert shows(w, at[iteration])
-        assert torch.equal(w.sampler.average_images, w.sampler.images), "the average begins anew"
+        assert torch.equal(w.sampler.average_images, w.sampler.images), "the average starts over"
         w.step(2)
         assert shows(w, at[iteration])
     w.scrub(w.kept[2] + 1)
@@ -541,7 +541,7 @@ def test_scrub_and_follow(open_page: Callable[..., Page], half: bool) -> None:
 
 
 def test_scrubbing_while_a_checkpoint_is_kept(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On two threads at once: who scrubs stays there."""
+    """On two threads at once: the position that was scrubbed to stays."""
     page = open_page(every=1)
     w = page.widget
     w.update()
@@ -595,12 +595,12 @@ def test_malformed_sources(open_page: Callable[..., Page], what: Any) -> None:
 
 
 def test_a_paused_page_is_told_of_checkpoints(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No picture tells it; and not too often, as that is done within the training loop."""
+    """By a message, as no picture comes; and not too often, as that is done within the training loop."""
     page = open_page(every=1)
     w = page.widget
     for _ in range(20):
         w.update()
-    assert not page.of("state"), "nobody is there"
+    assert not page.of("state"), "no view is left"
     page.receive(kind="hello", view="a")
     now = [1e9]
     monkeypatch.setattr(watch_bar, "time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]))

@@ -1,4 +1,4 @@
-"""Pages that talk too much, too little, or nonsense, and pages that go."""
+"""Pages that send too much, too little, or nonsense, and pages that disappear."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("LDAM_HAIL_SECONDS", "1"))
 
 
 @pytest.mark.parametrize("shared", ["6.31.0", "7.4.0"], indirect=True)
-def test_a_hail_of_moves(kernel: KernelClient, view: View) -> None:
+def test_a_burst_of_moves(kernel: KernelClient, view: View) -> None:
     """More than a kernel can take, ours or not: every one is answered, in order, and then there is no more lag.
 
     ipykernel itself needs some milliseconds for a message. The page sends one an animation frame.
