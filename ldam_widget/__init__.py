@@ -37,6 +37,9 @@ from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 if TYPE_CHECKING:
+    from .analysis.embed import embed
+    from .embedding.embedding import Embedding
+    from .embedding.tsne import TSNE
     from .pictures import figures
     from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
 
@@ -44,6 +47,7 @@ __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "TSNE",
     "Agreement",
     "BatchStatistics",
     "Blur",
@@ -53,6 +57,7 @@ __all__ = [
     "Comparison",
     "Denoiser",
     "Discriminator",
+    "Embedding",
     "Exploration",
     "Expression",
     "Frame",
@@ -79,6 +84,7 @@ __all__ = [
     "compare_checkpoints",
     "cosine",
     "demo",
+    "embed",
     "explore",
     "figures",
     "interpolate",
@@ -95,7 +101,8 @@ __all__ = [
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_MAPS = {"TSNE": ".embedding.tsne", "Embedding": ".embedding.embedding", "embed": ".analysis.embed"}
+_LAZY = {"figures": ".pictures.figures"} | _MAPS | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ THREADS = {"threading", "queue", "concurrent", "multiprocessing", "_thread"}
 # Folders from the bottom to the top: each imports from floors below its own, never from its own or from above.
 FLOORS = [
     {"core"},
-    {"data", "diagnostics", "network"},
+    {"data", "diagnostics", "embedding", "network"},
     {"checkpoints", "execution", "kernels", "parametrizations"},
     {"objectives"},
     {"sampling"},
