@@ -35,6 +35,8 @@ from .sampling.frame import Frame
 from .sampling.heat import HeatPulse
 from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
+from .toolbox import views
+from .toolbox.backward import backward
 
 if TYPE_CHECKING:
     from .pictures import figures
@@ -74,6 +76,7 @@ __all__ = [
     "__version__",
     "activations",
     "average_checkpoints",
+    "backward",
     "build_discriminator",
     "compare",
     "compare_checkpoints",
@@ -91,6 +94,7 @@ __all__ = [
     "opposites",
     "receptive_field",
     "train_discriminator",
+    "views",
     "watch",
 ]
 
