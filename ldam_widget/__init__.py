@@ -40,7 +40,7 @@ from .toolbox.backward import backward
 
 if TYPE_CHECKING:
     from .pictures import figures
-    from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -68,6 +68,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
@@ -98,7 +99,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
 
 
