@@ -16,7 +16,8 @@ from ..pictures import images
 from ..sampling.heat import HeatPulse
 from ..sampling.starts import Start
 from . import lifetime, replay
-from .panel import Panel, read_bundle
+from .base import read_bundle
+from .panel import Panel
 from .parts import recorder
 from .parts.diagnosis import DiagnosisLine
 from .parts.display import DisplayChoice
