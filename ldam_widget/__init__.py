@@ -38,6 +38,7 @@ from .sampling.sampler import Sampler, SamplingError
 
 if TYPE_CHECKING:
     from .pictures import figures
+    from .surveys import Survey, survey
     from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Survey",
     "TotalVariation",
     "Trainer",
     "TrainingError",
@@ -90,12 +92,17 @@ __all__ = [
     "neurons_of",
     "opposites",
     "receptive_field",
+    "survey",
     "train_discriminator",
     "watch",
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_LAZY = (
+    {"figures": ".pictures.figures"}
+    | dict.fromkeys(_WIDGETS, ".widget")
+    | dict.fromkeys(("Survey", "survey"), ".surveys")
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ FLOORS = [
     {"core"},
     {"data", "diagnostics", "network"},
     {"checkpoints", "execution", "kernels", "parametrizations"},
-    {"objectives"},
+    {"objectives", "surveys"},
     {"sampling"},
     {"adversary", "analysis", "live", "pictures"},
     {"demo"},
