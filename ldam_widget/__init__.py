@@ -35,11 +35,13 @@ from .sampling.frame import Frame
 from .sampling.heat import HeatPulse
 from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
+from .toolbox import views
+from .toolbox.backward import backward
 
 if TYPE_CHECKING:
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -68,6 +70,7 @@ __all__ = [
     "Sampler",
     "SamplingError",
     "Survey",
+    "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
@@ -76,6 +79,7 @@ __all__ = [
     "__version__",
     "activations",
     "average_checkpoints",
+    "backward",
     "build_discriminator",
     "compare",
     "compare_checkpoints",
@@ -94,10 +98,11 @@ __all__ = [
     "receptive_field",
     "survey",
     "train_discriminator",
+    "views",
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _LAZY = (
     {"figures": ".pictures.figures"}
     | dict.fromkeys(_WIDGETS, ".widget")

@@ -20,7 +20,7 @@ THREADS = {"threading", "queue", "concurrent", "multiprocessing", "_thread"}
 FLOORS = [
     {"core"},
     {"data", "diagnostics", "network"},
-    {"checkpoints", "execution", "kernels", "parametrizations"},
+    {"checkpoints", "execution", "kernels", "parametrizations", "toolbox"},
     {"objectives", "surveys"},
     {"sampling"},
     {"adversary", "analysis", "live", "pictures"},
