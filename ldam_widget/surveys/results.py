@@ -18,7 +18,7 @@ from ..data.pictures import Fit
 from ..network.trace import Preprocess
 from ..network.view import device_of, private_view
 from . import folder, statistics
-from .crops import Crops, Views
+from .crops import Crops, SecondLook
 from .histogram import Histogram
 from .layout import Network
 from .settings import card_of, difference, joined
@@ -50,7 +50,7 @@ class Survey:
 
     def __init__(self, card: dict[str, Any], tallies: dict[str, Tally], source: Source | None = None) -> None:
         self.card, self._tallies, self._source = card, tallies, source
-        self._views: Views | None = None
+        self._second: SecondLook | None = None
         self.layers = tuple(tallies)
         self.images = sum(end - first for first, end in card["done"])
         self.complete = self.images == card["images"]
@@ -206,7 +206,8 @@ class Survey:
         sees everything gives whole pictures.
 
         Args:
-            rule: "image".
+            rule: "image" gives the pixels; "gradient", "guided" and "deconv" what of them makes the unit large at that
+                place, as `ldam.backward` (0 outside the picture).
 
         Raises:
             ValueError: images without height and width, or a survey that was loaded without model and images.
@@ -214,9 +215,9 @@ class Survey:
         if self._source is None:
             raise ValueError("this survey was loaded alone; crops need Survey.load(path, model, images)")
         top = self.top(layer, unit)
-        if self._views is None:
-            self._views = Views(self._source.network, self._source.images)
-        return self._views.crops(layer, unit, top, self.map(layer), rule)
+        if self._second is None:
+            self._second = SecondLook(self._source.network, self._source.images)
+        return self._second.crops(layer, unit, top, self.map(layer), rule)
 
     def _tally(self, layer: str) -> Tally:
         if layer not in self._tallies:

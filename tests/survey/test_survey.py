@@ -158,6 +158,40 @@ def test_crops_at_the_border_go_on_with_the_mean() -> None:
     assert cut > 3
 
 
+@pytest.mark.parametrize("rule", ["gradient", "guided", "deconv"])
+def test_backward_views_of_crops(rule: str, survey: ldam.Survey, images: Tensor, network: nn.Module) -> None:
+    crops = survey.crops("conv2", 4, rule)
+    height, width = crops.images.shape[2:]
+    for crop, box, top in zip(crops.images, crops.boxes, crops.top, strict=True):
+        at = divmod(top.place, survey.map("conv2")[1])
+        whole = ldam.backward(network, images[top.image][None], "conv2", (4, *at), rule=rule)[0]
+        assert (box.height, box.width) == (height, width)  # no padding: nothing is cut off
+        torch.testing.assert_close(crop, whole[:, box.top : box.bottom, box.left : box.right])
+        assert float(whole.abs().sum()) == pytest.approx(float(crop.abs().sum()), rel=1e-5)  # it sees nothing else
+    fc = survey.crops("fc", 0, rule)
+    whole = ldam.backward(network, images[fc.top[0].image][None], "fc", 0, rule=rule)
+    torch.testing.assert_close(fc.images[:1], whole)
+
+
+def test_fields_that_follow_from_three_of_them() -> None:
+    class Enlarged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 2, 3, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.interpolate(self.conv(x), scale_factor=2)  # every field twice
+
+    conv = nn.Sequential(nn.Conv2d(2, 2, 5, 2, 2), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(2, 2, 3, 1, 1))
+    for network, layer in ((conv, "0"), (conv, "2"), (conv, "3"), (Enlarged(), "(output)")):
+        x = torch.rand(200, 2, 26, 39, generator=torch.Generator().manual_seed(0))
+        survey = ldam.survey(network, x, [layer], k=60, progress=False)
+        crops, width = survey.crops(layer, 0), survey.map(layer)[1]
+        for box, top in list(zip(crops.boxes, crops.top, strict=True))[::6]:
+            at = divmod(top.place, width)
+            assert box == ldam.receptive_field(network, layer, (2, 26, 39), at=at), (layer, at)
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize("name", ["CIFAR ResNet-20", "SqueezeNet"])
 def test_networks_of_others(name: str) -> None:
