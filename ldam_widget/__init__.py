@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
+    from .surveys import Survey, survey
     from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Survey",
     "Toolbox",
     "TotalVariation",
     "Trainer",
@@ -100,14 +102,21 @@ __all__ = [
     "neurons_of",
     "opposites",
     "receptive_field",
+    "survey",
     "train_discriminator",
     "views",
     "watch",
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
-_MAPS = {"TSNE": ".embedding.tsne", "Embedding": ".embedding.embedding", "embed": ".analysis.embed"}
-_LAZY = {"figures": ".pictures.figures"} | _MAPS | dict.fromkeys(_WIDGETS, ".widget")
+_LAZY = {
+    "figures": ".pictures.figures",
+    "TSNE": ".embedding.tsne",
+    "Embedding": ".embedding.embedding",
+    "embed": ".analysis.embed",
+    "Survey": ".surveys",
+    "survey": ".surveys",
+} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

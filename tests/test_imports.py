@@ -21,7 +21,7 @@ FLOORS = [
     {"core"},
     {"data", "diagnostics", "embedding", "network"},
     {"checkpoints", "execution", "kernels", "parametrizations", "toolbox"},
-    {"objectives"},
+    {"objectives", "surveys"},
     {"sampling"},
     {"adversary", "analysis", "live", "pictures"},
     {"demo"},

@@ -122,6 +122,15 @@ def look_at_activations(model: nn.Module) -> None:
         ldam.activations(model, x[:, :, :4])
 
 
+def survey_images(model: nn.Module) -> None:
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    survey = ldam.survey(model, x, device="cpu", progress=False)
+    survey.crops("conv", 0)
+    survey.crops("fc", 0, "deconv")
+    with pytest.raises(ValueError, match="unknown layer"):
+        ldam.survey(model, x, ["nonsense"], progress=False)
+
+
 def refuse(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="does not fit the model"):
         sampler(model, input_shape=(1, 9, 9))
@@ -156,6 +165,7 @@ RUNS: dict[str, Callable[[nn.Module], None]] = {
     "layers": list_layers,
     "wiring": follow_wires,
     "activations": look_at_activations,
+    "survey": survey_images,
     "refused arguments": refuse,
     "divergence": diverge,
     "an error of the model's": raising(ArithmeticError("of the model's")),
