@@ -105,7 +105,7 @@ def test_preparations_and_saving_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "minutes", "seconds", "told"),
+    ("rounds", "minutes", "seconds", "forecast"),
     [
         (3000, None, 0.24, "about 12 minutes for 3,000 rounds on cpu"),
         (100, None, 0.5, "about 50 seconds for 100 rounds on cpu"),
@@ -115,7 +115,7 @@ def test_preparations_and_saving_count() -> None:
     ],
 )
 def test_the_forecast_is_that_of_the_rounds_timed(
-    rounds: int | None, minutes: float | None, seconds: float, told: str
+    rounds: int | None, minutes: float | None, seconds: float, forecast: str
 ) -> None:
     clock = Clock()
     budget = Budget(rounds, minutes, clock=clock)
@@ -126,7 +126,7 @@ def test_the_forecast_is_that_of_the_rounds_timed(
         budget.ended()
         done += 1
     assert done == (4 if seconds == 6.0 else 11)  # ten rounds and the first, or a quarter of a minute
-    assert budget.forecast(done, "cpu") == told
+    assert budget.forecast(done, "cpu") == forecast
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""How long a training takes: told beforehand from its first rounds, and kept within a budget."""
+"""How long a training takes: forecast from its first rounds, and kept within a budget."""
 
 from __future__ import annotations
 
