@@ -217,6 +217,12 @@ class Objective:
             outputs, grad = [output[:1] for output in outputs], grad[:1]
         return scalars.read(tuple(outputs), part), grad
 
+    def _values(self, x: Tensor, part: slice) -> Tensor:
+        """The scalars of some chains; with gradients on, without which some models run other code."""
+        with torch.enable_grad():
+            outputs = self._forward(x.detach().requires_grad_(True))
+        return self._scalars.read(tuple(output.detach() for output in outputs), part)
+
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
         with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
@@ -287,7 +293,7 @@ class Objective:
             exact = self._dtype in (torch.float32, torch.float64)
             with torch.inference_mode(False):
                 x = self._traced.some_images(images).detach()
-                known[key] = check_batches(evaluate, x, 1e-3 if exact else 5e-2)
+                known[key] = check_batches(self._values, evaluate, x, 1e-3 if exact else 5e-2)
         return known[key]
 
     def _take_at_once(self, images: int) -> None:
