@@ -48,10 +48,8 @@ CLASSIFIERS: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {
 }
 VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18")
 DENSE = ("deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large")
-SMALL = {"min_size": 64, "max_size": 64}
 DETECTORS: dict[str, dict[str, Any]] = {
-    "fcos_resnet50_fpn": SMALL,
-    "retinanet_resnet50_fpn": SMALL,
+    "retinanet_resnet50_fpn": {"min_size": 64, "max_size": 64},
     "ssdlite320_mobilenet_v3_large": {},
 }
 

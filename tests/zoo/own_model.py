@@ -105,13 +105,17 @@ def main(returned: Any) -> Tensor:
 
 
 def readings(output: Tensor, units: int, unit: int) -> list[Tensor]:
-    """The unit at the centre of the map, for every axis that may hold the units."""
+    """The unit at the centre of the map, for every axis that may hold the units; `output` is that of one image.
+
+    Where no axis, or another than the first, is that of the images, the first may be one of frames or windows.
+    """
     found = []
     for axis in range(output.ndim):
-        if output.shape[axis] == units and 1 in output.shape[:axis] + output.shape[axis + 1 :]:
+        if output.shape[axis] == units:
             rest = output.movedim(axis, 0)[unit]
-            rest = rest.squeeze(rest.shape.index(1))
-            found.append(rest[tuple(n // 2 for n in rest.shape)])
+            maps = [rest.squeeze(rest.shape.index(1))] if 1 in rest.shape else []
+            maps += [rest] if axis > 0 and output.shape[0] > 1 else []
+            found += [each[tuple(n // 2 for n in each.shape)] for each in maps]
     return found
 
 
