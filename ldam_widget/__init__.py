@@ -39,6 +39,9 @@ from .toolbox import views
 from .toolbox.backward import backward
 
 if TYPE_CHECKING:
+    from .analysis.embed import embed
+    from .embedding.embedding import Embedding
+    from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
     from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
@@ -47,6 +50,7 @@ __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "TSNE",
     "Agreement",
     "BatchStatistics",
     "Blur",
@@ -56,6 +60,7 @@ __all__ = [
     "Comparison",
     "Denoiser",
     "Discriminator",
+    "Embedding",
     "Exploration",
     "Expression",
     "Frame",
@@ -85,6 +90,7 @@ __all__ = [
     "compare_checkpoints",
     "cosine",
     "demo",
+    "embed",
     "explore",
     "figures",
     "interpolate",
@@ -103,11 +109,14 @@ __all__ = [
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = (
-    {"figures": ".pictures.figures"}
-    | dict.fromkeys(_WIDGETS, ".widget")
-    | dict.fromkeys(("Survey", "survey"), ".surveys")
-)
+_LAZY = {
+    "figures": ".pictures.figures",
+    "TSNE": ".embedding.tsne",
+    "Embedding": ".embedding.embedding",
+    "embed": ".analysis.embed",
+    "Survey": ".surveys",
+    "survey": ".surveys",
+} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

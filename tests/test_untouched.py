@@ -211,7 +211,7 @@ def test_the_comparison_sees_a_touch(model: nn.Module) -> None:
     assert look_around() != around
 
 
-def test_training_mode_is_told_once_and_sampled_in_eval_mode(model: nn.Module) -> None:
+def test_training_mode_is_reported_once_and_sampled_in_eval_mode(model: nn.Module) -> None:
     with pytest.warns(ldam.LDAMWarning, match=r"training mode \(norm and 1 more\).*eval mode") as caught:
         s = sampler(model)
     assert len(caught) == 1
@@ -221,7 +221,7 @@ def test_training_mode_is_told_once_and_sampled_in_eval_mode(model: nn.Module) -
     assert torch.equal(s.step(20).images, other.step(20).images)  # no dropout, no statistics of the batch
 
 
-def test_training_mode_that_makes_no_difference_is_not_told(recwarn: pytest.WarningsRecorder) -> None:
+def test_training_mode_that_makes_no_difference_is_not_reported(recwarn: pytest.WarningsRecorder) -> None:
     s = ldam.Sampler(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).train(), input_shape=(6,))
     assert s.notes == []
     assert not [w for w in recwarn if isinstance(w.message, ldam.LDAMWarning)]
