@@ -44,8 +44,8 @@ class TSNE:
 
     Args:
         features: (n, d) array, tensor or list; (n, …) is flattened. Reduced to 50 principal components if d > 50.
-        perplexity: effective number of neighbours of each point, 1…1000. With fewer than 3 · perplexity + 1 points it is
-            lowered to a third of n − 1, with a warning.
+        perplexity: effective number of neighbours of each point, 1…1000. With fewer than 3 · perplexity + 1 points it
+            is lowered to a third of n − 1, with a warning.
         exaggeration: of the attraction at the end: 1 is t-SNE, up to 4 gives tighter clusters, more like UMAP's.
         steps: ≥ 1; the first third with an exaggeration of 12.
         seed: ≥ 0, of the noise added to the start, and of approximate neighbours.
