@@ -22,8 +22,9 @@ from ..network import memory
 from ..network.addresses import select
 from ..network.capture import Capture
 from ..network.first_pass import findings
-from ..network.leaky import Leaky, backward, check_leaky
+from ..network.leaky import Leaky, check_leaky
 from ..network.readout import ALL
+from ..network.rectifiers import backward
 from ..network.traced import Place, Traced
 from ..network.view import dtype_of, weights_of
 from .independence import Batches, check_batches
