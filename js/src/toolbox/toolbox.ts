@@ -98,7 +98,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   const legend = h("div.ldam-tb-legend");
   const hint = h("p.ldam-tb-hint", { hidden: true });
   const side = h("div.ldam-tb-side", {}, input.element, hint, classes.element, unit.element, backward.element);
-  const stage = h("div.ldam-tb-stage", {}, tiles.element);
+  const stage = h("div.ldam-tb-stage", { tabindex: -1 }, tiles.element);
   const main = h("div.ldam-tb-main", {}, controls.element, legend, stage);
   const body = h("div.ldam-tb-body", { hidden: true }, side, h("div.ldam-tb-list", {}, h("b", { "aria-hidden": "true" }, "layers"), layers), main);
   const notices = h("div.ldam-notices", {}, errorBox, notes);
@@ -265,8 +265,11 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   };
   const setZoom = (to: typeof zoom) => {
     zoom = to;
+    const { activeElement } = root.getRootNode() as Document | ShadowRoot;
+    const focused = stage.contains(activeElement);
     fill();
     if (!zoom) tiles.draw(choice);
+    if (focused) (zoom ? stage : tiles.canvas).focus(); // what is hidden hears no keys
   };
 
   layers.addEventListener("change", () => change({ layer: layers.value }));
