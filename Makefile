@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
 BUNDLE := ldam_widget/static/widget.js
-JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/signed_colours.json
+JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/difference_colours.json
 
 export PATH := $(BIN):$(PATH)
 
@@ -43,11 +43,11 @@ js-test: js/node_modules/.package-lock.json
 	cd js && npm test --silent
 
 python-test: $(READY) $(BUNDLE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal --durations 15
 
 # real kernels, real browser
 notebook-test: $(READY) $(BUNDLE) kernels browser
-	$(BIN)/python -m pytest tests -m "kernel or browser"
+	$(BIN)/python -m pytest tests -m "kernel or browser" --durations 25
 
 # what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
 random-test: $(READY) $(BUNDLE)

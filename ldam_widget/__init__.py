@@ -39,13 +39,18 @@ from .toolbox import views
 from .toolbox.backward import backward
 
 if TYPE_CHECKING:
+    from .analysis.embed import embed
+    from .embedding.embedding import Embedding
+    from .embedding.tsne import TSNE
     from .pictures import figures
+    from .surveys import Survey, survey
     from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "TSNE",
     "Agreement",
     "BatchStatistics",
     "Blur",
@@ -55,6 +60,7 @@ __all__ = [
     "Comparison",
     "Denoiser",
     "Discriminator",
+    "Embedding",
     "Exploration",
     "Expression",
     "Frame",
@@ -68,6 +74,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Survey",
     "Toolbox",
     "TotalVariation",
     "Trainer",
@@ -83,6 +90,7 @@ __all__ = [
     "compare_checkpoints",
     "cosine",
     "demo",
+    "embed",
     "explore",
     "figures",
     "interpolate",
@@ -94,13 +102,21 @@ __all__ = [
     "neurons_of",
     "opposites",
     "receptive_field",
+    "survey",
     "train_discriminator",
     "views",
     "watch",
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_LAZY = {
+    "figures": ".pictures.figures",
+    "TSNE": ".embedding.tsne",
+    "Embedding": ".embedding.embedding",
+    "embed": ".analysis.embed",
+    "Survey": ".surveys",
+    "survey": ".surveys",
+} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

@@ -25,11 +25,11 @@ hypothesis.settings.load_profile("same examples")
 
 # The bound of a statistical statement, in standard errors of its known distribution: a normal number leaves it with
 # probability 3.8e-8. The 850 statements of a run then make one false alarm in 30,000 runs; heavier tails, as sums of
-# skewed numbers have, may make three of it before it is one in 10,000.
+# skewed numbers have, may triple that and still leave it below one in 10,000.
 SIGMAS = 5.5
 
 
-# E itself at T = 1: for samplers of pixels with calibrated kernels whose law a formula or another implementation knows.
+# E itself at T = 1: for samplers of pixels with calibrated kernels whose law a formula or another implementation gives.
 # Without it gradients are divided by frozen scales, which take a warm-up, and T suits those.
 UNSCALED: dict[str, Any] = {"scale": "none", "temperature": 1.0}
 

@@ -20,4 +20,5 @@ function render({ model, el, signal }: View): () => void {
   return () => end.abort();
 }
 
+export { replay } from "./replay";
 export default { render };

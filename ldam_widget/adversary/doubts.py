@@ -23,7 +23,7 @@ _CLASSES = 3  # two may well be this unbalanced
 # 0.87 to 1.0, even of one class; not normalised 0.2 to 0.35, normalised twice 3.8, 0…255 for 0…1 more than 50.
 _SPREAD = 2.0
 _OFFSET = 1.0  # root mean square over channels, in standard deviations; at most 0.45 with right pixels of one class
-_MEAN, _LEAST_STD, _MOST_STD = 3.0, 0.1, 5.0  # of the network's input, where no batch norm knows better
+_MEAN, _LEAST_STD, _MOST_STD = 3.0, 0.1, 5.0  # of the network's input, where there is no batch norm
 
 
 def how_many(shape: Sequence[int]) -> int:

@@ -119,9 +119,9 @@ class Replay:
         recipe = self._recipe
         number = int(torch.randint(len(self.groups), (), generator=self._choose))
         group = self.groups[number]
-        anew = torch.rand(len(group.x), generator=self._choose) < recipe.renewed
-        if bool(anew.any()):
-            mask = per_image(anew.to(group.x.device), group.x)
+        restarted = torch.rand(len(group.x), generator=self._choose) < recipe.renewed
+        if bool(restarted.any()):
+            mask = per_image(restarted.to(group.x.device), group.x)
             group.x = torch.where(mask, self.first_images(len(group.x)), group.x)
             group.velocity = torch.where(mask, 0.0, group.velocity)
         self._execution.prepare(group.neurons)

@@ -82,7 +82,7 @@ def images_of(
 
 
 class DatasetImages(RealImages):
-    """`RealImages` with labels: given ones, or those of the data set's items (image, label)."""
+    """`RealImages` with labels: given ones, or those of the data set's items (image, label). Images may hold NaN."""
 
     def __init__(
         self,
@@ -115,6 +115,11 @@ class DatasetImages(RealImages):
             self._items(unread.tolist())
         return labels[chosen]
 
+    def _require_sound(self, some: Tensor) -> None:
+        """NaN in some images is no error: whoever takes them leaves these out."""
+        finite = some.isfinite().flatten(1).all(1)
+        super()._require_sound(some[finite] if bool(finite.any()) else some)
+
     def _of_items(self) -> Tensor:
         if not len(self._labels):
             first = UNKNOWN if isinstance(self._all, Tensor) else _UNREAD
@@ -143,8 +148,9 @@ def _targets(dataset: Any) -> Any:
 
 
 def fingerprint(images: Images) -> str:
-    """How many images there are, and a hash of 64 of them, spread evenly."""
+    """How many images there are, and a hash of 64 of them, spread evenly, with their labels."""
     digest = hashlib.sha256(repr(images.input_shape).encode())
     for i in torch.linspace(0, len(images) - 1, min(_HASHED, len(images)), dtype=torch.float64).round().long():
         digest.update(images.take(i[None]).contiguous().numpy().tobytes())
+        digest.update(images.labels(i[None]).numpy().tobytes())
     return f"{len(images)} images, {digest.hexdigest()[:32]}"

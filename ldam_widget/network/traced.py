@@ -151,12 +151,12 @@ def _require_gradient(name: str, output: Tensor, x: Tensor) -> None:
         grad = torch.autograd.grad(output.sum(), x, allow_unused=True)[0] if output.requires_grad else None
     except RuntimeError as error:  # e.g. re-entrant checkpointing, which autograd.grad cannot follow
         raise ValueError(
-            f"layer {name!r} has no gradient with respect to the input: {error} Choose another layer, or mend the path."
+            f"layer {name!r} has no gradient with respect to the input: {error} Choose another layer, or fix the path."
         ) from error
     if grad is None:
         raise ValueError(
             f"no gradient reaches the input from layer {name!r}: its path is cut (torch.no_grad, .detach(), an "
-            "integer or argmax step) or does not start at the input. Choose another layer, or mend the path."
+            "integer or argmax step) or does not start at the input. Choose another layer, or fix the path."
         )
 
 

@@ -19,7 +19,7 @@ from .discriminator_net import Quiet
 
 
 class Denoiser:
-    """The density of noisy real images, p_σ = p_real * N(0, σ²I), as a network knows it: ∇R(x) = (D(x) − x)/σ².
+    """The density of noisy real images, p_σ = p_real * N(0, σ²I), as a network estimates it: ∇R(x) = (D(x) − x)/σ².
 
     By Tweedie's formula this is ∇ log p_σ(x) if D(x) is the mean of the clean images that, with noise of standard
     deviation σ added, look like x: what a network trained on the squared error learns. With a weight of 1,

@@ -18,7 +18,7 @@ class Batches(NamedTuple):
     Attributes:
         most: images at once; None: any number.
         least: 2 if the gradient of a single image is wrong; it then runs twice.
-        note: for the user; "" if there is nothing to tell.
+        note: for the user; "" if there is nothing to report.
     """
 
     most: int | None = None

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
+from ..core.figures import PaperFigure
 from ..sampling.comparison import Comparison
 from ..sampling.frame import Frame
 from ..sampling.sampler import Sampler
 from . import images
 from .display import PLAIN, Display
-
-
-class PaperFigure(Figure):
-    """A figure that notebooks show without pyplot, and that no window or global list references."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=110)
-        return buffer.getvalue()
 
 
 def samples(

@@ -56,7 +56,7 @@ def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
 
 
 class Run(Readings):
-    """Advances chains. Any thread may replace the settings at any time; chains are moved by whoever holds the lock.
+    """Advances chains. Any thread may replace the settings at any time; only the holder of the lock moves chains.
 
     Args:
         settings: the initial settings.
@@ -272,7 +272,7 @@ class Run(Readings):
         """Steps up to the next picture, at most `most` and at most what is left of the warm-up; all of them or none."""
         if self._execution.prepare(self._chains.neurons) and not self.steps:
             # restart with the chosen execution, so that a later restart repeats the run bit for bit
-            self._start(self._chains.neurons, self.seed, Settings.begun_anew)
+            self._start(self._chains.neurons, self.seed, Settings.restarted)
         self._execution.follow()
         with self._execution.threads():
             before = self._chains

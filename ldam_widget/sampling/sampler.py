@@ -64,7 +64,7 @@ class Sampler(Run):
             chains, and then frozen. None: T is as given.
         prior: `Natural`; None: plain pixels; "auto": measured on the dataset if there is one, Natural("photos") for RGB
             images of at least 16 × 16, else pixels.
-        transforms: `Jitter`, `Robust` or `Blur`: image transforms, drawn anew each step, over which the neuron is
+        transforms: `Jitter`, `Robust` or `Blur`: image transforms, drawn again at each step, over which the neuron is
             averaged; kernels that need energies use four fixed ones. "auto": `Robust` for RGB images of at least
             32 × 32 with the prior of photographs, or of at least 64 × 64 with a measured prior, where it was found to
             help, and only with kernels that need no energies; None: none.

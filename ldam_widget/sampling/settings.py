@@ -309,15 +309,15 @@ class Settings:
         """As before a warm-up: without scales, temperatures and rungs of its own for every neuron."""
         return replace(self, scales={}, factors=None, rungs=None)
 
-    def begun_anew(self) -> Settings:
+    def restarted(self) -> Settings:
         """For chains that restart: T is sought from its original starting value, so that a restart repeats the run."""
         if self.sought_from is None:
             return self
         return replace(self, params={**self.params, "temperature": self.sought_from}, sought_from=None)
 
     def without_pulse(self) -> Settings:
-        """As `begun_anew`, without a heat pulse."""
-        return replace(self.begun_anew(), pulse=None)
+        """As `restarted`, without a heat pulse."""
+        return replace(self.restarted(), pulse=None)
 
     def of_neurons(self, neurons: Neurons) -> Settings:
         """A copy for other neurons, with the live parameter `interpolation` if they have one."""

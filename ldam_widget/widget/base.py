@@ -29,7 +29,7 @@ class Base(anywidget.AnyWidget):
     _loop: Loop
 
     def __init__(self) -> None:
-        _read_bundle()  # raises FileNotFoundError before anything starts
+        read_bundle()  # raises FileNotFoundError before anything starts
         lifetime.collect()
         patch_shell_socket()
         super().__init__()
@@ -41,11 +41,11 @@ class Base(anywidget.AnyWidget):
 
     @traitlets.default("_esm")
     def _default_esm(self) -> str:
-        return _read_bundle()[0]
+        return read_bundle()[0]
 
     @traitlets.default("_css")
     def _default_css(self) -> str:
-        return _read_bundle()[1]
+        return read_bundle()[1]
 
     @traitlets.default("_anywidget_id")
     def _default_anywidget_id(self) -> str:
@@ -73,7 +73,7 @@ class Base(anywidget.AnyWidget):
 
 
 @functools.cache
-def _read_bundle() -> tuple[str, str]:
+def read_bundle() -> tuple[str, str]:
     """Script and style sheet of the front end."""
     script, style = STATIC / "widget.js", STATIC / "widget.css"
     if not script.exists():

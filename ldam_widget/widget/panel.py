@@ -128,16 +128,23 @@ class Panel(Base):
         """Send a message, from any thread."""
         self._connection.post(content, buffers)
 
+    def _setup(self) -> dict[str, Any]:
+        """Everything that the page builds its panel from."""
+        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
+        return {"kind": "setup", "gen": self._gen, "title": self._title} | joined(more)
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that may have changed."""
+        return {"kind": "state", **self._connection.echo} | joined(part.state() for part in self._parts)
+
     def post_setup(self) -> None:
         """Send everything that the page builds its panel from."""
-        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
-        self.post({"kind": "setup", "gen": self._gen, "title": self._title} | joined(more))
+        self.post(self._setup())
 
     def post_state(self) -> None:
         """Send everything that may have changed."""
         with self._stating:
-            state = joined(part.state() for part in self._parts)
-            self.post({"kind": "state", **self._connection.echo} | state)
+            self.post(self._state())
 
     def refresh(self) -> None:
         """On the loop: include averages and gauges in the next frame; while paused, send it now."""

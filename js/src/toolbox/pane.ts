@@ -1,5 +1,5 @@
 // The pixels of a pane as an off-screen canvas: its tiles in rows, to draw from.
-import { signedColors } from "../parts/picture/signed";
+import { signedColors } from "../parts/picture/difference-colors";
 import type { FilledPane } from "./wire";
 
 const GREY = Uint32Array.from({ length: 256 }, (_, v) => 0xff000000 | (v << 16) | (v << 8) | v); // little-endian RGBA

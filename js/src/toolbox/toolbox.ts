@@ -3,7 +3,7 @@ import { h, replace, setText, throttle } from "../ui/dom";
 import { formatCount } from "../ui/format";
 import { keepKeys } from "../ui/keys";
 import { watchTheme } from "../ui/theme";
-import { SignedLegend } from "../parts/picture/signed";
+import { SignedLegend } from "../parts/picture/difference-colors";
 import { Camera } from "./camera";
 import { Classes } from "./classes";
 import { after, BOOSTS, Controls, GAMMAS } from "./controls";
