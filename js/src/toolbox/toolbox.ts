@@ -153,7 +153,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
     hint.hidden = true;
     input.draw(caption(newest.name));
     unit.draw(`${layer}, ${channel}${place.length ? ` at ${place.join(", ")}` : ""}: ${number(value)}`, place.length === 2 ? [place[0]!, place[1]!] : null);
-    backward.draw(backwards);
+    backward.draw([backwards, newest.remark].filter(Boolean).join("; "));
     if (layer === choice.layer) tiles.draw(choice);
     const [count, , , ] = panes.find(({ name }) => name === "tiles")?.shape ?? [0]; // prettier-ignore
     const all = unitsOf(layer);
