@@ -34,6 +34,9 @@ class Watched:
         self.sent: list[dict[str, Any]] = []
         self.w.send = lambda content, buffers=None: self.sent.append(content)
 
+    def receive(self, content: dict[str, Any]) -> None:
+        self.w._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+
     def line(self) -> dict[str, Any]:
         """The newest belief that the page was told."""
         return next((m["belief"] for m in reversed(tuple(self.sent)) if m.get("belief")), {})
@@ -76,7 +79,7 @@ def test_it_is_that_of_a_sampler_and_leaves_the_chains_alone(made: Callable[...,
 
 def test_it_samples_on_meanwhile(made: Callable[..., Watched]) -> None:
     one = made()
-    one.w._receive({"kind": "hello", "view": "a"}, [])
+    one.receive({"kind": "hello", "view": "a"})
     one.w.play()
     one.until(lambda: one.w.sampler.steps > 0)
     before = one.w.sampler.steps
@@ -88,12 +91,12 @@ def test_it_samples_on_meanwhile(made: Callable[..., Watched]) -> None:
 def test_with_a_dataset_it_looks_by_itself_once_burned_in(made: Callable[..., Watched]) -> None:
     one = made(dataset=IMAGES, prior=None)
     one.w.play()
-    one.w._receive({"kind": "hello", "view": "a"}, [])
+    one.receive({"kind": "hello", "view": "a"})
 
     def settled() -> bool:
         frames = [m["seq"] for m in tuple(one.sent) if m["kind"] == "frame"]
         if frames:
-            one.w._receive({"kind": "ack", "view": "a", "seq": frames[-1], "visible": True}, [])
+            one.receive({"kind": "ack", "view": "a", "seq": frames[-1], "visible": True})
         return bool(one.line().get("neurons")) and not one.line()["running"]
 
     one.until(settled)
@@ -104,7 +107,7 @@ def test_with_a_dataset_it_looks_by_itself_once_burned_in(made: Callable[..., Wa
 
 def test_without_images_the_line_says_what_is_needed(made: Callable[..., Watched]) -> None:
     one = made()
-    one.w._receive({"kind": "hello", "view": "a"}, [])
+    one.receive({"kind": "hello", "view": "a"})
     one.until(one.line)
     assert "dataset=" in one.line()["text"]
     assert "not known" in one.w.belief(steps=2).verdict.text
@@ -125,7 +128,7 @@ def test_a_check_that_is_cut_short_ends_with_a_reason(made: Callable[..., Watche
     thread.start()
     one.until(lambda: one.line().get("running"))
     if how == "stop":
-        one.w._receive({"kind": "do", "what": "stop_belief"}, [])
+        one.receive({"kind": "do", "what": "stop_belief"})
     elif how == "neurons":
         one.w.neurons = [2]
     else:
