@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 DOUBTS = {
     "running": False,
     "level": "warn",
-    "text": "belief: doubtful: 1 of 2 neurons: 3 three: all of the activation comes from units that are silent on images",
+    "text": "belief: doubtful: 1 of 2 neurons: 3 three: activation comes from units that real images never use",
     "neurons": [
         {"label": "3 three", "text": "100% of the activation comes from units that real images never use"},
         {"label": "4 four", "text": "nothing suspicious"},
