@@ -220,6 +220,14 @@ def test_what_is_not_known_is_said() -> None:
     assert Sampler(network(), neurons=[0], dataset=IMAGES, **QUICK).belief(steps=4).images == 200
 
 
+def test_a_network_without_units_before_the_neuron() -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 2)))
+    (found,) = Sampler(model, neurons=[0], **QUICK).belief(IMAGES, steps=4).neurons
+    assert math.isnan(found.silent)
+    assert found.silent_in == ""
+    assert [word for word in found.missing if word.startswith("which units carry the activation")]
+
+
 def test_the_result_is_a_mapping_and_a_table() -> None:
     s = Sampler(network(), neurons=[0], class_names=["<b>", "b", "c", "d"], **QUICK)
     found = s.belief(IMAGES, judge=network(2), steps=4)

@@ -398,6 +398,7 @@ class Sampler(Run):
 
     # ---- what to believe -------------------------------------------------------------------------------------------
 
+    @torch.inference_mode(False)
     def belief(
         self,
         images: Any = None,
@@ -415,7 +416,8 @@ class Sampler(Run):
             images: real images (see `RealImages`); None: `dataset`.
             judge: an independent network, from pictures to class scores (n, classes) in the order of this network's.
             judge_preprocess: pictures in `pixel_range` -> the judge's input; None: it takes them as they are.
-            steps: of the other chains after their warm-up, ≥ 2.
+            steps: of the other chains after their warm-up, ≥ 2. Too few leave them near their starts, which then makes
+                for doubts.
             seed: of these chains.
 
         Raises:

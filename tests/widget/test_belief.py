@@ -73,7 +73,7 @@ def test_it_is_that_of_a_sampler_and_leaves_the_chains_alone(made: Callable[...,
     alone.step(10)
     assert torch.equal(one.w.sampler.images, alone.images)
     assert one.line()["running"] is False
-    assert one.line()["text"] == f"belief: {found.verdict.text}"
+    assert one.line()["text"] == f"belief at step 30: {found.verdict.text}"
     assert [each["label"] for each in one.line()["neurons"]] == ["0", "1"]
 
 

@@ -48,10 +48,23 @@ class _Images(NamedTuple):
 class Assessment:
     """Looks at a sampler's pictures, and runs other chains beside them; the sampler is not changed.
 
-    Everything refers to the sampler as it was when the assessment began.
+    It reports, for each neuron: where the mean activation of the samples ranks among real images; the share of the
+    averages that a judge recognises (by the class, or by the judge's unit that correlates best with a hidden neuron on
+    real images); the share of the activation, as gradient times activation, that comes from units which fewer than 1 %
+    of the real images use, for the layer where it is largest; where chains end that start in noise, in grey and in the
+    strongest real images; and how the pictures differ from those of the network with shuffled weights (Adebayo et al.
+    2018, arXiv:1810.03292). Doubts are raised by the thresholds of `diagnostics.belief`.
+
+    How often it errs, and what escapes it: benchmarks/RESULTS.md, "What to believe".
+
+    Everything refers to the sampler as it was when the assessment began: let it burn in first. The network is only run
+    in the turns of `work`, so the sampler may go on meanwhile.
+
+    Cost: per neuron, three chains for each of three starts and three for shuffled weights, over as many steps as the
+    warm-up and `steps`, run as written; and up to 1,000 real images once.
 
     Args:
-        sampler: pause it, or hold still what moves it, only if its figures should not grow older meanwhile.
+        sampler: whose pictures are looked at.
         images, judge, judge_preprocess, steps, seed: as for `Sampler.belief`.
 
     Raises:
@@ -84,7 +97,6 @@ class Assessment:
         settings = self._chains.settings
         self._plain = replace(settings.fixed, ladder=None, notes=QuietNotes())
         self._asked = self._chains.neurons.recalled([n.key for n in self._chains.neurons.neurons]) or []
-        self._draw = torch.Generator().manual_seed(self._seed)
         self.done: list[NeuronBelief] = []
         self._units = self._all()
         self._over = False
@@ -194,6 +206,8 @@ class Assessment:
             strongest = float(real.max())
             overshoot = activation / strongest if strongest > 0 else math.nan
             silent_in, silent = max(images.silent[index].items(), key=lambda each: each[1], default=("", math.nan))
+            if not silent_in:
+                missing.append("which units carry the activation: no layer with weights reads anything but the picture")
             spread = max(float(real.std(correction=0)), 1e-12)
             gap, prefers = abs(ended["noise"] - ended["data"]) / spread, prefers / spread
             moved = departure(from_noise, chains.averages[2].cpu())

@@ -16,13 +16,20 @@ _TOLD_EVERY = 1.0  # seconds between two reports of progress
 
 
 class Checked:
-    """An assessment in progress, which a caller on another thread can wait for."""
+    """An assessment in progress, which a caller on another thread can wait for.
 
-    def __init__(self, assessment: Assessment, *, asked: bool) -> None:
+    Args:
+        assessment: begun.
+        step: of the chains when it began.
+        asked: whether somebody asked for it.
+    """
+
+    def __init__(self, assessment: Assessment, step: int, *, asked: bool) -> None:
         self.assessment, self.asked = assessment, asked
         self.began, self.spent = time.monotonic(), 0.0  # seconds
+        self.step = step
         self.over = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
 
     def wait(self) -> Belief:
         """The result. Raises what the assessment raised, and RuntimeError if it was stopped."""
@@ -60,7 +67,7 @@ class BeliefLine(Part):
         arguments = {name: value for name, value in arguments.items() if value is not None}
         assessment = Assessment(self.host.sampler, **arguments)
         self._end()
-        self._arguments, self._checked = arguments, Checked(assessment, asked=True)
+        self._arguments, self._checked = arguments, Checked(assessment, self.host.sampler.steps, asked=True)
         loop.chore = self._work
         self.host.post_state()
         return self._checked
@@ -86,7 +93,7 @@ class BeliefLine(Part):
         began = time.monotonic()
         try:
             another = checked.assessment.work()
-        except Exception as error:
+        except BaseException as error:  # also a model that calls sys.exit(): whoever waits must be told
             self._end()
             checked.error = error
             another = True
@@ -105,7 +112,7 @@ class BeliefLine(Part):
         checked, sampler, loop = self._checked, self.host.sampler, self.host.loop
         if checked is None:
             if sampler.dataset is not None and loop.chore is None and sampler.burn_in_step is not None:
-                self._checked = Checked(Assessment(sampler, **self._arguments), asked=False)
+                self._checked = Checked(Assessment(sampler, **self._arguments), sampler.steps, asked=False)
         elif checked.asked:
             if self.running and loop.chore != self._work:  # a training has taken its place
                 self.stop()
@@ -131,7 +138,7 @@ class BeliefLine(Part):
             line["level"], text = found.verdict.level, found.verdict.text
             if checked.over.is_set() and not checked.assessment.finished:
                 line["level"], text = "wait", str(checked.error)
-            line["text"] = f"belief: {text}"
+            line["text"] = f"belief at step {checked.step:,}: {text}"
             line["neurons"] = [{"label": each.label, "text": each.text} for each in found.neurons]
         return {"belief": line}
 
