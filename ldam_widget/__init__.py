@@ -35,15 +35,22 @@ from .sampling.frame import Frame
 from .sampling.heat import HeatPulse
 from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
+from .toolbox import views
+from .toolbox.backward import backward
 
 if TYPE_CHECKING:
+    from .analysis.embed import embed
+    from .embedding.embedding import Embedding
+    from .embedding.tsne import TSNE
     from .pictures import figures
-    from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
+    from .surveys import Survey, survey
+    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "TSNE",
     "Agreement",
     "BatchStatistics",
     "Blur",
@@ -53,6 +60,7 @@ __all__ = [
     "Comparison",
     "Denoiser",
     "Discriminator",
+    "Embedding",
     "Exploration",
     "Expression",
     "Frame",
@@ -66,6 +74,8 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Survey",
+    "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
@@ -74,11 +84,13 @@ __all__ = [
     "__version__",
     "activations",
     "average_checkpoints",
+    "backward",
     "build_discriminator",
     "compare",
     "compare_checkpoints",
     "cosine",
     "demo",
+    "embed",
     "explore",
     "figures",
     "interpolate",
@@ -90,12 +102,21 @@ __all__ = [
     "neurons_of",
     "opposites",
     "receptive_field",
+    "survey",
     "train_discriminator",
+    "views",
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_LAZY = {
+    "figures": ".pictures.figures",
+    "TSNE": ".embedding.tsne",
+    "Embedding": ".embedding.embedding",
+    "embed": ".analysis.embed",
+    "Survey": ".surveys",
+    "survey": ".surveys",
+} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

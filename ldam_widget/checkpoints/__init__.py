@@ -1,7 +1,8 @@
 """Load checkpoints from training scripts into a copy of the user's model, and average several of them.
 
-Files are only ever read as tensors; a file that would run code on loading is rejected. A file passes through
-`reading`, `matching`, `fitting`, `values` and `loading`; `averaging` builds on these.
+Files are only ever read as tensors and plain data: nothing in them is imported or called. `archive` finds the pickle in
+a file, `pickles` interprets it, `calls` makes tensors and numbers, and all else becomes a stub (`inert`). What
+`reading` gives passes through `matching`, `fitting`, `values` and `loading`; `averaging` builds on these.
 """
 
 from .averaging import average_checkpoints

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from .inert import Stub, what_is
 from .matching import Reading, Shape, listed, plain_names, shape_of
 
 Mismatch = tuple[str, Shape, Shape]  # name, shape in the file, shape in the model
@@ -40,6 +41,7 @@ class Fit(NamedTuple):
     missing: list[str]
     unexpected: list[str]
     mismatched: list[Mismatch]
+    unread: dict[str, str]  # weights that are objects of unknown classes
 
 
 def compare(reading: Reading, state: Mapping[str, object]) -> Fit:
@@ -52,13 +54,14 @@ def compare(reading: Reading, state: Mapping[str, object]) -> Fit:
         elif long != reading.prefix + "n_averaged":
             unexpected.append(name)
     mismatched = [(name, shape_of(value), shape_of(state[name])) for name, value in known.items()
-                  if shape_of(value) != shape_of(state[name])]  # fmt: skip
+                  if shape_of(value) != shape_of(state[name]) or isinstance(value, Stub)]  # fmt: skip
     wrong = {name for name, _, _ in mismatched}
     values = {name: value for name, value in known.items() if name not in wrong}
     filled = {memory_of(state[name]) for name in values}
     missing = [name for name in state if name not in known and memory_of(state[name]) not in filled
                and name.rpartition(".")[2] != "num_batches_tracked"]  # fmt: skip
-    return Fit(values, missing, unexpected, mismatched)
+    unread = {name: what_is(value) for name, value in known.items() if isinstance(value, Stub)}
+    return Fit(values, missing, unexpected, mismatched, unread)
 
 
 def memory_of(value: object) -> object:
@@ -74,7 +77,9 @@ def complaint(path: str | os.PathLike[str], module: nn.Module, reading: Reading,
     place += [f"with the prefix {reading.prefix!r}"] * bool(reading.prefix)
     verdict = "does not fit" if fit.values else "has no weight that fits"
     wrong = [
-        f"{name} {shape_text(there)} in the file, {shape_text(here)} in the model"
+        f"{name} a {fit.unread[name]}, which only its own code could read, in the file"
+        if name in fit.unread
+        else f"{name} {shape_text(there)} in the file, {shape_text(here)} in the model"
         for name, there, here in fit.mismatched
     ]
     lists = {"missing in the file": fit.missing, "unexpected in the file": fit.unexpected, "of another shape": wrong}

@@ -45,7 +45,8 @@ def load_checkpoint(
     Args:
         model_or_factory: a model, which is copied and not changed; or a callable without arguments that returns one,
             for instance its class. Its result is loaded and returned; the global CPU generator keeps its state.
-        path: a `.safetensors` file, or one written by `torch.save`. Never a pickle containing code.
+        path: a `.safetensors` file, or one written by `torch.save` or `pickle`. Nothing in it is run: objects of other
+            classes than tensors, numpy's and plain data are passed over, and whole models are read for their weights.
         device: of the result; None: the model's own.
         strict: raise an error unless all names and shapes match. Otherwise load what matches, with an `LDAMWarning`
             listing the rest.
@@ -55,8 +56,8 @@ def load_checkpoint(
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file.
         CheckpointError: the weights do not match this model; or, regardless of `strict`, not a single one does.
-        ValueError: the file would run code, is damaged, or holds no weights; a weight is not finite, or is quantised,
-            sparse or without data; the model has no memory for its weights; an invalid option.
+        ValueError: the file asks for code to be run, is damaged, or holds no weights; a weight is not finite, or is
+            quantised, sparse or without data; the model has no memory for its weights; an invalid option.
         TypeError: `model_or_factory` is not a model and does not return one, or cannot be copied; `path` is not a
             path.
     """

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .inert import RefusedError, Stub, UnreadableTensor, what_is
+
 # Keys under which training scripts store a state dict, in search order: averaged weights last.
 _KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
@@ -23,6 +25,7 @@ _EMA_NAME = re.compile(r"(^|[._])(ema|swa|averaged|shadow)([._]|$)")
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 _SHOWN = 8  # names of each kind in an error message
+_LONGEST = 2000  # characters of a name of which prefixes are tried
 
 Shape = tuple[int, ...] | None  # None: not a tensor
 
@@ -46,12 +49,17 @@ class Reading(NamedTuple):
 
 def best_reading(content: object, state: Mapping[str, object], prefer: str, path: str | os.PathLike[str]) -> Reading:
     """The reading with the most matching weights; one of the preferred kind wins with at least half as many."""
-    readings = [reading for where, table in _tables(content) for reading in _readings(where, table, state)]
+    try:
+        readings = [reading for where, table in _tables(content) for reading in _readings(where, table, state)]
+    except RefusedError as error:
+        raise error.of(path) from error
     if not readings:
         keys = list(content) if isinstance(content, Mapping) else []
+        objects = ", ".join(sorted({value.name for value in _stubs(content)}))
+        unread = f" Only its own code could read: {objects[:300]}; it was not run." if objects else ""
         raise ValueError(
             f"{path} holds no dict of tensors, at the top or under a usual key such as 'state_dict'; it is a "
-            f"{type(content).__name__}{f' with {listed(keys)}' if keys else ''}. "
+            f"{what_is(content)}{f' with {listed(keys)}' if keys else ''}.{unread} "
             "torch.save(model.state_dict(), path) writes what is needed."
         )
     most = max(reading.fits for reading in readings)
@@ -60,14 +68,22 @@ def best_reading(content: object, state: Mapping[str, object], prefer: str, path
 
 
 def _tables(content: object, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, object]]]:
-    """Dicts that hold tensors, with the keys that lead to them, outermost first."""
+    """Dicts that hold tensors, and pickled modules, with the keys that lead to them, outermost first."""
+    if isinstance(content, Stub):
+        content = content.table()
     if not isinstance(content, Mapping):
         return
-    if any(isinstance(value, Tensor) for value in content.values()):
-        yield where, {str(name): value for name, value in content.items()}
+    if any(isinstance(value, (Tensor, UnreadableTensor)) for value in content.values()):
+        yield where, {str(name): value for name, value in content.items() if not isinstance(name, Stub)}
     if len(where) < _DEPTH:
         for key in _KEYS:
             yield from _tables(content.get(key), (*where, key))
+
+
+def _stubs(content: object) -> Iterator[Stub]:
+    """Objects of unknown classes at the top, or under a usual key."""
+    below = [content.get(key) for key in _KEYS] if isinstance(content, Mapping) else []
+    yield from (value for value in (content, *below) if isinstance(value, Stub))
 
 
 def _readings(where: tuple[str, ...], table: Mapping[str, object], state: Mapping[str, object]) -> list[Reading]:
@@ -93,16 +109,17 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
 
 def _splits(name: str) -> Iterator[tuple[str, str]]:
     """All prefixes of a name and their remainders: ("", "a.b.c"), ("a.", "b.c"), ("a.b.", "c")."""
-    for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+    dots = [dot.end() for dot in re.finditer(r"\.", name)] if len(name) <= _LONGEST else []
+    for start in (0, *dots):
         yield name[:start], name[start:]
 
 
 def shape_of(value: object) -> Shape:
     """The shape of a tensor; None for anything else."""
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+    return tuple(value.shape) if isinstance(value, (Tensor, UnreadableTensor)) else None
 
 
 def listed(names: Sequence[object]) -> str:
     """The first few names, for an error message."""
     more = len(names) - _SHOWN
-    return ", ".join(map(str, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(f"{name!s:.100}" for name in names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

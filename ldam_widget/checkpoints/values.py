@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from .fitting import memory_of
+from .inert import UnreadableTensor
 
 
 def check_values(path: str | os.PathLike[str], values: Mapping[str, object], state: Mapping[str, object]) -> None:
     """Raise ValueError unless all weights can be stored in the model and tied weights agree."""
     seen: dict[object, tuple[str, Tensor]] = {}
     for name, value in values.items():
+        if isinstance(value, UnreadableTensor):
+            raise ValueError(f"{path}: weight {name!r} {value.reason}")
         if isinstance(value, Tensor):
             new = _converted(f"{path}: weight {name!r}", value, cast(Tensor, state[name]).dtype)
             twin, other = seen.setdefault(memory_of(state[name]), (name, new))
@@ -25,12 +28,6 @@ def check_values(path: str | os.PathLike[str], values: Mapping[str, object], sta
 
 def _converted(what: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     """The value in the model's dtype, checked to be finite there."""
-    if value.is_meta:
-        raise ValueError(f"{what} was saved from the meta device and has no data; save the model after it is loaded")
-    if value.is_quantized:
-        raise ValueError(f"{what} is quantised ({value.dtype}); save it after .dequantize()")
-    if value.layout is not torch.strided:
-        raise ValueError(f"{what} is sparse ({value.layout}); save it after .to_dense()")
     if value.is_complex() and not dtype.is_complex:
         raise ValueError(f"{what} is complex, and real in the model ({dtype})")
     value = value.to(dtype)

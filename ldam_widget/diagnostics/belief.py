@@ -13,7 +13,7 @@ from .results import Verdict
 
 # Chosen from honest networks alone: about twice the largest, or half the smallest, figure of any of their neurons
 # (benchmarks/RESULTS.md, "What to believe"). Honest activations come from silent units to at most 0.1 %.
-OVERSHOOT = 3.2  # times the strongest real image
+OVERSHOOT = 5.5  # times the strongest real image
 SILENT = 0.2  # share of the activation
 GAP = 2.5  # standard deviations of the activation of real images
 DEPARTURE = 0.7  # of the pictures from noise from those from real images, in plain pixels

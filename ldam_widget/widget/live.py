@@ -90,6 +90,7 @@ class LDAM(Player):
         self._display = DisplayChoice(self)
         self._picture, self._picker, self._law = Picture(self, self._display), Picker(self), Law(self)
         self._training, self._belief = Training(self, dataset), BeliefLine(self)
+        self._diagnosis = DiagnosisLine(self)
         self._assemble(
             Sliders(self, lambda: (*self._picture.parameters(), *self._display.parameters()), self._notify),
             self._picture,
@@ -100,7 +101,7 @@ class LDAM(Player):
                 self._law,
                 self._display,
                 ActivationTrace(self),
-                DiagnosisLine(self),
+                self._diagnosis,
                 self._belief,
                 self._training,
             ),
