@@ -37,6 +37,7 @@ from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
 
 if TYPE_CHECKING:
+    from . import callbacks
     from .pictures import figures
     from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
 
@@ -75,6 +76,7 @@ __all__ = [
     "activations",
     "average_checkpoints",
     "build_discriminator",
+    "callbacks",
     "compare",
     "compare_checkpoints",
     "cosine",
@@ -95,14 +97,15 @@ __all__ = [
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
-_LAZY = {"figures": ".pictures.figures"} | dict.fromkeys(_WIDGETS, ".widget")
+_MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
+_LAZY = _MODULES | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_LAZY[name], __name__)
-    return module if name == "figures" else getattr(module, name)
+    return module if name in _MODULES else getattr(module, name)
 
 
 def __dir__() -> list[str]:
