@@ -22,6 +22,8 @@ from .adversary.rounds import TrainingError
 from .command_line.networks import network_of
 from .command_line.values import (
     assignments_of,
+    at_of,
+    class_names_of,
     display_of,
     kernel_of,
     ladder_of,
@@ -127,7 +129,7 @@ def layers(
     """List the layers that a forward pass runs, with the units to sample."""
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
 
@@ -146,6 +148,15 @@ def sample(
             help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
         ),
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of class names: one a line, or .json, a list or index -> name. Known for mnist, cifar."
+        ),
+    ] = None,
+    at: Annotated[
+        str, typer.Option(help="What a channel of a map means: its centre unit (center), or its mean (mean).")
+    ] = "center",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains per neuron.")] = 1,
@@ -221,8 +232,10 @@ def sample(
         settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     if layer is not None:
         settings["layer"] = layer
+    if class_names is not None:
+        settings["class_names"] = class_names_of(class_names)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
     background, chosen = prior_of(prior, model), kernel_of(kernel, preset, normalize, mix)
@@ -232,9 +245,12 @@ def sample(
         sampler = Sampler(
             network, neurons=None if neurons is None else neurons_of(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            start=start_of(start, settings["input_shape"]),
+            start=start_of(start, settings["input_shape"]), at=at_of(at),
             ladder=None if ladder is None else ladder_of(ladder), execution=execution, **settings,
         )  # fmt: skip
+        names = settings.get("class_names", ())
+        if class_names is not None and layer is None and len(names) != sampler.units:
+            raise ValueError(f"--class-names {class_names}: {len(names)} names for {sampler.units} units of the output")
         sampler.set(**assignments_of(parameter or []))
         display = display_of(contrast, bands, slice_shown, sampler.input_shape)
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())

@@ -30,6 +30,7 @@ const isMeasured = orNull(isNumber); // a diverged network has no finite values
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
 const isPrior = orNull(shape({ name: isText, choices: listOf(tuple(2, isText)) }));
 const isTable = listOf(perNeuron);
+const ofChange = { change: isMeasured, error: isMeasured, noise: isMeasured };
 const isChange = shape(
   {
     key: isText,
@@ -40,7 +41,7 @@ const isChange = shape(
     gap: isMeasured,
     activations: listOf(isMeasured),
   },
-  { change: isMeasured, error: isMeasured, noise: isMeasured },
+  ofChange,
 );
 const isWatch = orNull(
   shape(
@@ -130,6 +131,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
+  if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {
