@@ -22,7 +22,7 @@ def ranked(other: nn.Module, seed: int, given: argparse.Namespace) -> list[Agree
     final = ldam.demo.mnist("final")
     comparison = ldam.Comparison(
         {"final": final.model, "other": other}, layer=given.layer, neurons=[0], seed=seed, execution="plain",
-        **final.settings,
+        **{name: value for name, value in final.settings.items() if name != "layer"},
     )  # fmt: skip
     began = time.process_time()
     rows = sorted(rank(comparison, given.steps, chains=given.chains, seeds=given.seeds), key=lambda row: int(row.key))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldam_widget.diagnostics.change import Change, change_of
+from ldam_widget.diagnostics.change import PictureChange, change_of
 
 from .conftest import SIGMAS, run_seed
 
@@ -21,7 +21,7 @@ def chains(shift: float, shape: tuple[int, ...], generator: torch.Generator, cou
     return first, first[None] + shift + torch.randn(1, count, *shape, generator=generator)
 
 
-def many(shift: float, shape: tuple[int, ...] = (3,)) -> list[Change]:
+def many(shift: float, shape: tuple[int, ...] = (3,)) -> list[PictureChange]:
     generator = torch.Generator().manual_seed(run_seed())
     return [change_of(*chains(shift, shape, generator)) for _ in range(N)]
 

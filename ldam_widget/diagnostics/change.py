@@ -14,7 +14,7 @@ _FLIPS = 8  # chains of which all sign flips are tried: 128
 _LEVEL = 0.95
 
 
-class Change(NamedTuple):
+class PictureChange(NamedTuple):
     """The change of one neuron's average picture; all in the units of the pixels."""
 
     size: float  # root mean square over the coarse picture, chance subtracted; 0 if chance explains it all
@@ -22,7 +22,7 @@ class Change(NamedTuple):
     noise: float  # what `size` exceeds in 5 % of the neurons that did not change
 
 
-def change_of(first: Tensor, others: Tensor) -> Change:
+def change_of(first: Tensor, others: Tensor) -> PictureChange:
     """The change from the first model to the others, from independent chains that run with the same noise in all.
 
     Differences are averaged over a third of the picture, since its fine detail differs from chain to chain. From the
@@ -52,10 +52,10 @@ def change_of(first: Tensor, others: Tensor) -> Change:
     flips = _flips(chains)
     noise = float(size(flips, torch.ones_like(flips)).quantile(_LEVEL))
     if chains < 3:
-        return Change(value, float("nan"), noise)
+        return PictureChange(value, float("nan"), noise)
     left_out = size(ones.expand(chains, -1), 1 - torch.eye(chains, dtype=torch.float64))
     error = float(((chains - 1) / chains * (left_out - left_out.mean()).square().sum()).sqrt())
-    return Change(value, error, noise)
+    return PictureChange(value, error, noise)
 
 
 def _coarse(images: Tensor) -> Tensor:
