@@ -8,11 +8,11 @@ VENV   := .venv
 BIN    := $(abspath $(VENV))/bin
 READY  := $(VENV)/.ready
 BUNDLE := ldam_widget/static/widget.js
-JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/signed_colours.json
+JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_widget/pictures/difference_colours.json
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test kernels browser wheel bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -43,15 +43,23 @@ js-test: js/node_modules/.package-lock.json
 	cd js && npm test --silent
 
 python-test: $(READY) $(BUNDLE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal --durations 15
 
 # real kernels, real browser
 notebook-test: $(READY) $(BUNDLE) kernels browser
-	$(BIN)/python -m pytest tests -m "kernel or browser"
+	$(BIN)/python -m pytest tests -m "kernel or browser" --durations 25
 
 # what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
 random-test: $(READY) $(BUNDLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "statistical or hypothesis" --seeds $(or $(SEEDS),0) -n auto --dist worksteal
+
+# all of the other people's networks that are examined; `make test` has one of each kind. Ten minutes on two cores
+zoo: $(READY) $(BUNDLE)
+	LDAM_ZOO=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/zoo -n auto --dist worksteal
+
+# the table of them, docs/networks.md
+networks: $(READY) $(BUNDLE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo.table networks.jsonl
 
 # ipykernel 6.31, 7.3 and 7.4 side by side
 kernels: $(READY)

@@ -32,20 +32,24 @@ MAKE = """
 import asyncio, time
 import ldam_widget as ldam
 
-class Marked(ldam.LDAM):
-    made_at = None
-    def _encode(self, **how):
-        content, buffers = super()._encode(**how)
-        return content | {"made_at": type(self).made_at}, buffers
-
 demo = ldam.demo.mnist("final")
-w = Marked(demo.model, neurons=range(10), **demo.settings)
-step = w.sampler.step
+w = ldam.LDAM(demo.model, neurons=range(10), **demo.settings)
+step, send = w.sampler.step, w.send
+temperatures = {}  # steps of a picture -> temperature at which the last of them began
 
 def noted(n):
-    Marked.made_at = w.sampler.params["temperature"]
-    return step(n)
+    temperature = w.sampler.params["temperature"]
+    result = step(n)
+    temperatures[w.sampler.steps] = temperature
+    return result
 
+def marked(content, buffers=None):
+    if content["kind"] == "frame":
+        for picture in (content, *content.get("earlier", ())):
+            picture["made_at"] = temperatures.get(picture["steps"], 0)  # 0: no step yet
+    send(content, buffers)
+
+w.send = marked
 w.sampler.step = noted
 w
 """
@@ -164,7 +168,8 @@ def write_kernels(folder: Path, versions: list[str]) -> None:
         place.mkdir(parents=True)
         command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         settings: dict[str, Any] = {"argv": command, "display_name": version, "language": "python"}
-        (place / "kernel.json").write_text(json.dumps(settings | {"env": {"PYTHONPATH": str(environment(version))}}))
+        path = os.pathsep.join([str(environment(version)), str(Path(__file__).parents[1])])  # measure this checkout
+        (place / "kernel.json").write_text(json.dumps(settings | {"env": {"PYTHONPATH": path}}))
 
 
 def tell(version: str, condition: str, row: Row) -> None:

@@ -24,7 +24,9 @@ if (process.argv.includes("--watch")) {
   const context = await esbuild.context({ ...bundle, sourcemap: "inline" });
   await context.watch();
 } else if (process.argv.includes("--protocol")) {
-  writeFileSync("src/protocol.ts", typescript(JSON.parse(readFileSync("src/protocol.schema.json", "utf8"))));
+  for (const folder of ["src", "src/toolbox"]) {
+    writeFileSync(`${folder}/protocol.ts`, typescript(JSON.parse(readFileSync(`${folder}/protocol.schema.json`, "utf8"))));
+  }
 } else if (process.argv.includes("--test")) {
   // Node 20 cannot read TypeScript: bundle each test, then hand the files to Node's own runner.
   const outdir = "build/tests";

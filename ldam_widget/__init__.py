@@ -35,16 +35,23 @@ from .sampling.frame import Frame
 from .sampling.heat import HeatPulse
 from .sampling.ladder import Ladder
 from .sampling.sampler import Sampler, SamplingError
+from .toolbox import views
+from .toolbox.backward import backward
 
 if TYPE_CHECKING:
     from . import callbacks
+    from .analysis.embed import embed
+    from .embedding.embedding import Embedding
+    from .embedding.tsne import TSNE
     from .pictures import figures
-    from .widget import LDAM, Compare, Watch, compare, compare_checkpoints, watch
+    from .surveys import Survey, survey
+    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
     "L2",
     "LDAM",
+    "TSNE",
     "Agreement",
     "BatchStatistics",
     "Blur",
@@ -54,6 +61,7 @@ __all__ = [
     "Comparison",
     "Denoiser",
     "Discriminator",
+    "Embedding",
     "Exploration",
     "Expression",
     "Frame",
@@ -67,6 +75,8 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Survey",
+    "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
@@ -75,12 +85,14 @@ __all__ = [
     "__version__",
     "activations",
     "average_checkpoints",
+    "backward",
     "build_discriminator",
     "callbacks",
     "compare",
     "compare_checkpoints",
     "cosine",
     "demo",
+    "embed",
     "explore",
     "figures",
     "interpolate",
@@ -92,13 +104,22 @@ __all__ = [
     "neurons_of",
     "opposites",
     "receptive_field",
+    "survey",
     "train_discriminator",
+    "views",
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
-_LAZY = _MODULES | dict.fromkeys(_WIDGETS, ".widget")
+_LAZY = {
+    **_MODULES,
+    "TSNE": ".embedding.tsne",
+    "Embedding": ".embedding.embedding",
+    "embed": ".analysis.embed",
+    "Survey": ".surveys",
+    "survey": ".surveys",
+} | dict.fromkeys(_WIDGETS, ".widget")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam train`."""
+"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam embed`, `ldam train`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from typer.core import TyperGroup
 from . import kernels
 from ._version import __version__
 from .adversary.rounds import TrainingError
+from .command_line.embedding import embed_to
 from .command_line.networks import network_of
+from .command_line.survey import merge_surveys, run_survey
 from .command_line.values import (
     assignments_of,
     at_of,
@@ -256,6 +258,84 @@ def sample(
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
+
+
+@app.command()
+def embed(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of MNIST's or CIFAR-10's files, or of pictures; sub-folders are classes.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="map.safetensors; the picture is map.png.")],
+    model: ModelOption = "mnist",
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Dotted name; default: what the model returns, before any softmax.")
+    ] = None,
+    at: Annotated[str, typer.Option(help="Of feature maps: all their values, or their mean over positions.")] = "all",
+    preprocess: PreprocessOption = None,
+    split: Annotated[str, typer.Option(help="Of MNIST and CIFAR-10: train or test.")] = "train",
+    perplexity: Annotated[float, typer.Option(help="Effective number of neighbours of each point.")] = 30.0,
+    exaggeration: Annotated[float, typer.Option(help="1 is t-SNE; up to 4 draws clusters together.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1)] = 750,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the images' features for further maps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
+) -> None:
+    """Map images by what a layer makes of them (t-SNE). Ctrl-C ends the steps; the map is written as it then is."""
+    network, settings = network_of(model, weights, input_shape)
+    e = embed_to(
+        output, data, network, settings, split=split, layer=layer, at=at, perplexity=perplexity,
+        exaggeration=exaggeration, steps=steps, seed=seed, device=device, progress=sys.stderr.isatty(), cache=cache,
+        preprocess=None if preprocess is None else preprocess_of(preprocess, settings["input_shape"]),
+    )  # fmt: skip
+    typer.echo(f"{output}, {output.with_suffix('.png').name}: {len(e):,} points, {e.settings['steps']} steps")
+    typer.echo(f"KL {e.kl:.3f}; trustworthiness {e.trust:.3f}; {e.kept:.0%} of the nearest neighbours kept")
+
+
+@app.command()
+def survey(
+    model: Annotated[str, typer.Argument(help="As --model of the other commands.")],
+    images: Annotated[Path, typer.Argument(help="A folder of pictures; the folders in it are the classes.")],
+    out: Annotated[Path, typer.Option(help="Folder for the survey; the same command continues one that was stopped.")],
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    preprocess: PreprocessOption = None,
+    pixel_range: Annotated[str | None, typer.Option(help="Of black and white; default 0,1.")] = None,
+    layers: Annotated[str, typer.Option(help="Dotted names, e.g. layer3,layer4; or all.")] = "all",
+    k: Annotated[int, typer.Option("-k", min=1, help="Images kept of each unit.")] = 9,
+    fit: Annotated[str, typer.Option(help="How pictures get the input shape: crop or stretch.")] = "crop",
+    batch: Annotated[int | None, typer.Option(min=1, help="Images in a forward pass; default: by their size.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="For one of several processes, e.g. 1/4 to 4/4; then merge-surveys.")
+    ] = None,
+    correlation: Annotated[bool, typer.Option(help="Correlate the units of each layer, up to 4,096.")] = True,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
+) -> None:
+    """Survey every unit on a folder of pictures: top images, histograms, dead units. Ctrl-C keeps what is done."""
+    network, settings = network_of(model, weights, input_shape)
+    if preprocess is not None:
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
+    if pixel_range is not None:
+        settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
+    try:
+        found = run_survey(
+            network, images, out, settings, layers=layers, k=k, fit=fit, batch=batch, part=part,
+            correlation=correlation, device=device, progress=sys.stderr.isatty(),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {out} keeps what is done, and the same command continues", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(found)
+
+
+@app.command("merge-surveys")
+def merge_parts(
+    parts: Annotated[list[Path], typer.Argument(help="Folders that survey --part has made, in any order.")],
+    out: Annotated[Path, typer.Option(help="Folder for the whole.")],
+) -> None:
+    """Join surveys of parts of the pictures; to the same bytes as one survey of all."""
+    typer.echo(merge_surveys(parts, out))
 
 
 DataOption = Annotated[Path, typer.Option(help="Folder of the four MNIST idx .gz files.")]

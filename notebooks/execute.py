@@ -1,13 +1,13 @@
-"""Run every notebook from a clean kernel and save it with its outputs: `python notebooks/execute.py [--check]`.
+"""Run notebooks from clean kernels and save them with their outputs: `python notebooks/execute.py [--check] [FILE …]`.
 
-`--check` runs them and saves nothing: what CI does. The study of MNIST takes its time with LDAM_STUDY=full and compares
-with real digits where LDAM_DATA is set, which is how it is saved.
+Without a FILE, all of them. `--check` runs them and saves nothing: what CI does. The studies take their time with
+LDAM_STUDY=full and compare with real images where LDAM_DATA is set, which is how they are saved.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
-import sys
 from pathlib import Path
 
 import nbformat
@@ -36,10 +36,14 @@ def execute(path: Path) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    for path in sorted(FOLDER.glob("*.ipynb")):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="a notebook; default: all in this folder")
+    parser.add_argument("--check", action="store_true", help="save nothing")
+    asked = parser.parse_args()
+    for path in asked.files or sorted(FOLDER.glob("*.ipynb")):
         print(path.name, flush=True)
         notebook = execute(path)
-        if "--check" not in sys.argv:
+        if not asked.check:
             nbformat.write(notebook, path)
 
 

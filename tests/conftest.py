@@ -25,11 +25,11 @@ hypothesis.settings.load_profile("same examples")
 
 # The bound of a statistical statement, in standard errors of its known distribution: a normal number leaves it with
 # probability 3.8e-8. The 850 statements of a run then make one false alarm in 30,000 runs; heavier tails, as sums of
-# skewed numbers have, may make three of it before it is one in 10,000.
+# skewed numbers have, may triple that and still leave it below one in 10,000.
 SIGMAS = 5.5
 
 
-# E itself at T = 1: for samplers of pixels with calibrated kernels whose law a formula or another implementation knows.
+# E itself at T = 1: for samplers of pixels with calibrated kernels whose law a formula or another implementation gives.
 # Without it gradients are divided by frozen scales, which take a warm-up, and T suits those.
 UNSCALED: dict[str, Any] = {"scale": "none", "temperature": 1.0}
 
@@ -79,12 +79,13 @@ MARKS = {
     "law": ("law/",),
     "planted": ("law/test_planted",),
     "slow": (
-        "checkpoints/", "demo/", "faults/", "test_banded", "test_callbacks", "test_change", "test_cli", "test_dead_neurons", "test_discriminator_training",
-        "test_execution", "test_exploration", "test_expressions_work_with", "test_figures", "test_garbage",
-        "test_goal", "test_judge", "test_kernels", "test_ladder", "test_natural_works_with", "test_notebooks",
-        "test_packed", "test_recordings", "test_tables", "test_thermometer", "test_third_party", "test_threads",
-        "test_untouched", "widget/test_as_shown", "widget/test_compare", "widget/test_live", "widget/test_loop",
-        "widget/test_prior", "widget/test_protocol", "widget/test_training", "widget/test_watch",
+        "checkpoints/", "demo/", "faults/", "test_banded", "test_callbacks", "test_change", "test_cli",
+        "test_dead_neurons", "test_discriminator_training", "test_execution", "test_exploration",
+        "test_expressions_work_with", "test_figures", "test_garbage", "test_goal", "test_judge", "test_kernels",
+        "test_ladder", "test_natural_works_with", "test_notebooks", "test_packed", "test_recordings", "test_tables",
+        "test_thermometer", "test_third_party", "test_threads", "test_untouched", "widget/test_as_shown",
+        "widget/test_compare", "widget/test_live", "widget/test_loop", "widget/test_prior", "widget/test_protocol",
+        "widget/test_training", "widget/test_watch", "zoo/",
     ),
 }  # fmt: skip
 

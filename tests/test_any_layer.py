@@ -45,7 +45,7 @@ def by_autograd(by_hand: Read, x: Tensor) -> tuple[Tensor, Tensor]:
 def require_same(
     model: nn.Module, layer: str, neuron: Any, by_hand: Read, shape: tuple[int, ...], **options: Any
 ) -> None:
-    """A batch of three chains is three separate calls, and both are what autograd says of the formula by hand."""
+    """A batch of three chains is three separate calls, and both match autograd on the formula by hand."""
     x = images(3, shape)
     tolerance = options.pop("tolerance", {"rtol": 1e-4, "atol": 1e-6})
     neurons = neurons_in(model, layer, [neuron], shape, chains=3, **options)
@@ -427,7 +427,7 @@ def test_directions_over_tokens() -> None:
 
 
 class Square(nn.Module):
-    """As many tokens as features: the sizes do not tell which axis is which."""
+    """As many tokens as features: the sizes do not reveal which axis is which."""
 
     def __init__(self, channels_first: bool) -> None:
         super().__init__()
@@ -501,7 +501,7 @@ def test_recurrent_layer(batch_first: bool, depth: int) -> None:
 # ---- batch statistics ------------------------------------------------------------------------------------------------
 
 
-def test_batch_norm_without_running_statistics_is_told() -> None:
+def test_batch_norm_without_running_statistics_is_reported() -> None:
     """It couples the chains, and only behind it."""
     norm = nn.BatchNorm2d(4, track_running_stats=False)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Conv2d(4, 3, 3)).eval()

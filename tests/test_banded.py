@@ -60,7 +60,7 @@ def gradient(network: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def assert_same(model: nn.Module, x: Tensor, pool: int, views: bool = False) -> None:
-    """`views`: the model reads memory as it lies, and says so where that is in rows."""
+    """`views`: the model relies on the memory layout, and raises an error where that is in rows."""
     assert_same_in(model, x, pool, in_rows=False)
     with pytest.raises(RuntimeError, match="view size is not compatible") if views else contextlib.nullcontext():
         assert_same_in(model, x, pool, in_rows=True)
@@ -241,7 +241,7 @@ def test_a_stem_without_gradient_stays_without() -> None:
         torch.testing.assert_close(mine, plain, rtol=1e-10, atol=1e-10)
 
 
-def test_maps_of_another_size_are_convolved_as_ever() -> None:
+def test_maps_of_another_size_are_convolved_as_before() -> None:
     net = Net(nn.Conv2d(1, 3, 3), lambda x: F.max_pool2d(F.relu(x), 2))
     view, banded, _ = both(net, torch.randn(1, 1, 12, 12, dtype=torch.float64))
     for size in (13, 12, 9):
@@ -279,7 +279,7 @@ def sampler(model: nn.Module, execution: str, **settings: Any) -> ldam.Sampler:
 
 
 class Flattening(nn.Module):
-    """The last map, or every map, is read as it lies in memory."""
+    """The last map, or every map, is read in its memory layout."""
 
     def __init__(self, everywhere: bool) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class Flattening(nn.Module):
 
 
 @pytest.mark.parametrize("everywhere", [False, True])
-def test_maps_that_are_flattened_lie_as_ever(everywhere: bool) -> None:
+def test_maps_that_are_flattened_keep_their_layout(everywhere: bool) -> None:
     model = with_fixed_weights(lambda: Flattening(everywhere))
     plain, banded = (sampler(model, execution, input_shape=(1, 16, 16)) for execution in ("plain", BANDED))
     torch.testing.assert_close(banded.step(5).images, plain.step(5).images, rtol=1e-4, atol=1e-4)
@@ -322,8 +322,8 @@ def test_a_leak_needs_the_rectifiers() -> None:
 
 
 @pytest.mark.parametrize("way", ["maps.mean((2, 3))", "maps.shape", "maps if maps else x", "F.max_pool2d(maps, 3)"])
-def test_another_way_through_the_network_is_told(way: str) -> None:
-    """What was seen once need not be what comes: an error rather than a wrong number."""
+def test_another_path_through_the_network_is_an_error(way: str) -> None:
+    """A later pass may take another path: an error rather than a wrong number."""
 
     class Fickle(nn.Module):
         way = ""

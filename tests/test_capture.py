@@ -168,7 +168,7 @@ def test_other_arguments_that_do_not_fit(model: nn.Module) -> None:
         ldam.activations(torch.relu, images(2, 6))  # type: ignore[arg-type]
 
 
-def test_what_comes_back_is_nobody_elses_memory() -> None:
+def test_results_share_memory_with_nothing() -> None:
     class Token(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -347,7 +347,7 @@ def test_a_pass_within_a_pass_ends_its_own_alone(model: nn.Module) -> None:
 MEETING: list[threading.Barrier] = []
 
 
-def test_two_threads_on_one_network_do_not_hear_each_other() -> None:
+def test_two_threads_on_one_network_do_not_capture_each_others_calls() -> None:
     model = nn.Sequential(nn.Linear(6, 4), Doing(lambda x: (MEETING[0].wait(), x)[1]), nn.Linear(4, 3), nn.Tanh())
     MEETING[:] = [threading.Barrier(2, timeout=30)]
     capture = Capture(model, ["0", "2"])

@@ -133,7 +133,7 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
-# ---- where the weights lie -------------------------------------------------------------------------------------------
+# ---- where the weights are -------------------------------------------------------------------------------------------
 
 PLACES = [
     (), ("state_dict",), ("model_state_dict",), ("model_state",), ("model",), ("net",), ("network",), ("module",),
@@ -319,7 +319,7 @@ def test_all_that_differs_is_listed(trained: Net, file: Writer, prefix: str) -> 
     assert "strict=False" in text
 
 
-def test_not_strict_loads_the_rest_and_tells(trained: Net, file: Writer) -> None:
+def test_not_strict_loads_the_rest_and_warns(trained: Net, file: Writer) -> None:
     path, before = file(changed(trained.state_dict(), "net.")), net(2)
     with pytest.warns(LDAMWarning, match=r"features\.0\.bias.*loss\.weight.*\(7, 4\)") as seen:
         loaded = load_checkpoint(before, path, strict=False)
@@ -431,7 +431,7 @@ def test_weights_must_fit_the_models_dtype(trained: Net, file: Writer) -> None:
 def test_what_cannot_be_copied_is_named(trained: Net, file: Writer) -> None:
     weight = trained.fc.weight.detach()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, that quantised tensors will go
+        warnings.simplefilter("ignore")  # torch's own warning that quantised tensors will be removed
         odd = {
             "quantised": torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
             "sparse": weight.to_sparse(),
@@ -485,7 +485,7 @@ def test_hostile_file_of_torch(trained: Net, tmp_path: Path, old: bool) -> None:
         load_checkpoint(Net, path)
     assert not trace.exists()
     torch.load(path, weights_only=False)
-    assert trace.exists()  # it is hostile indeed
+    assert trace.exists()  # the control: unpickling it does run code
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -493,7 +493,7 @@ def test_hostile_file_of_torch(trained: Net, tmp_path: Path, old: bool) -> None:
 def test_hostile_bare_pickle(tmp_path: Path, protocol: int) -> None:
     trace, path = tmp_path / "trace", tmp_path / "evil.pt"
     path.write_bytes(pickle.dumps(Hostile(trace), protocol))
-    # protocols 0 and 1 have no mark by which they could be told from any damaged file
+    # protocols 0 and 1 have no mark that distinguishes them from a damaged file
     with pytest.raises(ValueError, match=r"refused.*mkdir" if protocol > 1 else "refused|damaged"):
         load_checkpoint(Net, path)
     assert not trace.exists()
@@ -503,7 +503,7 @@ def test_hostile_bare_pickle(tmp_path: Path, protocol: int) -> None:
 
 def test_torchscript(tmp_path: Path) -> None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, that TorchScript will go
+        warnings.simplefilter("ignore")  # torch's own warning that TorchScript will be removed
         torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))  # type: ignore[no-untyped-call]
     with pytest.raises(ValueError, match=r"TorchScript archive.*torch\.jit\.load"):
         load_checkpoint(Net, tmp_path / "script.pt")
@@ -542,7 +542,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
         load_checkpoint(Net, {"a": 1})  # type: ignore[arg-type]
 
 
-def test_models_that_are_none(trained: Net, file: Writer) -> None:
+def test_what_is_no_model(trained: Net, file: Writer) -> None:
     path = file(trained.state_dict())
     for wrong, got in ((3, "got 3"), (lambda: "net", "which made 'net'")):
         with pytest.raises(TypeError, match=rf"model_or_factory must be .*{got}"):
@@ -706,7 +706,7 @@ def batches() -> list[Tensor]:
 
 
 @pytest.mark.parametrize("pairs", [False, True])
-def test_batch_norm_statistics_are_taken_anew(pairs: bool) -> None:
+def test_batch_norm_statistics_are_computed_again(pairs: bool) -> None:
     loader: list[Any] = [(x, torch.zeros(len(x))) for x in batches()] if pairs else batches()
     result = average_checkpoints([Norm(), Norm()], loader=loader)
     # the plain mean over batches of their means and unbiased variances

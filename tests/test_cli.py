@@ -82,7 +82,7 @@ def test_gif_and_npz(tmp_path: Path) -> None:
 
 
 def test_a_discriminator_pulls_as_in_python(tmp_path: Path) -> None:
-    """The shipped one, and the same from a file; beside a sampler made by hand."""
+    """The shipped one, and the same from a file; compared with a sampler built in Python."""
     shipped = ldam_widget.demo.mnist()
     save_discriminator(shipped.discriminator, tmp_path / "d.safetensors", {})
     ask = ("sample", "--neurons", "3", "--steps", "20", "--mix", "convex", "-p", "discriminator=0.8")
@@ -142,7 +142,7 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "--class-names", "mine.py"), ["--class-names mine.py", "10 units"]),
     ],
 )
-def test_mistakes_are_told_without_a_traceback(
+def test_mistakes_are_reported_without_a_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: list[str]
 ) -> None:
     (tmp_path / "mine.py").write_text(MODEL)
@@ -384,7 +384,7 @@ def make():
 
 
 def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
-    """The picture of the command line is that of a sampler made by hand."""
+    """The picture of the command line is that of a sampler built in Python."""
     (tmp_path / "mine.py").write_text(COLOUR, encoding="utf-8")
     ask = ("sample", "--model", "mine.py:make", "--input-shape", "3,16,16", "--neurons", "0-1", "--steps", "12")
     ask = (*ask, "--pixel-range", "0,1", "--preprocess", "imagenet")
@@ -426,7 +426,7 @@ def test_preprocess_prior_ladder_and_goal_as_in_python(tmp_path: Path) -> None:
         (("--prior", "nowhere.safetensors"), "there is no file nowhere.safetensors"),
     ],
 )
-def test_bad_priors_and_preprocessing_are_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_bad_priors_and_preprocessing_are_reported(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)
 
 
@@ -460,7 +460,7 @@ def test_files_show_what_is_asked_for(tmp_path: Path) -> None:
         (("--slice", "1"), "--slice 1: the images have 1 slice, from 0"),
     ],
 )
-def test_what_cannot_be_shown_is_told_before_sampling(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_shown_is_refused_before_sampling(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in ldam("sample", "-o", "a.png", "--steps", "100000000", *arguments, folder=tmp_path, ok=False)
 
 
@@ -522,5 +522,5 @@ def test_starts_and_presets_as_in_python(tmp_path: Path) -> None:
         (("--preset", "A", "--kernel", "BAOAB"), "--preset belongs to RegularisedAscent; BAOAB has none"),
     ],
 )
-def test_bad_starts_and_presets_are_told(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_bad_starts_and_presets_are_reported(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert said in ldam("sample", "-o", "a.png", *arguments, folder=tmp_path, ok=False)

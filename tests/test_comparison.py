@@ -126,7 +126,7 @@ def test_chains_are_those_of_a_sampler_of_its_own() -> None:
 
 
 def test_models_advance_together() -> None:
-    """A long run is no run of the first model and then one of the second."""
+    """The models are stepped in turn, not one after the other."""
     trail: list[str] = []
 
     def told(name: str) -> Callable[[Tensor], Tensor]:
@@ -418,7 +418,7 @@ def test_a_freed_temperature_is_that_of_its_model_alone() -> None:
     ],
 )
 def test_all_or_none_of_several_parameters(params: dict[str, Any], says: str) -> None:
-    """Also what a running average was told: it is of the sampler's insides, and no attribute."""
+    """Also the averaging time, which is inside the sampler and no attribute."""
     c, undisturbed = compared(), compared()
     for each in (c, undisturbed):
         each.free("step_size")
@@ -519,7 +519,7 @@ class Fused(TinyCnn):
         return out
 
 
-def test_a_model_that_fails_is_brought_level_again() -> None:
+def test_a_model_that_fails_is_brought_back_into_step() -> None:
     models = (tiny(), with_fixed_weights(Fused))
     # a recording of the network would run for some time yet
     c, undisturbed = (compared(*models, steps_per_frame=3, execution="plain") for _ in range(2))
@@ -846,7 +846,7 @@ def test_signed_colours_are_balanced(
 
     A byte is coarse: it moves a lightness by .004, a chroma by .006 and a hue of that chroma by 3°.
     """
-    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))[page]
+    table = json.loads((Path(images.__file__).parent / "difference_colours.json").read_text(encoding="utf-8"))[page]
     colours = np.array([list(bytes.fromhex(colour)) for colour in table])
     assert colours.shape == (256, 3)
     assert (colours[0] == colours[1]).all()  # there is no level 0
@@ -864,7 +864,7 @@ def test_signed_colours_are_balanced(
 
 def test_snapshot_and_figure_have_the_colours_of_a_light_page() -> None:
     """The page's own are those of the file; see compare.test.ts."""
-    table = json.loads((Path(images.__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    table = json.loads((Path(images.__file__).parent / "difference_colours.json").read_text(encoding="utf-8"))["light"]
     levels = np.arange(256, dtype=np.uint8)[:, None]
     assert [bytes(colour).hex() for colour in images.signed_colours(levels)] == table
     c = compared(mlp(3, 1), mlp(3, 2))

@@ -1,4 +1,4 @@
-"""Neurons that say nothing: constant, NaN or infinite figures are never judged good, and are told in words."""
+"""Constant, NaN or infinite activations and pictures are never judged good, and the verdict says why."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FAULTS = [
 
 @pytest.mark.parametrize("burned_in", [True, False])
 @pytest.mark.parametrize(("name", "at", "value", "words"), FAULTS)
-def test_what_says_nothing_is_never_judged_good(
+def test_what_carries_no_information_is_never_judged_good(
     name: str, at: tuple[object, ...], value: object, words: str, burned_in: bool
 ) -> None:
     found = report(changed(samples(), name, at, value)._replace(burned_in=burned_in))
@@ -108,7 +108,7 @@ def dead(**more: object) -> ldam.Sampler:
 
 
 @pytest.mark.filterwarnings("ignore:the gradient of neuron 0 is exactly zero")
-def test_a_dead_relu_is_told_and_drawn_as_dead() -> None:
+def test_a_dead_relu_is_reported_and_drawn_as_dead() -> None:
     s = dead()
     s.step(1200)
     found = s.diagnostics()

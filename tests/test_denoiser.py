@@ -29,13 +29,13 @@ class Smooth(nn.Module):
         return self.dropout(x.mul_(self.share))
 
 
-class Told(nn.Module):
+class Sigma(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
         assert sigma.shape == x.shape[:1]
         return x * sigma.view(-1, 1, 1, 1)
 
 
-class ToldByName(nn.Module):
+class SigmaByName(nn.Module):
     def forward(self, x: Tensor, sigma: Any = None) -> Tensor:
         return x * (1 if sigma is None else sigma.view(-1, 1, 1, 1))
 
@@ -67,8 +67,8 @@ def test_tweedie() -> None:
     torch.testing.assert_close(term.gradient(X), (0.25 * X - X) / 0.04)
 
 
-@pytest.mark.parametrize(("net", "share"), [(Told(), 0.2), (ToldByName(), 0.2), (WithAnOption(), 0.25)])
-def test_the_network_is_told_sigma_if_it_asks(net: nn.Module, share: float) -> None:
+@pytest.mark.parametrize(("net", "share"), [(Sigma(), 0.2), (SigmaByName(), 0.2), (WithAnOption(), 0.25)])
+def test_sigma_is_passed_if_the_network_takes_it(net: nn.Module, share: float) -> None:
     term = ldam.Denoiser(net, 0.2)
     torch.testing.assert_close(term.denoised(X), share * X)
     sampler(net).step(2)
@@ -91,14 +91,14 @@ def test_kernels_of_gradients_take_it(kernel: Any, more: dict[str, Any]) -> None
 def test_in_the_coordinates_of_a_natural_prior_and_in_a_widget() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
     w = ldam.LDAM(
-        net, input_shape=(3, 16, 16), pixel_range=(0, 1), play=False, regularizers=[ldam.Denoiser(Told(), 0.2, 0.0)]
+        net, input_shape=(3, 16, 16), pixel_range=(0, 1), play=False, regularizers=[ldam.Denoiser(Sigma(), 0.2, 0.0)]
     )
     w.step(120)
     bright = float(w.sampler.images.mean())
     w.denoiser = 20
     w.step(150)
     assert float(w.sampler.images.mean()) < bright - 0.1, "it makes pictures darker"
-    assert "what its network knows" in w.sampler.kernel_note
+    assert "as its network estimates it" in w.sampler.kernel_note
     with pytest.raises(ValueError, match="Denoiser has a gradient and no energy, by which GHMC accepts moves"):
         w.use_kernel("GHMC")
     w.step(2)
@@ -118,7 +118,7 @@ def test_what_needs_an_energy_is_refused() -> None:
         ldam.Denoiser(Smooth(), 0.2).evaluate(X)
 
 
-def test_it_holds_unbounded_pixels() -> None:
+def test_it_confines_unbounded_pixels() -> None:
     s = sampler(pixel_range=None, scale="none", temperature=1.0)
     assert s.has_law
     s.set(denoiser=0)
@@ -145,6 +145,6 @@ class Lost(nn.Module):
     (lambda: sampler(Cropping()), ValueError, r"it takes \(2, 3, 6, 8\) and gives \(2, 3, 6, 7\)"),
     (lambda: sampler(Lost()), ValueError, "NaN or infinite"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_invalid_arguments_are_refused(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()

@@ -50,7 +50,7 @@ def test_r_hat_sees_chains_that_are_locked_in_different_places_or_drift() -> Non
     apart = ar1(0.0)
     apart[:, :, 0] += 3
     assert (mixing(apart)["r_hat"] > 1.2).all()
-    drift = ar1(0.0) + np.linspace(0, 4, DRAWS)[:, None, None]  # all drift alike: only split chains tell
+    drift = ar1(0.0) + np.linspace(0, 4, DRAWS)[:, None, None]  # all drift alike: only split chains reveal it
     assert (mixing(drift)["r_hat"] > 1.2).all()
 
 
@@ -204,7 +204,7 @@ def test_words_for_what_is_not_known_yet() -> None:
     assert none["verdict"]["level"] == "wait"
 
 
-def test_a_wrong_temperature_is_said_first() -> None:
+def test_a_wrong_temperature_is_reported_first() -> None:
     good = samples(normal(500, 2, 4), normal(500, 2, 4, 16, stream=1))
     found = report(good._replace(ratios=[1.36, 1.0]))
     assert found["verdict"]["level"] == "warn"

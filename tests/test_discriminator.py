@@ -1,4 +1,4 @@
-"""`Discriminator` as a term: what R is, what it makes of networks and files, and how the sampler lives with it."""
+"""`Discriminator` as a term: what R is, what it makes of networks and files, and how the sampler uses it."""
 
 from __future__ import annotations
 
@@ -322,7 +322,7 @@ def test_logits_that_are_small_are_not_taken_for_probabilities(recwarn: Any) -> 
 # ---- pixels ----------------------------------------------------------------------------------------------------------
 
 
-def test_another_pixel_range_is_converted_and_told() -> None:
+def test_another_pixel_range_is_converted_and_reported() -> None:
     network = net()
     x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
     with pytest.warns(LDAMWarning, match=r"trained on pixels in \[-1, 1\], the sampler's are in \[0, 1\]"):
@@ -345,7 +345,7 @@ def test_the_conversion_by_hand_from_other_ranges(low: float, high: float) -> No
     torch.testing.assert_close(term.evaluate(x)[0].double(), by_hand, rtol=1e-4, atol=1e-4)
 
 
-def test_the_network_says_its_own_range_and_the_argument_outdoes_it() -> None:
+def test_the_argument_overrides_the_pixel_range_of_the_network() -> None:
     network = build_discriminator(classifier(), SHAPE)
     network.pixel_range = (-1.0, 1.0)
     x = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0))
@@ -361,7 +361,7 @@ def test_the_network_says_its_own_range_and_the_argument_outdoes_it() -> None:
     torch.testing.assert_close(term.evaluate(x)[0], direct)
 
 
-def test_an_unbounded_sampler_is_told_and_nothing_is_converted() -> None:
+def test_an_unbounded_sampler_gets_a_note_and_nothing_is_converted() -> None:
     network, x = net(), images()
     with pytest.warns(LDAMWarning, match="unbounded"):
         s = sampler(Logit(network, pixel_range=(-1, 1)))
@@ -658,11 +658,11 @@ def test_metropolis_kernels_do_not_mix_energies_of_two_discriminators(kernel: An
         s.step(10)
         return s.images, float(moved)
 
-    told, moved = run(64.0, True)
+    announced, moved = run(64.0, True)
     straight, expected = run(0.0, True)
     assert expected > 0.5
     assert moved == expected
-    torch.testing.assert_close(told, straight, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(announced, straight, rtol=1e-3, atol=1e-3)
     assert run(64.0, False)[1] == 0  # the control
 
 
@@ -689,15 +689,15 @@ def test_frozen_scales_follow_a_discriminator_that_changes() -> None:
 
 
 def test_a_change_of_the_discriminator_is_of_no_other_consequence() -> None:
-    """Telling of a change where there is none leaves the run as it was, bit by bit."""
+    """Announcing a change where there is none leaves the run as it was, bit by bit."""
     for kernel in KERNELS:
-        told, straight = (sampler(Discriminator(net(), 0.5), kernel=kernel) for _ in range(2))
+        announced, straight = (sampler(Discriminator(net(), 0.5), kernel=kernel) for _ in range(2))
         for _ in range(4):
-            told.step(5)
-            told.discriminator_changed()
+            announced.step(5)
+            announced.discriminator_changed()
         straight.step(20)
-        assert torch.equal(told.images, straight.images)
-        assert torch.equal(told.average_images, straight.average_images)
+        assert torch.equal(announced.images, straight.images)
+        assert torch.equal(announced.average_images, straight.average_images)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

@@ -307,7 +307,7 @@ def test_networks_of_many_kinds_become_discriminators(case: tuple[Callable[[], n
     assert net(x).shape == (4, 1)
 
 
-def test_statistics_of_batch_norm_begin_anew() -> None:
+def test_statistics_of_batch_norm_start_over() -> None:
     model = tiny(lambda: nn.BatchNorm2d(4)).train()
     model(5 + torch.rand(20, *SHAPE))
     norm = build_discriminator(model, SHAPE).get_submodule("body.network.middle")
@@ -1054,7 +1054,7 @@ def test_the_classifier_and_all_that_is_global_come_back_untouched(tmp_path: Pat
     assert images.grad is None
 
 
-def test_a_discriminator_in_training_mode_is_no_news(recwarn: Any) -> None:
+def test_a_discriminator_in_training_mode_is_not_reported(recwarn: Any) -> None:
     t = trainer(tiny(lambda: nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.1))))
     t.train_round()
     assert t.notes == []
@@ -1109,7 +1109,7 @@ def test_a_discriminator_that_says_the_same_of_everything_is_not_called_trained(
 
 
 def test_a_discriminator_that_always_wins_is_not_called_trained(tmp_path: Path, classifier: nn.Module) -> None:
-    """Real images that no sampler reaches: white ones, at once told from its noise."""
+    """Real images that no sampler reaches: white ones, at once distinguished from its noise."""
     recipe = replace(TINY, learning_rate=0.03, steps=1, renewed=1.0, image_noise=0.0, noises=(1e-4, 1e-4))
     white = torch.ones(20, *SHAPE)
     with pytest.raises(TrainingError, match=r"classifies .*% of all images correctly.*sampler never comes near"):
@@ -1176,7 +1176,7 @@ def test_a_gradient_that_is_no_number_leaves_the_discriminator_as_it_was() -> No
     assert all(bool(value.isfinite().all()) for value in t._raw.state_dict().values())
 
 
-def test_a_learning_rate_that_is_too_large_is_told(classifier: nn.Module) -> None:
+def test_a_learning_rate_that_is_too_large_is_reported(classifier: nn.Module) -> None:
     t = trainer(classifier, recipe=replace(TINY, learning_rate=1e20))
     with pytest.raises(TrainingError, match="lower the learning_rate"):
         _ = [t.train_round() for _ in range(5)]
@@ -1217,7 +1217,7 @@ def nearest(images: Tensor) -> float:
 
 @pytest.mark.statistical
 def test_training_makes_pictures_that_look_real(tmp_path: Path, classifier: nn.Module) -> None:
-    """Two blobs. After some rounds D tells samples from them, and chains that follow it are nearer to a blob.
+    """Two blobs. After some rounds D separates samples from them, and chains that follow it are nearer to a blob.
 
     In the mean of 32 chains, a pixel is off by less than 0.7 times as much as without D; over a dozen seeds it was
     between 0.28 and 0.48 times as much.

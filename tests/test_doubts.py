@@ -121,8 +121,8 @@ def test_without_batch_norm_its_input_and_classes_are_looked_at(without_norm: nn
         notes(without_norm, x.flip(1)[label == 0].repeat(3, 1, 1, 1))  # red as blue
 
 
-def test_a_network_that_has_seen_nothing_is_not_asked() -> None:
-    """Batch norm as it begins knows nothing of the images. Two classes may well be unequal."""
+def test_an_untrained_network_raises_no_doubt() -> None:
+    """A fresh batch norm has no statistics of the images. Two classes may well be unequal."""
     model = with_fixed_weights(Normed).eval()
     model.fc = nn.Linear(8, 2)
     assert notes(model, images()[0]) == []

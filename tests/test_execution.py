@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ldam_widget as ldam
 from ldam_widget.core.notes import QuietNotes
@@ -73,7 +74,7 @@ class TwiceUsed(nn.Module):
 
 
 def lived(model: nn.Module) -> nn.Module:
-    """With batch statistics that are not those of the beginning, in eval mode."""
+    """With batch statistics that are not the initial ones, in eval mode."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -250,7 +251,7 @@ class Called(nn.Module):
         return self.act(self.conv(self.act(self.bn(self.conv(x)))))
 
 
-def test_another_call_of_a_layer_is_tried_out_anew() -> None:
+def test_another_call_of_a_layer_gets_a_trial_of_its_own() -> None:
     model = lived(Called())
     s, plain = (sampler(model, name, layer="act", temperature=0.0) for name in ("auto", "plain"))
     for each in (s, plain):
@@ -401,7 +402,7 @@ def test_changed_weights_are_seen_by_whatever_comes_next(then: str) -> None:
 
 
 def fresh_quenched(model: nn.Module, s: ldam.Sampler) -> Tensor:
-    """By a sampler that knows nothing but the present weights, from where `s` stands."""
+    """By a new sampler of the present weights, from the pictures of `s`."""
     other = sampler(model, "plain", temperature=0.0)
     return quench(s.state.x, replace(other.target, energy_needed=True), 5).view_as(s.images)
 
@@ -455,7 +456,7 @@ def test_a_trial_is_made_once_and_its_result_kept() -> None:
 
 
 def test_a_trial_of_a_slow_network_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once time is over only what promises most has been tried, and it can still be taken."""
+    """When time is up only the most promising plan has been tried, and it can still be taken."""
     tried: list[Plan] = []
 
     class Listed(Prepared):
@@ -678,7 +679,7 @@ def test_a_group_without_a_limit(unlimited: str, tmp_path: Path, monkeypatch: py
 
 
 def test_memory_that_is_given_back_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that it was short is told, once."""
+    """The shortage is reported once."""
     monkeypatch.setattr(Hungry, "most", 1000)
     monkeypatch.setattr(memory, "budget", lambda device: 1.0)
     with pytest.warns(ldam.LDAMWarning, match="memory is short"):
@@ -715,6 +716,30 @@ class Hungry(nn.Module):
         return self.inside(x)
 
 
+class Largest(TorchDispatchMode):
+    """Bytes of the largest tensor that any operation returns."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **kwargs or {})
+        for each in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(each, Tensor):
+                self.bytes = max(self.bytes, each.untyped_storage().nbytes())
+        return result
+
+
+def test_seeds_of_many_units_stay_within_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 maps of 64 × 64, each seeded in 4 chains: all seeds together would take 67 MB, one image's half a megabyte."""
+    model = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU())
+    output = 4 * 32 * 64 * 64
+    monkeypatch.setattr(memory, "budget", lambda device: 8.0 * output)
+    with Largest() as largest:
+        s = sampler(model, "plain", input_shape=(1, 64, 64), layer="0", neurons=range(32), chains=4)
+        s.step(1)
+    assert output <= largest.bytes <= 16 * output  # the noise of four steps takes as much as 16 outputs
+
+
 def test_measuring_an_image_leaves_nothing_behind() -> None:
     """An operation that keeps its own output, as ReLU does, must not keep itself."""
     view = private_view(block(), None, QuietNotes())
@@ -748,7 +773,7 @@ def test_images_that_depend_on_each_other_are_not_taken_apart(monkeypatch: pytes
         assert sampler(model, chains=8, layer="2").target.terms[NEURON].at_once == 16
 
 
-def test_a_model_too_large_for_one_image_is_told_as_that() -> None:
+def test_a_model_too_large_for_one_image_is_reported_as_that() -> None:
     class Huge(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB")

@@ -97,7 +97,7 @@ def test_leader_clustering() -> None:
 
 
 def test_three_equal_templates_are_three_modes_and_cold_chains_stay_in_theirs() -> None:
-    """At T = .1 the way from one template to another is uphill by some 80 T: nobody crosses.
+    """At T = .1 the way from one template to another is uphill by some 80 T: no chain crosses.
 
     That 40 chains, which choose at random, leave one of the three out has probability 3·(2/3)^40 = 3e-7.
     """
@@ -118,7 +118,7 @@ def test_three_equal_templates_are_three_modes_and_cold_chains_stay_in_theirs() 
 def test_heat_makes_chains_move() -> None:
     """Hot by 100 the barrier is below T, and every pulse is a new throw.
 
-    With 12 chains and 4 pulses between looks, that nobody moves has a probability of some (1/3)^48.
+    With 12 chains and 4 pulses between looks, that no chain moves has a probability of some (1/3)^48.
     """
     s = sampler()
     pulse = ldam.HeatPulse(100, rise=10, hold=60, cool=130)
@@ -162,7 +162,7 @@ def test_one_pixel_has_modes_too(
 
 @pytest.mark.parametrize("bounds", [None, (0.0, 1.0)])
 def test_a_picture_of_one_colour_is_quenched_too(bounds: tuple[float, float] | None) -> None:
-    """E = −‖x − m‖²/2 ends in m from everywhere. Single precision knows the maximum to √ε."""
+    """E = −‖x − m‖²/2 ends in m from everywhere. Single precision resolves the maximum to √ε."""
     m = torch.linspace(0.1, 0.9, SIZE)
 
     class Neuron:

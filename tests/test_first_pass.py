@@ -1,4 +1,4 @@
-"""The user's model is never changed, whatever its forward pass writes or what hangs on it; nor does that matter."""
+"""The user's model is never changed, whatever its forward pass writes; and then it is still sampled correctly."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_state_in_a_buffer_is_the_users() -> None:
 
 
 class Diary(Base):
-    """It writes down every output, as a list that grows."""
+    """It keeps every output in a growing list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ def test_what_grows_with_every_pass_does_not_grow() -> None:
 
 
 @pytest.mark.parametrize("draw", [lambda h: F.dropout(h, 0.5), lambda h: h + torch.randn_like(h)])
-def test_chance_in_the_forward_pass_is_told(draw: Callable[[Tensor], Tensor]) -> None:
+def test_randomness_in_the_forward_pass_is_reported(draw: Callable[[Tensor], Tensor]) -> None:
     model = with_fixed_weights(Base)
     model.between = draw
     before = torch.get_rng_state()
@@ -368,7 +368,7 @@ def baggage(model: Any) -> None:
     model.package = torch
 
 
-def test_whatever_hangs_on_a_model_is_no_obstacle() -> None:
+def test_attributes_of_any_kind_are_no_obstacle() -> None:
     model = with_fixed_weights(Base)
     baggage(model)
     s = sample(model)
@@ -509,7 +509,7 @@ class Counted(Base):
         return h * (1 + 0.01 * next(self.calls))
 
 
-def test_a_state_that_cannot_be_restored_is_told() -> None:
+def test_a_state_that_cannot_be_restored_is_reported() -> None:
     with pytest.warns(ldam.LDAMWarning, match="a state that cannot be restored"):
         s = sample(with_fixed_weights(Counted))
     assert not s.has_law

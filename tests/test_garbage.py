@@ -1,4 +1,4 @@
-"""Nothing that was used up waits for the collector of cycles: it comes seldom, and what waits holds pictures."""
+"""Nothing is left to the cyclic garbage collector: it runs rarely, and what waits for it holds pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import with_fixed_weights
 
 @contextmanager
 def collected() -> Iterator[list[Any]]:
-    """What only the collector frees of what is done within."""
+    """What is left for the garbage collector by the code within."""
     found: list[Any] = []
     gc.collect()
     gc.disable()

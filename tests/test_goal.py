@@ -16,7 +16,7 @@ from .test_natural_works_with import sampler
 REAL = torch.rand(40, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def test_a_goal_that_moves_is_followed_anew() -> None:
+def test_a_goal_that_moves_is_followed() -> None:
     s = sampler(goal=0.4, chains=6, warm_up=300)
     assert s.params["goal"] == 0.4
     s.step(300)
@@ -63,7 +63,7 @@ def test_a_goal_that_is_dropped_while_it_is_sought_leaves_the_temperature_of_tha
     assert (s.temperatures, s.notes) == ([found, found], [])
 
 
-def test_heat_in_all_of_the_warm_up_is_told() -> None:
+def test_heat_in_all_of_the_warm_up_is_reported() -> None:
     s = sampler(goal=0.3, warm_up=50)
     s.set(heat=2.0)
     with pytest.warns(ldam.LDAMWarning, match="goal was not sought, because heat was on"):
@@ -102,7 +102,7 @@ def test_while_it_is_sought_the_panel_sees_the_temperature_move() -> None:
 @pytest.mark.parametrize("heated", [
     lambda s: s.set(heat=30.0), lambda s: s.heat_pulse(ldam.HeatPulse(30.0, rise=0, hold=100, cool=10)),
 ], ids=["slider", "pulse"])  # fmt: skip
-def test_heat_shakes_the_chains_while_a_goal_is_sought_and_teaches_nothing(heated: Any) -> None:
+def test_heat_moves_the_chains_while_a_goal_is_sought_and_does_not_enter_the_search(heated: Any) -> None:
     s, twin = sampler(goal=0.8, chains=6, warm_up=300), sampler(goal=0.8, chains=6, warm_up=300)
     s.step(150)
     twin.step(150)
@@ -148,15 +148,15 @@ def test_percentiles_follow_to_other_neurons() -> None:
 
 @pytest.mark.parametrize(("goal", "why"), [(1e4, "set a lower goal"), (1e-5, "set a higher goal")])
 @pytest.mark.filterwarnings("ignore:the goal")
-def test_a_goal_out_of_reach_is_told(goal: float, why: str) -> None:
+def test_a_goal_out_of_reach_is_reported(goal: float, why: str) -> None:
     s = sampler(goal=goal, warm_up=60)
     s.step(60)
-    told = [note for note in s.notes if note.startswith("the goal ")]
-    assert told
-    assert any(why in note for note in told)
+    found = [note for note in s.notes if note.startswith("the goal ")]
+    assert found
+    assert any(why in note for note in found)
     s.set(goal=0.5)
     s.step(60)
-    assert not any(note in s.notes for note in told), "of the present goal alone"
+    assert not any(note in s.notes for note in found), "of the present goal alone"
 
 
 @pytest.mark.parametrize(("goal", "error", "message"), [

@@ -241,12 +241,12 @@ def test_models_without_statistics_are_refused(model: Any, message: str) -> None
     (lambda: ldam.BatchStatistics().evaluate(torch.zeros(1, 3, 4, 4)), RuntimeError, "regularizers of a sampler"),
     (lambda: bound(ldam.BatchStatistics()), ValueError, "sampler's model, and there is none"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_invalid_arguments_are_refused(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 
 
-def test_neither_holds_unbounded_pixels() -> None:
+def test_neither_confines_unbounded_pixels() -> None:
     """The panel then says that there is no law."""
     net = with_fixed_weights(Normed)
     terms = [ldam.BatchStatistics(1.0), ldam.TotalVariation(1.0)]

@@ -57,10 +57,10 @@ def test_images_that_influence_each_other_are_computed_one_at_a_time(mix: Callab
     before = len(s.notes)
     s.select(None, [4, 0, 1])
     s.step(1)
-    assert len(s.notes) == before, "told once"
+    assert len(s.notes) == before, "reported once"
 
 
-def test_a_single_chain_needs_no_word_of_it() -> None:
+def test_a_single_chain_gets_no_note_of_it() -> None:
     model = with_fixed_weights(lambda: Net(MIXED["mean over the batch"])).eval()
     s = ldam.Sampler(model, input_shape=SHAPE, neurons=[2], device="cpu")
     s.step(3)

@@ -1,4 +1,4 @@
-"""What all kernels share: the same seed is the same chain, however it is stepped and whoever runs beside it.
+"""What all kernels share: the same seed is the same chain, however it is stepped and whatever other chains run.
 
 `law/` has their laws; this file needs no statistics.
 """
@@ -142,7 +142,7 @@ def test_a_chain_does_not_depend_on_how_many_there_are(name: str) -> None:
 @pytest.mark.parametrize("name", PLAIN)
 def test_on_a_network_it_does_not_depend_on_it_either_but_for_rounding(name: str) -> None:
     """Convolutions and matrix products of another batch size may add up in another order: 1e-7 a step, which forty
-    steps of a smooth network make no more than a hundredfold. A chain that saw others' numbers would be off by 1."""
+    steps of a smooth network amplify a hundredfold at most. A chain that saw others' numbers would be off by 1."""
     few, many = sampler(name, chains=1), sampler(name, chains=16)
     for s in (few, many):
         s.step(40)

@@ -1,4 +1,4 @@
-"""Replica exchange: every rung has its own law, chains cross barriers that lock a plain kernel, swaps go as they ought.
+"""Replica exchange: every rung has its own law, chains cross barriers that lock a plain kernel, swaps are correct.
 
 The target is the double well of `law/harness.py`, whose law at every temperature is known, and a Gaussian.
 """

@@ -190,7 +190,7 @@ def sampler(**settings: Any) -> ldam.Sampler:
 
 @pytest.mark.filterwarnings("ignore:without a pixel_range")
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_is_refused_in_words(what: str) -> None:
+def test_invalid_arguments_are_refused(what: str) -> None:
     make, message = REFUSED[what]
     with pytest.raises((ValueError, TypeError), match=message):
         make()
@@ -232,7 +232,7 @@ def test_without_a_pixel_range_pictures_are_in_the_pixels_of_the_images(count: i
     assert float(s.step(200).average_images.mean()) == pytest.approx(6, abs=0.1)
 
 
-def test_pixels_that_a_prior_stretches_are_told() -> None:
+def test_pixels_that_a_prior_stretches_are_reported() -> None:
     images = 20 + 80 * rand(99, 1, 8, 8)
     with pytest.warns(ldam.LDAMWarning, match=r"from 20(\.\d+)? to (99\.\d+|100).*stretched.*pixel_range="):
         sampler(prior=ldam.Natural.of(images), pixel_range=(0, 255))

@@ -175,7 +175,7 @@ def test_without_a_temperature_the_chains_climb() -> None:
         s.step(40)
         heights.append(float(s.activation.mean()))
     assert heights == sorted(heights)
-    assert s.params["step_size"] == pytest.approx(0.15)  # no thermometer tells a step that is too long
+    assert s.params["step_size"] == pytest.approx(0.15)  # no thermometer reveals a step that is too long
     assert "climb" in s.kernel_note
 
 
@@ -201,5 +201,5 @@ def test_heat_quench_and_exploration(more: dict[str, Any]) -> None:
 def test_the_thermometer_is_right_in_z() -> None:
     s = sampler(chains=8, warm_up=60)
     s.step(60)
-    s.step(1200)  # it begins anew once it has learnt the mean
+    s.step(1200)  # it starts over once it has learnt the mean
     assert s.measured_temperature == pytest.approx(s.temperatures, rel=0.15)

@@ -287,8 +287,8 @@ def test_sampler_built_and_stepped_without_gradients(tiny_cnn: nn.Module, mode: 
 REACHED: list[str] = []
 
 
-class Told(nn.Module):
-    """Says when it runs, in a global that is not copied with a private view, and does what it is told."""
+class Acts(nn.Module):
+    """Records in a global, which a private view does not copy, when it runs, and then calls `do`."""
 
     def __init__(self, name: str, do: Callable[[Tensor], Any] = lambda x: x) -> None:
         super().__init__()
@@ -313,7 +313,7 @@ def fail(_: Tensor) -> Tensor:
 
 
 def test_what_follows_the_layer_is_never_run_while_sampling() -> None:
-    model = nn.Sequential(Told("before"), nn.Linear(6, 4), Told("after"), nn.Linear(4, 3))
+    model = nn.Sequential(Acts("before"), nn.Linear(6, 4), Acts("after"), nn.Linear(4, 3))
     s = ldam.Sampler(model, layer="1", input_shape=(6,), kernel=ldam.kernels.Algorithm1())
     s.step(1)
     REACHED.clear()
@@ -323,7 +323,7 @@ def test_what_follows_the_layer_is_never_run_while_sampling() -> None:
 
 def test_a_later_module_that_raises_does_no_harm() -> None:
     """The list of layers ends where the forward pass does, which the user is told."""
-    model = nn.Sequential(nn.Linear(6, 4), Told("bomb", fail), nn.Linear(4, 3))
+    model = nn.Sequential(nn.Linear(6, 4), Acts("bomb", fail), nn.Linear(4, 3))
     with pytest.warns(ldam.LDAMWarning, match="listed up to '0' only.*must not be reached"):
         s = ldam.Sampler(model, layer="0", input_shape=(6,))
     assert [row.name for row in s.layers] == ["0"]
@@ -349,7 +349,7 @@ def test_a_model_that_catches_exceptions_does_not_catch_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "after", [nn.ReLU(inplace=True), Told("relu_", torch.relu_), nn.Sequential(nn.Hardtanh(-0.1, 0.1, inplace=True))]
+    "after", [nn.ReLU(inplace=True), Acts("relu_", torch.relu_), nn.Sequential(nn.Hardtanh(-0.1, 0.1, inplace=True))]
 )
 def test_a_last_layer_is_read_before_what_follows_it_in_place(after: nn.Module) -> None:
     """What the model returns is then the same tensor, with other numbers in it."""
@@ -367,7 +367,7 @@ def test_a_layer_inside_a_network_that_is_itself_stopped_early() -> None:
 
 
 def test_neurons_that_another_thread_reads_in_the_middle_of_a_pass() -> None:
-    model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), Told("meet", meet), nn.Linear(4, 3), nn.Tanh()))
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), Acts("meet", meet), nn.Linear(4, 3), nn.Tanh()))
     neurons = read_out(model, "2", range(3), (6,))
     x, found = some_images(10, (6,)).view(2, 5, 6), []
     with ThreadPoolExecutor(1) as threads:
@@ -393,7 +393,7 @@ def test_activation_checkpointing(layer: str, read: Read) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
-def test_reentrant_checkpointing_is_refused_in_the_words_of_torch() -> None:
+def test_reentrant_checkpointing_is_refused_with_torchs_own_message() -> None:
     with pytest.raises(ValueError, match=r"'fc' has no gradient.*use_reentrant=False.*Choose another layer"):
         read_out(Checkpointed(reentrant=True), "fc", [2], TINY_SHAPE)
 
@@ -418,19 +418,19 @@ REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str, str]] = {
         lambda: with_head(under_no_grad),
         "head",
         "no gradient reaches the input from layer 'head'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "detach inside": (
         lambda: with_head(Tensor.detach),
         "head",
         "no gradient reaches the input from layer 'head'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "path cut before": (
         lambda: with_head(Tensor.detach),
         "last",
         "no gradient reaches the input from layer 'last'",
-        "Choose another layer, or mend the path",
+        "Choose another layer, or fix the path",
     ),
     "integers": (
         lambda: with_head(lambda x: x.argmax(1, keepdim=True)),
@@ -475,7 +475,7 @@ def with_head(do: Callable[[Tensor], Any]) -> nn.Module:
     class Headed(TinyCnn):
         def __init__(self) -> None:
             super().__init__()
-            self.head, self.last = Told("head", do), nn.Linear(5, 2)
+            self.head, self.last = Acts("head", do), nn.Linear(5, 2)
 
         def forward(self, x: Tensor) -> Any:
             out = self.head(super().forward(x))
@@ -502,7 +502,7 @@ def test_a_head_of_tuples_does_not_hide_the_layers_before_it() -> None:
 
 @pytest.mark.parametrize("softmax", [nn.Softmax(1), nn.LogSoftmax(1)])
 @pytest.mark.parametrize("layer", [None, "3"])
-def test_softmax_at_the_end_is_left_out_and_told(softmax: nn.Module, layer: str | None) -> None:
+def test_softmax_at_the_end_is_left_out_and_reported(softmax: nn.Module, layer: str | None) -> None:
     model = with_fixed_weights(lambda: nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3), softmax))
     with pytest.warns(ldam.LDAMWarning, match=r"ends in a softmax \('3'\).*before it, '2'"):
         s = ldam.Sampler(model, layer=layer, input_shape=(6,))

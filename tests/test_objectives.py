@@ -78,7 +78,7 @@ class Product(Sum):
 
 
 class Rectified(nn.Module):
-    """Batch norms to fold; a map that is changed in place once it has been read; what comes late is none of ours."""
+    """Batch norms to fold; a map that is changed in place once it has been read; and `late`, which is never needed."""
 
     def __init__(self, coupled: bool = False) -> None:
         super().__init__()

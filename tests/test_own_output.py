@@ -175,7 +175,7 @@ def test_softmax_by_a_function_is_left_out(softmax: Callable[[Tensor], Tensor]) 
     assert ldam.layers(model, SHAPE)[-1].name == "(output)", "it can still be asked for"
 
 
-def test_softmax_of_something_functional_is_told() -> None:
+def test_softmax_of_something_functional_is_reported() -> None:
     model = with_fixed_weights(lambda: Scaled(lambda y: (y / 0.1).softmax(1)))
     with pytest.warns(ldam.LDAMWarning, match="ends in a softmax.*give layer= one before it"):
         assert ldam.Sampler(model, input_shape=SHAPE, neurons=[1], device="cpu").layer == "(output)"
@@ -189,7 +189,7 @@ def test_softmax_of_something_functional_is_told() -> None:
         (lambda y: y.square().sum(1), "returns one tensor of shape"),
     ],
 )
-def test_an_output_without_units_is_told(end: Callable[[Tensor], Any], says: str) -> None:
+def test_an_output_without_units_is_reported(end: Callable[[Tensor], Any], says: str) -> None:
     model = with_fixed_weights(lambda: Scaled(end))
     with pytest.warns(ldam.LDAMWarning, match=f"{says}.*no units.*'fc'"):
         assert ldam.Sampler(model, input_shape=SHAPE, neurons=[1], device="cpu").layer == "fc"

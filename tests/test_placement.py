@@ -130,7 +130,7 @@ def test_planted_mistakes_in_the_placement_are_caught(mistake: str, monkeypatch:
         assert found.tolist() == pytest.approx([0.35] * 7, abs=CLOSE)
 
 
-def test_energies_that_say_nothing_leave_the_rungs_spread_out() -> None:
+def test_uninformative_energies_leave_the_rungs_spread_out() -> None:
     for energy in (0.0, math.nan):
         factors = placed(lambda here, _, e=energy: torch.full_like(here, e), ldam.Ladder.auto(4, 10), 20)  # type: ignore[misc]
         assert bool(factors.isfinite().all())
@@ -254,7 +254,7 @@ def test_exploring_finds_more_modes_on_the_ladder() -> None:
     assert found[0].moves > 0
 
 
-def test_heat_in_the_warm_up_is_told() -> None:
+def test_heat_in_the_warm_up_is_reported() -> None:
     s = made([1])
     s.set(heat=3.0)
     with pytest.warns(ldam.LDAMWarning, match="rungs were placed in only 0 of the 60 steps"):

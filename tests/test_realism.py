@@ -95,7 +95,7 @@ def test_unbiased_and_the_error_is_one(shift: float) -> None:
     """1000 pairs of sets, 24 images each, against the closed form.
 
     Over 100 seeds the deviation of the mean, in its standard errors, scattered by 1.02 (1 if it were normal); six of
-    them are allowed: false alarm 4e-9. The ratio of the variance told to the variance seen was 1.00 and scattered by
+    them are allowed: false alarm 4e-9. The ratio of the variance reported to the one observed was 1.00 and scattered by
     0.05: a factor of 1.5 is more than six times that.
     """
     dimension, source = 3, rng(1)
@@ -149,7 +149,7 @@ def test_diversity_is_the_mean_over_pairs() -> None:
     features, labels = source.normal(size=(60, 5)), source.permutation(np.repeat([0, 1, 3, 4], [20, 25, 1, 14]))
     found = diversity(torch.from_numpy(features), torch.from_numpy(labels))
     assert found.shape == (5,)
-    assert np.isnan(found[[2, 3]]).all()  # nobody; one alone
+    assert np.isnan(found[[2, 3]]).all()  # no image; a single one
     for label in (0, 1, 4):
         assert found[label] == pytest.approx(pdist(features[labels == label]).mean(), rel=1e-12)
 

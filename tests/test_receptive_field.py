@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +94,19 @@ def test_closed_rectifiers_and_zero_weights_hide_nothing() -> None:
             parameter.zero_()
         network[0].bias.fill_(-1)
     assert ldam.receptive_field(network, "2", (1, 20, 20)) == (7, 7)
+
+
+@pytest.mark.realdata
+def test_resnet_18() -> None:
+    """As arithmetic says: 7; 11 after the pooling and 8 more for each of 4 convolutions; and so on."""
+    if "LDAM_DATA" not in os.environ:
+        pytest.skip("LDAM_DATA does not say where the network is")
+    path = Path(os.environ["LDAM_DATA"]) / "models.py"
+    names: dict[str, Any] = {"__name__": "models_of_others"}
+    exec(path.read_text(encoding="utf-8"), names)  # as a user defines it in a cell
+    network = with_fixed_weights(names["ResNet"], 1)
+    for layer, size in {"conv1": 7, "layer1": 43, "layer2": 99, "layer3": 211}.items():
+        assert ldam.receptive_field(network, layer, (3, 224, 224)) == (size, size)
 
 
 def test_what_sees_everything() -> None:

@@ -34,7 +34,7 @@ MARK = 1e-5  # by which a `Tape` is off: less than it would be thrown away for
 
 
 class Tape:
-    """A recording that shows: its first number is a little more."""
+    """A recording whose use can be seen: its first number is slightly larger."""
 
     count: int
     fault: Exception | None = None
@@ -117,7 +117,7 @@ def test_two_that_record_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_once_worked_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that somebody changes meanwhile, in a way that is not seen."""
+    """A network that is changed meanwhile, in a way that is not noticed."""
     monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
     monkeypatch.setattr("ldam_widget.execution.recordings._SHARE", math.inf)
     through, ones = Recordings(Tape), torch.ones(2, 2)
@@ -131,7 +131,7 @@ def test_what_once_worked_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> Non
     assert replayed(through(double, ones, ones)[0])
 
 
-def test_memory_that_runs_out_is_told() -> None:
+def test_memory_that_runs_out_is_reported() -> None:
     through, ones = Recordings(Tape), torch.ones(2, 2)
     Tape.fault = torch.cuda.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(torch.cuda.OutOfMemoryError):
@@ -429,7 +429,7 @@ def test_what_cannot_be_replayed_is_run_as_it_is() -> None:
 
 
 def test_one_wrong_image_among_many_is_seen() -> None:
-    """Python changes its mind about one image only."""
+    """Python decides otherwise for one image only."""
     wrong = [False]
 
     def then(x: Tensor) -> Tensor:
@@ -466,7 +466,7 @@ def test_memory_that_is_given_back_meanwhile() -> None:
 
 
 def test_weights_that_change_during_a_comparison_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a training beside changes them."""
+    """As a concurrent training changes them."""
     monkeypatch.setattr("ldam_widget.execution.recordings._EVERY", 0.0)
     monkeypatch.setattr("ldam_widget.execution.recordings._SHARE", math.inf)
     model = network(torch.tanh)

@@ -1,4 +1,4 @@
-"""`RegularisedAscent` against an implementation of its own, of numpy and scipy alone, and what goes with it."""
+"""`RegularisedAscent` against a second implementation, in numpy and scipy alone, and what goes with it."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_auto_means_pixels_and_a_natural_prior_is_refused() -> None:
     (lambda: tiny(temperature=3.0), ValueError, "has no temperature"),
     (lambda: tiny(ladder=(1, 2)), ValueError, "ladder needs a kernel that samples"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(make: Any, error: type[Exception], message: str) -> None:
+def test_invalid_arguments_are_refused(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
 

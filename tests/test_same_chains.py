@@ -1,6 +1,6 @@
 """The same seed gives the same chains from one version to the next, kernel by kernel.
 
-`python -m tests.test_same_chains` writes the arrays anew: for a change that is meant to change the chains.
+`python -m tests.test_same_chains` rewrites the arrays: for a change that is meant to change the chains.
 """
 
 from __future__ import annotations

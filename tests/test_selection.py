@@ -138,7 +138,7 @@ def test_new_neurons_find_the_temperature_of_a_goal_and_others_keep_theirs() -> 
         assert mean_in_a_box(model[1].weight[unit].detach(), temperature * scale) == pytest.approx(goal, rel=0.15)
 
 
-def test_another_layer_begins_anew() -> None:
+def test_another_layer_starts_over() -> None:
     s = made([1, 2], kernel=ULA())
     s.step(10)
     s.select("1", [1, 2])
@@ -186,7 +186,7 @@ def test_a_goal_that_was_set_before_a_choice_is_sought_for_all() -> None:
     assert len({round(t, 8) for t in again.temperatures}) == 3
 
 
-def test_choices_one_after_another_start_nobody_who_stays() -> None:
+def test_choices_one_after_another_restart_no_neuron_that_stays() -> None:
     undisturbed, s = natural([0, 1], warm_up=20), natural([0, 1], warm_up=20)
     for each in (undisturbed, s):
         each.step(24)
@@ -221,17 +221,17 @@ def test_a_choice_before_the_first_step_is_a_beginning() -> None:
     torch.testing.assert_close(s.step(5).images, first)
 
 
-def test_a_missed_goal_is_told_as_long_as_its_neuron_is_there() -> None:
+def test_a_missed_goal_is_reported_as_long_as_its_neuron_is_there() -> None:
     s = natural([0, 1], goal=1e5, warm_up=20)
     with pytest.warns(ldam.LDAMWarning, match="was not met by neuron"):
         s.step(24)
 
-    def told() -> list[int]:
+    def reported() -> list[int]:
         return [unit for unit in range(4) if any(f"by neuron {unit}, " in note for note in s.notes)]
 
-    assert told() == [0, 1]
+    assert reported() == [0, 1]
     s.select(neurons=[1, 2])
-    assert told() == [1]
+    assert reported() == [1]
     with pytest.warns(ldam.LDAMWarning, match="was not met by neuron 2"):
         s.step(24)
-    assert told() == [1, 2]
+    assert reported() == [1, 2]

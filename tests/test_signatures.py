@@ -1,4 +1,4 @@
-"""Whatever hands arguments on to a sampler names and types them, for editors and for type checkers."""
+"""Everything that passes arguments on to a sampler names and types them, for editors and for type checkers."""
 
 from __future__ import annotations
 

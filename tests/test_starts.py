@@ -61,7 +61,7 @@ def test_data_are_real_images_of_each_chain_s_own_choice() -> None:
     assert torch.equal(in_data(sampler("data", dataset=DATA).images), chosen), "the same seed"
     assert not torch.equal(in_data(sampler("data", dataset=DATA, seed=5).images), chosen)
     fewer = in_data(sampler("data", dataset=DATA, neurons=[0], chains=2).images)
-    assert torch.equal(fewer, chosen.view(2, 3)[0, :2]), "whatever stands beside it"
+    assert torch.equal(fewer, chosen.view(2, 3)[0, :2]), "whatever other chains there are"
 
 
 @pytest.mark.statistical
@@ -170,7 +170,7 @@ class Off(nn.Module):
         return (x.flatten(1).sum(1, keepdim=True) - 1000).relu()
 
 
-def test_a_dead_neuron_is_told_without_other_starts_that_there_were_not() -> None:
+def test_the_note_on_a_dead_neuron_mentions_other_starts_only_if_there_were_any() -> None:
     more: dict[str, Any] = {"input_shape": (1, 3, 3), "pixel_range": (0, 1), "execution": "plain", "layer": ""}
     with pytest.warns(ldam.LDAMWarning, match=r"zero at the start of 1 of 1 chains \(a dead ReLU"):
         ldam.Sampler(Off(), start="grey", **more)
@@ -189,6 +189,6 @@ def test_a_dead_neuron_is_told_without_other_starts_that_there_were_not() -> Non
     (torch.ones(TINY_SHAPE, dtype=torch.int64), ValueError, "start must hold bytes .* got torch.int64"),
     (np.array(["x"]), TypeError, "or a tensor of pixels"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(start: Any, error: type[Exception], message: str) -> None:
+def test_invalid_arguments_are_refused(start: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         sampler(start)

@@ -104,7 +104,7 @@ def test_value_and_gradient_are_those_of_the_numbers() -> None:
     torch.testing.assert_close(value, (numbers(s, "tilt") * pixels).sum(2))
 
 
-def test_a_chain_has_the_same_numbers_however_it_is_stepped_and_whatever_stands_beside_it() -> None:
+def test_a_chain_has_the_same_numbers_however_it_is_stepped_and_whatever_other_chains_run() -> None:
     expected = drawn(sampler(), 20)
     s = sampler()
     for n in (3, 16, 1):
@@ -125,7 +125,7 @@ def test_chains_that_stay_keep_their_numbers() -> None:
     s.select(neurons=[4, 2])
     later = drawn(s, 23)
     assert torch.equal(later[:, 1], undisturbed[7:, 1])
-    assert not torch.isin(later[:, 0], undisturbed).any(), "a new neuron has numbers that nobody has had"
+    assert not torch.isin(later[:, 0], undisturbed).any(), "a new neuron has numbers that no other has had"
 
 
 def test_two_terms_and_the_neuron_s_changes_have_streams_of_their_own() -> None:

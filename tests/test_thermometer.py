@@ -174,35 +174,35 @@ def test_there_is_a_reading_while_new_constants_have_too_few_pictures(count: int
 
 
 @pytest.mark.parametrize("count", [0, 1, 19])
-def test_too_few_pictures_tell_nothing(count: int) -> None:
+def test_too_few_pictures_give_no_reading(count: int) -> None:
     """Twenty are the least that ten blocks are made of."""
     found = reading(normal(1.0, 2, count), None, neurons=2)
     assert all(math.isnan(value) for value in found)
     assert len(found) == 2
 
 
-def test_pixels_that_fill_their_box_evenly_tell_nothing() -> None:
-    """T = 10⁵ in a box of width 1: E says nothing of where a pixel is, and NaN is what can be said.
+def test_pixels_that_fill_their_box_evenly_give_no_reading() -> None:
+    """T = 10⁵ in a box of width 1: E does not constrain where a pixel is, and the reading is NaN.
 
-    A number is told if the mean of ten blocks is four of their standard errors from 0 and of the right sign, which
+    A number is reported if the mean of ten blocks is four of their standard errors from 0 and of the right sign, which
     Student's t with 9 degrees has by chance with probability P(t > 4) = .0016 (2 of 1,200, over 6 seeds). Of twenty
     thermometers, by the binomial distribution: false alarm 2e-8.
     """
     pictures = boxed(1e5, 20 * 4, 400, torch.linspace(-3, 3, PIXELS), (0.0, 1.0))
-    spoken = sum(not math.isnan(found) for found in reading(pictures, (0.0, 1.0), neurons=20))
-    assert binomial_score(spoken, 20, t.sf(4, 9)) < SIGMAS
+    reported = sum(not math.isnan(found) for found in reading(pictures, (0.0, 1.0), neurons=20))
+    assert binomial_score(reported, 20, t.sf(4, 9)) < SIGMAS
 
 
 def test_a_reading_that_is_given_is_good_to_a_quarter() -> None:
-    """A hundred thermometers of few pixels in a box: those that speak are right within the quarter they promise (one
+    """A hundred thermometers of few pixels in a box: those that report a number are right within a quarter (one
     sigma), so that at most a third may be further off. By the binomial distribution: false alarm 2e-8."""
     lean, bounds = torch.linspace(-0.2, 0.3, 4), (0.0, 1.0)
     pictures = boxed(0.6, 100, 400, lean, bounds)
     found = reading(pictures, bounds, neurons=100)
-    spoken = [value for value in found if not math.isnan(value)]
-    off = [value for value in spoken if abs(value - 0.6) > 0.15]
-    print(f"seed {run_seed()}: {len(spoken)} speak, {len(off)} are off by more than a quarter")
-    assert binomial_score(len(off), len(spoken), 1 / 3) < SIGMAS
+    reported = [value for value in found if not math.isnan(value)]
+    off = [value for value in reported if abs(value - 0.6) > 0.15]
+    print(f"seed {run_seed()}: {len(reported)} reported, {len(off)} are off by more than a quarter")
+    assert binomial_score(len(off), len(reported), 1 / 3) < SIGMAS
 
 
 def test_reset_forgets_and_memory_is_bounded() -> None:
@@ -276,7 +276,7 @@ def test_modes_do_not_matter_to_it() -> None:
 
 
 def test_a_real_network_has_the_temperature_asked_for() -> None:
-    """Logits of the shipped LeNet-5, L2 .1, T = 1, no walls: no closed form, but the virial knows. Within 2 %.
+    """Logits of the shipped LeNet-5, L2 .1, T = 1, no walls: no closed form, but the virial gives it. Within 2 %.
 
     With the exact kernels, MALA from where GHMC has brought the chains. The mean of two neurons scattered by .25 %
     over three seeds, and by .4 % over five runs of other lengths, too; 2 % is five to eight times that.

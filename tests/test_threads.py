@@ -99,7 +99,7 @@ def test_no_selection_is_lost_and_no_label_is_wrong() -> None:
     assert min(chosen, moved, frames) > 5 * SECONDS
 
 
-def test_the_last_kernel_wins_and_sliders_keep_what_they_say() -> None:
+def test_the_last_kernel_wins_and_sliders_keep_their_values() -> None:
     s = made()
     rounds = 0
 
@@ -165,7 +165,7 @@ def test_a_slider_never_waits_for_a_step(slow: float) -> None:
     assert s.target.temperature == pytest.approx(3.0 * s.heat)
 
 
-def test_what_is_set_during_somebody_else_s_turn_is_followed_after_it() -> None:
+def test_what_is_set_during_another_threads_turn_is_followed_after_it() -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     class Held(nn.Linear):
@@ -220,7 +220,7 @@ def test_a_lock_is_taken_in_the_order_of_coming() -> None:
     assert not lock.tickets
 
 
-def test_whoever_has_the_turn_keeps_it_although_a_lower_number_comes_later() -> None:
+def test_the_turn_is_kept_although_a_lower_number_comes_later() -> None:
     """A thread may be interrupted between drawing its number and waiting."""
     lock = FairLock()
     early, late = lock.ticket(), lock.ticket()
@@ -234,7 +234,7 @@ def test_whoever_has_the_turn_keeps_it_although_a_lower_number_comes_later() -> 
     assert lock.take_if_free(early)
 
 
-def test_when_the_first_goes_the_next_has_the_turn_and_nobody_else() -> None:
+def test_when_the_first_goes_the_next_alone_has_the_turn() -> None:
     """The first may give the lock back in the midst of another's look at the tickets."""
 
     class GoneMeanwhile(dict[int, tuple[int, int]]):

@@ -196,7 +196,7 @@ def test_every_picture_is_of_one_set_of_weights() -> None:
     assert len(seen) > 1
 
 
-def test_weights_that_are_not_finite_are_told_and_left_behind() -> None:
+def test_weights_that_are_not_finite_are_reported_and_skipped() -> None:
     first, second = two_models()
     s = follower(first, scale="frozen", warm_up=5)
     s.step(10)
@@ -223,7 +223,7 @@ def test_in_any_mode_of_the_callers() -> None:
         torch.testing.assert_close(s.activation, true_activation(second, s.images))
 
 
-def test_training_mode_is_told_in_the_panel_alone(recwarn: pytest.WarningsRecorder) -> None:
+def test_training_mode_is_reported_in_the_panel_alone(recwarn: pytest.WarningsRecorder) -> None:
     model = two_models()[0].train()
     s = follower(model)
     assert any("training mode" in note for note in s.notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_preparations_and_saving_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rounds", "minutes", "seconds", "told"),
+    ("rounds", "minutes", "seconds", "forecast"),
     [
         (3000, None, 0.24, "about 12 minutes for 3,000 rounds on cpu"),
         (100, None, 0.5, "about 50 seconds for 100 rounds on cpu"),
@@ -114,7 +115,7 @@ def test_preparations_and_saving_count() -> None:
     ],
 )
 def test_the_forecast_is_that_of_the_rounds_timed(
-    rounds: int | None, minutes: float | None, seconds: float, told: str
+    rounds: int | None, minutes: float | None, seconds: float, forecast: str
 ) -> None:
     clock = Clock()
     budget = Budget(rounds, minutes, clock=clock)
@@ -125,7 +126,24 @@ def test_the_forecast_is_that_of_the_rounds_timed(
         budget.ended()
         done += 1
     assert done == (4 if seconds == 6.0 else 11)  # ten rounds and the first, or a quarter of a minute
-    assert budget.forecast(done, "cpu") == told
+    assert budget.forecast(done, "cpu") == forecast
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fit", "advice"),
+    [
+        (8.0, 150, r"give about 67 minutes, or smaller batches, Recipe\(batch=36\)$"),  # 150 · 120 / 36 = 500
+        (24.0, 50, r"give about 3\.3 hours$"),  # batches of 12 would do, which teach nothing
+    ],
+)
+def test_a_shortage_says_what_would_be_enough(seconds: float, fit: int, advice: str) -> None:
+    clock = Clock()
+    budget = Budget(None, 20.0, clock=clock)
+    for _ in range(4):
+        budget.begin()
+        clock.now += seconds
+        budget.ended()
+    assert re.search(rf"only about {fit} rounds fit into 20 minutes; .*{advice}", budget.shortage(4, 120))
 
 
 def test_the_first_round_does_not_spoil_the_forecast() -> None:

@@ -102,6 +102,6 @@ def test_a_neuron_averaged_over_blurs() -> None:
     (lambda: ldam.Robust(rotation=float("nan")), "rotation must be"),
     (lambda: ldam.Robust().check((2, 40)), r"\(2, 40\)"),
 ])  # fmt: skip
-def test_what_cannot_be_is_refused(make: Any, message: str) -> None:
+def test_invalid_arguments_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

@@ -122,6 +122,15 @@ def look_at_activations(model: nn.Module) -> None:
         ldam.activations(model, x[:, :, :4])
 
 
+def survey_images(model: nn.Module) -> None:
+    x = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    survey = ldam.survey(model, x, device="cpu", progress=False)
+    survey.crops("conv", 0)
+    survey.crops("fc", 0, "deconv")
+    with pytest.raises(ValueError, match="unknown layer"):
+        ldam.survey(model, x, ["nonsense"], progress=False)
+
+
 def refuse(model: nn.Module) -> None:
     with pytest.raises(ValueError, match="does not fit the model"):
         sampler(model, input_shape=(1, 9, 9))
@@ -156,6 +165,7 @@ RUNS: dict[str, Callable[[nn.Module], None]] = {
     "layers": list_layers,
     "wiring": follow_wires,
     "activations": look_at_activations,
+    "survey": survey_images,
     "refused arguments": refuse,
     "divergence": diverge,
     "an error of the model's": raising(ArithmeticError("of the model's")),
@@ -201,7 +211,7 @@ def test_the_comparison_sees_a_touch(model: nn.Module) -> None:
     assert look_around() != around
 
 
-def test_training_mode_is_told_once_and_sampled_in_eval_mode(model: nn.Module) -> None:
+def test_training_mode_is_reported_once_and_sampled_in_eval_mode(model: nn.Module) -> None:
     with pytest.warns(ldam.LDAMWarning, match=r"training mode \(norm and 1 more\).*eval mode") as caught:
         s = sampler(model)
     assert len(caught) == 1
@@ -211,7 +221,7 @@ def test_training_mode_is_told_once_and_sampled_in_eval_mode(model: nn.Module) -
     assert torch.equal(s.step(20).images, other.step(20).images)  # no dropout, no statistics of the batch
 
 
-def test_training_mode_that_makes_no_difference_is_not_told(recwarn: pytest.WarningsRecorder) -> None:
+def test_training_mode_that_makes_no_difference_is_not_reported(recwarn: pytest.WarningsRecorder) -> None:
     s = ldam.Sampler(nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)).train(), input_shape=(6,))
     assert s.notes == []
     assert not [w for w in recwarn if isinstance(w.message, ldam.LDAMWarning)]

@@ -287,7 +287,7 @@ def test_heat_in_a_long_step_is_the_same_as_step_by_step() -> None:
     assert torch.equal(at_once.images, one_by_one.images)
 
 
-def test_averages_and_thermometer_begin_anew_after_a_pulse() -> None:
+def test_averages_and_thermometer_start_over_after_a_pulse() -> None:
     s = sampler(average=ldam.Window(300), steps_per_frame=1)
     s.step(300)
     assert not math.isnan(s.measured_temperature[0])

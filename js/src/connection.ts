@@ -85,7 +85,7 @@ export class Connection {
   #spacing = 0; // ms between pictures at the source
   #visible = true;
   #playing = false;
-  #heard = false;
+  #answered = false;
   #askedAt: number | null = null; // when the oldest unanswered request was sent
   #helloAt = 0;
   #silence: Silence = null;
@@ -187,9 +187,9 @@ export class Connection {
   #receive = (content: unknown, buffers: Buffers = []): void => {
     const message = parse(content);
     if (!message) return;
-    this.#heard = true;
+    this.#answered = true;
     this.#askedAt = null;
-    this.#tellSilence(null);
+    this.#reportSilence(null);
     switch (message.kind) {
       case "setup":
         this.#gen = message.gen;
@@ -318,8 +318,8 @@ export class Connection {
     }
     if (this.#askedAt === null || !this.#visible) return;
     const waited = now - this.#askedAt;
-    if (waited >= SILENT) this.#tellSilence(this.#heard ? "stopped" : "never");
-    else if (this.#isLate(now)) this.#tellSilence("late");
+    if (waited >= SILENT) this.#reportSilence(this.#answered ? "stopped" : "never");
+    else if (this.#isLate(now)) this.#reportSilence("late");
     if (waited >= ASK_AGAIN && now - this.#helloAt >= (waited < 2 * SILENT ? ASK_AGAIN : 3 * ASK_AGAIN)) this.#hello();
   };
 
@@ -382,7 +382,7 @@ export class Connection {
     }
   }
 
-  #tellSilence(silence: Silence): void {
+  #reportSilence(silence: Silence): void {
     if (silence === this.#silence) return;
     this.#silence = silence;
     this.#handlers.silence(silence);

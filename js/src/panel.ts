@@ -174,17 +174,17 @@ function watchSize(element: HTMLElement, signal: AbortSignal, changed: (width: n
 /** Visible: on screen, in a page that is not in the background. */
 function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visible: boolean) => void): void {
   let onScreen = true;
-  const tell = () => changed(onScreen && !document.hidden);
-  document.addEventListener("visibilitychange", tell, { signal });
+  const report = () => changed(onScreen && !document.hidden);
+  document.addEventListener("visibilitychange", report, { signal });
   if (typeof IntersectionObserver !== "undefined") {
     const observer = new IntersectionObserver((entries) => {
       onScreen = entries.at(-1)!.isIntersecting;
-      tell();
+      report();
     });
     observer.observe(element);
     signal.addEventListener("abort", () => observer.disconnect());
   }
-  tell();
+  report();
 }
 
 /** Offers a file as a download. */

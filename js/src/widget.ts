@@ -2,6 +2,8 @@
 import type { AnyModel } from "@anywidget/types";
 import type { Model } from "./connection";
 import { showPanel } from "./panel";
+import { showToolbox } from "./toolbox/toolbox";
+import type { Model as ToolboxModel } from "./toolbox/wire";
 
 interface View {
   model: AnyModel;
@@ -13,8 +15,10 @@ function render({ model, el, signal }: View): () => void {
   const end = new AbortController();
   if (signal?.aborted) return () => {};
   signal?.addEventListener("abort", () => end.abort());
-  showPanel(model as unknown as Model, el, end.signal);
+  if (model.get?.("_kind") === "toolbox") showToolbox(model as unknown as ToolboxModel, el, end.signal);
+  else showPanel(model as unknown as Model, el, end.signal);
   return () => end.abort();
 }
 
+export { replay } from "./replay";
 export default { render };

@@ -60,7 +60,7 @@ test("a kernel is at least an empty name and note", () => {
   }
 });
 
-test("a diagnosis needs a level and a text; remarks that are none are left out", () => {
+test("a diagnosis needs a level and a text; malformed remarks are left out", () => {
   for (const changes of [{ level: "bad" }, { level: 3 }, { text: null }]) {
     assert.equal(parse({ kind: "diagnosis", level: "good", text: "t", neurons: [], ...changes }), null);
   }

@@ -2,9 +2,9 @@
 import { page } from "./page";
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import colours from "../../ldam_widget/pictures/signed_colours.json";
+import colours from "../../ldam_widget/pictures/difference_colours.json";
 import widget from "../src/widget";
-import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/signed";
+import { SignedLegend, signedColors, signedValue } from "../src/parts/picture/difference-colors";
 import type { Change, Frame, Setup } from "../src/protocol";
 import { formatSigned } from "../src/ui/format";
 import { parse } from "../src/validate";
@@ -109,7 +109,7 @@ test("rows: all samples by model, all averages by model, the differences; in wha
   assert.deepEqual(texts(".ldam-side > small"), ["sample", "sample", "average", "average", "of averages"]);
 });
 
-test("each column has a line of activations a model, and the gutter says whose", () => {
+test("each column has a line of activations for each model, and the gutter names the models", () => {
   frame();
   const columns = all(".ldam-head").map((head) => [...head.querySelectorAll(".ldam-activation")].map((line) => line.textContent));
   assert.deepEqual(columns.slice(0, 2), [["20.0", "18.5"], ["21.0", "20.5"]]);
@@ -189,7 +189,7 @@ test("the legend of equal models says so, and small ends are short", () => {
   assert.equal(legend.element.textContent, "−.800+.80");
 });
 
-test("a range that ran off is no number", () => {
+test("an infinite range is shown as no number", () => {
   frame({ range: [null, null] as never });
   assert.deepEqual(texts(".ldam-signed-ends span"), ["–", "0", "–"]);
   assert.match(hover(4), /difference –$/);
@@ -220,7 +220,7 @@ test("Enter enlarges a tile of any model, beside the other model, their differen
   assert.deepEqual(drawn(), [20, 21, WHITE, 10, 11], "of a difference, what it is the difference of");
 });
 
-test("other rows: asked of the kernel, and what is not among them goes when they come", () => {
+test("other rows are requested from the kernel; the former ones go when they arrive", () => {
   frame();
   assert.equal(select("rows").value, "both");
   choose(select("rows"), "averages");
@@ -273,7 +273,7 @@ test("blink: one row a kind, whose model takes turns, and the difference stays",
   assert.deepEqual(model.sent.filter(({ kind }) => kind !== "ack" && kind !== "hello"), [], "the kernel has no part in it");
 });
 
-test("blinking rests while nobody looks", () => {
+test("blinking rests while the page is hidden", () => {
   frame();
   button("blink").click();
   page.setHidden(true);
@@ -301,7 +301,7 @@ test("reduced motion: each press shows the next model, and after the last all ag
   assert.equal(find(".ldam-hidden[role=status]").textContent, "all models");
 });
 
-test("a lock in the row of each slider that may be freed", () => {
+test("a lock in the row of each slider that may be unlocked", () => {
   assert.deepEqual(all(".ldam-lock").map((each) => each.getAttribute("aria-label")), ["lock step size", "lock temperature"]);
   const lock = button("lock step size");
   assert.ok(slider("step size").closest(".ldam-parameter")!.contains(lock));
@@ -319,7 +319,7 @@ const freed = (locks = { ...LOCKS, step_size: false }) => {
   setup({ locks, parameters: [...own, ...rest], params: { ...setupMessage().params, "step_size@0": 0.5, "step_size@1": 0.3 } });
 };
 
-test("freed, each model has its slider where the one stood, under one lock; the picture stays", () => {
+test("unlocked, each model has its slider where the one was, under one lock; the picture stays", () => {
   frame();
   button("lock step size").focus();
   button("lock step size").click();
@@ -463,7 +463,7 @@ test("the whole layer is ranked: progress, rows as they come, and back to those 
   assert.deepEqual(names(), NAMES.map((name, i) => `${i} ${name}`));
 });
 
-test("a ranking that begins anew forgets the old one; the kernel may begin and fail by itself", () => {
+test("a ranking that starts over forgets the old one; the kernel may begin and fail by itself", () => {
   state({ scanning: true });
   assert.ok(button("stop ranking"));
   scanned({ running: false, done: 10 });
@@ -494,27 +494,27 @@ test("the trace is of the model that is chosen, with its past", () => {
   choose(select("trace of"), "0");
   assert.deepEqual(texts(".ldam-trace-key"), []);
   page.pass(6000);
-  const told = () => find(".ldam-trace .ldam-hidden").textContent!;
-  assert.match(told(), /^0 zero from 20\.0 to 20\.0/);
+  const described = () => find(".ldam-trace .ldam-hidden").textContent!;
+  assert.match(described(), /^0 zero from 20\.0 to 20\.0/);
   choose(select("trace of"), "1");
-  assert.match(told(), /^0 zero from 30\.0 to 32\.0; 1 one/);
+  assert.match(described(), /^0 zero from 30\.0 to 32\.0; 1 one/);
   setup();
   assert.equal(select("trace of").value, "1", "a lock changed the choice");
   setup({ gen: 2, show: "samples", trace: { steps: [10, 20, 30], activation: [[1], [2], [3]] } });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 30\.0 to 32\.0/, "other rows took the past away");
+  assert.match(described(), /^0 zero from 30\.0 to 32\.0/, "other rows took the past away");
   setup({ gen: 3, trace: { steps: [10], activation: [[1]] } });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 30\.0 to 30\.0/, "begun anew, only what comes before the end of the run is left");
+  assert.match(described(), /^0 zero from 30\.0 to 30\.0/, "started over, only what comes before the end of the run is left");
   setup({ gen: 4, layer: "conv2", trace: { steps: [10], activation: [[1]] } });
   frame({ gen: 4, activations: [NAMES.map(() => 1), NAMES.map(() => 7)] });
   page.pass(6000);
-  assert.match(told(), /^0 zero from 7\.00 to 7\.00/);
+  assert.match(described(), /^0 zero from 7\.00 to 7\.00/);
   choose(select("trace of"), "all");
-  assert.match(told(), /^epoch 1: 0 zero from 1\.00 to 20\.0; .*\. epoch 10: 0 zero from 7\.00 to 7\.00; /);
+  assert.match(described(), /^epoch 1: 0 zero from 1\.00 to 20\.0; .*\. epoch 10: 0 zero from 7\.00 to 7\.00; /);
 });
 
-test("of several models each gap says whose it is", () => {
+test("with several models each gap names its model", () => {
   const three = [...MODELS.slice(0, 2), { name: "epoch 100", note: "" }];
   setup({ gen: 2, models: three });
   frame({ gen: 2, agreement: [row(0, { activations: [20, 21, 17], gap: -3 }), row(1, { activations: [20, 24, 21], gap: 4 })] });

@@ -88,7 +88,7 @@ test("a frame brings earlier pictures along, which are painted before it; it is 
   assert.deepEqual(painted.map(({ panes }) => panes.length), [1, 1, 2, 1, 1, 2]);
 });
 
-test("after a change of the reader's the newest picture is painted alone", () => {
+test("after a change by the user only the newest picture is painted", () => {
   model.post(setupMessage());
   for (const seq of [1, 2, 3]) model.frame(seq);
   connection.set("step_size", 1);
@@ -113,7 +113,7 @@ test("a frame is acked when it was painted", () => {
   }
 });
 
-test("small pictures are acked a few times a second, however fast they come, and at once when the reader does something", () => {
+test("small pictures are acked a few times a second, however fast they come, and at once when the user does something", () => {
   model.post(setupMessage());
   stream(1, 60, 20);
   const acked = model.take("ack").map(({ seq }) => seq);
@@ -152,7 +152,7 @@ test("of large pictures, and in a second after a change, each is acked", () => {
   assert.equal(model.take("ack").length, 10);
 });
 
-test("pictures of one message are spread over the time that they were made in", () => {
+test("pictures of one message are spread over the time in which they were sampled", () => {
   model.post(setupMessage());
   const bunch = (seq: number) => {
     const newest = frameMessage(seq, { average: false });
@@ -277,7 +277,7 @@ test("frames that stay out are late within seconds, and the kernel has stopped a
   assert.equal(silence, null);
 });
 
-test("frames of a slow network are not late between two of them, nor where nothing plays or is seen", () => {
+test("frames of a slow network are not late between two of them, nor if nothing plays or is visible", () => {
   model.post(setupMessage({ playing: true }));
   stream(1, 6, 2000);
   page.pass(2500);
@@ -293,7 +293,7 @@ test("frames of a slow network are not late between two of them, nor where nothi
   assert.equal(silence, null);
 });
 
-test("a notebook that says it has lost the kernel is believed, unless the kernel answers", () => {
+test("if the notebook reports the kernel as lost, it is, unless the kernel answers", () => {
   model.post(setupMessage({ playing: false }));
   model.disconnect();
   page.pass(2000);
@@ -396,7 +396,7 @@ test("a change is sent before the view says bye, and nothing after it", async ()
   assert.deepEqual(model.sent.map(({ kind }) => kind), ["hello", "set", "bye"]);
 });
 
-test("a view says bye; after that nothing is heard or sent", () => {
+test("a view says bye; after that nothing is received or sent", () => {
   model.post(setupMessage());
   model.frame(1);
   connection.close();

@@ -151,7 +151,7 @@ test("scores of other neurons are not shown", () => {
   assert.doesNotMatch(canvas().getAttribute("aria-label")!, /D /);
 });
 
-test("without a discriminator nothing of all this is there", () => {
+test("without a discriminator there is none of this", () => {
   for (const nothing of [{ discriminator: null }, { discriminator: undefined as never }, { discriminator: "yes" as never }]) {
     setup({ ...nothing, gen: 2 });
     frame({ gen: 2, score: scores(0.5), ...training(3) });

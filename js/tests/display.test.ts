@@ -119,7 +119,7 @@ test("bands are chosen where there are other than one or three", () => {
   assert.ok(!hidden(select("band of 3")), "one channel of an RGB image can be given up again");
 });
 
-test("the receptive field is told, and can be left", () => {
+test("the receptive field is stated, and can be left", () => {
   begin();
   assert.ok(hidden(crop()));
   begin(FIELD);

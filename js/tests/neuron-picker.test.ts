@@ -56,7 +56,7 @@ test("chips remove their neuron, but never the last", () => {
   assert.equal(button("remove 2 two").disabled, true);
 });
 
-test("none puts all away, until one is chosen or the last ones are kept after all", () => {
+test("none clears the selection, until one is chosen or the last ones are kept after all", () => {
   button("none").click();
   assert.deepEqual([selections, chips()], [[], []]);
   assert.equal(document.activeElement, input());
@@ -165,7 +165,7 @@ test("arrow keys and Enter toggle, by number or name; Escape closes", () => {
   assert.equal(input().getAttribute("aria-expanded"), "false");
 });
 
-test("the first letter asks once: nothing empties the list again under the reader's fingers", () => {
+test("the first letter asks once: nothing empties the list again while the user types", () => {
   type("dozen");
   assert.equal(requests.length, 1);
   answer();
@@ -235,10 +235,10 @@ test("discriminator only: a toggle beside the sets, there only if there is a dis
 });
 
 test("the toggle is not undone by an older answer, but by a refusal, by silence, and by Python", () => {
-  const told = (now: boolean) => picker.state({ discriminator: { ...JUDGE, only: now } });
-  told(false);
+  const confirm = (now: boolean) => picker.state({ discriminator: { ...JUDGE, only: now } });
+  confirm(false);
   only().click();
-  told(false); // said before the click arrived
+  confirm(false); // said before the click arrived
   picker.setup(setupMessage({ discriminator: JUDGE }));
   assert.equal(pressed()[0], "true");
   page.pass(3100);
@@ -246,8 +246,8 @@ test("the toggle is not undone by an older answer, but by a refusal, by silence,
   only().click();
   page.pass(10_000);
   assert.equal(pressed()[0], "true", "a busy kernel has not answered yet");
-  told(true);
-  told(false);
+  confirm(true);
+  confirm(false);
   assert.equal(pressed()[0], "false", "Python's choice");
   only().click();
   picker.refused();
@@ -273,7 +273,7 @@ test("an expression is found as a unit is, and becomes a chip", () => {
   assert.deepEqual(chips().length, 4); // a toggle
 });
 
-test("what cannot be read is told while it is typed, and Enter has the kernel say it aloud", () => {
+test("an expression with a mistake is explained while it is typed, and Enter sends it for the kernel to refuse", () => {
   const why = "neuron '3 +', character 4: a neuron should follow";
   type("3 +");
   key("Enter");

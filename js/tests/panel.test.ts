@@ -337,7 +337,7 @@ const paints = () => {
   return count;
 };
 
-test("reduced motion: the first picture, and then that at the end of burn-in, which stays; and it is said", () => {
+test("reduced motion: the first picture, and then that at the end of burn-in, which stays; a note says so", () => {
   page.reducedMotion = true;
   show();
   page.resize(700);
@@ -394,7 +394,7 @@ test("files are handed over as downloads", () => {
   assert.deepEqual([page.urls.at(-1)!.type, page.urls.at(-1)!.size], ["image/png", 2]);
 });
 
-test("a kernel that has died does not look alive: no speed, and buttons, picture and sliders are dimmed", () => {
+test("a kernel that has died is not shown as running: no speed, and buttons, picture and sliders are dimmed", () => {
   page.pass(600);
   model.frame(1);
   page.animate();
@@ -409,14 +409,14 @@ test("a kernel that has died does not look alive: no speed, and buttons, picture
   assert.equal(root.dataset["silence"], undefined);
 });
 
-test("before the kernel has spoken there are no buttons that do nothing", () => {
+test("before the first message of the kernel there are no dead buttons", () => {
   show();
   assert.ok(root.querySelector("button")!.closest("[hidden]"));
   model.post(setupMessage());
   assert.equal(button("pause").closest("[hidden]"), null);
 });
 
-test("without a kernel there is a sentence and no grey void", () => {
+test("without a kernel a sentence explains the empty panel", () => {
   show();
   page.pass(8500);
   assert.match(root.textContent!, /kernel not running — run the cell again/);
@@ -442,7 +442,7 @@ test("a closed view is gone and silent", () => {
   assert.deepEqual(model.sent, []);
 });
 
-test("theme: the page's own word first", () => {
+test("theme: the page's own declaration comes first", () => {
   document.body.dataset["jpThemeLight"] = "false";
   show();
   assert.equal(root.dataset["theme"], "dark");
@@ -451,7 +451,7 @@ test("theme: the page's own word first", () => {
   assert.equal(root.dataset["theme"], "light");
 });
 
-test("a host that says its theme in an attribute of its own", () => {
+test("a host that declares its theme in an attribute of its own", () => {
   document.documentElement.setAttribute("theme", "dark");
   show();
   assert.equal(root.dataset["theme"], "dark");

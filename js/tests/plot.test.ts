@@ -13,7 +13,7 @@ function drawn(xs: number[], ys: number[], breaks?: Set<number>): string {
 
 const even = (from: number, count: number, by: number) => Array.from({ length: count }, (_, i) => from + by * i);
 
-test("a line is broken where it is told to be, and where values are not finite", () => {
+test("a line is broken where that is asked for, and where values are not finite", () => {
   assert.equal(drawn([0, 10, 20], [1, 1, 1]), "M0 L10 L20");
   assert.equal(drawn([0, 10, 20, 30], [1, 1, 1, 1], new Set([2])), "M0 L10 M20 L30");
   assert.equal(drawn([0, 10, 20, 30, 40], [1, 1, NaN, 1, 1]), "M0 L10 M30 L40");
@@ -24,7 +24,7 @@ test("a point between two breaks is a dot", () => {
   assert.equal(drawn([0, 10, 20], [NaN, 1, NaN]), "M10 L11");
 });
 
-test("holes: steps that nobody saw, at any pace", () => {
+test("holes: steps without frames, at any pace", () => {
   assert.deepEqual([...holes(even(2, 50, 2))], []);
   assert.deepEqual([...holes([...even(2, 20, 2), ...even(3000, 20, 2)])], [20]);
   assert.deepEqual([...holes([...even(2, 20, 2), 5000])], [20], "the newest point");

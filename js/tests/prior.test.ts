@@ -85,7 +85,7 @@ test("without a choice, and with an older kernel, there is no box", () => {
   assert.ok(box().closest("[hidden]"));
 });
 
-test("the badge takes the law as it is said, and is not green where there is none", () => {
+test("the badge shows the law from the message, and is not green where there is none", () => {
   const badge = () => find(".ldam-badge");
   begin({ kernel: { ...RICH.kernel!, note: LAW } });
   assert.equal(badge().textContent, "samples p(z) ∝ N(z; 0, 0.5²·I) · exp(E/T)");
@@ -160,7 +160,7 @@ test("where there is room, the sentence stands in the head; of one of several ch
   assert.match(find(".ldam-readout").textContent!, /· on average as strong as 99\.1 % of real images/);
 });
 
-test("what was said of other neurons is gone with them; words are text", () => {
+test("what was said about other neurons is gone with them; words are text", () => {
   begin({ real_images: true });
   frame({ standing: NAMES.map(() => NAMES.map(() => ({ text: `<b>${SENTENCE}</b>`, short: "<img>" }))) });
   assert.equal(lines()[0]!.textContent, "<img>");

@@ -78,7 +78,7 @@ test("quick choices are not undone by the answers to earlier ones; a refusal and
   assert.equal(select("kernel").value, "BAOAB");
 });
 
-test("without a choice the kernel is a name; one of the reader's own is among the choices", () => {
+test("without a choice the kernel is a name; one of the user's own is among the choices", () => {
   for (const choices of [["BAOAB"], []]) {
     model.rich({ kernel: kernel({ choices }) });
     assert.equal(select("kernel"), null);
@@ -173,7 +173,7 @@ test("why a typed value was corrected is not covered by a measurement at once", 
 
 const scales = () => find(".ldam-scales");
 
-test("scales: means in a line, all in the tooltip, measured anew by a button", () => {
+test("scales: means in a line, all in the tooltip, measured again by a button", () => {
   assert.equal(scales().firstChild!.textContent, "scales: neuron 6.51 · L2 28.1");
   assert.match(find(".ldam-scales span").title, /^neuron: 0 zero 6\.00, 1 one 7\.00, .*\nL2: 0 zero 28\.0, /);
   button("measure scales").click();
@@ -222,7 +222,7 @@ test("during a pulse the slider follows the frames and sends nothing", () => {
   assert.equal(box("heat").value, "5.1234", "rounded what was set");
 });
 
-test("a drag amid a pulse holds against the frames that do not know of it yet", () => {
+test("a drag during a pulse is not undone by frames sent before it", () => {
   frame({ heat: 10 });
   fire(slider("heat"), "pointerdown");
   slider("heat").value = "20";
@@ -287,7 +287,7 @@ test("each neuron's remark is disclosed on demand, and updated in place", () => 
   assert.equal(more.hidden, true);
 });
 
-test("a diagnosis goes with the neurons it was of", () => {
+test("a diagnosis is removed with the neurons it was about", () => {
   diagnosis();
   model.rich({ ...WITH_HEAT, playing: false });
   assert.match(verdict().textContent!, /disagree/, "the same ones");
@@ -315,7 +315,7 @@ test("the strongest inputs of a class", () => {
   assert.ok(wired.closest("[hidden]"));
 });
 
-test("whatever the kernel says of itself is text", () => {
+test("whatever the kernel's name and note contain is text", () => {
   const evil = "<img src=x onerror=alert(1)>";
   model.rich({ ...WITH_HEAT, kernel: { name: evil, note: evil, calibrated: true, choices: [evil, "b"] }, scales: { [evil]: [1] }, wiring: { label: evil, classes: [evil] } });
   diagnosis({ text: evil, neurons: [{ label: evil, text: evil }] });

@@ -21,7 +21,7 @@ test("long histories stay bounded, even, in order, and end now", () => {
   assert.ok(history.values.every(([value], i) => value === 2 * history.steps[i]!));
 });
 
-test("a history may be told to keep fewer points", () => {
+test("a history can be limited to fewer points", () => {
   const history = new TraceHistory(300);
   for (let step = 1; step <= 300; step++) history.push(step, [step]);
   assert.equal(history.steps.length, 300);

@@ -1,4 +1,4 @@
-"""How long a training takes: told beforehand from its first rounds, and kept within a budget."""
+"""How long a training takes: forecast from its first rounds, and kept within a budget."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 ROUNDS = 2000  # of a training that is given neither rounds nor minutes
 FEW = 500  # rounds; chains of the default recipe need about as many to get from noise to pictures
+SMALL = 20  # images, the smallest batch that is recommended
 _MEASURED = 10  # rounds, or …
 _MEASURED_SECONDS = 15.0  # … this long if rounds are slow; groups of chains differ in cost
 _RECENT = 20  # rounds, the longest of which the next one may take
@@ -97,9 +98,11 @@ class Budget:
         total = self.total(done)
         if self.minutes is None or total is None or total >= FEW or total == self.rounds:
             return ""
+        enough, smaller = self.minutes * FEW / total, batch * total // FEW // 2 * 2  # time goes with the batch
         return (
             f"only about {total:,} rounds fit into {_minutes(self.minutes)}; a discriminator learns little in less "
-            f"than {FEW}: give more minutes, or smaller batches, Recipe(batch={max(2, batch // 2)})"
+            f"than {FEW}: give about {_minutes(enough)}"
+            + (f", or smaller batches, Recipe(batch={smaller})" if smaller >= SMALL else "")
         )
 
 

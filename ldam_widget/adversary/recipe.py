@@ -28,7 +28,7 @@ class Recipe:
         calibrated: share of the groups moved by `BAOAB` with frozen scales.
         alone: share of the groups that follow the discriminator alone, at weight 1: nothing else constrains them, and
             they find whatever D has not yet learned to reject.
-        weights: (low, high) of the discriminator's weight, drawn anew for every round.
+        weights: (low, high) of the discriminator's weight, drawn again for every round.
         strength: D's normalised pull during training, relative to that in use. With a weaker pull than it will have in
             use, D learns from samples that still show the neuron's influence.
         noises: (low, high) of Algorithm 1's σ, for the groups that it moves.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.precision import widest
 from ..core.target import NEURON, Evaluation, Kernel, Noise, State, Target, Term, per_image
 from ..execution import Execution
 from ..kernels import Algorithm1
@@ -37,7 +38,7 @@ class FreshNoise:
 
     def uniform(self) -> Tensor:
         size, device = self._shape[0], self._generator.device
-        return torch.rand(size, generator=self._generator, device=device, dtype=torch.float64)
+        return torch.rand(size, generator=self._generator, device=device, dtype=widest(device))
 
 
 @dataclass
@@ -119,9 +120,9 @@ class Replay:
         recipe = self._recipe
         number = int(torch.randint(len(self.groups), (), generator=self._choose))
         group = self.groups[number]
-        anew = torch.rand(len(group.x), generator=self._choose) < recipe.renewed
-        if bool(anew.any()):
-            mask = per_image(anew.to(group.x.device), group.x)
+        restarted = torch.rand(len(group.x), generator=self._choose) < recipe.renewed
+        if bool(restarted.any()):
+            mask = per_image(restarted.to(group.x.device), group.x)
             group.x = torch.where(mask, self.first_images(len(group.x)), group.x)
             group.velocity = torch.where(mask, 0.0, group.velocity)
         self._execution.prepare(group.neurons)

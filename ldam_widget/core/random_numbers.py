@@ -35,6 +35,13 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def outside() -> Iterator[None]:
+    """Inside the context, operations are as fast as outside of `drawing_from`; random ones are not to be used."""
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        yield
+
+
 class _DrawFrom(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

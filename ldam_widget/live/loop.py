@@ -4,6 +4,7 @@ Developer notes. The thread owns the state of the chains: everything that moves 
 other neurons) runs on it, passed in by `submit`. Parameters need no hand-over, since `Sampler.set` replaces them in one
 assignment. The thread knows nothing of Jupyter: it calls `publish`, which sends, and never touches a widget's traits.
 It lives only while there is work; a paused or resting loop has no thread at all, and the next `submit` starts one.
+It rests while no view is visible: `Pacer` (`pacer.py`) decides when.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""`Pacer`: when to send a frame, and whether anybody is looking."""
+"""`Pacer`: when to send a frame, and whether to rest because no view is visible."""
 
 from __future__ import annotations
 
 
 class Pacer:
-    """Decides when to send frames and whether anybody is looking. Pure bookkeeping, with the time passed in.
+    """Decides when to send frames and whether any view is visible. Pure bookkeeping, with the time passed in.
 
     A frame is sent while fewer than `WINDOW` are unacknowledged; while the user changes things, one of these places
     is reserved for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
-    anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If nobody has been seen
-    looking for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
+    anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If no view has
+    been visible for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
     `KEEP_ALIVE`, which leaves the processor to the cell.
     """
 
@@ -30,12 +30,12 @@ class Pacer:
         self.wake(now)
 
     def wake(self, now: float) -> None:
-        """Assume from now on that somebody is looking: on play, and when a view appears."""
+        """Assume from now on that a view is visible: on play, and when a view appears."""
         self._last_sent = now - self.KEEP_ALIVE
         self._seen = self._heard = now
 
     def leave(self) -> None:
-        """Nobody is looking any more."""
+        """The last view is gone."""
         self._seen = -float("inf")
         self._heard = float("inf")
 

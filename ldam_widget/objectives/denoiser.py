@@ -14,12 +14,13 @@ from ..core.parameters import Parameter
 from ..core.target import BindContext
 from ..network.first_pass import first_pass
 from ..network.inputs import call_with
+from ..network.surroundings import passing
 from ..network.view import dtype_of, private_view
 from .discriminator_net import Quiet
 
 
 class Denoiser:
-    """The density of noisy real images, p_σ = p_real * N(0, σ²I), as a network knows it: ∇R(x) = (D(x) − x)/σ².
+    """The density of noisy real images, p_σ = p_real * N(0, σ²I), as a network estimates it: ∇R(x) = (D(x) − x)/σ².
 
     By Tweedie's formula this is ∇ log p_σ(x) if D(x) is the mean of the clean images that, with noise of standard
     deviation σ added, look like x: what a network trained on the squared error learns. With a weight of 1,
@@ -94,7 +95,7 @@ class Denoiser:
         """D(x), like x (chain, *image)."""
         view = self.net if self._view is None else self._view
         given = x.detach().to(dtype_of(view)).clone()  # the network may write into it
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), passing(view):
             alone = self._view is not None or not self._takes_sigma  # a view gets σ by its hook
             clean = view(given) if alone else view(*self._with_sigma(given))
         if not isinstance(clean, Tensor):

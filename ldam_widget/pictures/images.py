@@ -113,10 +113,10 @@ def signed_levels(pictures: Pictures) -> tuple[Levels, float]:
 def signed_table() -> Levels:
     """The colour of every level of `signed_levels` on a light page, RGB (256, 3): blue below 0, white at 0, red above.
 
-    Read from signed_colours.json, which the front end is built with, too; its end colours have equal lightness and
+    Read from difference_colours.json, which the front end is built with, too; its end colours have equal lightness and
     chroma in OKLab.
     """
-    colours = json.loads((Path(__file__).parent / "signed_colours.json").read_text(encoding="utf-8"))["light"]
+    colours = json.loads((Path(__file__).parent / "difference_colours.json").read_text(encoding="utf-8"))["light"]
     return np.array([list(bytes.fromhex(colour)) for colour in colours], np.uint8)
 
 

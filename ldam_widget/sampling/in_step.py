@@ -21,7 +21,7 @@ class InStep:
     """
 
     def __init__(self, samplers: Sequence[Sampler]) -> None:
-        self._turn = FairLock()  # held by whoever moves the samplers
+        self._turn = FairLock()  # held by the thread that moves the samplers
         self._samplers = samplers
         self._lock = threading.Lock()
         self._waiting: list[list[dict[str, Any]]] = []  # oldest first; one dict per sampler

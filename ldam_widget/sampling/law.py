@@ -40,7 +40,7 @@ def law_note(settings: Settings, target: Target, step: int) -> str:
     if isinstance(settings.coordinates, NaturalCoordinates) and settings.coordinates.squashed:
         note += "; the picture is z, squashed into its range"
     if any(settings.params[r.name] > 0 and not getattr(r, "has_energy", True) for r in settings.regularizers):
-        note += "; the density of the denoiser is what its network knows of it"
+        note += "; the density of the denoiser is as its network estimates it"
     if settings.transforms is not None:
         fixed, fresh = f"over {FIXED_CHANGES} fixed transforms", "over transforms drawn at each step"
         how = fixed if settings.energy_needed else fresh

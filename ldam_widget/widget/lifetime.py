@@ -1,4 +1,4 @@
-"""Lets widgets be freed once nobody holds or shows them; ipywidgets alone would keep every one forever."""
+"""Frees widgets that are neither referenced nor shown; ipywidgets alone would keep every one forever."""
 
 from __future__ import annotations
 

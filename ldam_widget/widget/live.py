@@ -86,13 +86,13 @@ class LDAM(Player):
         super().__init__(built, type(model).__name__ if title is None else str(title))
         self._display = DisplayChoice(self)
         self._picture, self._picker, self._law = Picture(self, self._display), Picker(self), Law(self)
-        self._training = Training(self, dataset)
+        self._training, self._diagnosis = Training(self, dataset), DiagnosisLine(self)
         self._assemble(
             Sliders(self, lambda: (*self._picture.parameters(), *self._display.parameters()), self._notify),
             self._picture,
             TopBar(self, self._picture.page, bool(play)),
             Notices(self),
-            (self._picker, self._law, self._display, ActivationTrace(self), DiagnosisLine(self), self._training),
+            (self._picker, self._law, self._display, ActivationTrace(self), self._diagnosis, self._training),
         )
 
     def __repr__(self) -> str:

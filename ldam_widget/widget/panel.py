@@ -9,15 +9,12 @@ slider can ignore its own echo, and keep working while trait sync is stuck behin
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import anywidget
 import traitlets
 
 from ..core.schedules import PolynomialDecay
@@ -25,8 +22,8 @@ from ..live.loop import Loop
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
 from . import lifetime
-from .connection import Connection
-from .kernel import cell_running, honour_requested_subshell, patch_shell_socket, survive_page_reload
+from .base import Base, joined, of
+from .kernel import cell_running
 from .parts.notices import Notices
 from .parts.part import Command, Part
 from .parts.picture import Picture
@@ -36,11 +33,10 @@ from .protocol import Ack, Bye, Do, Hello, Other, Set, fault
 from .stream import Stream
 from .traits import WidgetSettings
 
-STATIC = Path(__file__).parent.parent / "static"
 T = TypeVar("T")
 
 
-class Panel(anywidget.AnyWidget):
+class Panel(Base):
     """A widget around the loop's runner; `LDAM` and `Compare` are its public subclasses. The `Host` of its parts.
 
     Args:
@@ -48,54 +44,25 @@ class Panel(anywidget.AnyWidget):
         title: heading of figures and name of saved files.
     """
 
-    # declared here, or anywidget would add them by giving every widget a class of its own
-    _esm = traitlets.Unicode().tag(sync=True)
-    _css = traitlets.Unicode().tag(sync=True)
-    _anywidget_id = traitlets.Unicode().tag(sync=True)
     settings = WidgetSettings()
     _sliders: Sliders
     _held: dict[str, tuple[Any, Any]] | None = None  # what observers of live parameters have not been told yet
 
     def __init__(self, runner: Sampler | Comparison, title: str) -> None:
-        _read_bundle()  # raises FileNotFoundError before anything starts
         self._title = title
         self._running: Sampler | Comparison | None = runner
         self._changing = threading.RLock()  # messages may arrive on two threads at once
         self._stating = threading.RLock()  # two threads send states: an older one must not arrive last
         self._gen = 0  # generation of panes: a new one invalidates earlier panes
-        lifetime.collect()
-        patch_shell_socket()
         super().__init__()
-        lifetime.hold_weakly(self)
-        honour_requested_subshell(self.comm)
         me = weakref.ref(self)
-        survive_page_reload(self.comm, lambda: _of(me, lambda w: w._on_page_unload(), None))
         self._loop = Loop(
             runner,
-            publish=lambda seq: _of(me, lambda w: w._stream.send(seq, w._gen), 0),
-            on_fault=lambda error: _of(me, lambda w: w._on_fault(error), None),
+            publish=lambda seq: of(me, lambda w: w._stream.send(seq, w._gen), 0),
+            on_fault=lambda error: of(me, lambda w: w._on_fault(error), None),
             cell_running=cell_running(),
-            keep=lambda: _of(me, lambda w: w._stream.keep(), None),
+            keep=lambda: of(me, lambda w: w._stream.keep(), None),
         )
-        self._connection = Connection(lambda *message: _of(me, lambda w: w.send(*message), None))
-
-    @traitlets.default("_esm")
-    def _default_esm(self) -> str:
-        return _read_bundle()[0]
-
-    @traitlets.default("_css")
-    def _default_css(self) -> str:
-        return _read_bundle()[1]
-
-    @traitlets.default("_anywidget_id")
-    def _default_anywidget_id(self) -> str:
-        return f"{type(self).__module__}.{type(self).__name__}"
-
-    def add_traits(self, **traits: Any) -> None:
-        """Overrides `HasTraits`: traits that are already declared need not be added."""
-        unknown = {name: trait for name, trait in traits.items() if not self.has_trait(name)}
-        if unknown:
-            super().add_traits(**unknown)
 
     def _assemble(
         self, sliders: Sliders, picture: Picture, top_bar: TopBar, notices: Notices, others: Sequence[Part]
@@ -105,7 +72,7 @@ class Panel(anywidget.AnyWidget):
         self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, *others)
         self._stream = Stream(self, picture, lambda: self._parts)
         me = weakref.ref(self)
-        self._loop.observers.append(lambda: _of(me, lambda w: w._on_frame(), None))
+        self._loop.observers.append(lambda: of(me, lambda w: w._on_frame(), None))
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self._sliders = sliders
         self.on_msg(self._receive)
@@ -161,16 +128,23 @@ class Panel(anywidget.AnyWidget):
         """Send a message, from any thread."""
         self._connection.post(content, buffers)
 
+    def _setup(self) -> dict[str, Any]:
+        """Everything that the page builds its panel from."""
+        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
+        return {"kind": "setup", "gen": self._gen, "title": self._title} | joined(more)
+
+    def _state(self) -> dict[str, Any]:
+        """Everything that may have changed."""
+        return {"kind": "state", **self._connection.echo} | joined(part.state() for part in self._parts)
+
     def post_setup(self) -> None:
         """Send everything that the page builds its panel from."""
-        more = [fields for part in self._parts for fields in (part.setup(), part.state())]
-        self.post({"kind": "setup", "gen": self._gen, "title": self._title} | _joined(more))
+        self.post(self._setup())
 
     def post_state(self) -> None:
         """Send everything that may have changed."""
         with self._stating:
-            state = _joined(part.state() for part in self._parts)
-            self.post({"kind": "state", **self._connection.echo} | state)
+            self.post(self._state())
 
     def refresh(self) -> None:
         """On the loop: include averages and gauges in the next frame; while paused, send it now."""
@@ -300,14 +274,6 @@ class Panel(anywidget.AnyWidget):
         else:
             held[name] = held.get(name, (old, new))[0], new
 
-    def _refuse_copy(self, *_: Any) -> Any:
-        raise TypeError(
-            f"a widget ({type(self).__name__}) cannot be copied or pickled: it is tied to its thread and its page. "
-            "Keep w.params and the model, and create another from them"
-        )
-
-    __copy__ = __deepcopy__ = __reduce_ex__ = _refuse_copy
-
     # ---- messages from the front end -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
@@ -377,12 +343,6 @@ class Panel(anywidget.AnyWidget):
 
         self._loop.submit(run)
 
-    def _on_page_unload(self) -> None:
-        """The page has discarded its side of the widget, and all views with it: rest until it is loaded again."""
-        self._connection.forget_views()
-        if not self._loop.closed:
-            self._loop.leave()
-
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
     def _greet(self) -> None:
@@ -406,25 +366,3 @@ class Panel(anywidget.AnyWidget):
     def _call(self, action: Callable[[], T]) -> T:
         """Run on the loop and wait for the result. RuntimeError if the widget is closed."""
         return self._loop.call(action)
-
-
-@functools.cache
-def _read_bundle() -> tuple[str, str]:
-    """Script and style sheet of the front end."""
-    script, style = STATIC / "widget.js", STATIC / "widget.css"
-    if not script.exists():
-        raise FileNotFoundError(f"{script} is missing: build the front end with `pip install -e .`")
-    return script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
-
-
-def _of(reference: Any, use: Any, otherwise: Any) -> Any:
-    """Use the widget if it still exists: the loop must not keep it alive."""
-    widget = reference()
-    return otherwise if widget is None else use(widget)
-
-
-def _joined(fields: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    joined: dict[str, Any] = {}
-    for more in fields:
-        joined |= more
-    return joined

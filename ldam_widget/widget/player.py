@@ -15,18 +15,23 @@ from ..parametrizations import Natural, Transforms
 from ..pictures import images
 from ..sampling.heat import HeatPulse
 from ..sampling.starts import Start
-from . import lifetime
+from . import lifetime, replay
+from .base import read_bundle
 from .panel import Panel
 from .parts import recorder
+from .parts.diagnosis import DiagnosisLine
 from .parts.display import DisplayChoice
 from .parts.law import Law
 from .parts.picker import Picker
+from .parts.recorder import Recorder
+from .replay import MessageLog
 
 
 class Player(Panel):
     """A panel that can be played, paused, stepped, saved, recorded and closed."""
 
     _display: DisplayChoice
+    _diagnosis: DiagnosisLine
     _law: Law
     _picker: Picker
 
@@ -215,9 +220,35 @@ class Player(Panel):
             ValueError: seconds not in (0, 60].
             RuntimeError: the run stopped with an error.
         """
-        if not 0 < seconds <= recorder.LONGEST:
-            raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
-        film = self._top_bar.film(max(1, round(seconds * recorder.PER_SECOND)))
+        film = self._top_bar.film(_pictures_in(seconds))
+        self._fill(film)
+        images.save_gif(film.pages, path, recorder.PER_SECOND)
+
+    def export_html(self, path: str | Path, seconds: float = 10) -> None:
+        """Record the run and save it as a web page that plays without kernel, network or other files.
+
+        The page shows the panel: pictures, averages, trace, and the parameters as they were, at 12 pictures a second.
+        A paused widget is stepped for the same number of pictures and stays paused.
+
+        Args:
+            path: of the page; an existing file is replaced.
+            seconds: of the recording, in (0, 60].
+
+        Raises:
+            ValueError: seconds not in (0, 60].
+            RuntimeError: the run stopped with an error.
+            OSError: the file cannot be written.
+        """
+        wanted, path = _pictures_in(seconds), Path(path)
+        path.open("ab").close()  # fails now rather than after the recording
+        log = MessageLog(self._setup, self._state, lambda: self._diagnosis.newest, self._stream.complete)
+        film = Recorder(log.picture, wanted)
+        self._fill(film)
+        messages = [message for picture in film.pages for message in picture]
+        path.write_text(replay.page(self._title, messages, recorder.PER_SECOND, read_bundle()), encoding="utf-8")
+
+    def _fill(self, film: Recorder[Any]) -> None:
+        """Run until the recorder has all its pictures."""
         self._loop.pacer.wake(time.monotonic())  # end a rest
         self._call(lambda: self._loop.observers.append(film))
         try:
@@ -231,7 +262,13 @@ class Player(Panel):
                     self.step(self.steps_per_frame)
         finally:
             self._call(lambda: self._loop.observers.remove(film))
-        images.save_gif(film.pages, path, recorder.PER_SECOND)
 
     def _require_open(self) -> None:
         _ = self.runner
+
+
+def _pictures_in(seconds: float) -> int:
+    """Number of pictures in a recording. Raises ValueError."""
+    if not 0 < seconds <= recorder.LONGEST:
+        raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
+    return max(1, round(seconds * recorder.PER_SECOND))

@@ -73,6 +73,7 @@ class Compare(Player):
         self._display = DisplayChoice(self)
         self._picture = ComparedPicture(self, comparison, rows, self._display)
         self._picker, self._law, self._changes = Picker(self), Law(self), Changes(self)
+        self._diagnosis = DiagnosisLine(self, of=comparison.names[0])
         self._locks = ComparedSliders(self, self._display.parameters, self._notify)
         self._assemble(
             self._locks,
@@ -84,7 +85,7 @@ class Compare(Player):
                 self._law,
                 self._display,
                 ActivationTrace(self),
-                DiagnosisLine(self, of=comparison.names[0]),
+                self._diagnosis,
                 self._changes,
             ),
         )

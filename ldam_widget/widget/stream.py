@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from .link import Link
 from .panes import MOST_RAW, RAW_LIMIT, Quality, is_light, with_earlier
@@ -48,22 +47,31 @@ class Stream:
         with_average = still or now >= self._average_due
         if with_average:
             self._average_due = now + _AVERAGE_PERIOD
-        gauges: dict[str, Any] = {}
-        if still or now >= self._gauges_due:
+        with_gauges = still or now >= self._gauges_due
+        if with_gauges:
             self._gauges_due = now + _GAUGE_PERIOD
-            for part in self._parts():
-                gauges |= part.gauges()
         quality = Quality(lossless=still, raw=self._raw_limit(seq, now))
-        content, buffers = self._picture.encode(with_average=with_average, quality=quality)
-        content |= {"gen": gen, "seq": seq, "stats": plains(host.loop.stats), "heat": host.sampler.heat, **gauges}
+        content, buffers = self._encode(seq, gen, with_average, with_gauges, quality)
         self._light = is_light(content)
         content, buffers = with_earlier((content, buffers), host.loop.earlier)
         host.post(content, buffers)
         return sum(map(len, buffers))
 
+    def complete(self, seq: int, gen: int) -> Message:
+        """The present picture with averages and gauges, for a recording."""
+        return self._encode(seq, gen, True, True, Quality(lossless=False))
+
     def keep(self) -> Message | None:
         """A picture that could not be sent, to be sent along with the next one; None where that costs too much."""
         return self._picture.encode(with_average=False, quality=Quality(lossless=False)) if self._light else None
+
+    def _encode(self, seq: int, gen: int, with_average: bool, with_gauges: bool, quality: Quality) -> Message:
+        host = self._host
+        content, buffers = self._picture.encode(with_average=with_average, quality=quality)
+        content |= {"gen": gen, "seq": seq, "stats": plains(host.loop.stats), "heat": host.sampler.heat}
+        for part in self._parts() if with_gauges else ():
+            content |= part.gauges()
+        return content, buffers
 
     def _raw_limit(self, seq: int, now: float) -> int:
         """Size in bytes up to which a pane is sent uncompressed."""

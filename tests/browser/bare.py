@@ -30,7 +30,7 @@ SHELL = """<!doctype html><meta charset="utf-8">
 
 
 class BarePanel:
-    """A panel in a page of its own; `setup` and `frame` say what a kernel would."""
+    """A panel in a page of its own; `setup` and `frame` send what a kernel would."""
 
     def __init__(self, page: Page, *, host_css: str = "", host_class: str = "", dark: bool = False) -> None:
         self.page = page
@@ -120,7 +120,7 @@ class BarePanel:
             self.settle()
 
     def settle(self) -> None:
-        """Until what was said has been painted."""
+        """Wait until all that was sent has been painted."""
         self.page.evaluate(
             "() => new Promise(done => requestAnimationFrame(() => setTimeout(() => requestAnimationFrame(done), 250)))"
         )

@@ -161,7 +161,7 @@ def test_going_back_to_an_earlier_checkpoint_of_a_training(opened: Notebook) -> 
     widget = notebook.widget()
     assert soon(lambda: notebook.python("print(w.iteration)") == "60", 30)
     slider = widget.slider("checkpoint")
-    expect(slider).to_have_attribute("aria-valuetext", "iteration 60")  # the page hears of it with a picture
+    expect(slider).to_have_attribute("aria-valuetext", "iteration 60")  # the page learns of it with a picture
     slider.focus()
     slider.press("Home")
     assert soon(lambda: notebook.python("print(w.shown, w.following)") == "0 False")

@@ -39,7 +39,7 @@ def opened(browser: Browser, server: Server) -> Iterator[Notebook]:
 
 
 def run(notebook: Notebook, cell: int) -> Widget:
-    """The widget of a cell that is run anew, alone on the page."""
+    """The widget of a cell that is run again, alone on the page."""
     notebook.python("w = None")
     notebook.command("notebook:clear-all-cell-outputs")
     notebook.run_cell(cell)

@@ -30,7 +30,7 @@ w
 """
 LOOPS = "print(sum(t.name == 'ldam-loop' for t in threading.enumerate()))"
 
-# A network that can be cut: sockets close, and new ones are refused, until it is mended.
+# A network that can be cut: sockets close, and new ones are refused, until it is restored.
 SOCKETS = """{
   const Real = window.WebSocket, open = new Set();
   window.WebSocket = class extends Real {
@@ -69,7 +69,7 @@ def notebook(opened: Notebook) -> Notebook:
 
 
 def soon(check: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Does it come true within so many seconds?"""
+    """Whether the condition becomes true within so many seconds."""
     return bool(check()) or any(check() for _ in pauses(seconds))
 
 
@@ -108,7 +108,7 @@ def works(notebook: Notebook) -> None:
 def test_the_output_is_cleared(notebook: Notebook) -> None:
     notebook.command("notebook:clear-all-cell-outputs")
     expect(notebook.page.locator(".ldam")).to_have_count(0)
-    assert soon(lambda: notebook.python(LOOPS) == "0"), "the thread goes on for nobody"
+    assert soon(lambda: notebook.python(LOOPS) == "0"), "the thread goes on with no view left"
     notebook.run_cell(0)
     works(notebook)
     assert notebook.python(LOOPS) == "1"
@@ -119,7 +119,7 @@ def test_the_notebook_is_closed_and_opened_again(notebook: Notebook) -> None:
     notebook.save()
     page.evaluate("window.jupyterapp.shell.currentWidget.close()")
     expect(page.locator(".ldam")).to_have_count(0)
-    assert soon(lambda: from_elsewhere(page, kernel, LOOPS) == "0"), "the thread goes on for nobody"
+    assert soon(lambda: from_elsewhere(page, kernel, LOOPS) == "0"), "the thread goes on with no view left"
     steps = int(from_elsewhere(page, kernel, "print(w.sampler.steps)"))
     notebook.command("docmanager:open", {"path": notebook.name})
     notebook.ready()
@@ -147,11 +147,11 @@ def in_the_background(notebook: Notebook) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("hide", [behind_another_tab, in_the_background])
-def test_nobody_looks_for_a_while(notebook: Notebook, hide: Callable[[Notebook], Callable[[], None]]) -> None:
+def test_out_of_sight_for_a_while(notebook: Notebook, hide: Callable[[Notebook], Callable[[], None]]) -> None:
     page, kernel = notebook.page, kernel_of(notebook)
     come_back = hide(notebook)
-    assert soon(lambda: from_elsewhere(page, kernel, LOOPS) == "0"), "the thread goes on for nobody"
-    ask = "print(w._loop.pacer.sent, w.sampler.steps, w.playing)"
+    assert soon(lambda: from_elsewhere(page, kernel, LOOPS) == "0"), "the thread goes on with no view left"
+    ask = "print(w.loop.pacer.sent, w.sampler.steps, w.playing)"
     before = from_elsewhere(page, kernel, ask)
     assert before.endswith("True")
     time.sleep(10)
@@ -230,7 +230,7 @@ HAIL = """([slider, seconds]) => new Promise((done) => {
 
 
 def test_a_slider_that_moves_a_thousand_times_a_second(notebook: Notebook) -> None:
-    """The newest wins, and nothing is left to be worked off: what is asked after it is answered at once."""
+    """The newest wins, and no backlog is left: a later request is answered at once."""
     notebook.python("moves = []\nw.observe(lambda change: moves.append(change.new), names='step_size')")
     high = notebook.python("print(w.sampler.parameters[0].high)")
     slider = notebook.widget().slider("step size")

@@ -1,4 +1,4 @@
-"""Keys pressed in a panel in Notebook 7, which acts on single keys before the panel hears of them."""
+"""Keys pressed in a panel in Notebook 7, which acts on single keys before the panel receives them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def cells(notebook: Notebook) -> Any:
 
 
 def soon(check: Any, seconds: float = 5.0) -> bool:
-    """Does it come true within so many seconds?"""
+    """Whether the condition becomes true within so many seconds."""
     return bool(check()) or any(check() for _ in pauses(seconds))
 
 
@@ -79,7 +79,7 @@ def press(element: Locator, *keys: str) -> None:
 
 
 def test_the_notebook_listens(notebook: Notebook) -> None:
-    """Else all that follows would show nothing."""
+    """The control: otherwise the tests below would prove nothing."""
     before = cells(notebook)
     press(notebook.page.locator(".jp-Cell").first, "b")
     assert soon(lambda: len(cells(notebook)[0]) == len(before[0]) + 1)
@@ -112,7 +112,7 @@ def test_keys_pressed_anywhere_in_a_panel_leave_the_cells_alone(opened: Notebook
         assert cells(notebook) == before, what
         i += 1
     assert {"buttonbutton", "inputrange", "inputnumber", "inputtext", "selectselect-one", "canvas"} <= kinds
-    notebook.page.wait_for_timeout(1500)  # what the notebook keeps until it knows that no other key follows
+    notebook.page.wait_for_timeout(1500)  # how long the notebook waits for a second key
     assert cells(notebook) == before
 
 

@@ -40,7 +40,7 @@ def notebook(opened: Notebook) -> Notebook:
 
 
 def soon(check, seconds: float = 5.0) -> bool:
-    """Does it come true within so many seconds?"""
+    """Whether the condition becomes true within so many seconds."""
     return check() or any(check() for _ in pauses(seconds))
 
 
@@ -67,7 +67,7 @@ def test_picture_moves_while_playing_and_stands_still_when_paused(notebook: Note
 def test_the_prior_is_chosen_in_its_box(notebook: Notebook) -> None:
     widget = notebook.widget()
     box = widget.root.get_by_role("combobox", name="prior", exact=True)
-    expect(box).to_have_count(0)  # of grey images nothing natural is known
+    expect(box).to_have_count(0)  # there is no natural prior for grey images
     notebook.python("import torch; w.prior = ldam.Natural.of(torch.rand(40, 1, 28, 28))")
     expect(box).to_have_value("natural")
     expect(box.locator("option").first).to_have_text("natural: 40 images")
@@ -232,7 +232,7 @@ def test_an_expression_is_typed_and_interpolates(notebook: Notebook) -> None:
     expect(widget.button("remove three - 0.5·fc2:7")).to_be_visible()
     search.fill("thre -> 5")
     expect(widget.root.get_by_text("did you mean 'three'")).to_be_visible()
-    search.press("Enter")  # now it is said in the banner
+    search.press("Enter")  # now the banner shows it
     expect(widget.root.get_by_role("alert")).to_contain_text("did you mean 'three'")
     search.fill("three -> five")
     expect(option).to_have_text("three → five")

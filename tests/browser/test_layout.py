@@ -1,4 +1,4 @@
-"""What stands where in a panel, told by a browser; no notebook and no kernel are needed."""
+"""The layout of a panel, measured in a browser;  no notebook and no kernel are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def panel(browser: Browser) -> Iterator[Open]:
         yield open_panel
 
 
-# What hosts say of plain elements: JupyterLab of lists in outputs, the classic notebook (Bootstrap) of many more.
+# How hosts style plain elements: JupyterLab of lists in outputs, the classic notebook (Bootstrap) of many more.
 HOSTS = {
     "lab": """.host dl, .host dt, .host dd { display: block; }
         .host dl { width: 100%; overflow: hidden; padding: 0; margin: 0; }
@@ -42,7 +42,7 @@ HOSTS = {
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_all_remarks_can_be_read_whatever_the_host_says_of_lists(panel: Open, host: str) -> None:
+def test_remarks_are_readable_whatever_the_host_does_to_lists(panel: Open, host: str) -> None:
     shown = panel(host_css=HOSTS[host], host_class="host")
     shown.setup(10)
     shown.frame()
@@ -79,7 +79,7 @@ INK = """canvas => { const {width, height} = canvas;
     if (a > 150 && Math.max(r, g, b) - Math.min(r, g, b) > 60) return 1; } return 0; }); }"""
 
 
-def test_the_trace_draws_nothing_over_steps_that_nobody_saw(panel: Open) -> None:
+def test_the_trace_draws_nothing_over_steps_without_frames(panel: Open) -> None:
     shown = panel()
     shown.setup(1)
     for steps in (*range(2, 42, 2), *range(1000, 1040, 2)):

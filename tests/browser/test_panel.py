@@ -1,4 +1,4 @@
-"""What a reader of the panel sees and reaches, told by a browser; no notebook and no kernel are needed."""
+"""What a user of the panel can see and reach, checked in a browser;  no notebook and no kernel are needed."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ NAMES = ["epoch 1", "epoch 10", "epoch 100"]
 
 
 @pytest.mark.parametrize("width", [700, 1400])
-def test_a_comparison_says_what_is_whose(panel: Open, width: int) -> None:
+def test_a_comparison_names_the_models(panel: Open, width: int) -> None:
     shown = panel(width)
     panes = [{"name": f"sample:{k}", "model": k, "labels": [f"{name}\nnow"]} for k, name in enumerate(NAMES)]
     panes += [

@@ -128,7 +128,7 @@ def test_learning_rate_rises_and_falls_in_straight_lines_twice() -> None:
 
 
 def test_the_second_cycle_goes_on_from_the_first() -> None:
-    """Its weights at the restart are those of a run of the first cycle alone; its first step knows no momentum.
+    """Its weights at the restart are those of a run of the first cycle alone; its first step has no momentum.
 
     Nesterov's first step of rate r is −r (1 + m) (gradient + decay · weight).
     """

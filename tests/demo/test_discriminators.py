@@ -1,4 +1,4 @@
-"""The shipped discriminators, and how they are made: `ldam train discriminator`."""
+"""The shipped discriminators, and how they are trained: `ldam train discriminator`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Small(nn.Module):
 
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    monkeypatch.setattr("ldam_widget.adversary.trainer.trouble", lambda rounds: "")  # whatever so few rounds teach
+    monkeypatch.setattr("ldam_widget.adversary.trainer.trouble", lambda rounds: "")  # in so few rounds
     for split in ("train", "test"):
         write_split(tmp_path / "mnist", split, *toy_digits(80, seed=1))
     write_files(tmp_path / "cifar", binary_files(80, 20))
@@ -48,7 +48,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("network", "channels"), [("mnist", 1), ("cifar", 3)])
-def test_made_again_it_is_the_trainers_and_says_how(
+def test_training_one_again_writes_the_weights_and_their_card(
     network: str, channels: int, data: dict[str, Path], tmp_path: Path
 ) -> None:
     model = with_fixed_weights(lambda: Small(channels))
@@ -114,8 +114,8 @@ def test_the_card_of_cifar_is_complete() -> None:
 
 
 @pytest.mark.realdata
-def test_that_of_cifar_tells_photographs_from_samples_of_the_neurons_alone(real_cifar: Path) -> None:
-    """D on test images, which it has not seen, and on ten chains without it: most of either half are told right."""
+def test_that_of_cifar_separates_photographs_from_samples_of_the_neurons_alone(real_cifar: Path) -> None:
+    """D on test images, which it has not seen, and on ten chains without it: most of each are classified right."""
     d = demo.cifar()
     term = Discriminator(d.discriminator, 0.0)
     images = load_cifar(real_cifar).test.images[::100].float() / 255

@@ -15,7 +15,7 @@ TRAIN = [f"data_batch_{number}.bin" for number in (1, 2, 3, 4, 5)]
 
 
 def toy_photos(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) whose colour tells the class, on noise: learnt within a few dozen steps."""
+    """Images (N, 32, 32, 3) whose colour reveals the class, on noise: learnt within a few dozen steps."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 10
     images = rng.integers(0, 50, (count, 32, 32, 3))
@@ -59,7 +59,7 @@ def write_archive(path: Path, prefix: str, files: dict[str, bytes]) -> None:
     """A tar archive, compressed as its suffix says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, f"w:{path.suffix[1:]}") as tar:  # type: ignore[call-overload]
-        for name, content in reversed(files.items()):  # order in an archive is anybody's
+        for name, content in reversed(files.items()):  # the order in an archive is arbitrary
             member = tarfile.TarInfo(f"{prefix}/{name}")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))

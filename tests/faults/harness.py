@@ -27,7 +27,7 @@ from ..widget.conftest import wait_until
 
 
 class Switch:
-    """What a model, a preprocess or a term does besides; changed while it runs, and shared by all copies of a model."""
+    """An extra action of a model, a preprocess or a term; can change while it runs; shared by all copies of a model."""
 
     def __init__(self) -> None:
         self.act: Callable[[Tensor], Tensor] = lambda x: x
@@ -51,7 +51,7 @@ class Switch:
 
         self.act = act
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         self.act = lambda x: x
 
 
@@ -104,7 +104,7 @@ class Bench:
         self._page.start()
         self.w.send = self._send
         self._good = (self.w.sampler.steps, self.w.sampler.average_images.clone())
-        self.w._loop.observers.append(self._remember)
+        self.w.loop.observers.append(self._remember)
         self.touched()
 
     @staticmethod
@@ -131,15 +131,15 @@ class Bench:
         self.deliver(content)
 
     def deliver(self, content: Any) -> None:
-        """As the comm hands it over."""
+        """As the comm delivers it."""
         self.w._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [content for content, _ in tuple(self.said) if content["kind"] == kind]
 
     def settle(self) -> None:
-        """Until the loop has done what was asked of it."""
-        self.w._loop.call(lambda: None)
+        """Wait until the loop has run all commands."""
+        self.w.loop.call(lambda: None)
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +148,7 @@ class Bench:
         self._good = (sampler.steps, sampler.average_images.clone())
 
     def touched(self) -> None:
-        """The model's owner has changed it: so it must stay."""
+        """The user has changed the model: from now on it must stay like this."""
         self._model_was = None if self.model is None else look(self.model)
 
     def play(self, steps: int = 20) -> None:
@@ -160,8 +160,8 @@ class Bench:
         assert self.w.playing
 
     def stops(self, message: str) -> None:
-        """The run stops of itself, says why in Python and on the page, and stands at its last good picture."""
-        wait_until(lambda: self.w.error and not self.w._loop.playing)
+        """The run stops by itself, says why in Python and on the page, and is back at its last good picture."""
+        wait_until(lambda: self.w.error and not self.w.loop.playing)
         self.settle()
         assert re.search(message, self.w.error), self.w.error
         assert len(self.w.error) <= 2000
@@ -174,14 +174,14 @@ class Bench:
         self.kept()
 
     def kept(self) -> None:
-        """Averages are those of the last good picture, and chains stand there, or a good step further."""
+        """Averages are those of the last good picture, and chains are there, or one good step further."""
         steps, average = self._good
         assert steps <= self.w.sampler.steps < steps + self.w.steps_per_frame
         assert torch.equal(self.w.sampler.average_images, average)
         assert bool(average.isfinite().all())
 
     def goes_on(self) -> None:
-        """It takes up where it stopped: the next picture joins those that were averaged before, and it plays."""
+        """It resumes where it stopped: the next picture joins those that were averaged before, and it plays."""
         steps, average = self._good
         self.w.step(steps + self.w.steps_per_frame - self.w.sampler.steps)
         assert self.w.sampler.steps == steps + self.w.steps_per_frame
@@ -198,7 +198,7 @@ class Bench:
         self.w.close()
         said = len(self.said)
         self._arrived.put(None)
-        wait_until(lambda: not self._page.is_alive() and not self.w._loop.alive)
+        wait_until(lambda: not self._page.is_alive() and not self.w.loop.alive)
         time.sleep(0.01)
         assert len(self.said) == said, "said after it was closed"
         if self.model is not None:

@@ -77,7 +77,7 @@ def interrupted_everywhere(act: Callable[[], object], stride: int = 1) -> Iterat
 
 
 def from_another_thread(act: Callable[[], object]) -> None:
-    """As others would find things; fails if it takes for ever or raises."""
+    """Run it as another thread would; fails if it hangs or raises."""
     errors: list[BaseException] = []
 
     def run() -> None:

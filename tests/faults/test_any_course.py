@@ -1,4 +1,4 @@
-"""Any message, any value, any course of events."""
+"""Any message, any value, any sequence of events."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def any_widget() -> Iterator[Bench]:
 @settings(deadline=None, max_examples=100)
 @given(messages=st.lists(MESSAGES, max_size=8))
 def test_any_messages(any_widget: Bench, messages: list[Any]) -> None:
-    """Nothing is raised (where ipywidgets would log it), all that is said is JSON, and the widget hears on."""
+    """Nothing is raised (where ipywidgets would log it), all that is sent is JSON, and the widget goes on listening."""
     logged: list[logging.LogRecord] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = logged.append  # type: ignore
@@ -139,11 +139,11 @@ class Course(RuleBasedStateMachine):
         self.sent: list[int] = []
         self.settled = 0
         self.last = -math.inf  # when a frame was sent
-        self.asked = 0  # frames sent because somebody asked for one, whatever the window
+        self.asked = 0  # frames sent on request, whatever the window
         self.asking = False
         self.heard = self.now  # anything of a page
         self.trickling = False  # a frame has been sent to a page that has long been silent
-        self.looked = -math.inf  # when somebody was last known to look
+        self.looked = -math.inf  # when a view was last known to be visible
         self.over = False
         self.stepped_for: list[int] = []
         self.faults: list[BaseException] = []
@@ -197,10 +197,10 @@ class Course(RuleBasedStateMachine):
             while self.loop.alive and self.loop._turn():
                 pass
         self.now = max(self.now, self.until)
-        assert self.over or self.loop._commands.empty(), "nobody waits for ever"
+        assert self.over or self.loop._commands.empty(), "nothing waits for ever"
         assert not (self.over and self.loop.playing)
         if self.loop.playing and began - self.looked < 1 and seconds >= 0.3 and not self.failing:
-            assert self.steps > steps, "it samples while somebody looks"
+            assert self.steps > steps, "it samples while a view is visible"
             assert len(self.sent) > shown, "and shows it"
 
     @rule(back=st.integers(-3, 3), visible=st.booleans())
@@ -297,7 +297,7 @@ class _Waits(BaseException):
 
 
 class _Commands(queue.SimpleQueue):  # type: ignore[type-arg]
-    """Where nothing is to be had, time passes instead of the wait."""
+    """If the queue is empty, time passes instead of the wait."""
 
     def __init__(self, course: Course) -> None:
         self.course = course

@@ -62,7 +62,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path, write: Callable[[Path, Pa
     assert not trace.exists()
     with contextlib.suppress(RuntimeError):  # what follows in the file
         torch.load(bad, weights_only=False)
-    assert trace.exists()  # it is hostile indeed
+    assert trace.exists()  # the control: unpickling it does run code
 
 
 @pytest.mark.parametrize("length", [0, 7, 100, -1], ids=["empty", "no header", "half a header", "no end"])
@@ -105,10 +105,10 @@ def test_a_picture_that_cannot_be_written(
     bench = set_up()
     if playing:
         bench.play()
-    watching = len(bench.w._loop.observers)
+    watching = len(bench.w.loop.observers)
     with pytest.raises(OSError, match=r"No space left|No such file|Is a directory"):
         write(bench.w, path)
-    assert len(bench.w._loop.observers) == watching
+    assert len(bench.w.loop.observers) == watching
     assert bench.w.error is None
     assert bench.w.playing == playing
     bench.play()

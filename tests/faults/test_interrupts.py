@@ -127,7 +127,7 @@ def widget() -> Iterator[ldam.LDAM]:
     ids=lambda content: content["kind"] + content.get("what", ""),
 )
 def test_a_message_that_is_handled(widget: ldam.LDAM, content: dict[str, object]) -> None:
-    """The last of several is heard whatever happened to those before."""
+    """The last of several is handled whatever happened to those before."""
     sent: list[dict[str, object]] = []
     widget.send = lambda content, buffers=None: sent.append(content)  # type: ignore[method-assign]
     handle = lambda content: widget._handle_custom_msg({"view": "v", **content}, [])  # noqa: E731  (of ipywidgets)

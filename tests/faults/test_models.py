@@ -37,7 +37,7 @@ def test_an_activation_that_is_no_number(set_up: Make, kernel: Any, value: float
     bench.play()
     bench.switch.act = lambda x: x + value
     bench.stops(r"activation of neuron 0 \(chain 1\) became (nan|-?inf)")
-    bench.switch.mend()
+    bench.switch.repair()
     bench.play()
 
 
@@ -52,18 +52,18 @@ def test_a_gradient_that_is_no_number(set_up: Make, steps_per_frame: int) -> Non
     bench.play()
     bench.switch.act = with_nan_gradient
     bench.stops(r"neuron 0 \(chain 1\) became nan at step")
-    bench.switch.mend()
+    bench.switch.repair()
     bench.goes_on()
 
 
 def test_chains_that_are_no_numbers_under_a_finite_activation(set_up: Make) -> None:
-    """A model that repairs its input hides from its activation what has become of the image."""
+    """A model that repairs its input keeps its activation finite although the image is not."""
     bench = set_up(regularizers=[spoiling := Term()])
     bench.play()
     bench.switch.act = torch.nan_to_num
     spoiling.switch.act = lambda x: x * math.nan
     bench.stops(r"neuron 0 \(chain 1\) became nan at step")
-    spoiling.switch.mend()
+    spoiling.switch.repair()
     bench.goes_on()
 
 
@@ -96,12 +96,12 @@ def test_too_many_chains_for_the_memory(error: Exception) -> None:
         LDAM(model, input_shape=(1, 8, 8), neurons=range(3), chains=40)
     assert caught.value.__cause__ is error
     assert look(model) == before
-    switch.mend()
+    switch.repair()
     LDAM(model, input_shape=(1, 8, 8), neurons=range(3), chains=20).close()
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_no_memory_any_more(set_up: Make, error: Exception) -> None:
+def test_out_of_memory_while_it_plays(set_up: Make, error: Exception) -> None:
     bench = set_up(chains=2)
     bench.play()
     needed, there, alone = 10, 6, 8
@@ -109,14 +109,14 @@ def test_no_memory_any_more(set_up: Make, error: Exception) -> None:
     def crowded(x: Tensor) -> Tensor:
         nonlocal alone
         if needed > there:
-            alone -= len(x) == 1  # some are looked at one by one, which is no way out
+            alone -= len(x) == 1  # a few one by one succeed, which does not help
             if len(x) > 1 or alone < 0:
                 raise error
         return x
 
     bench.switch.act = crowded
     bench.stops(r"memory .*5 neurons × 2 chains.*fewer neurons or chains")
-    bench.w.play()  # of no use yet
+    bench.w.play()  # does not help yet
     bench.stops("memory")
     with pytest.raises(SamplingError, match=r"5 neurons × 2 chains"):
         bench.w.step()
@@ -154,7 +154,7 @@ def test_a_model_that_raises_in_its_thousandth_call(set_up: Make) -> None:
     bench.w.play()
     bench.stops("KeyError: 'call 1000'")
     assert bench.w.sampler.steps >= 9 * 101  # pictures, and perhaps a part of the next
-    bench.switch.mend()
+    bench.switch.repair()
     bench.goes_on()
 
 
@@ -194,7 +194,7 @@ def test_a_model_that_raises_whenever_it_is_played(set_up: Make) -> None:
         bench.receive(kind="do", what="play")
         bench.settle()
     bench.stops("again")
-    bench.switch.mend()
+    bench.switch.repair()
     bench.goes_on()
 
 
@@ -205,7 +205,7 @@ def shows(bench: Bench, model: nn.Module) -> Callable[[], bool]:
     """Are the activations shown those that `model` gives for the images shown?"""
 
     def check() -> bool:
-        frame = bench.w._loop.call(bench.w.sampler.frame)  # between two pictures
+        frame = bench.w.loop.call(bench.w.sampler.frame)  # between two pictures
         with torch.no_grad():
             return torch.allclose(frame.activation[:, 0], model(frame.images[:, 0]).diagonal(), atol=1e-4)
 
@@ -266,7 +266,7 @@ TAMPERINGS = [replace_module, replace_data, take_away, to_double, to_half, chang
 
 @pytest.mark.parametrize("tamper", TAMPERINGS)
 def test_the_widget_keeps_what_it_had(set_up: Make, tamper: Callable[[Any], None]) -> None:
-    """Modules and tensors that its owner exchanges are others: those that were given go on."""
+    """Modules and tensors that the user exchanges are not followed: the original ones stay in use."""
     bench = set_up(neurons=range(5))
     as_given = with_fixed_weights(lambda: Net(Switch()))
     bench.play()
@@ -304,17 +304,17 @@ def test_the_model_is_deleted(set_up: Make) -> None:
 
 def test_the_model_is_trained_and_hooked(set_up: Make) -> None:
     bench = set_up(neurons=range(5))
-    heard: list[threading.Thread] = []
+    called: list[threading.Thread] = []
     bench.play()
     bench.model.train()
-    bench.model.fc.register_forward_hook(lambda *_: heard.append(threading.current_thread()))
-    bench.model.fc.register_full_backward_hook(lambda *_: heard.append(threading.current_thread()))
+    bench.model.fc.register_forward_hook(lambda *_: called.append(threading.current_thread()))
+    bench.model.fc.register_full_backward_hook(lambda *_: called.append(threading.current_thread()))
     bench.model.inside.weight.requires_grad_(False)
     bench.touched()
     bench.play()
-    assert not heard, "hooks of the owner's are the owner's"
+    assert not called, "the user's hooks do not run in the sampler's passes"
     bench.model(torch.zeros(1, 1, 8, 8)).sum().backward()
-    assert set(heard) == {threading.current_thread()}
+    assert set(called) == {threading.current_thread()}
     bench.model.zero_grad(set_to_none=True)
 
 
@@ -322,7 +322,7 @@ def test_the_model_is_trained_and_hooked(set_up: Make) -> None:
 
 
 class Term:
-    """A regulariser of the user's: −|x|², through a switch."""
+    """A regulariser written by a user: −|x|², through a switch."""
 
     name: ClassVar[str] = "mine"
     learned: ClassVar[bool] = False
@@ -341,9 +341,9 @@ def test_a_term_that_raises(set_up: Make) -> None:
     bench.play()
     term.switch.fail(LookupError("no prior today"))
     bench.stops("LookupError: no prior today")
-    bench.w.mine = 0  # it need not be asked any more
+    bench.w.mine = 0  # it need not be evaluated any more
     bench.goes_on()
-    term.switch.mend()
+    term.switch.repair()
     bench.w.mine = 0.3
     bench.play()
 
@@ -353,7 +353,7 @@ TROUBLE = Switch()
 
 @dataclass(frozen=True)
 class Stumbling(Algorithm1):
-    """A kernel of the user's."""
+    """A kernel written by a user."""
 
     def step(self, *args: Any) -> Any:
         TROUBLE(torch.zeros(1))
@@ -370,7 +370,7 @@ def test_a_kernel_that_raises(set_up: Make) -> None:
         bench.settle()
         bench.play()
     finally:
-        TROUBLE.mend()
+        TROUBLE.repair()
     assert bench.w.kernel == Algorithm1()
 
 
@@ -387,12 +387,12 @@ def test_a_preprocess_that_gives_another_shape(set_up: Make) -> None:
         bench.play()
         preprocess.act = wrong
         bench.stops("Error: .*(shape|None)")
-        preprocess.mend()
+        preprocess.repair()
         bench.goes_on()
 
 
 def test_closed_while_others_wait_for_a_long_step(set_up: Make) -> None:
-    """Those who wait are told, none of them hangs."""
+    """All waiting callers get an error, and none of them hangs."""
     bench = set_up()
     inside, go = threading.Event(), threading.Event()
 
@@ -416,7 +416,7 @@ def test_closed_while_others_wait_for_a_long_step(set_up: Make) -> None:
     assert inside.wait(10)
     for thread in waiting[1:]:
         thread.start()
-    wait_until(lambda: bench.w._loop._commands.qsize() == 3)
+    wait_until(lambda: bench.w.loop._commands.qsize() == 3)
     bench.w.close()  # the forward pass goes on all the while
     assert not go.is_set()
     said = len(bench.said)
@@ -439,5 +439,5 @@ def test_a_recursion_without_end(set_up: Make) -> None:
     bench.switch.act = endless
     bench.stops("maximum recursion depth")
     assert sys.getrecursionlimit() == limit
-    bench.switch.mend()
+    bench.switch.repair()
     bench.goes_on()

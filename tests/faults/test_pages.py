@@ -1,4 +1,4 @@
-"""What a page may do, and what may happen on the way to it."""
+"""What a page may do, and what may go wrong on the way to it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_pages_that_answer_in_their_own_way(set_up: Make, answers: Answers, monk
     settled = [0]
 
     def answer(seq: int) -> list[Any]:
-        open_frames.append(bench.w._loop.pacer.sent - settled[0])
+        open_frames.append(bench.w.loop.pacer.sent - settled[0])
         said = list(answers(seq))
         settled[0] = max([settled[0], *(number for number in said if number in range(1, seq + 1))])
         return said
@@ -63,7 +63,7 @@ def test_pages_that_never_answer(set_up: Make, nonsense: list[Any], monkeypatch:
     bench.w.play()
     wait_until(lambda: bench.w.sampler.steps >= 60)  # sampling goes on
     assert len(bench.of("frame")) == 2
-    assert len(bench.w._loop.pacer._sent_at) == 2
+    assert len(bench.w.loop.pacer._sent_at) == 2
     bench.receive(kind="ack", seq=2, visible=True)
     wait_until(lambda: len(bench.of("frame")) == 4)
     assert bench.w.error is None
@@ -77,7 +77,7 @@ def test_a_page_that_never_answers_is_sent_a_picture_now_and_then(
     bench.w.play()
     wait_until(lambda: len(bench.of("frame")) >= 6)
     monkeypatch.setattr(loop.Pacer, "REST", 0.2)
-    wait_until(lambda: not bench.w._loop.alive)  # nobody is there
+    wait_until(lambda: not bench.w.loop.alive)  # no view is left
     bench.receive(kind="ack", seq=1, visible=True)
     shown = len(bench.of("frame"))
     wait_until(lambda: len(bench.of("frame")) > shown)
@@ -99,7 +99,7 @@ def test_a_flood_of_sliders(set_up: Make, messages: int, playing: bool) -> None:
     def slide() -> None:
         for i in range(messages):
             bench.receive(kind="set", view="page", rev=i, params={"display_base": i % 200})
-            piled.append(bench.w._loop._commands.qsize())
+            piled.append(bench.w.loop._commands.qsize())
 
     thread = threading.Thread(target=slide)
     thread.start()
@@ -258,7 +258,7 @@ def test_all_widgets_are_closed_at_once(set_up: Make) -> None:
         bench.play()
     ipywidgets.Widget.close_all()
     for bench in benches:
-        wait_until(lambda bench=bench: not bench.w._loop.alive)  # type: ignore[misc]
+        wait_until(lambda bench=bench: not bench.w.loop.alive)  # type: ignore[misc]
         with pytest.raises(RuntimeError, match="closed"):
             bench.w.play()
 
@@ -279,7 +279,7 @@ def test_an_observer_that_raises(set_up: Make, error: Exception) -> None:
     assert "mine" in bench.of("error")[-1]["error"]["message"]
     state = bench.of("state")[-1]  # the slider is answered all the same
     assert (state["rev"], state["params"]["l2"], state["params"]["temperature"]) == (7, 0.5, 2)
-    with pytest.raises(type(error), match="mine"):  # who sets it in Python catches it there
+    with pytest.raises(type(error), match="mine"):  # a caller who sets it in Python gets the exception
         bench.w.l2 = 0.75
     assert bench.w.l2 == bench.w.sampler.params["l2"] == 0.75
     bench.play()
@@ -298,11 +298,11 @@ def test_a_callback_for_messages_that_raises(set_up: Make, caplog: pytest.LogCap
     bench.play()
     bench.receive(kind="set", view="page", rev=1, params={"l2": 1})
     assert bench.w.l2 == 1
-    assert {"mine" in str(record.exc_info) for record in caplog.records} == {True}  # ipywidgets tells its owner
+    assert {"mine" in str(record.exc_info) for record in caplog.records} == {True}  # ipywidgets logs it
     caplog.clear()
     bench.w.on_msg(callback, remove=True)
     bench.play()
-    wait_until(lambda: bench.w._loop.pacer.acknowledged > 0)
+    wait_until(lambda: bench.w.loop.pacer.acknowledged > 0)
     caplog.clear()
 
 

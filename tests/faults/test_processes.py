@@ -28,7 +28,7 @@ Make = Callable[..., Bench]
 
 
 def test_ten_widgets(set_up: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each goes on whatever befalls the others, and each has one thread."""
+    """Each goes on whatever happens to the others, and each has one thread."""
     monkeypatch.setattr(verdicts, "PERIOD", 1e9)
     before = len(loop_threads())
     benches = [set_up() for _ in range(10)]
@@ -41,7 +41,7 @@ def test_ten_widgets(set_up: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     others = benches[:3] + benches[4:7] + benches[8:]
     for bench in others:
         bench.play()
-    benches[3].switch.mend()
+    benches[3].switch.repair()
     benches[3].goes_on()
     for bench in others:
         bench.w.close()
@@ -108,7 +108,7 @@ def until(condition):
         time.sleep(0.005)
 
 def runs(w):
-    w.play()  # out of a rest: nobody looks
+    w.play()  # out of a rest: no page is visible
     before = w.sampler.steps
     until(lambda: w.sampler.steps > before + 20)
 """
@@ -156,7 +156,7 @@ ENDS = {
 
 @pytest.mark.parametrize(("how", "code", "last"), ENDS.values(), ids=ENDS.keys())
 def test_a_process_that_ends_while_it_plays(tmp_path: Path, how: str, code: int, last: str) -> None:
-    """Nothing hangs, and nothing is written but what the script itself says."""
+    """Nothing hangs, and nothing is printed but what the script itself prints."""
     done = script(
         tmp_path,
         f"""

@@ -40,7 +40,7 @@ class Message(NamedTuple):
 
 @dataclass
 class Cell:
-    """An execution and what came of it."""
+    """An execution and its outputs."""
 
     outputs: list[tuple[str, dict[str, Any]]] = field(default_factory=list)  # message type, content
     reply: dict[str, Any] | None = None
@@ -110,12 +110,12 @@ class KernelClient:
         self.noise()  # remarks about debuggers and encryption
 
     @property
-    def hears_while_busy(self) -> bool:
+    def handles_while_busy(self) -> bool:
         """Are widget messages processed while a cell occupies the main thread?"""
         return self._subshell is not None
 
     @property
-    def hears_while_awaiting(self) -> bool:
+    def handles_while_awaiting(self) -> bool:
         """Are widget messages processed while a cell awaits something?"""
         return self._subshell is not None or self.version >= "7.4"
 
@@ -179,14 +179,14 @@ class KernelClient:
             self._views[view.comm_id].remove(view)
 
     def turn_page(self) -> None:
-        """All views go without a word."""
+        """All views disappear without a message."""
         with self.changed:
             self._views.clear()
 
     # ---- what went wrong -------------------------------------------------------------------------------------------
 
     def noise(self) -> str:
-        """Whatever the kernel said on stderr, as an error, or outside of cells, since this was last asked."""
+        """Whatever the kernel wrote to stderr, as an error, or outside of cells, since this was last asked."""
         with self.changed:
             of_cells = [output for cell in self._cells.values() for output in cell.outputs]
             outputs, self._stray = [*of_cells, *self._stray], []
@@ -204,7 +204,7 @@ class KernelClient:
     # ---- life ------------------------------------------------------------------------------------------------------
 
     def shut_down(self, timeout: float = 15) -> float:
-        """Ask the kernel to go, as shutdown and restart both do; returns the seconds it took."""
+        """Ask the kernel to stop, as shutdown and restart both do; returns the seconds it took."""
         begin = time.monotonic()
         self.manager.request_shutdown(restart=True)
         while self.manager.is_alive():
@@ -278,7 +278,7 @@ class View:
     """One view of a widget in the page.
 
     Args:
-        visible: whether it says that it is looked at.
+        visible: whether it reports that it is visible.
         answers: acknowledge frames and beat.
     """
 

@@ -32,7 +32,7 @@ LOWEST = [requirement for requirement in LOWEST if not requirement.startswith(("
 
 
 def environment(version: str) -> Path:
-    """Folder with this ipykernel, made if it is not there.
+    """Folder with this ipykernel, created if it is missing.
 
     Raises:
         RuntimeError: pip cannot install it; the message holds what pip says.
@@ -41,7 +41,7 @@ def environment(version: str) -> Path:
 
 
 def lowest() -> Path:
-    """Folder with `LOWEST`, made if it is not there; for Pythons that such old packages were built for.
+    """Folder with `LOWEST`, created if it is missing; for Pythons that such old packages were built for.
 
     Raises:
         RuntimeError: as above.
@@ -68,7 +68,7 @@ def _made(name: str, packages: list[str]) -> Path:
     unfinished.chmod(0o755)
     try:
         os.rename(unfinished, folder)  # whole or not at all
-    except OSError:  # somebody else was faster
+    except OSError:  # another process was faster
         shutil.rmtree(unfinished)
     return folder
 

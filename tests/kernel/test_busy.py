@@ -35,16 +35,16 @@ def test_a_cell_of_four_seconds(kernel: KernelClient, view: View, doing: str) ->
     # some hundred torch calls of a picture waits as long. Only the fewest cells are such a loop.
     assert view.rate(begin + 0.5, end - 0.2) >= (0.5 if doing == "computing" else 2)
     answer = view.next("state", lambda s: s["rev"] == revision)
-    hears = kernel.hears_while_awaiting if doing == "awaiting" else kernel.hears_while_busy
-    assert answer.at < (end - 0.5 if hears else end + 2)
+    handles = kernel.handles_while_awaiting if doing == "awaiting" else kernel.handles_while_busy
+    assert answer.at < (end - 0.5 if handles else end + 2)
     assert kernel.value("w.step_size") == 0.25
     view.flows()  # back at full speed
 
 
-def test_a_cell_longer_than_the_patience_of_the_loop(kernel: KernelClient, view: View) -> None:
-    """Where the page cannot be heard for longer than it takes to rest, it is there all the same."""
-    if kernel.hears_while_busy:
-        pytest.skip("this kernel hears the page")
+def test_a_cell_longer_than_it_takes_to_rest(kernel: KernelClient, view: View) -> None:
+    """A page whose messages wait for longer than it takes to rest is not taken for closed."""
+    if kernel.handles_while_busy:
+        pytest.skip("this kernel handles messages of the page")
     begin = time.monotonic()
     end = kernel.finish(kernel.start("time.sleep(9)")).replied_at
     assert view.rate(begin + 6, end - 0.2) >= 2
@@ -53,7 +53,7 @@ def test_a_cell_longer_than_the_patience_of_the_loop(kernel: KernelClient, view:
 
 
 def test_views_that_appear_while_a_cell_runs(kernel: KernelClient) -> None:
-    """A view's hello may be heard only after the cell that shows it; it must be able to draw all the same."""
+    """A view's hello may be handled only after the cell that shows it; it must be able to draw all the same."""
     cell = kernel.start("w = widget()\ndisplay(w)\ntime.sleep(5)")
     kernel.wait(lambda: cell.outputs)
     view = View(kernel, cell.model_id)

@@ -55,8 +55,8 @@ def test_a_model_that_raises(kernel: KernelClient) -> None:
     assert kernel.value("w.error") is None
 
 
-def test_a_talkative_page_does_not_deafen_the_kernel(kernel: KernelClient, view: View) -> None:
-    """ipykernel 7.0 to 7.3 would hear nothing more after some twenty of these cells: see `patch_shell_socket`."""
+def test_many_messages_do_not_block_the_kernel(kernel: KernelClient, view: View) -> None:
+    """ipykernel 7.0 to 7.3 would handle no more messages after some twenty of these cells: see `patch_shell_socket`."""
     for _ in range(15):
         cells = []
         for _ in range(10):
@@ -95,7 +95,7 @@ def test_malformed_messages(kernel: KernelClient, view: View) -> None:
     view.next("state", lambda s: s["rev"] == revision)
     view.flows()
     assert kernel.value("[w.l2, w.neurons, w.playing]") == [1, [0, 1, 2], True]
-    # and the fixture sees to it that stderr is empty
+    # and the fixture checks that stderr is empty
 
 
 OUT_OF_RANGE = [-1, 1e9, float("nan"), float("inf"), "0.1", LONG, None, [], {}, True]

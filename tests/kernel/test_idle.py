@@ -47,9 +47,9 @@ def test_the_last_of_many_moves_wins(kernel: KernelClient, view: View) -> None:
     assert revisions == sorted(revisions)
 
 
-def test_a_reloaded_page_gets_everything_anew(kernel: KernelClient, view: View) -> None:
+def test_a_reloaded_page_gets_everything_again(kernel: KernelClient, view: View) -> None:
     view.next("frame", lambda f: f["steps"] >= 60)
-    again = View(kernel, view.comm_id)  # the old one said no goodbye
+    again = View(kernel, view.comm_id)  # the old one sent no goodbye
     setup = again.next("setup").content
     assert setup["playing"]
     assert [unit["key"] for unit in setup["neurons"]] == ["0", "1", "2"]

@@ -1,4 +1,4 @@
-"""Widgets come, rest and go."""
+"""Widgets appear, rest and close."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from .environments import VERSIONS
 pytestmark = pytest.mark.kernel
 
 
-def test_rests_when_nobody_looks(kernel: KernelClient) -> None:
+def test_rests_when_no_view_is_visible(kernel: KernelClient) -> None:
     """Three widgets at once, since it takes its time: two pages fall silent, one is hidden."""
-    silent, forsaken, hidden = views = [View(kernel, kernel.run(f"w{i} = widget()\nw{i}").model_id) for i in range(3)]
+    silent, reloaded, hidden = views = [View(kernel, kernel.run(f"w{i} = widget()\nw{i}").model_id) for i in range(3)]
     for view in views:
         view.next("frame", lambda f: f["seq"] > 10)
-    silent.answers = forsaken.answers = hidden.visible = False
+    silent.answers = reloaded.answers = hidden.visible = False
     begin = time.monotonic()
     time.sleep(9)
-    for view in (silent, forsaken):
+    for view in (silent, reloaded):
         assert 4 < view.of("frame")[-1].at - begin < 6.5
     assert hidden.of("frame")[-1].at - begin < 3
     assert kernel.value("loops()") == 0
     assert kernel.value("w0.playing and w1.playing and w2.playing")
 
-    awake = time.monotonic()
+    woken = time.monotonic()
     silent.answers = hidden.visible = True  # seen with the next heartbeat
-    for view in (silent, hidden, View(kernel, forsaken.comm_id)):
-        view.next("frame", since=awake, timeout=3)
+    for view in (silent, hidden, View(kernel, reloaded.comm_id)):
+        view.next("frame", since=woken, timeout=3)
     for view in views:
         view.flows()
     assert kernel.value("loops()") == 3
@@ -51,7 +51,7 @@ def test_closing_ends_the_thread(kernel: KernelClient, view: View) -> None:
     kernel.run("w.close()")
     assert kernel.value("loops()") == 0
     closed = time.monotonic()
-    view.set(step_size=0.3)  # too late, and no matter
+    view.set(step_size=0.3)  # too late to have an effect
     view.say(kind="hello")
     time.sleep(0.5)
     assert not [m for m in view.messages if m.at > closed]

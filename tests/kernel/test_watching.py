@@ -44,7 +44,7 @@ def watched(model, optimizer):
     def step(iteration):
         w.update()
         if iteration == 150:  # a busy machine may need long for what the page asks for meanwhile
-            wait(lambda: w.temperature == 0.5 or not hears)
+            wait(lambda: w.temperature == 0.5 or not handles)
         if iteration == 240:
             wait(lambda: w.shown == 240)
             time.sleep(0.6)  # until it has surely been sent
@@ -59,22 +59,22 @@ def wait(condition):
 
 
 def test_a_training_cell(kernel: KernelClient) -> None:
-    kernel.run(f"{TRAINING}\nhears = {kernel.hears_while_busy}")
+    kernel.run(f"{TRAINING}\nhandles = {kernel.handles_while_busy}")
     cell = kernel.start("model = train(watched, seconds=0.02)")
     kernel.wait(lambda: cell.outputs)  # the watch shows itself, before the loop
     view = View(kernel, cell.model_id)
-    if kernel.hears_while_busy:
+    if kernel.handles_while_busy:
         view.next("frame", lambda f: f.get("watch") and f["watch"]["shown"] >= 60)
         view.say(kind="scrub", index=0)
         view.next("state", lambda s: s["watch"]["shown"] == 0 and not s["watch"]["following"])
         view.do("follow")
         view.next("state", lambda s: s["watch"]["following"] and s["watch"]["shown"] >= 60)
-    revision = view.set(temperature=0.5)  # for which the cell waits, where it can be heard
+    revision = view.set(temperature=0.5)  # for which the cell waits, where its message is handled meanwhile
     end = kernel.finish(cell, timeout=60).replied_at
     assert cell.reply is not None
     assert cell.reply["status"] == "ok"
     answer = view.next("state", lambda s: s["rev"] == revision)
-    if kernel.hears_while_busy:
+    if kernel.handles_while_busy:
         assert answer.at < end
     assert kernel.value("w.temperature") == 0.5
 
@@ -90,7 +90,7 @@ def test_a_training_cell(kernel: KernelClient) -> None:
     # the training itself
     assert json.loads(cell.text) == json.loads(kernel.run("_ = train(lambda *_: lambda _: None)").text)
 
-    # and afterwards: to and fro, with the very weights
+    # and afterwards: back and forth, with exactly those weights
     assert kernel.value("[w.iteration, w.kept[-1], w.following]") == [250, 240, True]
     view.flows()
     begin = time.monotonic()

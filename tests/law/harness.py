@@ -2,7 +2,7 @@
 
 To add a kernel, write one line in `LAWS`: the kernel, the variance of a pixel in closed form, and how many steps it
 takes to forget the start. It then runs through every test of this folder; those that ask for more than one closed form
-look at what a kernel claims (`calibrated`, `exact` below).
+look at what a kernel claims (`calibrated`).
 
 The energy is E(x) = w·x − ½Λ‖x‖², so p ∝ exp(E/T) is the Gaussian N(w/Λ, T/Λ). A kernel with a finite step has the
 mean w/Λ and a variance of its own, which is what is tested: a tolerance that forgives the discretisation would also
@@ -58,7 +58,7 @@ def algorithm1(beta: float, gamma: float, sigma: float, temperature: float) -> L
         hidden = temperature * beta * sigma**2 / (2 * (1 - gamma))
         return hidden / curvature / (1 - beta * curvature / (2 * (1 + gamma)))
 
-    # x_{t+1} = (1 + γ − βΛ) x_t − γ x_{t−1} + …: the larger root tells how fast the start is forgotten
+    # x_{t+1} = (1 + γ − βΛ) x_t − γ x_{t−1} + …: the larger root gives how fast the start is forgotten
     half, product = (1 + gamma - beta * CURVATURE) / 2, gamma
     root = half**2 - product
     slowest = abs(half) + math.sqrt(root) if root > 0 else math.sqrt(product)
@@ -171,7 +171,7 @@ class DoubleWell:
         E(x) = m·x − ½λ‖x‖² + T_f log 2cosh((‖w_1 − w_0‖ s + b_1 − b_0)/(2 T_f)) + constant,
 
     so that pixels across u are Gaussian at any T, N(m/λ, T/λ), and s has a density in one dimension, integrated here on
-    a grid. (At T = T_f it is the mixture; a test holds the two against each other.)
+    a grid. (At T = T_f it is the mixture; a test compares the two.)
 
     Args:
         separation: distance of the modes in standard deviations of one at T = 1.

@@ -247,7 +247,7 @@ def test_every_form_has_the_law_of_the_quadrature(kernel: Any, form: str, weight
     within_bounds(found)
 
 
-def test_the_quadrature_knows_the_gaussian() -> None:
+def test_the_quadrature_agrees_with_the_gaussian() -> None:
     """The grid against the closed form where there is one."""
     law = Logistic("logit", 0.8, 0.7)
     mean = float(law.density @ law.s)
@@ -328,7 +328,7 @@ def planted_in_the_gaussian(**wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"neuron": 1.0}, {"pull": 0.36}, {"pull": 0.0}, {"temperature": 1.2}])
-def test_the_gaussian_tells_a_neuron_left_in_and_another_weight(wrong: dict[str, float]) -> None:
+def test_the_gaussian_reveals_a_neuron_left_in_and_another_weight(wrong: dict[str, float]) -> None:
     planted_in_the_gaussian()
     with pytest.raises(AssertionError):
         planted_in_the_gaussian(**wrong)

@@ -49,7 +49,7 @@ def from_its_law(kernel: Any, target: Any, x: Tensor, steps: int) -> tuple[Tenso
 # ---- the closed forms themselves -------------------------------------------------------------------------------------
 
 
-def test_two_templates_are_the_mixture_they_say() -> None:
+def test_two_templates_are_the_mixture_that_is_claimed() -> None:
     """log p − (f − ½λ‖x‖²)/T is one constant for all x, with p from the means, variance and shares; for three
     templates, too. In float64, so that only algebra is tested."""
     for count, temperature, l2 in ((2, 1.0, 0.5), (3, 0.4, 1.7)):

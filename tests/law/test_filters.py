@@ -102,7 +102,7 @@ def test_unit_gradients_show_every_filter_in_direction_and_never_in_size(lenet: 
 def test_rms_gradients_show_the_sign_of_the_filter(lenet: Any) -> None:
     """The released program divides the gradient of every pixel by that pixel's own running root mean square. A constant
     gradient w_i becomes w_i/|w_i|: the sign of the filter, whose cosine with the filter is ‖w‖₁/(5‖w‖₂), .78 to .87
-    here. The paper's check cannot succeed with the program that the paper was made with."""
+    here. The paper's check cannot succeed with the program that was used for the paper."""
     filters = lenet.conv1.weight.detach()[:, 0]
     averages = averaged_images(lenet, Algorithm1(0.1, 0.03, 0.5, normalize="rms"), l2=0.5, steps=600)
     with_filter, with_sign = cosines(averages, filters), cosines(averages, filters.sign())

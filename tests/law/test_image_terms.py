@@ -1,4 +1,4 @@
-"""Total variation, batch statistics and the denoiser have the laws that they say.
+"""Total variation, batch statistics and the denoiser sample the laws that they claim.
 
 Small targets whose law is known by a quadrature, by a closed form, or from exact chains of another implementation: a
 random walk Metropolis of numpy alone, with the terms written out once more. Of our samplers the last states of many
@@ -201,7 +201,7 @@ class BestDenoiser(nn.Module):
 
 
 class OfAnyNoise(nn.Module):
-    """The same for every σ, which it is told."""
+    """The same for every σ, which is passed to it."""
 
     def __init__(self, mean: Tensor, covariance: Tensor) -> None:
         super().__init__()
@@ -214,9 +214,9 @@ class OfAnyNoise(nn.Module):
         return ((x - self.mean) @ self.vectors * shrunk) @ self.vectors.T + self.mean
 
 
-@pytest.mark.parametrize("told", [False, True], ids=["net(x)", "net(x, sigma)"])
+@pytest.mark.parametrize("general", [False, True], ids=["net(x)", "net(x, sigma)"])
 @pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (2.0, 0.5)])
-def test_the_best_denoiser_of_a_gaussian_has_its_closed_form(weight: float, temperature: float, told: bool) -> None:
+def test_the_best_denoiser_of_a_gaussian_has_its_closed_form(weight: float, temperature: float, general: bool) -> None:
     """λ log p_σ + w·x over T: a Gaussian of covariance (C + σ²I) T/λ and mean μ + (C + σ²I) w/λ. False alarm: 8e-8."""
     generator = torch.Generator().manual_seed(7)
     size, sigma = 20, 0.4
@@ -225,7 +225,7 @@ def test_the_best_denoiser_of_a_gaussian_has_its_closed_form(weight: float, temp
     slope = 0.5 * torch.randn(size, generator=generator, dtype=torch.float64)
     model = nn.Linear(size, 1, bias=False)
     model.weight.data[:] = slope.float()
-    net = OfAnyNoise(mean, covariance) if told else BestDenoiser(mean, covariance, sigma)
+    net = OfAnyNoise(mean, covariance) if general else BestDenoiser(mean, covariance, sigma)
     s = ldam.Sampler(
         model, neurons=[0], input_shape=(size,), kernel=BAOAB(0.3, 1.0), scale="none", temperature=temperature,
         regularizers=[ldam.Denoiser(net, sigma, weight)], chains=CHAINS, seed=run_seed(), prior=None, execution="plain",

@@ -44,8 +44,8 @@ def coordinates() -> Any:
     return ldam.Natural("photos").coordinates((3, SIDE, SIDE), None, torch.device("cpu"))
 
 
-class Awake:
-    """A neuron that everything excites alike: what is left is the prior."""
+class Indifferent:
+    """A neuron with the same activation for every picture: only the prior is left."""
 
     def evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return torch.zeros(len(x)), torch.zeros_like(x)
@@ -92,7 +92,7 @@ def test_slow_modes_are_as_fast_as_all_others_and_slow_in_pixels() -> None:
 
     The bound of 0.2 is thirty standard deviations away.
     """
-    white = Target({NEURON: Awake()}, {NEURON: 1.0}, 1e4, coordinates(), TAU, energy_needed=False)
+    white = Target({NEURON: Indifferent()}, {NEURON: 1.0}, 1e4, coordinates(), TAU, energy_needed=False)
     kernel = defaults.natural_kernel()
     found = ess_per_gradient(kernel, white, TAU * start(), 600, defaults.NATURAL_WARM_UP)
 

@@ -1,4 +1,4 @@
-"""The natural prior has the law that it says: with a linear neuron, behind the squash, and on the ladder."""
+"""The natural prior has the law that it claims: with a linear neuron, behind the squash, and on the ladder."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patience in tenths of seconds."""
+    """Time limits of tenths of seconds."""
     monkeypatch.setattr(loop.Pacer, "KEEP_ALIVE", 0.05)
     monkeypatch.setattr(loop.Pacer, "REST", 0.4)
     monkeypatch.setattr(loop, "LINGER", 0.1)

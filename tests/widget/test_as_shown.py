@@ -34,7 +34,7 @@ def rows_sent(page: Page) -> list[tuple[str, np.ndarray[Any, Any]]]:
     """Label and tiles (columns, H, W) of each row that the page has, samples first, as it draws them."""
     page.receive(kind="hello", view="a")
     page.settle()
-    content, buffers = next(said for said in reversed(page.said) if said[0]["kind"] == "frame")
+    content, buffers = next(sent for sent in reversed(page.sent) if sent[0]["kind"] == "frame")
     assert [pane["name"] for pane in content["panes"]] == ["sample", "average"]
     return [
         (label, tiles[..., 0])

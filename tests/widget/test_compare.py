@@ -1,4 +1,4 @@
-"""`Compare` without a browser: messages come in as the comm hands them over, and go out into a list."""
+"""`Compare` without a browser: messages come in as the comm delivers them, and go out into a list."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from ldam_widget.widget import side_by_side
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
+from .page import FakePage
 
 NAMES = ["nil", "one", "two", "three", "four"]
 
@@ -41,29 +42,18 @@ def built(seed: int = 1, units: int = 5) -> nn.Module:
     return with_fixed_weights(lambda: network(units), seed)
 
 
-class Page:
-    """A widget, and what it said."""
+class Page(FakePage):
+    """The page of a `Compare` of small networks."""
 
     def __init__(self, *models: nn.Module, **options: Any) -> None:
         self.models = dict(zip("abcdef", models or (built(1), built(2)), strict=False))
-        self.widget = Compare(self.models, **{"input_shape": (1, 8, 8), "play": False, "kernel": BAOAB(0.3)} | options)
-        self.said: list[tuple[dict[str, Any], list[bytes]]] = []
-        self.widget.send = lambda content, buffers=None: self.said.append((content, buffers or []))
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for content, _ in tuple(self.said) if content["kind"] == kind]
-
-    def settle(self) -> None:
-        """Until the loop has done what was asked of it."""
-        self.widget._loop.call(lambda: None)
+        settings: dict[str, Any] = {"input_shape": (1, 8, 8), "play": False, "kernel": BAOAB(0.3)}
+        super().__init__(Compare(self.models, **settings | options))
 
     def frames(self) -> list[tuple[dict[str, Any], dict[str, npt.NDArray[np.uint8]]]]:
         """Contents and panes by name."""
         found = []
-        for content, buffers in tuple(self.said):
+        for content, buffers in tuple(self.sent):
             if content["kind"] == "frame":
                 panes = {
                     pane["name"]: np.frombuffer(data, np.uint8).reshape(pane["shape"])
@@ -84,7 +74,7 @@ def open_page(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Page]]
     yield make
     for page in pages:
         page.widget.close()
-        json.dumps([content for content, _ in page.said], allow_nan=False)
+        json.dumps([content for content, _ in page.sent], allow_nan=False)
     # ipywidgets swallows what a message handler raises, and logs it
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -209,12 +199,12 @@ def test_averages_and_differences_at_5_hz(page: Page, c: Compare, monkeypatch: p
     """By a clock of our own."""
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    c._loop.playing = True  # of the thread, nothing: frames are asked for by hand
+    c.loop.playing = True  # of the thread, nothing: frames are asked for by hand
     c._stream.refresh()
     for i in range(60):
         now[0] = 1000 + i / 60
         c._stream.send(i, 0)
-    c._loop.playing = False
+    c.loop.playing = False
     frames = [content for content, _ in page.frames()]
     assert len(frames) == 60
     assert sum(any(p["name"] == "difference:1" for p in frame["panes"]) for frame in frames) == 5
@@ -232,7 +222,7 @@ SHOWN = {
 def test_what_is_shown(page: Page, c: Compare) -> None:
     assert c.show == "both"
     for rows, names in SHOWN.items():
-        gen = c._gen
+        gen = page.gen
         c.show = rows
         page.settle()
         assert (c.show, pane_names(page)) == (rows, names)
@@ -252,7 +242,7 @@ def test_what_is_shown(page: Page, c: Compare) -> None:
 
 
 @pytest.mark.parametrize(("count", "expected"), [(2, "both"), (3, "samples")])
-def test_rows_if_nothing_is_said(open_page: Callable[..., Page], count: int, expected: str) -> None:
+def test_default_rows(open_page: Callable[..., Page], count: int, expected: str) -> None:
     assert open_page(*[built(seed) for seed in range(count)]).widget.show == expected
 
 
@@ -292,7 +282,7 @@ def test_setup(open_page: Callable[..., Page]) -> None:
     assert not page.of("changes")
 
 
-def test_layers_that_differ_are_told(open_page: Callable[..., Page]) -> None:
+def test_layers_that_differ_are_reported(open_page: Callable[..., Page]) -> None:
     other = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)))
     page = open_page(built(), other, neurons=[1])
     assert page.widget.layer == {"a": "3", "b": "1"}  # the last of each
@@ -350,7 +340,7 @@ def test_gauges_and_agreement_travel_with_frames(open_page: Callable[..., Page])
 def test_a_page_frees_and_locks(page: Page, c: Compare) -> None:
     c.step(3)
     page.settle()
-    gen = c._gen
+    gen = page.gen
     images = c.sampler.images.clone()
     page.receive(kind="lock", name="step_size", locked=False)
     page.settle()
@@ -521,7 +511,7 @@ def test_hostile_messages_change_nothing(page: Page, c: Compare) -> None:
     for content in HOSTILE:
         page.receive(**content)
     for content in ("lock", None, 3, ["kind", "lock"]):
-        c._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
+        page.deliver(content)
     page.settle()
     after = (c.params, c.freed, c.neurons, c.layer, c.show, c.kernel, c.sampler.images.clone())
     assert after[:-1] == before[:-1]
@@ -553,11 +543,11 @@ def test_a_choice_that_fails_for_the_second_model(open_page: Callable[..., Page]
     page, undisturbed = open_page(*models, neurons=[0, 1]), open_page(*models, neurons=[0, 1])
     for each in (page, undisturbed):
         each.widget.step(5)
-    said = len(page.said)
+    said = len(page.sent)
     with pytest.raises(ValueError, match="model 'b': neuron 7 is out of range"):
         page.widget.neurons = [0, 7]
     page.settle()
-    assert not [s for s, _ in page.said[said:] if s["kind"] == "setup"]
+    assert not [s for s, _ in page.sent[said:] if s["kind"] == "setup"]
     page.receive(kind="select", neurons=["0", "7"])
     page.settle()
     assert "model 'b': neuron 7" in page.of("error")[-1]["error"]["message"]
@@ -602,10 +592,10 @@ def test_a_page_ranks_the_layer(open_page: Callable[..., Page]) -> None:
     scanning = [s["scanning"] for s in page.of("state")]
     assert (scanning[0], scanning[-1]) == (True, False)
     assert c.sampler.steps == 2  # the pictures stand still meanwhile
-    said = len(page.said)
+    said = len(page.sent)
     page.receive(kind="hello", view="b")  # another view sees the list
     page.settle()
-    assert "changes" in {content["kind"] for content, _ in page.said[said:]}
+    assert "changes" in {content["kind"] for content, _ in page.sent[said:]}
     page.receive(kind="select", neurons=[rows[0]["key"], "0"])
     page.settle()
     assert c.neurons == [18, 0]
@@ -696,7 +686,7 @@ def test_a_fault_in_the_ranking_stops_the_ranking_alone(open_page: Callable[...,
     assert page.of("changes")[-1]["done"] == 16
     assert c.playing
     steps = c.sampler.steps
-    c._loop.pacer.wake(time.monotonic())
+    c.loop.pacer.wake(time.monotonic())
     wait_until(lambda: c.sampler.steps > steps)
     page.receive(kind="do", what="dismiss_error")
     assert c.error is None
@@ -710,9 +700,9 @@ def test_closed_in_the_middle_of_a_ranking(open_page: Callable[..., Page]) -> No
     wait_until(lambda: page.widget.ranking, 60)
     page.widget.close()
     assert not loop_threads()
-    said = len(page.said)
+    said = len(page.sent)
     page.receive(kind="do", what="scan")
-    assert len(page.said) == said
+    assert len(page.sent) == said
     for use in (page.widget.rank_layer, page.widget.stop_ranking, page.widget.most_changed):
         with pytest.raises(RuntimeError, match="closed"):
             use()
@@ -739,11 +729,11 @@ def test_closed_while_a_unit_of_the_ranking_takes_long(
     assert inside.wait(10)
     threads = loop_threads()
     page.widget.close()
-    said = len(page.said)
+    said = len(page.sent)
     go.set()
     for thread in threads:
         thread.join()
-    assert len(page.said) == said
+    assert len(page.sent) == said
 
 
 # ---- pictures to keep ------------------------------------------------------------------------------------------------
@@ -813,7 +803,7 @@ def test_figure_and_downloads(open_page: Callable[..., Page]) -> None:
     page.widget.step(2)
     page.receive(kind="do", what="stop_record")
     page.settle()
-    downloads = [(content, buffers) for content, buffers in page.said if content["kind"] == "download"]
+    downloads = [(content, buffers) for content, buffers in page.sent if content["kind"] == "download"]
     assert [content["filename"] for content, _ in downloads] == [
         "before-and-after-3-step-5.png", "before-and-after-3-step-7.gif"
     ]  # fmt: skip

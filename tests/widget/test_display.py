@@ -15,6 +15,7 @@ from ldam_widget import LDAM, Compare
 from ldam_widget.pictures import images
 
 from ..conftest import with_fixed_weights
+from .page import FakePage
 from .test_live import Page
 
 Shape = tuple[int, ...]
@@ -49,7 +50,7 @@ def open_page() -> Iterator[Callable[..., Page]]:
 def shown(page: Page, name: str = "sample") -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
     """The newest tiles of a pane, and their description."""
     page.settle()
-    content, buffers = next(said for said in reversed(page.said) if said[0]["kind"] == "frame")
+    content, buffers = next(sent for sent in reversed(page.sent) if sent[0]["kind"] == "frame")
     (index,) = [i for i, pane in enumerate(content["panes"]) if pane["name"] == name]
     pane = content["panes"][index]
     return np.frombuffer(buffers[index], np.uint8).reshape(pane["shape"]), pane
@@ -196,11 +197,10 @@ def test_models_side_by_side(open_page: Callable[..., Page]) -> None:
     try:
         c.step(5)
         c.bands, c.slice = 1, 2
-        said: list[tuple[dict[str, Any], list[bytes]]] = []
-        c.send = lambda content, buffers=None: said.append((content, buffers or []))
+        page = FakePage(c)
         c.contrast = "stretched"
-        c._loop.call(lambda: None)
-        content, buffers = [message for message in said if message[0]["kind"] == "frame"][-1]
+        page.settle()
+        content, buffers = [message for message in page.sent if message[0]["kind"] == "frame"][-1]
         panes = {
             pane["name"]: (pane, np.frombuffer(data, np.uint8).reshape(pane["shape"]))
             for pane, data in zip(content["panes"], buffers, strict=True)

@@ -28,7 +28,7 @@ def alike(raw: bool, chance: random.Random) -> float:
 
 
 def run(trip: Trip, seconds: float, link: Link, start: float = 0.0, first: int = 1) -> tuple[list[bool], float, int]:
-    """Two frames are out at any time; returns the way of every frame, and where time and counting stand."""
+    """Two frames are in flight at any time; returns whether each was sent raw, the time, and the next frame number."""
     chance, now = random.Random(0), start
     ways: list[bool] = []
     out: list[tuple[int, float, float]] = []

@@ -1,4 +1,4 @@
-"""`LDAM` without a kernel: messages come in as the comm hands them over, and go out into a list."""
+"""`LDAM` without a kernel: messages come in as the comm delivers them, and go out into a list."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
+from .page import FakePage
 
 Pixels = npt.NDArray[Any]
 
@@ -38,24 +39,14 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 5))
 
 
-class Page:
-    """A widget, and what it said."""
+class Page(FakePage):
+    """The page of an `LDAM` of a small network."""
 
     def __init__(self, **options: Any) -> None:
         self.model = options.pop("model", None) or with_fixed_weights(network)
-        self.widget = LDAM(self.model, **{"input_shape": (1, 8, 8), "play": False, "kernel": Algorithm1()} | options)
-        self.said: list[tuple[dict[str, Any], list[bytes]]] = []
-        self.widget.send = lambda content, buffers=None: self.said.append((content, buffers or []))
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for content, _ in tuple(self.said) if content["kind"] == kind]
-
-    def settle(self) -> None:
-        """Until the loop has done what was asked of it."""
-        self.widget._loop.call(lambda: None)
+        super().__init__(
+            LDAM(self.model, **{"input_shape": (1, 8, 8), "play": False, "kernel": Algorithm1()} | options)
+        )
 
 
 @pytest.fixture
@@ -159,7 +150,7 @@ def test_unknown_attributes(page: Page, w: LDAM, name: str, hint: str) -> None:
         w.set(l2=1, **{name: 1})
     assert w.l2 == 0
     assert not hasattr(w, name)
-    assert not page.said
+    assert not page.sent
 
 
 @pytest.mark.parametrize("value", [-1, 1e9, float("nan"), float("inf"), "0.1", None, True, [1], np.ones(2)])
@@ -172,7 +163,7 @@ def test_out_of_range_leaves_everything_as_before(page: Page, w: LDAM, value: An
     assert w.params == w.sampler.params == before
     assert w.step_size == before["step_size"]
     assert w.sampler.kernel is kernel
-    assert not page.said
+    assert not page.sent
 
     page.receive(kind="set", view="a", rev=1, params={"step_size": value, "l2": 1})  # of a page: a banner, and the rest
     assert page.of("error")[0]["error"]["message"].removeprefix("TypeError: ").startswith("step_size must be")
@@ -248,10 +239,10 @@ def test_neurons_that_are_not_there(page: Page, w: LDAM, change: dict[str, Any])
     w.step(2)
     page.settle()
     before = w.sampler.images.clone()
-    said = len(page.said)
+    said = len(page.sent)
     with pytest.raises(ValueError, match=r"neuron|layer"):
         setattr(w, *next(iter(change.items())))
-    assert len(page.said) == said
+    assert len(page.sent) == said
     page.receive(kind="select", **{k: [str(n) for n in v] if k == "neurons" else v for k, v in change.items()})
     page.settle()
     assert page.of("error")[-1]["error"]["message"]
@@ -261,11 +252,11 @@ def test_neurons_that_are_not_there(page: Page, w: LDAM, change: dict[str, Any])
 
 
 def test_of_choices_in_quick_succession_the_newest_counts(page: Page, w: LDAM) -> None:
-    """Somebody who takes neurons away one by one need not wait for every one of them."""
+    """A user who removes neurons one by one need not wait for every one of them."""
     w.step(2)
     page.settle()
-    gen, busy = w._gen, threading.Event()
-    w._loop.submit(lambda: busy.wait(10))
+    gen, busy = page.gen, threading.Event()
+    w.loop.submit(lambda: busy.wait(10))
     for left in (4, 3, 2):
         page.receive(kind="select", layer=None, neurons=[str(n) for n in range(left)])
     page.receive(kind="select", layer=None, neurons=None)  # chooses nothing
@@ -276,7 +267,7 @@ def test_of_choices_in_quick_succession_the_newest_counts(page: Page, w: LDAM) -
     assert [setup["gen"] for setup in page.of("setup")] == [gen + 1]
     # another layer is never passed over: what comes after it may be meant for it
     busy.clear()
-    w._loop.submit(lambda: busy.wait(10))
+    w.loop.submit(lambda: busy.wait(10))
     page.receive(kind="select", layer="1", neurons=None)
     page.receive(kind="select", layer=None, neurons=["2"])
     busy.set()
@@ -310,12 +301,12 @@ def test_step_pause_restart(page: Page, w: LDAM) -> None:
 def test_a_pause_sends_one_picture(page: Page, w: LDAM) -> None:
     w.play()
     wait_until(lambda: page.of("frame"))
-    w.loop.call(page.said.clear)  # what was made before
+    w.loop.call(page.sent.clear)  # what was made before
     w.pause()
     page.settle()
     still = [frame for frame in page.of("frame") if frame["steps"] == w.sampler.steps]
     assert len(still) <= 2  # as it played, and once without loss
-    page.said.clear()
+    page.sent.clear()
     w.pause()
     page.settle()
     assert len(page.of("frame")) == 1
@@ -362,7 +353,7 @@ def test_reset_average(page: Page, w: LDAM) -> None:
     assert w.sampler.steps == 40
 
 
-def test_a_step_that_fails_tells_python(open_page: Callable[..., Page]) -> None:
+def test_a_step_that_fails_raises_in_python(open_page: Callable[..., Page]) -> None:
     def fail(x: torch.Tensor) -> torch.Tensor:
         if fuse:
             raise RuntimeError("boom")
@@ -394,7 +385,7 @@ def test_a_run_that_explodes_says_what_to_do(open_page: Callable[..., Page]) -> 
     wait_until(lambda: page.of("state") and not page.of("state")[-1]["playing"])
 
 
-def test_a_run_that_fails_at_once_is_told(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_at_once_is_reported(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(x: torch.Tensor) -> torch.Tensor:
         if fuse:
             raise RuntimeError("boom")
@@ -513,7 +504,7 @@ def test_record_of_no_length(bounded: LDAM, tmp_path: Path, seconds: float) -> N
 # ---- the end -------------------------------------------------------------------------------------------------------
 
 
-def test_a_widget_that_nobody_holds_is_collected() -> None:
+def test_a_widget_without_references_is_collected() -> None:
     """A cell that is run again leaves nothing behind, once the page has put its picture away."""
     page = Page(play=True)
     page.widget._repr_mimebundle_()
@@ -555,7 +546,7 @@ def test_a_widget_lives_while_a_silent_view_shows_it(monkeypatch: pytest.MonkeyP
     assert widget() is None
 
 
-def test_a_widget_that_somebody_holds_lives_without_a_view(page: Page, w: LDAM) -> None:
+def test_a_widget_with_a_reference_lives_without_a_view(page: Page, w: LDAM) -> None:
     w._repr_mimebundle_()
     page.receive(kind="hello", view="a")
     page.receive(kind="bye", view="a")
@@ -581,10 +572,10 @@ def test_close_ends_the_thread_and_frees_the_model(page: Page, w: LDAM) -> None:
     gc.collect()
     assert view() is None
     assert chains() is None
-    said = len(page.said)
+    said = len(page.sent)
     w.close()
     page.receive(kind="hello", view="b")
-    assert len(page.said) == said
+    assert len(page.sent) == said
     for use in (lambda: w.sampler, w.play, w.step, lambda: setattr(w, "l2", 1), lambda: setattr(w, "neurons", [1])):
         with pytest.raises(RuntimeError, match="closed"):
             use()
@@ -607,11 +598,11 @@ def test_closed_in_the_middle_of_a_step(open_page: Callable[..., Page]) -> None:
     page.widget.play()
     inside.wait(10)
     page.widget.close()
-    said = len(page.said)
+    said = len(page.sent)
     go.set()
     for thread in loop_threads():
         thread.join()
-    assert len(page.said) == said
+    assert len(page.sent) == said
 
 
 def test_the_model_comes_back_untouched(page: Page, w: LDAM) -> None:
@@ -791,7 +782,7 @@ def test_a_verdict_reaches_the_page(open_page: Callable[..., Page], monkeypatch:
 
 
 def test_a_verdict_is_due_when_burn_in_ends(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else "burning in" stands beside the step at which burn-in ended."""
+    """Else the panel shows "burning in" next to the step at which burn-in ended."""
     monkeypatch.setattr(verdicts, "PERIOD", 3600.0)
     page = open_page(kernel=BAOAB(0.3), chains=2, regularizers=[L2(1.0)])
     page.widget.step(20)
@@ -819,7 +810,7 @@ def test_strongest_inputs_of_a_class(open_page: Callable[..., Page]) -> None:
 
 
 def test_several_parameters_are_set_all_or_none(open_page: Callable[..., Page]) -> None:
-    """Also where only the kernel knows that one of them cannot be."""
+    """Also if only the kernel finds out that one of them is invalid."""
     w = open_page(kernel=BAOAB(0.1)).widget
     before = w.params
     with pytest.raises((TypeError, ValueError)):

@@ -135,7 +135,7 @@ def test_pictures_of_before_a_command_are_forgotten(monkeypatch: pytest.MonkeyPa
     assert seen == 0
 
 
-def test_a_command_that_was_given_up_harms_nobody_on_close(run: Run) -> None:
+def test_a_command_that_was_given_up_is_harmless_on_close(run: Run) -> None:
     began, go = threading.Event(), threading.Event()
     first = run.loop.submit(lambda: (began.set(), go.wait(5)))
     began.wait(5)
@@ -193,8 +193,8 @@ def test_changes_without_end_do_not_stop_the_pictures(run: Run) -> None:
     assert len(run.frames) >= 5
 
 
-def test_unheard_changes_hasten_nothing() -> None:
-    """A cell that changes a parameter for ever, and keeps the page from being heard: a frame every KEEP_ALIVE."""
+def test_changes_without_acknowledgements_speed_nothing_up() -> None:
+    """A cell that changes a parameter for ever, and blocks the messages of the page: a frame every KEEP_ALIVE."""
     run = Run(cell_running=lambda: True)
     run.answers = False
     run.loop.pacer.REST = 0.2  # type: ignore[misc]
@@ -210,7 +210,7 @@ def test_unheard_changes_hasten_nothing() -> None:
 
 
 def test_chains_go_on_while_a_slider_is_dragged(run: Run) -> None:
-    """A picture in haste is not all that is made between two changes."""
+    """Between two changes, more is computed than one early picture."""
     run.chains.params = {"steps_per_frame": 10}
     run.chains.before = lambda: time.sleep(0.001)
     run.loop._step_time = 0.001
@@ -329,7 +329,7 @@ def test_closed_in_the_middle_of_a_long_step(run: Run, freed: bool) -> None:
     assert not run.faults
 
 
-def test_a_fault_stops_the_run_and_is_told_once(run: Run) -> None:
+def test_a_fault_stops_the_run_and_is_reported_once(run: Run) -> None:
     run.loop.play()
     wait_until(lambda: len(run.frames) >= 3)
     fault = run.chains.fault = RuntimeError("boom")
@@ -344,7 +344,7 @@ def test_a_fault_stops_the_run_and_is_told_once(run: Run) -> None:
     wait_until(lambda: len(run.frames) > sent)
 
 
-def test_a_fault_in_publishing_is_told_too(run: Run) -> None:
+def test_a_fault_in_publishing_is_reported_too(run: Run) -> None:
     run.loop._publish = lambda seq: 1 // 0
     run.loop.play()
     wait_until(lambda: run.faults)
@@ -371,7 +371,7 @@ def test_commands_come_in_order_between_frames(run: Run) -> None:
     assert seen == list(range(200))
 
 
-def test_nobody_waits_for_ever_on_a_closed_loop(run: Run) -> None:
+def test_no_caller_waits_for_ever_on_a_closed_loop(run: Run) -> None:
     go, inside = threading.Event(), threading.Event()
     run.loop.submit(lambda: (inside.set(), go.wait(10)))
     inside.wait(10)
@@ -412,7 +412,7 @@ def test_an_idle_thread_ends_and_another_takes_over(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_rests_unheard_and_wakes(run: Run) -> None:
+def test_rests_without_acknowledgements_and_wakes(run: Run) -> None:
     run.loop.play()
     wait_until(lambda: len(run.frames) > 5)
     run.answers = False
@@ -427,7 +427,7 @@ def test_rests_unheard_and_wakes(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_trickles_unheard_while_a_cell_runs() -> None:
+def test_sends_few_frames_without_acknowledgements_while_a_cell_runs() -> None:
     run = Run(cell_running=lambda: True)
     run.answers = False
     run.loop.play()
@@ -519,7 +519,7 @@ def test_threads_that_end_as_commands_come(run: Run, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("hurried")
 def test_closed_by_the_collector_of_garbage_while_its_thread_ends() -> None:
-    """It runs at any moment, on any thread, and closes what nobody holds."""
+    """It runs at any moment, on any thread, and closes what has no references."""
 
     def clock() -> float:
         if sys._getframe(1).f_code.co_name == "_stay":

@@ -81,7 +81,7 @@ def test_hidden_views_get_nothing() -> None:
     for second in range(1, 8):
         pacer.on_acknowledge(0, False, float(second))
     assert not pacer.may_send(7.0)
-    assert pacer.resting(7.0, cell_running=True)  # they were heard: the cell is no excuse
+    assert pacer.resting(7.0, cell_running=True)  # their messages arrived, so that the cell does not explain it
     pacer.on_acknowledge(0, True, 7.1)
     assert pacer.may_send(7.1)
     assert not pacer.resting(7.1, cell_running=False)
@@ -119,7 +119,7 @@ EVENTS = st.one_of(
 def test_any_course_of_events(events: list[tuple[str, Any]], cell_running: bool) -> None:
     pacer, now = Pacer(0.0), 0.0
     frames, settled, last = 0, 0, -1.0
-    looking: float | None = 0.0  # since when somebody was last known to look; None: known that nobody does
+    looking: float | None = 0.0  # when a view was last known to be visible; None: all are known to be hidden
     for kind, value in [*events, ("try", None)]:
         if kind == "wait":
             now += value
@@ -139,7 +139,7 @@ def test_any_course_of_events(events: list[tuple[str, Any]], cell_running: bool)
             may = pacer.may_send(now)
             assert not (may and frames - settled >= 2 and now - last < 0.2499)
             if looking is not None and now - looking < 1:
-                assert may or now - last < 0.2501  # never stuck while somebody looks
+                assert may or now - last < 0.2501  # never stuck while a view is visible
                 assert not pacer.resting(now, cell_running)
             if looking is None:
                 assert not may

@@ -1,4 +1,4 @@
-"""What a page may say: whatever arrives is survived."""
+"""Messages of a page: whatever arrives does no harm."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_list_of_keys() -> None:
     assert protocol.texts({"neurons": ["1" * 10**6]}, "neurons") is None
 
 
-def test_faults_are_told_in_words() -> None:
+def test_faults_are_described_in_words() -> None:
     class HomemadeError(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""The picker's list of units, and what a page that comes late is told."""
+"""The picker's list of units, and what a page that connects late receives."""
 
 from __future__ import annotations
 

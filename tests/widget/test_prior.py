@@ -21,9 +21,9 @@ from ldam_widget.sampling.defaults import (
     size_of,
 )
 from ldam_widget.sampling.standing import in_short
-from ldam_widget.widget.side_by_side import Compare
 
 from ..conftest import with_fixed_weights
+from .page import SettlingPage as Page
 
 RGB = (3, 16, 16)
 GREY = (1, 16, 16)
@@ -35,22 +35,6 @@ def network(channels: int = 3) -> nn.Module:
 
 def images(channels: int = 3, count: int = 40) -> Tensor:
     return torch.rand(count, channels, 16, 16, generator=torch.Generator().manual_seed(3))
-
-
-class Page:
-    """A widget, and what it said."""
-
-    def __init__(self, widget: LDAM | Compare) -> None:
-        self.widget: Any = widget
-        self.said: list[dict[str, Any]] = []
-        widget.send = lambda content, buffers=None: self.said.append(content)
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-        self.widget._loop.call(lambda: None)
-
-    def last(self, kind: str) -> dict[str, Any]:
-        return [content for content in tuple(self.said) if content["kind"] == kind][-1]
 
 
 @pytest.fixture
@@ -296,7 +280,7 @@ def test_a_goal_is_set_and_taken_back(show: Callable[..., Page]) -> None:
     assert page.last("state")["params"]["goal"] == 0
     page.receive(kind="set", view="a", rev=1, params={"goal": 0.5})
     assert w.goal == 0.5
-    page.receive(kind="set", view="a", rev=1, params={"temperature": 0.1})  # the last word on T counts
+    page.receive(kind="set", view="a", rev=1, params={"temperature": 0.1})  # the last setting of T counts
     assert w.goal is None
     assert page.last("state")["params"]["goal"] == 0
     w.set(goal=0.75, l2=0.5)
@@ -368,7 +352,7 @@ def test_frames_say_how_strong_neurons_are(show: Callable[..., Page]) -> None:
     page.receive(kind="hello", view="a")
     assert page.last("setup")["real_images"] is True
     w.step(2)
-    page.widget._loop.call(lambda: None)
+    page.settle()
     (standing,) = page.last("frame")["standing"]
     real = w.sampler.view(images())[:, [0, 3]]
     for told, column, value in zip(standing, real.T, w.sampler.activation.mean(1), strict=True):

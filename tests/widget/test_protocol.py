@@ -1,4 +1,4 @@
-"""All that widgets and pages say to each other, held against the one schema of it: js/src/protocol.schema.json."""
+"""All messages between widgets and pages, checked against their schema: js/src/protocol.schema.json."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads
+from .page import FakePage, Message
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "js/src/protocol.schema.json").read_text(encoding="utf-8"))
 DEFS: dict[str, dict[str, Any]] = SCHEMA["$defs"]
@@ -41,7 +42,7 @@ def name_of(reference: dict[str, str]) -> str:
 
 
 def faults(message: Any, direction: str) -> list[str]:
-    """What the schema has against a message."""
+    """Where a message violates the schema."""
     definition = kinds(direction).get(message["kind"])
     if definition is None:
         return [f"unknown kind {message['kind']}"]
@@ -52,29 +53,22 @@ def faults(message: Any, direction: str) -> list[str]:
 # ---- a page that uses everything -------------------------------------------------------------------------------------
 
 
-class Page:
-    """A widget, what it said, what it was told, and what of that had no effect."""
+class Page(FakePage):
+    """A page that keeps what it received as JSON, what it sent (`told`), and what of that had no effect (`missed`)."""
 
     def __init__(self, widget: Any) -> None:
-        self.widget = widget
-        self.said: list[dict[str, Any]] = []
-        self.told: list[dict[str, Any]] = []
-        self.missed: list[dict[str, Any]] = []
-        # strict: JSON has no NaN
-        widget.send = lambda content, buffers=None: self.said.append(json.loads(json.dumps(content, allow_nan=False)))
+        self.told: list[Message] = []
+        self.missed: list[Message] = []
+        super().__init__(widget)
 
-    def receive(self, content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-
-    def settle(self) -> None:
-        """Until the loop has done what was asked of it."""
-        self.widget._loop.call(lambda: None)
+    def record(self, content: Message, buffers: list[bytes] | None = None) -> None:
+        super().record(json.loads(json.dumps(content, allow_nan=False)), buffers)  # strict: JSON has no NaN
 
     def tell(self, effect: Callable[[], object], kind: str, **fields: Any) -> None:
-        """Send a message; `effect` should then give something else than before."""
+        """Send a message; `effect()` should then return something else than before."""
         before, message = effect(), {"kind": kind, **fields}
         self.told.append(message)
-        self.receive(message)
+        self.deliver(message)
         self.settle()
         end = time.monotonic() + 10
         while effect() == before:
@@ -85,9 +79,6 @@ class Page:
 
     def press(self, effect: Callable[[], object], what: str) -> None:
         self.tell(effect, "do", what=what)
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for content in tuple(self.said) if content["kind"] == kind]
 
     def count(self, kind: str) -> Callable[[], int]:
         return lambda: len(self.of(kind))
@@ -102,7 +93,7 @@ class Page:
         end = time.monotonic() + 20
         while not seen() and time.monotonic() < end:
             time.sleep(0.04)
-            self.receive({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
+            self.deliver({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
         self.widget.pause()
         self.settle()
 
@@ -195,7 +186,7 @@ def in_training() -> Page:
     page.press(lambda: w.following, "follow")
     page.tell(lambda: w.source, "show", what="average")
     w.play()
-    page.tell(lambda: bool(loop_threads()), "bye", view="a")  # nobody looks: it rests
+    page.tell(lambda: bool(loop_threads()), "bye", view="a")  # no view is left: it rests
     return page
 
 
@@ -229,7 +220,7 @@ def pages() -> list[Page]:
 
 
 def test_every_message_of_a_widget_is_as_declared(pages: list[Page]) -> None:
-    found = {fault for page in pages for message in page.said for fault in faults(message, "FromKernel")}
+    found = {fault for page in pages for message, _ in page.sent for fault in faults(message, "FromKernel")}
     assert not found
 
 
@@ -240,7 +231,7 @@ def test_every_message_of_a_page_is_understood(pages: list[Page]) -> None:
     assert [page.missed for page in pages] == [[]] * len(CONVERSATIONS)
 
 
-# ---- nothing is declared that is never said --------------------------------------------------------------------------
+# ---- nothing is declared that is never sent --------------------------------------------------------------------------
 
 
 Seen = dict[tuple[str, str], set[str]]  # of a definition's field: "there", "absent", and the words of an enum
@@ -273,23 +264,23 @@ def look(part: dict[str, Any], value: Any, seen: Seen, at: tuple[str, str] = (""
             look(part["additionalProperties"], each, seen, at)
 
 
-def test_whatever_is_declared_is_said(pages: list[Page]) -> None:
+def test_whatever_is_declared_is_sent(pages: list[Page]) -> None:
     seen: Seen = defaultdict(set)
     for page in pages:
-        for messages, direction in ((page.said, "FromKernel"), (page.told, "ToKernel")):
+        for messages, direction in (([m for m, _ in page.sent], "FromKernel"), (page.told, "ToKernel")):
             for message in messages:
                 look({"$ref": f"#/$defs/{kinds(direction)[message['kind']]}"}, message, seen)
     for name, part in DEFS.items():
         for field in part.get("properties", ()):
-            assert "there" in seen[name, field], f"{name}.{field} is declared, but nobody says it"
+            assert "there" in seen[name, field], f"{name}.{field} is declared, but never sent"
             if field not in part["required"]:
-                assert "absent" in seen[name, field], f"{name}.{field} is always said: it is required"
+                assert "absent" in seen[name, field], f"{name}.{field} is always sent: it is required"
     for name, field in (("Do", "what"), ("Pane", "encoding")):
         part = DEFS[name]["properties"][field]
         assert set(DEFS[name_of(part)]["enum"] if "$ref" in part else part["enum"]) <= seen[name, field]
 
 
-# ---- what no page of ours says ---------------------------------------------------------------------------------------
+# ---- what our own page never sends -----------------------------------------------------------------------------------
 
 
 NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
@@ -333,10 +324,10 @@ def test_near_misses_raise_nothing(
     """Neither on the kernel's thread nor on the loop's; and whatever is answered is as declared."""
     message = data.draw(near_misses([message for page in pages for message in page.told]))
     page = data.draw(st.sampled_from(listeners))
-    page.receive(message)
+    page.deliver(message)
     page.widget.pause()
     page.settle()
     # ipywidgets swallows what a message handler raises, and logs it
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    said, page.said[:] = tuple(page.said), []
-    assert not [fault for answer in said for fault in faults(answer, "FromKernel")]
+    answers, page.sent[:] = tuple(page.sent), []
+    assert not [fault for answer, _ in answers for fault in faults(answer, "FromKernel")]

@@ -1,4 +1,4 @@
-"""Training a discriminator between the pictures, and what the panel is told of it; without a kernel."""
+"""Training a discriminator between the pictures, and what is sent to the panel about it; without a kernel."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ldam_widget import LDAM, Discriminator, Recipe, TrainingError, build_discri
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
+from .page import SettlingPage
 
 SHAPE = (1, 8, 8)
 QUICK = Recipe(batch=12, steps=2, pool=2)
@@ -33,26 +34,17 @@ def squares(count: int = 40) -> Tensor:
     return images
 
 
-class Page:
-    """A widget, and what it said."""
+class Page(SettlingPage):
+    """The page of an `LDAM` of a small classifier."""
 
     def __init__(self, **options: Any) -> None:
         given = {"input_shape": SHAPE, "pixel_range": (0, 1), "play": False} | options
-        self.widget = LDAM(classifier(), **given)
-        self.said: list[dict[str, Any]] = []
-        self.widget.send = lambda content, buffers=None: self.said.append(content)
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-        self.widget._loop.call(lambda: None)
+        super().__init__(LDAM(classifier(), **given))
 
     def step(self) -> None:
         """One step, and its picture."""
         self.widget.step(1)
-        self.widget._loop.call(lambda: None)
-
-    def last(self, kind: str) -> dict[str, Any]:
-        return next(content for content in reversed(tuple(self.said)) if content["kind"] == kind)
+        self.settle()
 
 
 @pytest.fixture
@@ -216,7 +208,7 @@ def test_a_fault_of_the_data_ends_the_training_and_not_the_pictures(pages: list[
     w.train_discriminator(recipe=QUICK)
     wait_until(lambda: w.error is not None)
     assert "the disk is gone" in str(w.error)
-    wait_until(lambda: page.last("error")["error"] is not None)  # it is told a moment later
+    wait_until(lambda: page.last("error")["error"] is not None)  # it is reported a moment later
     assert page.last("error")["error"]["message"]
     assert not w.training
     assert w.playing
@@ -253,7 +245,7 @@ def test_discriminator_only_from_the_page(pages: list[Page]) -> None:
     assert "Discriminator" in str(plain.widget.error)
 
 
-def test_bad_data_are_told_when_the_widget_is_made() -> None:
+def test_bad_data_are_reported_when_the_widget_is_created() -> None:
     with pytest.raises(ValueError, match=r"images of shape \(3, 3\)"):
         LDAM(classifier(), input_shape=SHAPE, pixel_range=(0, 1), dataset=torch.rand(20, 3, 3))
     with pytest.raises(ValueError, match="labels"):

@@ -29,6 +29,7 @@ from ldam_widget.widget.parts import watch_bar
 from ..conftest import with_fixed_weights
 from ..test_untouched import Touchy, look, look_around
 from .conftest import loop_threads, wait_until
+from .page import Message, SettlingPage
 
 
 def network() -> nn.Module:
@@ -38,34 +39,24 @@ def network() -> nn.Module:
     )
 
 
-class Page:
-    """A watch, and a page that looks at it, if it plays."""
+class Page(SettlingPage):
+    """The page of a `Watch`; it acknowledges every frame, as a page on screen or off."""
 
     def __init__(self, model: nn.Module | None = None, **options: Any) -> None:
         self.model = with_fixed_weights(network).train() if model is None else model
         self.visible = True
-        self.said: list[dict[str, Any]] = []
         settings: dict[str, Any] = {"input_shape": (1, 8, 8), "play": False, "kernel": Algorithm1(), "every": 10}
-        self.widget = Watch(self.model, **settings | options)
-        self.widget.send = self._hear
+        super().__init__(Watch(self.model, **settings | options))
 
-    def _hear(self, content: dict[str, Any], buffers: Any = None) -> None:
-        self.said.append(content)
+    def record(self, content: Message, buffers: list[bytes] | None = None) -> None:
+        super().record(content, buffers)
         if content["kind"] == "frame":
-            self.widget._loop.acknowledge(content["seq"], self.visible)
-
-    def receive(self, **content: Any) -> None:
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": []})
-        if not self.widget._loop.closed:
-            self.widget._loop.call(lambda: None)
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [content for content in tuple(self.said) if content["kind"] == kind]
+            self.widget.loop.acknowledge(content["seq"], self.visible)
 
     @property
     def told(self) -> dict[str, Any]:
         """What the page was last told of the training."""
-        return [content["watch"] for content in tuple(self.said) if "watch" in content][-1]
+        return [content["watch"] for content, _ in tuple(self.sent) if "watch" in content][-1]
 
     @property
     def errors(self) -> list[str]:
@@ -117,7 +108,7 @@ def adam(model: nn.Module) -> torch.optim.Optimizer:
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, each: Callable[[int], object]) -> list[str]:
-    """40 iterations on what three random number generators say; the losses to the last bit."""
+    """40 iterations on what three random number generators draw; the losses to the last bit."""
     losses = []
     for iteration in range(1, 41):
         x = torch.randn(8, 1, 8, 8) * random.random() + float(np.random.rand())  # noqa: NPY002  (the user may)
@@ -339,14 +330,14 @@ def test_after_closing(open_page: Callable[..., Page]) -> None:
     page = open_page(decay=0.9)
     w = page.widget
     w.close()
-    said = len(page.said)
+    said = len(page.sent)
     w.update()
     w()
     with w:
         w.update()
     w.close()
     page.receive(kind="scrub", index=0)
-    assert len(page.said) == said
+    assert len(page.sent) == said
     assert repr(w) == "Watch(closed)"
     for use in (lambda: w.scrub(0), w.follow, lambda: setattr(w, "source", "average"), lambda: w.shown):
         with pytest.raises(RuntimeError, match="closed"):
@@ -482,7 +473,7 @@ def test_a_picture_is_of_the_weights_of_one_moment(open_page: Callable[..., Page
             sampler.step(1)
         seen.append({float(part[0]) for part in sampler.view.parameters()})
 
-    w._loop.observers.append(observe)
+    w.loop.observers.append(observe)
     moment = 0
     while len(seen) < 40 or (not watched and all(len(values) == 1 for values in seen)):
         moment += 1
@@ -531,7 +522,7 @@ def test_scrub_and_follow(open_page: Callable[..., Page], half: bool) -> None:
         assert (w.shown, w.following) == (iteration, False)
         assert page.told | {"shown": iteration, "following": False, "kept": w.kept, "iteration": 300} == page.told
         assert shows(w, at[iteration])
-        assert torch.equal(w.sampler.average_images, w.sampler.images), "the average begins anew"
+        assert torch.equal(w.sampler.average_images, w.sampler.images), "the average starts over"
         w.step(2)
         assert shows(w, at[iteration])
     w.scrub(w.kept[2] + 1)
@@ -550,7 +541,7 @@ def test_scrub_and_follow(open_page: Callable[..., Page], half: bool) -> None:
 
 
 def test_scrubbing_while_a_checkpoint_is_kept(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On two threads at once: who scrubs stays there."""
+    """On two threads at once: the position that was scrubbed to stays."""
     page = open_page(every=1)
     w = page.widget
     w.update()
@@ -604,12 +595,12 @@ def test_malformed_sources(open_page: Callable[..., Page], what: Any) -> None:
 
 
 def test_a_paused_page_is_told_of_checkpoints(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No picture tells it; and not too often, as that is done within the training loop."""
+    """By a message, as no picture comes; and not too often, as that is done within the training loop."""
     page = open_page(every=1)
     w = page.widget
     for _ in range(20):
         w.update()
-    assert not page.of("state"), "nobody is there"
+    assert not page.of("state"), "no view is left"
     page.receive(kind="hello", view="a")
     now = [1e9]
     monkeypatch.setattr(watch_bar, "time", SimpleNamespace(perf_counter=time.perf_counter, monotonic=lambda: now[0]))
@@ -712,7 +703,7 @@ def test_hidden_pictures_cost_nothing(open_page: Callable[..., Page]) -> None:
     assert w.kept[-1] == 300
     assert w.playing
     page.visible = True
-    w._loop.acknowledge(1, True)
+    w.loop.acknowledge(1, True)
     wait_until(lambda: w.shown == 300)
 
 
@@ -721,7 +712,7 @@ def test_never_shown_means_no_thread(open_page: Callable[..., Page]) -> None:
     for _ in range(50):
         page.widget.update()
         assert not loop_threads()
-    assert not page.said
+    assert not page.sent
     assert page.widget.kept[-1] == 50
 
 
@@ -733,23 +724,23 @@ def test_cost_is_known_after_iterations_of_both_kinds(
     now, drawn = [0.0], [False]
     monkeypatch.setattr(watch_bar, "time", SimpleNamespace(perf_counter=lambda: now[0], monotonic=time.monotonic))
     monkeypatch.setattr(Loop, "alive", property(lambda _: drawn[0]))
-    w._loop.playing = True
+    w.loop.playing = True
 
     def iterate(count: int) -> None:
         for _ in range(count):
-            now[0] += 1.25 if drawn[0] and not w._loop.held else 1.0
+            now[0] += 1.25 if drawn[0] and not w.loop.held else 1.0
             w.update()
 
     iterate(1)
-    assert not w._loop.held, "nothing is drawn that could stand still"
+    assert not w.loop.held, "nothing is drawn that could stand still"
     drawn[0] = True
     iterate(1)
-    assert w._loop.held, "the picture stands still for some iterations"
+    assert w.loop.held, "the picture stands still for some iterations"
     iterate(9)
-    assert w._loop.held
+    assert w.loop.held
     assert w.cost is None
     iterate(5)
-    assert not w._loop.held
+    assert not w.loop.held
     assert w.cost is None
     iterate(20)
     assert w.cost == pytest.approx(0.25)
@@ -768,14 +759,14 @@ def test_one_update_does_not_stop_the_picture_for_good(
     w._repr_mimebundle_()
     wait_until(lambda: page.of("frame"))
     w.update()
-    w._loop.call(lambda: None)
+    w.loop.call(lambda: None)
     frames = len(page.of("frame"))
-    assert w._loop.held
+    assert w.loop.held
     time.sleep(0.1)
-    if w._loop.held:
+    if w.loop.held:
         assert len(page.of("frame")) <= frames + 1
     wait_until(lambda: len(page.of("frame")) > frames + 3)
-    assert not w._loop.held
+    assert not w.loop.held
 
 
 def test_a_training_goes_on_while_its_picture_is_closed() -> None:

@@ -13,6 +13,7 @@ const ICONS = {
 };
 
 const LONGEST = 60; // seconds, after which the kernel ends a recording
+const LIVE = ".ldam-live"; // needs a kernel: not there in a recording
 const SILENCES = { never: "", late: "waiting for the kernel…", stopped: "no answer" };
 
 export class TopBar implements Part {
@@ -22,7 +23,7 @@ export class TopBar implements Part {
   /** Slot for the buttons that make the panel larger. */
   readonly larger = h("span.ldam-extras");
   #play = h("button.ldam-button.ldam-primary", { type: "button" });
-  #record = h("button.ldam-button.ldam-record", { type: "button" });
+  #record = h(`button.ldam-button.ldam-record${LIVE}`, { type: "button" });
   #speed = h("span.ldam-speed", { "aria-live": "off" });
   #playing: boolean | null = null;
   #recording = false;
@@ -37,8 +38,8 @@ export class TopBar implements Part {
   #showSpeed = throttle(500, () => this.#writeSpeed());
 
   constructor(act: (what: Action) => void) {
-    const button = (text: string, what: Action, title: string) => {
-      const element = h("button.ldam-button", { type: "button", title }, text);
+    const button = (text: string, what: Action, title: string, live = "") => {
+      const element = h(`button.ldam-button${live}`, { type: "button", title }, text);
       element.addEventListener("click", () => act(what));
       return element;
     };
@@ -51,8 +52,8 @@ export class TopBar implements Part {
       button("step", "step", "one frame further"),
       button("restart", "restart", "new random pictures, new burn-in"),
       this.extras,
-      button("reset average", "reset_average", "forget the average, keep the samples"),
-      button("snapshot", "snapshot", "download all tiles and their names as a PNG"),
+      button("reset average", "reset_average", "forget the average, keep the samples", LIVE),
+      button("snapshot", "snapshot", "download all tiles and their names as a PNG", LIVE),
       this.#record,
       this.#speed,
       this.larger,

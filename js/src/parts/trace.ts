@@ -33,14 +33,14 @@ export class Trace implements Part {
   #dark = false;
   #size = { width: 0, height: 0 };
   #redraw = throttle(250, () => this.#draw());
-  #retell = throttle(5000, () => this.#tell());
+  #describeSoon = throttle(5000, () => this.#describe());
 
   constructor() {
     this.element = h("div.ldam-trace", {}, h("div.ldam-trace-head", {}, h("span.ldam-trace-of", {}, this.#heading, this.#shown, this.#keys), this.#now), this.#plot, this.#text);
     this.#shown.addEventListener("change", () => {
       this.#showKeys();
       this.#draw();
-      this.#tell();
+      this.#describe();
     });
   }
 
@@ -66,7 +66,7 @@ export class Trace implements Part {
     this.#tellModels(setup.models ?? []);
     setText(this.#heading, `activation per neuron${setup.chains > 1 ? ` · mean of ${setup.chains} chains` : ""}`);
     this.#redraw();
-    this.#retell();
+    this.#describeSoon();
   }
 
   frame(frame: FilledFrame): void {
@@ -76,7 +76,7 @@ export class Trace implements Part {
       else if (frame.activations?.[model]) history.push(frame.steps, frame.activations[model].map((value) => value ?? NaN));
     }
     this.#redraw();
-    this.#retell();
+    this.#describeSoon();
   }
 
   /** The histories to draw: one, or those of all models. */
@@ -102,7 +102,7 @@ export class Trace implements Part {
 
   close(): void {
     this.#redraw.cancel();
-    this.#retell.cancel();
+    this.#describeSoon.cancel();
   }
 
   #tellModels(models: ComparedModel[]): void {
@@ -189,7 +189,7 @@ export class Trace implements Part {
     }
   }
 
-  #tell(): void {
+  #describe(): void {
     const texts = this.#drawn.map(({ values }) => {
       const [first, last] = [values[0], values.at(-1)];
       if (!first || !last) return "";

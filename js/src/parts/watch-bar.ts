@@ -57,15 +57,15 @@ export class WatchBar implements Part {
   }
 
   setup({ watch = null }: Setup): void {
-    this.#tell(watch);
+    this.#update(watch);
   }
 
   state({ watch }: State): void {
-    this.#tell(watch);
+    this.#update(watch);
   }
 
   frame({ watch }: Pick<Frame, "watch">): void {
-    this.#tell(watch);
+    this.#update(watch);
   }
 
   /** The kernel refused: show its value again. */
@@ -81,7 +81,7 @@ export class WatchBar implements Part {
   }
 
   /** null: no model is followed; undefined: no news. */
-  #tell(watch: Watch | null | undefined): void {
+  #update(watch: Watch | null | undefined): void {
     if (watch === undefined) return;
     if (watch?.iteration !== this.#watch?.iteration) this.#movedAt = performance.now();
     this.#watch = watch;
@@ -136,7 +136,7 @@ export class WatchBar implements Part {
     this.#follow.setAttribute("aria-pressed", String(this.#following));
     this.#follow.title = this.#following ? "showing the newest weights; press to stay with these" : "show the newest weights, as they come";
     this.#source.options = sources.map((each) => [each, SOURCES.get(each) ?? each]);
-    this.#source.told(source);
+    this.#source.update(source);
     this.#source.box.hidden = sources.length < 2;
     setText(this.#cost, performance.now() - this.#movedAt < ENDED ? costText(cost) : "");
     this.#cost.title = snapshot_ms === null ? "" : `a snapshot of the weights takes ${formatDigits(snapshot_ms)} ms`;

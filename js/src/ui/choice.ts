@@ -6,7 +6,7 @@ const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value
 export class Choice {
   readonly box: HTMLSelectElement;
   #shown = "";
-  #told = "";
+  #confirmed = "";
   #asked: string | null = null;
   #lost: ReturnType<typeof setTimeout> | undefined;
 
@@ -33,8 +33,8 @@ export class Choice {
   }
 
   /** The kernel's value. */
-  told(value: string): void {
-    this.#told = value;
+  update(value: string): void {
+    this.#confirmed = value;
     if (value === this.#asked) this.refused(); // as requested: stop waiting
     else if (this.#asked === null) this.box.value = value;
   }
@@ -43,7 +43,7 @@ export class Choice {
   refused(): void {
     this.close();
     this.#asked = null;
-    if (this.#told) this.box.value = this.#told;
+    if (this.#confirmed) this.box.value = this.#confirmed;
   }
 
   close(): void {

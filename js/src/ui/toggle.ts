@@ -5,7 +5,7 @@ const ANSWER_LOST = 3000; // ms without an answer after which the kernel's value
 export class Toggle {
   #ask: (on: boolean) => void;
   #show: (on: boolean) => void;
-  #told = false;
+  #confirmed = false;
   #asked: { on: boolean; at: number } | null = null;
   #lost: ReturnType<typeof setTimeout> | undefined;
 
@@ -15,7 +15,7 @@ export class Toggle {
   }
 
   get on(): boolean {
-    return this.#asked?.on ?? this.#told;
+    return this.#asked?.on ?? this.#confirmed;
   }
 
   press(): void {
@@ -27,8 +27,8 @@ export class Toggle {
   }
 
   /** The kernel's value. */
-  told(on: boolean): void {
-    this.#told = on;
+  update(on: boolean): void {
+    this.#confirmed = on;
     const left = this.#asked && this.#asked.on !== on ? this.#asked.at + ANSWER_LOST - performance.now() : 0;
     clearTimeout(this.#lost);
     // Either the answer to an earlier press, or a silent refusal, after which no other answer follows.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...sampling.sampler import Sampler
 from .part import Host, Part
 from .verdicts import Diagnosis
@@ -18,11 +20,17 @@ class DiagnosisLine(Part):
     def __init__(self, host: Host, of: str = "") -> None:
         super().__init__(host)
         self._of = of
+        self.newest: dict[str, Any] | None = None  # the last verdict on the present chains, as a message
         self.diagnosis = Diagnosis(self._send)
         self.diagnosis.restart()
 
     def on_new_chains(self) -> None:
+        self.newest = None
         self.diagnosis.restart()
+
+    def on_greeting(self) -> None:
+        if self.newest is not None:
+            self.host.post(self.newest)
 
     def on_frame(self) -> None:
         self.diagnosis.offer(self.host.sampler.recorded, self.host.sampler.burn_in_step)
@@ -34,4 +42,5 @@ class DiagnosisLine(Part):
         if len(labels) == len(neurons):  # otherwise the neurons have changed meanwhile
             lines = [{"label": a, "text": b} for a, b in zip(labels, neurons, strict=True)]
             text = f"{self._of}: {text}" if self._of else text
-            self.host.post({"kind": "diagnosis", "level": level, "text": text, "neurons": lines})
+            self.newest = {"kind": "diagnosis", "level": level, "text": text, "neurons": lines}
+            self.host.post(self.newest)

@@ -87,15 +87,8 @@ class Host(Protocol):
         ...
 
 
-class Part:
-    """Does nothing; subclasses override what they need.
-
-    Args:
-        host: the panel.
-    """
-
-    def __init__(self, host: Host) -> None:
-        self.host = host
+class Feature:
+    """What a widget says to its page and hears from it about one thing; subclasses override what they need."""
 
     # ---- to the page -----------------------------------------------------------------------------------------------
 
@@ -124,6 +117,17 @@ class Part:
     def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
         """Message kind -> parser that returns a command; None if the message is malformed or meant for another part."""
         return {}
+
+
+class Part(Feature):
+    """One feature of a panel; does nothing by itself.
+
+    Args:
+        host: the panel.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
 
     # ---- events ----------------------------------------------------------------------------------------------------
 

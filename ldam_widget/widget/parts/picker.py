@@ -68,7 +68,7 @@ class Picker(Part):
             self.host.report(None)
 
     def _read(self, keys: list[str]) -> list[Any]:
-        """What keys stand for, or text that was typed; "fc3:5" joins the others, without a change of layer."""
+        """The neurons of keys or of typed text; "fc3:5" joins the others, without a change of layer."""
         present = self.host.sampler.recalled(keys) or []
         return [expression(one) if isinstance(one, str) and ":" in one else one for one in present]
 

@@ -5,26 +5,25 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
-from PIL import Image
+T = TypeVar("T")
 
 PER_SECOND = 12  # pictures
 LONGEST = 60.0  # seconds
 
 
-class Recorder:
+class Recorder(Generic[T]):
     """Collects pictures of the run; called on the loop's thread after every frame.
 
     Args:
-        page: draws the current picture.
+        page: gives the current picture, in whatever form.
         wanted: number of pictures to record.
         on_full: called once when they have been recorded.
     """
 
-    def __init__(
-        self, page: Callable[[], Image.Image], wanted: int, on_full: Callable[[], object] | None = None
-    ) -> None:
-        self.pages: list[Image.Image] = []
+    def __init__(self, page: Callable[[], T], wanted: int, on_full: Callable[[], object] | None = None) -> None:
+        self.pages: list[T] = []
         self.full = threading.Event()
         self.paced = True  # one picture every twelfth of a second; else every frame
         self._page, self._wanted, self._on_full, self._due = page, wanted, on_full, 0.0

@@ -51,7 +51,7 @@ class Sliders(Part):
         with self._lock:
             now, params = (*runner.parameters, *self._own()), runner.params
             homes = {name: p.default for name, p in self._declared.items()} if keep_defaults else {}
-            # a reset returns to what the widget started with: no declaration knows the network
+            # a reset returns to what the widget started with: no declaration depends on the network
             homes = {p.name: homes.get(p.name, params.get(p.name, p.default)) for p in now}
             # former parameters keep their values: another thread may be reading them
             self._values |= {p.name: params.get(p.name, self._values.get(p.name, p.default)) for p in now}
@@ -150,6 +150,8 @@ class Sliders(Part):
         known = list(self._declared)
         near = difflib.get_close_matches(name, [*known, *_OTHER_WORDS], n=2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        if name == "slice":
+            hint = " (only volumes, with input_shape=(channels, depth, height, width), have slices)"
         return UnknownParameterError(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
 
     # ---- the page --------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class TopBar(Part):
     def __init__(self, host: Host, page: Callable[[int], Image.Image], play: bool) -> None:
         super().__init__(host)
         self._page, self._will_play = page, play
-        self._recorder: Recorder | None = None
+        self._recorder: Recorder[Image.Image] | None = None
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class TopBar(Part):
         """The displayed picture with labels."""
         return self._page(self._TILE)
 
-    def film(self, wanted: int, on_full: Action | None = None) -> Recorder:
+    def film(self, wanted: int, on_full: Action | None = None) -> Recorder[Image.Image]:
         """A recorder of the displayed picture, not yet started."""
         return Recorder(lambda: self._page(self._RECORDED_TILE), wanted, on_full)
 

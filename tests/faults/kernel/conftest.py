@@ -18,7 +18,7 @@ NEWEST = pytest.mark.parametrize("shared", ["7.4.0"], indirect=True)
 
 
 def close_comm(client: KernelClient, comm_id: str) -> None:
-    """As a page does that throws its widgets away."""
+    """As a page does that discards its widgets."""
     message = client._session.msg("comm_close", {"comm_id": comm_id, "data": {}})
     if client._subshell is not None:
         message["header"]["subshell_id"] = client._subshell
@@ -38,7 +38,7 @@ def interrupt(client: KernelClient, cell: Any) -> str:
     reply = client.finish(cell).reply
     assert reply is not None
     assert reply["status"] == "error", "the cell ended by itself"
-    cell.outputs.clear()  # the traceback is no noise
+    cell.outputs.clear()  # the traceback is expected
     return str(reply["ename"])
 
 

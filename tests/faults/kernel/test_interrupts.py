@@ -50,15 +50,15 @@ _ = signal.signal(signal.SIGALRM, strike), signal.setitimer(signal.ITIMER_REAL, 
 
 
 def test_messages_that_are_interrupted(kernel: KernelClient, view: View) -> None:
-    """On kernels without subshells the main thread handles messages, and an interrupt strikes it there."""
+    """On kernels without subshells the main thread handles messages, and an interrupt hits it there."""
     kernel.run(STRIKES)
     for _ in range(20):
         for _ in range(25):
             view.set(step_size=0.25)
         time.sleep(0.02)
     kernel.run("signal.setitimer(signal.ITIMER_REAL, 0)")
-    assert kernel.hears_while_busy or kernel.value("len(strikes)") > 0
-    again = view.set(step_size=0.5)  # the last of the hail may have been struck
+    assert kernel.handles_while_busy or kernel.value("len(strikes)") > 0
+    again = view.set(step_size=0.5)  # the last of the burst may have been interrupted
     view.next("state", lambda s: s["rev"] == again, timeout=30)
     view.flows()
     assert kernel.value("[w.step_size, w.playing, w.error, loops()]") == [0.5, True, None, 1]
@@ -83,7 +83,7 @@ def test_an_idle_kernel_that_is_interrupted(kernel: KernelClient, view: View) ->
 
 @NEWEST
 def test_many_steps_that_are_interrupted(kernel: KernelClient) -> None:
-    """Nobody waits for them any more: the thread is free again."""
+    """No cell waits for them any more: the thread is free again."""
     view = View(kernel, kernel.run("w = widget(play=False)\nw").model_id)
     view.next("setup")
     cell = begun(kernel, "print('begun')\nw.step(10**9)")
@@ -119,11 +119,11 @@ def test_a_restart_while_it_plays(own: Restarted) -> None:
     old = View(own, own.run("w = widget()\nw").model_id)
     old.next("frame", lambda f: f["seq"] > 10)
     before, process = pid_of(own), own.manager.provisioner.process
-    own.manager.shutdown_wait_time = 60  # a busy machine may take longer than the patience of a page
+    own.manager.shutdown_wait_time = 60  # a busy machine may take longer than a page waits
     own.restart()
     assert process.poll() == 0, "it had to be killed"
     assert not runs(before)
-    old.set(step_size=0.25)  # the page still has the panel; there is nobody for it to talk to
+    old.set(step_size=0.25)  # the page still has the panel; there is no kernel for it to talk to
     old.say(kind="hello")
     own.run(PRELUDE, timeout=60)
     new = View(own, own.run("w = widget()\nw").model_id)

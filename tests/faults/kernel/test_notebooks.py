@@ -24,7 +24,7 @@ pid = os.fork()
 if pid == 0:
     signal.alarm(20)  # rather than hang
     before = w.sampler.steps
-    w._loop.playing = False
+    w.loop.playing = False
     w.step(4)
     os._exit(7 if w.sampler.steps == before + 4 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
@@ -69,7 +69,7 @@ def test_a_forgotten_widget(kernel: KernelClient, view: View, forget: str) -> No
 
 
 def test_a_closed_widget_leaves_nothing(kernel: KernelClient) -> None:
-    """Neither thread, nor the sampler with its tensors, nor anything at the user's model."""
+    """Neither thread, nor the sampler with its tensors, nor anything attached to the user's model."""
     kernel.run(
         """
 import gc, weakref
@@ -87,7 +87,7 @@ seen = weakref.ref(w.sampler.view)
     assert kernel.value("[loops(), hooks(), seen() is None]") == [0, 0, True]
 
 
-DEEDS = {
+CHANGES = {
     "meta": "_ = model.to('meta')",
     "deleted": "del model; import gc; _ = gc.collect()",
     "half": "_ = model.half()",
@@ -96,13 +96,13 @@ DEEDS = {
 }
 
 
-@pytest.mark.parametrize("deed", DEEDS)
-def test_what_is_done_to_the_model(kernel: KernelClient, deed: str) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_done_to_the_model(kernel: KernelClient, change: str) -> None:
     """The widget looks at the weights that the model had; it goes on, and so does its panel."""
     kernel.run("model = network()\nw = widget(model)")
     view = View(kernel, kernel.run("w").model_id)
     view.next("frame")
-    kernel.run(DEEDS[deed])
+    kernel.run(CHANGES[change])
     view.flows()
     first = view.next("setup").content["gen"]
     view.say(kind="select", layer=None, neurons=["2", "0"])
@@ -112,7 +112,7 @@ def test_what_is_done_to_the_model(kernel: KernelClient, deed: str) -> None:
 
 
 def test_weights_that_become_nan(kernel: KernelClient) -> None:
-    """As when a training in the next cell diverges: said on the panel and in `w.error`; averages are kept."""
+    """As when a training in the next cell diverges: shown in the panel and in `w.error`; averages are kept."""
     kernel.run("model = network()\nw = widget(model)")
     view = View(kernel, kernel.run("w").model_id)
     view.next("frame", lambda f: f["steps"] > 60)

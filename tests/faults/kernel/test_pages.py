@@ -1,4 +1,4 @@
-"""Pages that talk too much, too little, or nonsense, and pages that go."""
+"""Pages that send too much, too little, or nonsense, and pages that disappear."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECONDS = float(os.environ.get("LDAM_HAIL_SECONDS", "1"))
 
 
 @pytest.mark.parametrize("shared", ["6.31.0", "7.4.0"], indirect=True)
-def test_a_hail_of_moves(kernel: KernelClient, view: View) -> None:
+def test_a_burst_of_moves(kernel: KernelClient, view: View) -> None:
     """More than a kernel can take, ours or not: every one is answered, in order, and then there is no more lag.
 
     ipykernel itself needs some milliseconds for a message. The page sends one an animation frame.
@@ -72,7 +72,7 @@ def test_a_page_that_acknowledges_what_was_never_sent(kernel: KernelClient, view
         view.say(kind="ack", seq=seq, visible=True)
         time.sleep(0.01)
     view.next("frame", since=begin)  # kept alive
-    sent, acknowledged = kernel.value("[w._loop.pacer.sent, w._loop.pacer.acknowledged]")
+    sent, acknowledged = kernel.value("[w.loop.pacer.sent, w.loop.pacer.acknowledged]")
     assert acknowledged <= sent < 10**6
     view.answers = True
     view.flows()

@@ -54,12 +54,12 @@ export class ChangesBox {
     if (shown !== this.#neurons) this.#onShow = new Map(neurons.map((unit) => [unit.key, { ...unit, ...UNKNOWN }])); // reserves rows
     if (layer !== this.#layer) [this.#ranking, this.#whole] = [null, false];
     [this.#neurons, this.#layer] = [shown, layer];
-    this.#toggle.told(scanning);
+    this.#toggle.update(scanning);
     if (models.length > 1) this.#show();
   }
 
   state({ scanning }: Pick<State, "scanning">): void {
-    if (scanning !== undefined) this.#toggle.told(scanning);
+    if (scanning !== undefined) this.#toggle.update(scanning);
   }
 
   /** Rows of the neurons shown; undefined: no news. */
@@ -72,7 +72,7 @@ export class ChangesBox {
   }
 
   /** The ranking of the whole layer so far. */
-  tell({ rows, ...message }: Changes): void {
+  update({ rows, ...message }: Changes): void {
     if (message.layer !== this.#layer || this.element.hidden) return;
     const before = this.#ranking;
     const begins = !before || (message.running && !before.running) || message.done < before.done;
@@ -80,7 +80,7 @@ export class ChangesBox {
     const known = begins ? new Map<string, Change>() : before.rows;
     for (const row of rows) known.set(row.key, row);
     this.#ranking = { ...message, rows: known };
-    this.#toggle.told(message.running);
+    this.#toggle.update(message.running);
     if (begins || !message.running) this.#show();
     else this.#write();
     this.#resort();

@@ -41,14 +41,14 @@ export class Compare implements Part {
     const several = models.length > 1;
     this.#blink.models = models.length;
     this.#rows.box.hidden = this.#rowsLabel.hidden = show === undefined;
-    if (show) this.#rows.told(show);
+    if (show) this.#rows.update(show);
     // An empty slot takes no space.
     if (several !== this.#place.contains(this.#blink.button)) replace(this.#place, several && this.#blink.button, several && this.#rowsLabel);
     this.list.setup(setup);
   }
 
   state(state: State): void {
-    if (state.show) this.#rows.told(state.show);
+    if (state.show) this.#rows.update(state.show);
     this.list.state(state);
   }
 
@@ -57,7 +57,7 @@ export class Compare implements Part {
   }
 
   changes(message: Changes): void {
-    this.list.tell(message);
+    this.list.update(message);
   }
 
   visible(visible: boolean): void {

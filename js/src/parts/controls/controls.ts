@@ -70,7 +70,7 @@ export class Controls implements Part {
     this.#prior.setup(setup.prior);
     this.#goal = setup.goal ?? null;
     this.#scales.setup(setup);
-    this.#display.tell(setup.display);
+    this.#display.update(setup.display);
     this.training.setup(setup);
     this.#locks.setup(setup);
     this.#build();
@@ -81,10 +81,10 @@ export class Controls implements Part {
   }
 
   state(state: State): void {
-    this.#kernel.tell({ note: state.kernel_note, calibrated: state.calibrated });
+    this.#kernel.update({ note: state.kernel_note, calibrated: state.calibrated });
     if (state.goal !== undefined) this.#goal = state.goal;
     this.#scales.state(state);
-    this.#display.tell(state.display);
+    this.#display.update(state.display);
     this.training.state(state);
     this.#locks.state(state);
     this.#build();

@@ -46,10 +46,10 @@ export class DisplayBox {
   }
 
   /** undefined: no news. */
-  tell(display: Display | undefined): void {
+  update(display: Display | undefined): void {
     if (!display) return;
     this.element.hidden = false;
-    this.#contrast.told(display.contrast);
+    this.#contrast.update(display.contrast);
     this.#tellBands(display);
     this.#tellCrop(display);
   }
@@ -89,20 +89,20 @@ export class DisplayBox {
     if (plain) return;
     const colour = bands.length === 3;
     this.#mode.box.hidden = band_count < 3;
-    this.#mode.told(colour ? "colour" : "grey");
+    this.#mode.update(colour ? "colour" : "grey");
     const options = Array.from({ length: band_count }, (_, band): [string, string] => [String(band), String(band)]);
     for (const [i, choice] of this.#bands.entries()) {
       choice.options = options;
       choice.box.hidden = i >= bands.length;
       choice.box.setAttribute("aria-label", colour ? `${COLOURS[i]} band` : `band of ${band_count}`);
-      if (i < bands.length) choice.told(String(bands[i]));
+      if (i < bands.length) choice.update(String(bands[i]));
     }
   }
 
   #tellCrop({ field, window, picture, cropped }: Display): void {
     this.#cropRow.hidden = !field;
     if (!field || !window) return;
-    this.#cropping.told(cropped);
+    this.#cropping.update(cropped);
     const size = ([height, width]: [number, number]) => `${height}×${width}`;
     const moved = size(window) !== size(field); // the picture is jittered
     setText(this.#cropText, `only the receptive field, ${size(field)} of ${size(picture)}${moved ? `; ${size(window)} with its shifts` : ""}`);

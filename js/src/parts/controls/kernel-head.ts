@@ -45,11 +45,11 @@ export class KernelHead {
     this.#showChoices(choices.includes(name) ? choices : [name, ...choices], choices.length > 1);
     if (!waits) this.#box.value = name;
     this.name.title = name;
-    this.tell(kernel);
+    this.update(kernel);
   }
 
   /** The note on the sampled density, which changes with the sliders. */
-  tell({ note = this.#kernel.note, calibrated = this.#kernel.calibrated }: { note?: string | undefined; calibrated?: boolean | undefined }): void {
+  update({ note = this.#kernel.note, calibrated = this.#kernel.calibrated }: { note?: string | undefined; calibrated?: boolean | undefined }): void {
     this.#kernel = { ...this.#kernel, note, ...(calibrated === undefined ? {} : { calibrated }) };
     const badge = calibrated === undefined ? "" : calibrated ? lawOf(note) : note.startsWith(NO_LAW) ? NO_LAW : HEURISTIC;
     setText(this.#badge, badge);

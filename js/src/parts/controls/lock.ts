@@ -28,11 +28,11 @@ export class Locks {
       this.#locks.delete(name);
     }
     for (const name of Object.keys(locks)) if (!this.#locks.has(name)) this.#locks.set(name, this.#make(name));
-    this.#tell(locks);
+    this.#update(locks);
   }
 
   state({ locks }: Pick<State, "locks">): void {
-    if (locks) this.#tell(locks);
+    if (locks) this.#update(locks);
   }
 
   /** The button for a parameter's row. Of unlocked parameters, only the first model's row has it. */
@@ -55,8 +55,8 @@ export class Locks {
     for (const { toggle } of this.#locks.values()) toggle.close();
   }
 
-  #tell(locks: Record<string, boolean>): void {
-    for (const [name, locked] of Object.entries(locks)) this.#locks.get(name)?.toggle.told(locked);
+  #update(locks: Record<string, boolean>): void {
+    for (const [name, locked] of Object.entries(locks)) this.#locks.get(name)?.toggle.update(locked);
   }
 
   #make(name: string): Lock {

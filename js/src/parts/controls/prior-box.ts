@@ -18,7 +18,7 @@ export class PriorBox {
     this.element.hidden = this.#choice.box.hidden = !prior;
     if (!prior) return;
     this.#choice.options = prior.choices;
-    this.#choice.told(prior.name);
+    this.#choice.update(prior.name);
     const text = prior.choices.find(([name]) => name === prior.name)?.[1] ?? prior.name;
     this.#choice.box.title = `${text}\n${MEANING}`;
   }

@@ -9,7 +9,7 @@ export class ScalesLine {
   #text = h("span");
   #measure = h(
     "button.ldam-link",
-    { type: "button", "aria-label": "measure scales", title: "measure the mean gradient of every term anew, and freeze it" },
+    { type: "button", "aria-label": "measure scales", title: "measure the mean gradient of every term again, and freeze it" },
     "measure",
   );
   #setup: Setup | null = null;

@@ -40,12 +40,12 @@ export class TrainingBox {
   setup({ discriminator = null, training_trace }: Pick<Setup, "discriminator" | "training_trace">): void {
     if (training_trace) this.#recall(training_trace);
     else if (!discriminator) this.#recall({ rounds: [], accuracy: [], gap: [] });
-    this.#tell(discriminator);
+    this.#update(discriminator);
     this.#show.now();
   }
 
   state({ discriminator }: Pick<State, "discriminator">): void {
-    if (discriminator !== undefined) this.#tell(discriminator);
+    if (discriminator !== undefined) this.#update(discriminator);
   }
 
   get shown(): boolean {
@@ -90,11 +90,11 @@ export class TrainingBox {
     }
   }
 
-  #tell(discriminator: Discriminator | null): void {
+  #update(discriminator: Discriminator | null): void {
     this.#discriminator = discriminator;
     this.button.hidden = this.element.hidden = discriminator === null;
     if (!discriminator) this.#toggle.refused(); // stop waiting for an answer
-    this.#toggle.told(discriminator?.training ?? false);
+    this.#toggle.update(discriminator?.training ?? false);
   }
 
   #showState(): void {

@@ -23,10 +23,10 @@ export class DiscriminatorOnly {
     this.button.addEventListener("click", () => this.#toggle.press());
   }
 
-  tell(discriminator: Discriminator | null): void {
+  update(discriminator: Discriminator | null): void {
     this.button.hidden = discriminator === null;
     if (!discriminator) this.#toggle.refused(); // stop waiting for an answer
-    this.#toggle.told(discriminator?.only ?? false);
+    this.#toggle.update(discriminator?.only ?? false);
   }
 
   /** The kernel refused: show its value again. */

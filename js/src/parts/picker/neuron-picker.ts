@@ -71,7 +71,7 @@ export class NeuronPicker implements Part {
   setup(setup: Setup): void {
     this.#showLayers(setup);
     this.#wiring.setup(setup);
-    this.#only.tell(setup.discriminator ?? null);
+    this.#only.update(setup.discriminator ?? null);
     const keys = keysOf(setup.neurons);
     const waits = this.#askedFor && setup.layer === this.#layer && performance.now() - this.#askedFor.at < ANSWER_LOST;
     // Quick toggling can be faster than the kernel's answers: an older answer must not undo a newer choice.
@@ -85,7 +85,7 @@ export class NeuronPicker implements Part {
   }
 
   state({ discriminator }: Pick<State, "discriminator">): void {
-    if (discriminator !== undefined) this.#only.tell(discriminator);
+    if (discriminator !== undefined) this.#only.update(discriminator);
   }
 
   units(message: Units): void {

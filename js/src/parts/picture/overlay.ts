@@ -6,7 +6,7 @@ import type { Content } from "./content";
 import type { Box, Cell, Layout, Tile } from "./layout";
 import { kindOf, modelOf } from "./models";
 import { SCORE_LINE, scoreLabel, scoreLine } from "./scores";
-import { SignedLegend } from "./signed";
+import { SignedLegend } from "./difference-colors";
 import { standingLine, writeStanding } from "./standing";
 
 const LETTER = 7.5; // CSS pixels, mean width of a bold letter

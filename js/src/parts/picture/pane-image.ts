@@ -1,6 +1,6 @@
 // The newest picture of a pane, as an off-screen canvas of adjacent tiles to draw from.
 import { ends, type Ends, type FilledPane } from "../../connection";
-import { signedColors, signedValue } from "./signed";
+import { signedColors, signedValue } from "./difference-colors";
 
 /** Level v as an opaque grey pixel, little-endian RGBA: one 32-bit store instead of four. */
 const GREY = Uint32Array.from({ length: 256 }, (_, v) => 0xff000000 | (v << 16) | (v << 8) | v);

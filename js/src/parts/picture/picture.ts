@@ -211,14 +211,14 @@ export class Picture implements Part {
   /** `news`: redraw only the panes that have just arrived. */
   #draw(news = false): void {
     if (!this.content.setup || !this.#width || !this.content.panes.size) return;
-    const anew = this.#arrange();
+    const rearranged = this.#arrange();
     const { tiles, smooth } = this.layout!;
     const context = this.#context;
     context.imageSmoothingEnabled = smooth;
     for (const { pane, row, column, x, y, width: w, height: h } of tiles) {
       const image = this.content.image(pane)!;
       const [, , height, width] = image.pane.shape; // other bands or a crop may not have reached all panes yet
-      if (news && !anew && image.age > 0) continue;
+      if (news && !rearranged && image.age > 0) continue;
       context.drawImage(image.canvas, column * width, row * height, width, height, x, y, w, h);
     }
     this.onChange();

@@ -11,7 +11,7 @@ from ....sampling.comparison import Comparison
 from ... import protocol
 from ..part import Action, Part
 
-_MOST = 1000  # neurons sent to a page; nobody reads further
+_MOST = 1000  # neurons sent to a page; more would not be read
 
 
 class Changes(Part):

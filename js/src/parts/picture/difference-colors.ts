@@ -1,5 +1,5 @@
 // Colours for differences: one byte per pixel, where level 128 is exactly 0 and levels 1…255 run from −s to +s.
-import colours from "../../../../ldam_widget/pictures/signed_colours.json";
+import colours from "../../../../ldam_widget/pictures/difference_colours.json";
 import { h, setText } from "../../ui/dom";
 import { formatSigned } from "../../ui/format";
 

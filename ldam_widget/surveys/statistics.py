@@ -1,0 +1,100 @@
+"""Numbers that follow from a tally."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .histogram import Histogram
+from .tally import BINS, Tally
+
+
+class TopImage(NamedTuple):
+    """An image that drives a unit."""
+
+    value: float  # the largest on the unit's map
+    image: int  # its number in the images
+    place: int  # of that value on the map, flat; 0 if the unit has no map
+
+
+def top_of(tally: Tally, unit: int) -> list[TopImage]:
+    """The images of a unit, largest value first."""
+    tensors = tally.largest.tensors()
+    rows = zip(*(tensors[key][unit].tolist() for key in ("value", "image", "place")), strict=True)
+    return [TopImage(*row) for row in rows if row[1] >= 0]
+
+
+def maxima(tally: Tally) -> Tensor:
+    """The largest value of each unit, (units,) float32; NaN: it was never finite."""
+    return tally.largest.tensors()["value"][:, 0]
+
+
+def means(tally: Tally) -> Tensor:
+    """(units,) float64."""
+    return tally.sums.double() / tally.scale / tally.counts[:, 0]
+
+
+def histogram(tally: Tally, unit: int) -> Histogram:
+    """The distribution of a unit's values."""
+    low, high = tally.edges[unit].tolist()
+    below, *inside, above = tally.bins[unit].tolist()
+    finite, not_finite, zeros = tally.counts[unit].tolist()
+    return Histogram(
+        edges=tuple(low + (high - low) * i / BINS for i in range(BINS + 1)),
+        counts=tuple(inside),
+        below=below,
+        above=above,
+        zeros=zeros,
+        not_finite=not_finite,
+        finite=finite,
+        lowest=float(tally.low[unit]),
+        mean=float(means(tally)[unit]),
+        top=tuple(entry.value for entry in top_of(tally, unit)),
+    )
+
+
+def correlation(tally: Tally) -> Tensor:
+    """(units, units) float64; NaN for units that are constant."""
+    n, sums = tally.complete.double(), tally.product_sums.double()
+    covariance = n * tally.products.double() - sums[:, None] * sums
+    spread = covariance.diagonal().sqrt()
+    found = (covariance / spread[:, None] / spread).clamp(-1, 1)
+    found.fill_diagonal_(1.0)
+    constant = spread == 0
+    return found.masked_fill_(constant[:, None] | constant, torch.nan)
+
+
+def class_means(tally: Tally) -> Tensor:
+    """(classes, units) float64; NaN for classes without images."""
+    return tally.class_sums.double() / tally.scale / tally.class_counts[:, None]
+
+
+def selectivity(tally: Tally) -> tuple[Tensor, Tensor]:
+    """The class with the largest mean a, and (a − b)/(|a| + |b|) with b the mean over the other classes, (units,) each.
+
+    As Morcos et al. (2018), whose units are never negative; between 0 and 1 for others, too. NaN, with class −1, for
+    fewer than two classes with images.
+    """
+    with_images = tally.class_counts > 0
+    of_class = class_means(tally)[with_images]
+    if len(of_class) < 2:
+        return torch.full((tally.units,), -1), torch.full((tally.units,), torch.nan, dtype=torch.float64)
+    largest, best = of_class.max(0)
+    others = (of_class.sum(0) - largest) / (len(of_class) - 1)
+    size = largest.abs() + others.abs()
+    return with_images.nonzero()[:, 0][best], torch.where(size > 0, (largest - others) / size, 0.0)
+
+
+def partners(tally: Tally) -> tuple[Tensor, Tensor]:
+    """The unit that correlates most with each, with either sign, and their correlation; −1 and NaN: there is none."""
+    nothing = torch.full((tally.units,), -1), torch.full((tally.units,), torch.nan, dtype=torch.float64)
+    if not bool(tally.correlated) or tally.units < 2:
+        return nothing
+    found = correlation(tally)
+    strength = found.abs().fill_diagonal_(-1).nan_to_num_(-1)
+    best = strength.argmax(1)
+    known = strength.amax(1) >= 0
+    values = found.gather(1, best[:, None])[:, 0]
+    return torch.where(known, best, nothing[0]), torch.where(known, values, nothing[1])

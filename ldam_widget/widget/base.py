@@ -1,0 +1,95 @@
+"""`Base`: what all our widgets have, an `anywidget` with a loop and a connection."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..live.loop import Loop
+from . import lifetime
+from .connection import Connection
+from .kernel import honour_requested_subshell, patch_shell_socket, survive_page_reload
+
+STATIC = Path(__file__).parent.parent / "static"
+
+
+class Base(anywidget.AnyWidget):
+    """A widget that is freed once nobody holds or shows it; subclasses make its `_loop`."""
+
+    # declared here, or anywidget would add them by giving every widget a class of its own
+    _esm = traitlets.Unicode().tag(sync=True)
+    _css = traitlets.Unicode().tag(sync=True)
+    _anywidget_id = traitlets.Unicode().tag(sync=True)
+    _loop: Loop
+
+    def __init__(self) -> None:
+        read_bundle()  # raises FileNotFoundError before anything starts
+        lifetime.collect()
+        patch_shell_socket()
+        super().__init__()
+        lifetime.hold_weakly(self)
+        honour_requested_subshell(self.comm)
+        me = weakref.ref(self)
+        survive_page_reload(self.comm, lambda: of(me, lambda w: w._on_page_unload(), None))
+        self._connection = Connection(lambda *message: of(me, lambda w: w.send(*message), None))
+
+    @traitlets.default("_esm")
+    def _default_esm(self) -> str:
+        return read_bundle()[0]
+
+    @traitlets.default("_css")
+    def _default_css(self) -> str:
+        return read_bundle()[1]
+
+    @traitlets.default("_anywidget_id")
+    def _default_anywidget_id(self) -> str:
+        return f"{type(self).__module__}.{type(self).__name__}"
+
+    def add_traits(self, **traits: Any) -> None:
+        """Overrides `HasTraits`: traits that are already declared need not be added."""
+        unknown = {name: trait for name, trait in traits.items() if not self.has_trait(name)}
+        if unknown:
+            super().add_traits(**unknown)
+
+    def _refuse_copy(self, *_: Any) -> Any:
+        raise TypeError(
+            f"a widget ({type(self).__name__}) cannot be copied or pickled: it is tied to its thread and its page. "
+            "Keep w.params and the model, and create another from them"
+        )
+
+    __copy__ = __deepcopy__ = __reduce_ex__ = _refuse_copy
+
+    def _on_page_unload(self) -> None:
+        """The page has discarded its side of the widget, and all views with it: rest until it is loaded again."""
+        self._connection.forget_views()
+        if not self._loop.closed:
+            self._loop.leave()
+
+
+@functools.cache
+def read_bundle() -> tuple[str, str]:
+    """Script and style sheet of the front end."""
+    script, style = STATIC / "widget.js", STATIC / "widget.css"
+    if not script.exists():
+        raise FileNotFoundError(f"{script} is missing: build the front end with `pip install -e .`")
+    return script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
+
+
+def of(reference: Any, use: Any, otherwise: Any) -> Any:
+    """Use the widget if it still exists: the loop must not keep it alive."""
+    widget = reference()
+    return otherwise if widget is None else use(widget)
+
+
+def joined(fields: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """All fields in one dict."""
+    found: dict[str, Any] = {}
+    for more in fields:
+        found |= more
+    return found

@@ -1,0 +1,1 @@
+"""The parts of the toolbox; each has a counterpart in `js/src/toolbox/`."""
