@@ -24,6 +24,8 @@ from .command_line.networks import network_of
 from .command_line.survey import merge_surveys, run_survey
 from .command_line.values import (
     assignments_of,
+    at_of,
+    class_names_of,
     display_of,
     kernel_of,
     ladder_of,
@@ -129,7 +131,7 @@ def layers(
     """List the layers that a forward pass runs, with the units to sample."""
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
 
@@ -148,6 +150,15 @@ def sample(
             help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
         ),
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of class names: one a line, or .json, a list or index -> name. Known for mnist, cifar."
+        ),
+    ] = None,
+    at: Annotated[
+        str, typer.Option(help="What a channel of a map means: its centre unit (center), or its mean (mean).")
+    ] = "center",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains per neuron.")] = 1,
@@ -223,8 +234,10 @@ def sample(
         settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     if layer is not None:
         settings["layer"] = layer
+    if class_names is not None:
+        settings["class_names"] = class_names_of(class_names)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
     background, chosen = prior_of(prior, model), kernel_of(kernel, preset, normalize, mix)
@@ -234,9 +247,12 @@ def sample(
         sampler = Sampler(
             network, neurons=None if neurons is None else neurons_of(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            start=start_of(start, settings["input_shape"]),
+            start=start_of(start, settings["input_shape"]), at=at_of(at),
             ladder=None if ladder is None else ladder_of(ladder), execution=execution, **settings,
         )  # fmt: skip
+        names = settings.get("class_names", ())
+        if class_names is not None and layer is None and len(names) != sampler.units:
+            raise ValueError(f"--class-names {class_names}: {len(names)} names for {sampler.units} units of the output")
         sampler.set(**assignments_of(parameter or []))
         display = display_of(contrast, bands, slice_shown, sampler.input_shape)
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
@@ -271,7 +287,7 @@ def embed(
     e = embed_to(
         output, data, network, settings, split=split, layer=layer, at=at, perplexity=perplexity,
         exaggeration=exaggeration, steps=steps, seed=seed, device=device, progress=sys.stderr.isatty(), cache=cache,
-        preprocess=None if preprocess is None else preprocess_of(preprocess),
+        preprocess=None if preprocess is None else preprocess_of(preprocess, settings["input_shape"]),
     )  # fmt: skip
     typer.echo(f"{output}, {output.with_suffix('.png').name}: {len(e):,} points, {e.settings['steps']} steps")
     typer.echo(f"KL {e.kl:.3f}; trustworthiness {e.trust:.3f}; {e.kept:.0%} of the nearest neighbours kept")
@@ -299,7 +315,7 @@ def survey(
     """Survey every unit on a folder of pictures: top images, histograms, dead units. Ctrl-C keeps what is done."""
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     if pixel_range is not None:
         settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     try:

@@ -26,6 +26,7 @@ FLOORS = [
     {"adversary", "analysis", "live", "pictures"},
     {"demo"},
     {"command_line", "widget"},
+    {"callbacks"},
     {"cli", "__init__", "__main__"},
 ]
 FLOOR = {folder: floor for floor, folders in enumerate(FLOORS) for folder in folders}

@@ -357,6 +357,9 @@ export interface Change {
   label: string; // as in `Unit`
   name: string; // as in `Unit`
   difference: number | null; // mean |difference of averages|, in pixel units
+  change?: number | null; // of the averages' coarse structure, beyond chance; null: not ranked
+  error?: number | null; // standard error of `change`
+  noise?: number | null; // `change` up to this may be chance
   correlation: number | null; // of the averages
   gap: number | null; // activation of another model minus that of the first
   activations: (number | null)[]; // one per model
@@ -364,6 +367,7 @@ export interface Change {
 
 /** A model that is followed while it trains. */
 export interface Watch {
+  counted?: string; // what an iteration is, in words
   iteration: number; // training iteration
   kept: number[]; // iterations of the kept checkpoints, ascending
   shown: number | null; // iteration of the weights shown

@@ -30,26 +30,33 @@ const isMeasured = orNull(isNumber); // a diverged network has no finite values
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
 const isPrior = orNull(shape({ name: isText, choices: listOf(tuple(2, isText)) }));
 const isTable = listOf(perNeuron);
-const isChange = shape({
-  key: isText,
-  label: isText,
-  name: isText,
-  difference: isMeasured,
-  correlation: isMeasured,
-  gap: isMeasured,
-  activations: listOf(isMeasured),
-});
+const ofChange = { change: isMeasured, error: isMeasured, noise: isMeasured };
+const isChange = shape(
+  {
+    key: isText,
+    label: isText,
+    name: isText,
+    difference: isMeasured,
+    correlation: isMeasured,
+    gap: isMeasured,
+    activations: listOf(isMeasured),
+  },
+  ofChange,
+);
 const isWatch = orNull(
-  shape({
-    iteration: isNumber,
-    kept: listOf(isNumber),
-    shown: isMeasured,
-    following: isFlag,
-    source: isText,
-    sources: listOf(isText),
-    cost: isMeasured,
-    snapshot_ms: isMeasured,
-  }),
+  shape(
+    {
+      iteration: isNumber,
+      kept: listOf(isNumber),
+      shown: isMeasured,
+      following: isFlag,
+      source: isText,
+      sources: listOf(isText),
+      cost: isMeasured,
+      snapshot_ms: isMeasured,
+    },
+    { counted: isText },
+  ),
 );
 const isRange = tuple(2, isMeasured);
 const ofPane = { model: isNumber, colors: isText, ranges: listOf(listOf(isRange)), corners: listOf(tuple(2, isNumber)) };
@@ -127,6 +134,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
+  if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {

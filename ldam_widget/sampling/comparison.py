@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
-from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..diagnostics.agreement import AgreementTable, agreement_of
 from ..diagnostics.belief import Belief
 from ..network.addresses import module_names
 from ..network.trace import Preprocess
@@ -367,21 +367,12 @@ class Comparison:
 
     def agreement(self) -> AgreementTable:
         """How well the models agree, per neuron."""
-        averages, differences = self.average_images, self.difference
-        activations = self.activation.mean(2)
-        found = AgreementTable()
-        for n, neuron in enumerate(self.neurons):
-            activation = tuple(activations[:, n].tolist())
-            gaps = [value - activation[0] for value in activation[1:]]
-            found.append(
-                Agreement(
-                    neuron.key, neuron.name or neuron.written, activation,
-                    or_nan(lambda values: max(values, key=abs), gaps),
-                    or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
-                    float(differences[n]),
-                )
-            )  # fmt: skip
-        return found
+        return agreement_of(self.labels, self.average_images, self.activation.mean(2))
+
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """Key and name of every neuron, in the first model."""
+        return [(neuron.key, neuron.name or neuron.written) for neuron in self.neurons]
 
     def belief(
         self,
