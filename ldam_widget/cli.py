@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +23,7 @@ from ._version import __version__
 from .adversary.rounds import TrainingError
 from .command_line.embedding import embed_to
 from .command_line.networks import network_of
+from .command_line.summary import as_json, summary_of
 from .command_line.survey import merge_surveys, run_survey
 from .command_line.values import (
     assignments_of,
@@ -66,7 +69,8 @@ class _ReadableErrors(TyperGroup):
 
 app = typer.Typer(
     cls=_ReadableErrors, help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode=None, epilog="Exit codes: 0 done; 2 wrong usage, or a run that cannot go on, with a line on "
+    "stderr that begins with 'error:' or 'Usage:'; 1 any other error, with a traceback; 130 interrupted.",
 )  # fmt: skip
 train_app = typer.Typer(help="Train a network that comes with the package from scratch.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
@@ -92,6 +96,8 @@ ShapeOption = Annotated[str | None, typer.Option(help="Shape of one image, e.g. 
 
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows cannot encode every letter of a formula or a name
+        sys.stdout.reconfigure(errors="backslashreplace")
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -137,6 +143,7 @@ def layers(
 
 @app.command()
 def sample(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="grid.png, run.gif or samples.npz.")],
     model: ModelOption = "mnist",
     weights: WeightsOption = None,
@@ -223,8 +230,14 @@ def sample(
             "auto chose, as stored in samples.npz."
         ),
     ] = "plain",
+    to_json: Annotated[
+        bool, typer.Option("--json", help="Print diagnostics as JSON, for programs; all else goes to stderr.")
+    ] = False,
 ) -> None:
     """Sample without a browser. The same seed gives the same file on the same machine, unless --execution auto."""
+    stdout = sys.stdout
+    if to_json:  # what a model prints must not mix with it
+        context.with_resource(redirect_stdout(sys.stderr))
     if output.suffix not in KINDS:
         raise ValueError(f"-o {output}: the name must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if not output.parent.is_dir():
@@ -258,6 +271,8 @@ def sample(
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
+    if to_json:
+        typer.echo(as_json(summary_of(sampler, seed=seed, files=[output])), file=stdout)
 
 
 @app.command()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from torch import nn
 from typing_extensions import Unpack
 
@@ -17,7 +16,6 @@ from ..diagnostics.belief import Belief
 from ..network.trace import Preprocess
 from ..objectives import Discriminator
 from ..objectives.discriminator_net import build_discriminator
-from ..pictures import figures
 from ..sampling.arguments import OneModelArguments, SamplerArguments, completed_by
 from ..sampling.sampler import Sampler
 from .parts.belief import BeliefLine
@@ -32,6 +30,9 @@ from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .parts.training import Training
 from .player import Player
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LDAMArguments(SamplerArguments, total=False):
@@ -208,6 +209,8 @@ class LDAM(Player):
 
     def figure(self) -> Figure:
         """A matplotlib figure with labels and parameters, for a paper."""
+        from ..pictures import figures  # matplotlib takes a second to import
+
         sampler = self.sampler
         return figures.samples(
             sampler.frame(),
@@ -220,4 +223,6 @@ class LDAM(Player):
 
     def diagnostics_figure(self) -> Figure:
         """Trace, autocorrelation and ranks of the activation, with temperatures and verdicts, for a paper."""
+        from ..pictures import figures
+
         return self._call(lambda: figures.diagnostics(self.sampler, title=self._title))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from ..analysis.ranking import CHAINS, SEEDS, Ranking
 from ..checkpoints import load_checkpoint
 from ..diagnostics.agreement import AgreementTable
-from ..pictures import figures
 from ..sampling.arguments import ComparisonArguments, completed_by
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
@@ -29,6 +27,9 @@ from .parts.picker import Picker
 from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .player import Player
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class CompareArguments(ComparisonArguments, total=False):
@@ -214,6 +215,8 @@ class Compare(Player):
 
     def figure(self) -> Figure:
         """A matplotlib figure of averages and their signed difference, with numbers and parameters, for a paper."""
+        from ..pictures import figures  # matplotlib takes a second to import
+
         return self._call(lambda: figures.comparison(self.comparison, title=self._title, display=self._display.now))
 
 
