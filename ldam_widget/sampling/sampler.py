@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -29,21 +28,21 @@ from .belief.assessment import STEPS, Assessment
 from .burn_in import BurnIn
 from .faults import SamplingError, forget_missed_goals
 from .fixed import Fixed
-from .frame import Frame
 from .heat import HeatPulse
 from .ladder import Ladder
 from .monitor import Change
 from .regrouping import same_neurons
-from .run import Run, in_turn
+from .run import in_turn
 from .settings import Settings
 from .starts import Start
+from .stepping import Stepping
 
 _SCALE_FOLLOWS = 0.2  # fraction of the way to the present gradient norm, at every change of the discriminator
 
 __all__ = ["Sampler", "SamplingError"]
 
 
-class Sampler(Run):
+class Sampler(Stepping):
     """Samples x from P(x) ∝ exp((f_α(x) + Σ λ_i R_i(x)) / T) for several neurons α at once.
 
     N neurons, C chains each; an image has the shape `input_shape`. With the natural prior (`Natural`), which is the
@@ -362,44 +361,6 @@ class Sampler(Run):
         if self.scale == "none":
             raise RuntimeError('there are no scales to measure: make the sampler with scale="frozen"')
         self._put(self._chains.measuring(self._goals))
-
-    # ---- running ---------------------------------------------------------------------------------------------------
-
-    def step(self, n: int = 1) -> Frame:
-        """Advance n ≥ 1 steps and return the picture.
-
-        Raises:
-            SamplingError: an activation or gradient became NaN or infinite, or memory ran out; the chains stay at the
-                last picture, up to `steps_per_frame` steps earlier. ValueError, TypeError: n is not an integer ≥ 1.
-        """
-        remaining = checks.count("n", n)
-        while remaining:
-            remaining -= self._advance(remaining)
-        return self.frame()
-
-    def frames(self, steps: int | None = None) -> Iterator[Frame]:
-        """A picture every `steps_per_frame` steps, for `steps` steps in total (None: endlessly)."""
-        remaining = checks.count("steps", steps) if steps is not None else None
-        while remaining is None or remaining > 0:
-            chunk = int(self._settings.params["steps_per_frame"])
-            if remaining is not None:
-                chunk = min(chunk, remaining)
-                remaining -= chunk
-            yield self.step(chunk)
-
-    async def stream(self, steps: int | None = None) -> AsyncIterator[Frame]:
-        """Like `frames`, but the work runs off the event loop's thread; break or cancellation stops it."""
-        frames = self.frames(steps)
-        while True:
-            work = asyncio.ensure_future(asyncio.to_thread(next, frames, None))
-            try:
-                frame = await asyncio.shield(work)
-            except asyncio.CancelledError:
-                await asyncio.wait([work])  # the thread is in the middle of a step: let it finish before others step
-                raise
-            if frame is None:
-                return
-            yield frame
 
     # ---- what to believe -------------------------------------------------------------------------------------------
 
