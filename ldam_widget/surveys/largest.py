@@ -12,7 +12,7 @@ from torch import Tensor
 # grow with the value, and below them the image's number, made to fall, so that the lower number wins a tie.
 EMPTY = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
-_AT_ONCE = 2**24  # numbers of maps that are copied at once
+_AT_ONCE = 2**20  # numbers of maps that are copied at once: few enough for a cache
 
 
 class Entering(NamedTuple):
@@ -65,7 +65,7 @@ class Largest:
             size = max(1, _AT_ONCE // max(1, maps[0, 0].numel()))
             for first in range(0, len(image), size):
                 some, which = image[first : first + size], unit[first : first + size]
-                best = _first_largest(maps[some.to(maps.device), which.to(maps.device)])
+                best = maps[some.to(maps.device), which.to(maps.device)].flatten(1).argmax(1)
                 found[some, which] = best.to("cpu", torch.int32)
         return found
 
@@ -112,19 +112,6 @@ class Largest:
         """From what `tensors` gave."""
         value, image = tensors["value"], tensors["image"]
         return cls(_keys(value.T, image.T).T.masked_fill(image < 0, EMPTY).contiguous(), tensors["place"])
-
-
-def _first_largest(maps: Tensor) -> Tensor:
-    """The flat place of the largest number of each map, the first of equal ones; (n, *map) -> (n,).
-
-    First the line, then the place on it: maxima alone are found several times as fast as their places.
-    """
-    if maps.ndim == 2:
-        return maps.argmax(1)
-    lines = maps.flatten(1, -2)
-    line = lines.amax(2).argmax(1)
-    on_it = lines[torch.arange(len(lines), device=lines.device), line].argmax(1)
-    return line * lines.shape[2] + on_it
 
 
 def _keys(values: Tensor, images: Tensor) -> Tensor:
