@@ -32,6 +32,7 @@ export interface Setup {
   real_images?: boolean; // real images are available, so frames will include `standing`
   wiring?: Wiring | null; // null: classes have no names
   display?: Display; // what is shown of the pictures
+  belief?: BeliefState; // how far the pictures can be believed; of one model
   discriminator?: Discriminator | null; // null: none
   training_trace?: TrainingTrace; // of the discriminator so far, thinned
   models?: ComparedModel[]; // two to six models, in a comparison
@@ -55,6 +56,7 @@ export interface State {
   warming?: boolean; // the scales are being measured
   goal?: string | null; // the goal, if it is a percentile of real images
   display?: Display; // what is shown of the pictures
+  belief?: BeliefState; // how far the pictures can be believed; of one model
   discriminator?: Discriminator | null; // null: none
   locks?: Locks; // in a comparison
   show?: Show; // in a comparison
@@ -211,24 +213,9 @@ export interface AskUnits {
 }
 
 export type Action =
-  | "play"
-  | "pause"
-  | "step"
-  | "restart"
-  | "reset_average"
-  | "snapshot"
-  | "record"
-  | "stop_record"
-  | "dismiss_error"
-  | "measure_scales"
-  | "heat"
-  | "train"
-  | "stop_train"
-  | "discriminator_only"
-  | "with_neurons"
-  | "scan"
-  | "stop_scan"
-  | "follow";
+  | "play" | "pause" | "step" | "restart" | "reset_average" | "snapshot" | "record" | "stop_record" | "dismiss_error"
+  | "measure_scales" | "heat" | "train" | "stop_train" | "discriminator_only" | "with_neurons" | "scan" | "stop_scan"
+  | "belief" | "stop_belief" | "follow";
 
 /** The name a view has given itself. */
 export type View = string;
@@ -431,6 +418,14 @@ export interface Still {
   burned_in: boolean[][]; // [neuron][chain]
   burn_in_step: number | null; // null: not yet
   activations?: Table; // in a comparison: [model][neuron]
+}
+
+/** How far the pictures can be believed. */
+export interface BeliefState {
+  running: boolean; // being found out
+  level: "good" | "warn" | "wait"; // "wait": not known yet
+  text: string; // the verdict on all neurons, or how far it has got
+  neurons: Remark[]; // doubts about each neuron that has been looked at
 }
 
 export interface Remark {

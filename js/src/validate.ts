@@ -71,6 +71,8 @@ const isDisplay = shape({
   window: orNull(isSize),
   picture: isSize,
 });
+const isRemark = shape({ label: isText, text: isText });
+const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -79,6 +81,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     prior: isPrior,
     real_images: isFlag,
     wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
+    belief: isBelief,
     discriminator: isDiscriminator,
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
@@ -89,6 +92,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     view: isText,
     rev: isNumber,
     ...SETTINGS,
+    belief: isBelief,
     discriminator: isDiscriminator,
     ...COMPARED,
     watch: isWatch,
@@ -113,7 +117,6 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   changes: {},
 };
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
-const isRemark = shape({ label: isText, text: isText });
 
 /** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
 export function parse(content: unknown): FromKernel | null {

@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
 from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..diagnostics.belief import Belief
 from ..network.addresses import module_names
 from ..network.trace import Preprocess
 from ..network.units import Neuron
@@ -20,6 +21,7 @@ from ..objectives.columns import home_layer, listed
 from ..parametrizations import Natural
 from . import checks
 from .arguments import SharedArguments, completed_by
+from .belief.assessment import STEPS
 from .heat import HeatPulse
 from .in_step import InStep
 from .models import check_params, checked_names, measured, naming, paired
@@ -379,6 +381,24 @@ class Comparison:
                     float(differences[n]),
                 )
             )  # fmt: skip
+        return found
+
+    def belief(
+        self,
+        images: Any = None,
+        *,
+        judge: nn.Module | None = None,
+        judge_preprocess: Preprocess | None = None,
+        steps: int = STEPS,
+        seed: int = 0,
+    ) -> dict[str, Belief]:
+        """How far the pictures of each model can be believed, by name; arguments and errors as `Sampler.belief`."""
+        found = {}
+        for name, sampler in zip(self.names, self.samplers, strict=True):
+            with naming(name):
+                found[name] = sampler.belief(
+                    images, judge=judge, judge_preprocess=judge_preprocess, steps=steps, seed=seed
+                )
         return found
 
     def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:
