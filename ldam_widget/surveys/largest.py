@@ -12,7 +12,7 @@ from torch import Tensor
 # grow with the value, and below them the image's number, made to fall, so that the lower number wins a tie.
 EMPTY = torch.iinfo(torch.int64).min
 _LOW = 0xFFFFFFFF
-_AT_ONCE = 2**24  # numbers of maps that are copied at once
+_AT_ONCE = 2**20  # numbers of maps that are copied at once: few enough for a cache
 
 
 class Entering(NamedTuple):
