@@ -22,8 +22,8 @@ DOUBTS = {
         {"label": "4 four", "text": "nothing suspicious"},
     ],
 }
-# second unit: off on real images, whose first pixel is bright
-DECEIVING = """
+# random pixels are no data that this network has learned anything of
+DOUBTFUL = """
 import torch, ldam_widget as ldam
 from torch import nn
 first, second = nn.Linear(64, 2), nn.Linear(2, 1)
@@ -72,13 +72,13 @@ def test_without_a_belief_there_is_no_line(page: Page) -> None:
 @pytest.fixture(scope="module")
 def opened(browser: Browser, server: Server) -> Iterator[Notebook]:
     with watched_page(browser) as page:
-        yield Notebook(page, server, server.write([DECEIVING], "belief.ipynb"))
+        yield Notebook(page, server, server.write([DOUBTFUL], "belief.ipynb"))
 
 
-def test_a_kernel_finds_a_deceiving_unit_by_itself(opened: Notebook) -> None:
+def test_a_kernel_raises_doubts_by_itself(opened: Notebook) -> None:
     opened.run_cell(0)
     line = opened.widget().wait().root.locator(".ldam-belief")
-    expect(line.get_by_role("status")).to_contain_text("units that real images never use", timeout=120_000)
+    expect(line.get_by_role("status")).to_contain_text("doubtful", timeout=120_000)
     line.get_by_role("button", name="check belief").click()
     expect(line.get_by_role("button", name="check belief")).to_be_visible(timeout=120_000)
-    assert opened.python("print(w.playing, w.belief(steps=2).neurons[0].silent > 0.5)") == "True True"
+    assert opened.python("print(w.playing, w.belief(steps=2).images)") == "True 100"
