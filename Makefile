@@ -12,7 +12,7 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -80,6 +80,10 @@ types: $(READY) js/node_modules/.package-lock.json
 # the built wheel holds the front end, and works in an empty environment
 wheel: $(READY) $(BUNDLE)
 	$(BIN)/python tests/wheel_check.py
+
+# what the release workflow does before it publishes; leaves sdist and wheel in dist/. Of a tag: make release-check TAG=v0.1.0
+release-check: $(READY) $(BUNDLE)
+	$(BIN)/python tests/wheel_check.py --dist dist $(if $(TAG),--tag "$$TAG")
 
 notebooks: $(READY) $(BUNDLE)
 	$(BIN)/python notebooks/execute.py

@@ -18,8 +18,18 @@ function declaration(name, def) {
     return `${comment}export interface ${name} {\n${fields.join("")}}\n`;
   }
   const type = typeOf(def);
-  const text = type.length > WIDE ? `\n  | ${type.replaceAll(" | ", "\n  | ")}` : ` ${type}`;
+  const text = type.length > WIDE ? wrapped(type.split(" | ")) : ` ${type}`;
   return `${comment}export type ${name} =${text};\n`;
+}
+
+/** A union over as few lines as it needs. */
+function wrapped(options) {
+  const lines = [""];
+  for (const option of options) {
+    if (lines.at(-1).length + option.length > WIDE - 5) lines.push("");
+    lines.push(`${lines.pop()} | ${option}`);
+  }
+  return lines.map((line) => `\n ${line}`).join("");
 }
 
 /** May the page meet a message without it? */

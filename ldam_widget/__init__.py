@@ -39,6 +39,7 @@ from .toolbox import views
 from .toolbox.backward import backward
 
 if TYPE_CHECKING:
+    from . import callbacks
     from .analysis.embed import embed
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
@@ -86,6 +87,7 @@ __all__ = [
     "average_checkpoints",
     "backward",
     "build_discriminator",
+    "callbacks",
     "compare",
     "compare_checkpoints",
     "cosine",
@@ -109,8 +111,9 @@ __all__ = [
 ]
 
 _WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
-    "figures": ".pictures.figures",
+    **_MODULES,
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "embed": ".analysis.embed",
@@ -123,7 +126,7 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = importlib.import_module(_LAZY[name], __name__)
-    return module if name == "figures" else getattr(module, name)
+    return module if name in _MODULES else getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -1,15 +1,17 @@
-"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam train`."""
+"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam embed`, `ldam train`."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,10 +21,14 @@ from typer.core import TyperGroup
 from . import kernels
 from ._version import __version__
 from .adversary.rounds import TrainingError
+from .command_line.embedding import embed_to
 from .command_line.networks import network_of
+from .command_line.summary import as_json, summary_of
 from .command_line.survey import merge_surveys, run_survey
 from .command_line.values import (
     assignments_of,
+    at_of,
+    class_names_of,
     display_of,
     kernel_of,
     ladder_of,
@@ -63,7 +69,8 @@ class _ReadableErrors(TyperGroup):
 
 app = typer.Typer(
     cls=_ReadableErrors, help="See what a neuron has really learned.", no_args_is_help=True, add_completion=False,
-    rich_markup_mode=None,
+    rich_markup_mode=None, epilog="Exit codes: 0 done; 2 wrong usage, or a run that cannot go on, with a line on "
+    "stderr that begins with 'error:' or 'Usage:'; 1 any other error, with a traceback; 130 interrupted.",
 )  # fmt: skip
 train_app = typer.Typer(help="Train a network that comes with the package from scratch.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
@@ -89,6 +96,8 @@ ShapeOption = Annotated[str | None, typer.Option(help="Shape of one image, e.g. 
 
 @app.callback(invoke_without_command=True)
 def _main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a pipe on Windows cannot encode every letter of a formula or a name
+        sys.stdout.reconfigure(errors="backslashreplace")
     if version:
         typer.echo(__version__)
         raise typer.Exit
@@ -128,12 +137,13 @@ def layers(
     """List the layers that a forward pass runs, with the units to sample."""
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     typer.echo(repr(list_layers(network, settings["input_shape"], settings.get("preprocess"))))
 
 
 @app.command()
 def sample(
+    context: typer.Context,
     output: Annotated[Path, typer.Option("-o", "--output", help="grid.png, run.gif or samples.npz.")],
     model: ModelOption = "mnist",
     weights: WeightsOption = None,
@@ -147,6 +157,15 @@ def sample(
             help="e.g. 0-9 or 3,5,7 or '5@3,4;6@3,4' or expressions, '3 - 5, 3 -> 5'; default: the first ten, or all."
         ),
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file of class names: one a line, or .json, a list or index -> name. Known for mnist, cifar."
+        ),
+    ] = None,
+    at: Annotated[
+        str, typer.Option(help="What a channel of a map means: its centre unit (center), or its mean (mean).")
+    ] = "center",
     steps: Annotated[int, typer.Option(min=1)] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     chains: Annotated[int, typer.Option(min=1, help="Chains per neuron.")] = 1,
@@ -211,8 +230,14 @@ def sample(
             "auto chose, as stored in samples.npz."
         ),
     ] = "plain",
+    to_json: Annotated[
+        bool, typer.Option("--json", help="Print diagnostics as JSON, for programs; all else goes to stderr.")
+    ] = False,
 ) -> None:
     """Sample without a browser. The same seed gives the same file on the same machine, unless --execution auto."""
+    stdout = sys.stdout
+    if to_json:  # what a model prints must not mix with it
+        context.with_resource(redirect_stdout(sys.stderr))
     if output.suffix not in KINDS:
         raise ValueError(f"-o {output}: the name must end in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     if not output.parent.is_dir():
@@ -222,8 +247,10 @@ def sample(
         settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     if layer is not None:
         settings["layer"] = layer
+    if class_names is not None:
+        settings["class_names"] = class_names_of(class_names)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     if discriminator is not None:
         settings["regularizers"] = [Discriminator(discriminator, 0.0)]
     background, chosen = prior_of(prior, model), kernel_of(kernel, preset, normalize, mix)
@@ -233,14 +260,52 @@ def sample(
         sampler = Sampler(
             network, neurons=None if neurons is None else neurons_of(neurons), kernel=chosen,
             chains=chains, seed=seed, device=device, scale=scale, goal=goal, prior=background,  # type: ignore[arg-type]  # checked there
-            start=start_of(start, settings["input_shape"]),
+            start=start_of(start, settings["input_shape"]), at=at_of(at),
             ladder=None if ladder is None else ladder_of(ladder), execution=execution, **settings,
         )  # fmt: skip
+        names = settings.get("class_names", ())
+        if class_names is not None and layer is None and len(names) != sampler.units:
+            raise ValueError(f"--class-names {class_names}: {len(names)} names for {sampler.units} units of the output")
         sampler.set(**assignments_of(parameter or []))
         display = display_of(contrast, bands, slice_shown, sampler.input_shape)
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
+    if to_json:
+        typer.echo(as_json(summary_of(sampler, seed=seed, files=[output])), file=stdout)
+
+
+@app.command()
+def embed(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of MNIST's or CIFAR-10's files, or of pictures; sub-folders are classes.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="map.safetensors; the picture is map.png.")],
+    model: ModelOption = "mnist",
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Dotted name; default: what the model returns, before any softmax.")
+    ] = None,
+    at: Annotated[str, typer.Option(help="Of feature maps: all their values, or their mean over positions.")] = "all",
+    preprocess: PreprocessOption = None,
+    split: Annotated[str, typer.Option(help="Of MNIST and CIFAR-10: train or test.")] = "train",
+    perplexity: Annotated[float, typer.Option(help="Effective number of neighbours of each point.")] = 30.0,
+    exaggeration: Annotated[float, typer.Option(help="1 is t-SNE; up to 4 draws clusters together.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1)] = 750,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the images' features for further maps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
+) -> None:
+    """Map images by what a layer makes of them (t-SNE). Ctrl-C ends the steps; the map is written as it then is."""
+    network, settings = network_of(model, weights, input_shape)
+    e = embed_to(
+        output, data, network, settings, split=split, layer=layer, at=at, perplexity=perplexity,
+        exaggeration=exaggeration, steps=steps, seed=seed, device=device, progress=sys.stderr.isatty(), cache=cache,
+        preprocess=None if preprocess is None else preprocess_of(preprocess, settings["input_shape"]),
+    )  # fmt: skip
+    typer.echo(f"{output}, {output.with_suffix('.png').name}: {len(e):,} points, {e.settings['steps']} steps")
+    typer.echo(f"KL {e.kl:.3f}; trustworthiness {e.trust:.3f}; {e.kept:.0%} of the nearest neighbours kept")
 
 
 @app.command()
@@ -265,7 +330,7 @@ def survey(
     """Survey every unit on a folder of pictures: top images, histograms, dead units. Ctrl-C keeps what is done."""
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
-        settings["preprocess"] = preprocess_of(preprocess)
+        settings["preprocess"] = preprocess_of(preprocess, settings["input_shape"])
     if pixel_range is not None:
         settings["pixel_range"] = numbers_of("--pixel-range", pixel_range, float)
     try:

@@ -79,12 +79,13 @@ MARKS = {
     "law": ("law/",),
     "planted": ("law/test_planted",),
     "slow": (
-        "demo/", "faults/", "test_banded", "test_cli", "test_dead_neurons", "test_discriminator_training",
-        "test_execution", "test_exploration", "test_expressions_work_with", "test_figures", "test_garbage",
-        "test_goal", "test_judge", "test_kernels", "test_ladder", "test_natural_works_with", "test_notebooks",
-        "test_packed", "test_recordings", "test_tables", "test_thermometer", "test_third_party", "test_threads",
-        "test_untouched", "widget/test_as_shown", "widget/test_compare", "widget/test_live", "widget/test_loop",
-        "widget/test_prior", "widget/test_protocol", "widget/test_training", "widget/test_watch", "zoo/",
+        "checkpoints/", "demo/", "faults/", "test_banded", "test_belief_attacks", "test_callbacks", "test_change", "test_cli",
+        "test_dead_neurons", "test_discriminator_training", "test_execution", "test_exploration",
+        "test_expressions_work_with", "test_figures", "test_garbage", "test_goal", "test_judge", "test_kernels",
+        "test_ladder", "test_natural_works_with", "test_notebooks", "test_packed", "test_recordings", "test_tables",
+        "test_thermometer", "test_third_party", "test_threads", "test_untouched", "widget/test_as_shown",
+        "widget/test_compare", "widget/test_live", "widget/test_loop", "widget/test_prior", "widget/test_protocol",
+        "widget/test_training", "widget/test_watch", "zoo/",
     ),
 }  # fmt: skip
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 import ldam_widget
 from ldam_widget.cli import app
+from ldam_widget.command_line.values import class_names_of
 from ldam_widget.kernels import Algorithm1
 from ldam_widget.objectives.discriminator_file import save_discriminator
 
@@ -132,6 +133,13 @@ def test_own_model_with_weights(tmp_path: Path) -> None:
         (("-o", "x.png", "--normalize", "l2"), ["normalize", "unit"]),
         (("-o", "x.png", "--ladder", "auto:many"), ["auto:many", "auto:12"]),
         (("-o", "x.png", "--ladder", "1,a"), ["--ladder", "numbers"]),
+        (("-o", "x.png", "--layer", "conv2", "--neurons", "0,3@2,2"), ["separate neurons by ';'", "0;3@2,2"]),
+        (("-o", "x.png", "--neurons", "conv2:5@3,4, 7"), ["separate neurons by ';'", "conv2:5@3,4;7"]),
+        (("-o", "x.png", "--at", "middle"), ["--at middle", "center", "mean"]),
+        (("-o", "x.png", "--preprocess", "imagenet"), ["--preprocess imagenet", "3 channels", "(1, 28, 28)"]),
+        (("-o", "x.png", "--preprocess", "0.5"), ["--preprocess 0.5", "as many standard deviations"]),
+        (("-o", "x.png", "--class-names", "none.txt"), ["none.txt"]),
+        (("-o", "x.png", "--class-names", "mine.py"), ["--class-names mine.py", "10 units"]),
     ],
 )
 def test_mistakes_are_reported_without_a_traceback(
@@ -145,6 +153,39 @@ def test_mistakes_are_reported_without_a_traceback(
     for word in words:
         assert word in result.output
     assert not list(tmp_path.glob("x.*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("names.txt", "ant\nbee\ncat\ndog\n"),
+        ("names.txt", "\ufeffant\r\nbee\r\ncat\r\n  dog  \r\n\r\n"),
+        ("names.json", '["ant", "bee", "cat", "dog"]'),
+        ("names.json", '{"1": "bee", "0": "ant", "3": "dog", "2": "cat"}'),
+        ("names.json", '{"dog": 3, "ant": 0, "bee": 1, "cat": 2}'),
+        ("names.json", '{"0": ["n01", "ant"], "1": ["n02", "bee"], "2": ["n03", "cat"], "3": ["n04", "dog"]}'),
+    ],
+)
+def test_class_names(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    assert class_names_of(tmp_path / name) == ["ant", "bee", "cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "not JSON"), ("[1, 2]", "a list of names"), ("3", "a list of names"), ("[]", "a list of names"),
+        ('{"0": "a", "2": "b"}', "1 is missing"), ('{"a": "b"}', "0 is missing"), ("[" * 100_000, "not JSON"),
+        ("{}", "a list of names"), ('{"0": []}', "a list of names"),
+    ],
+)  # fmt: skip
+def test_class_names_that_are_none(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"--class-names .*x\.json: .*{words}"):
+        class_names_of(tmp_path / "x.json")
+    (tmp_path / "x.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="not a text file in UTF-8"):
+        class_names_of(tmp_path / "x.txt")
 
 
 SMALL = """
@@ -182,6 +223,19 @@ def test_all_defaults_suit_every_layer(
     with np.load("x.npz") as samples:
         assert samples["images"].shape[0] == neurons
         assert [name.split("@")[0].split()[0] for name in samples["neurons"]] == [str(i) for i in range(neurons)]
+
+
+def test_class_names_and_means_of_channels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(SMALL)
+    (tmp_path / "names.txt").write_text("ant\nbee\ncat\ndog")
+    monkeypatch.chdir(tmp_path)
+    model = ("--model", "mine.py:make", "--input-shape", "3,4,4", "--steps", "2", "-o", "x.npz")
+    in_process(*model, "--class-names", "names.txt", "--neurons", "dog,ant")
+    assert np.load("x.npz")["neurons"].tolist() == ["3 dog", "0 ant"]
+    in_process(*model, "--layer", "0", "--at", "mean")
+    mean = np.load("x.npz")["activation"]
+    in_process(*model, "--layer", "0")
+    assert not np.array_equal(np.load("x.npz")["activation"], mean)
 
 
 def test_the_network_is_run_as_written_unless_it_is_asked_otherwise(

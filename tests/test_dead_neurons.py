@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import ldam_widget as ldam
-from ldam_widget.analysis.ranking import by_difference
+from ldam_widget.analysis.ranking import by_change
 from ldam_widget.data import RealImages
 from ldam_widget.diagnostics import Samples, Thermometer, mixing, principal, report, switches
 from ldam_widget.diagnostics.agreement import Agreement
@@ -164,12 +164,12 @@ def test_standing_among_real_images(limit: float, value: float, words: str, shor
 
 
 def agreement(key: str, difference: float) -> Agreement:
-    return Agreement(key, "", (0.0, 1.0), 1.0, 0.5, difference)
+    return Agreement(key, "", (0.0, 1.0), 1.0, 0.5, difference, difference, 0.01, 0.02)
 
 
 def test_unknown_differences_do_not_disturb_the_order() -> None:
     rows = [agreement(str(i), d) for i, d in enumerate([0.1, math.nan, 0.3, math.nan, 0.2])]
-    assert [row.key for row in by_difference(rows)] == ["2", "4", "0", "1", "3"]
+    assert [row.key for row in by_change(rows)] == ["2", "4", "0", "1", "3"]
 
 
 def test_pixels_that_are_not_finite_spoil_no_other() -> None:

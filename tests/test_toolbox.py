@@ -200,6 +200,10 @@ def test_tokens_and_a_softmax_at_the_end() -> None:
         model(x[None])[0].sort(descending=True).values.tolist()
     )
     expected = ldam.activations(model, x[None].requires_grad_(True), ["cut"])["cut"][0]
+    shown.choose(layer="encoder.layers.0.linear1", unit=3, rule="guided")
+    assert shown.look(x).remark == "no rectifier on the way: the plain gradient"
+    shown.choose(layer="encoder.layers.0", unit=3)
+    assert shown.look(x).remark == ""  # it has a rectifier inside
     shown.choose(layer="cut")
     assert shown.look(x).value == pytest.approx(float(expected[3].max()))
 
@@ -249,6 +253,9 @@ def test_another_layer_keeps_the_channel_as_far_as_there_is_one() -> None:
 def test_models_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="labels holds 2 names, but the model has 5 classes"):
         explorer(network(), labels=["a", "b"])
+    with pytest.raises(TypeError, match="labels must be a list of names, one per class; got 'cat'"):
+        explorer(network(), labels="cat")
+    assert explorer(network(), labels=np.array(list("abcde"))).look(picture()).classes[0].name in "abcde"
     with pytest.raises(ValueError, match="compare: it has no layer of the same name and shape"):
         explorer(network(), other=nn.Sequential(nn.Flatten(), nn.Linear(768, 7)))
     with pytest.raises(TypeError, match="compare: model must be an instance"):

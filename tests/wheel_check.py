@@ -1,20 +1,29 @@
-"""Build the wheel, look inside, install it into an empty environment, and sample with it there.
+"""Build sdist and wheel, check what is in them, install the wheel into an empty environment, and use it there.
 
-Run by `make wheel`; a script and not a test, since it takes its own environment and the network. On other Pythons too
-where LDAM_PYTHONS names them, by name or path, with blanks between: `LDAM_PYTHONS="python3.10 python3.13" make wheel`.
-Each costs minutes and, where the index has no builds of torch without CUDA, gigabytes: hence only when asked for.
+Run by `make wheel` and `make release-check`; a script and not a test, since it takes its own environment and the
+network. On other Pythons too where LDAM_PYTHONS names them, by name or path, with blanks between:
+`LDAM_PYTHONS="python3.10 python3.13" make wheel`. Each costs minutes and, where the index has no builds of torch
+without CUDA, gigabytes: hence only when asked for.
+
+--dist FOLDER keeps what is built there. --tag v0.1.0 checks that the version is that of the tag, and that CHANGELOG.md
+has a date for it.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from email.parser import BytesParser
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+LARGEST = 12e6  # bytes of the wheel
 WANTED = [
     "ldam_widget/static/widget.js",
     "ldam_widget/static/widget.css",
@@ -33,37 +42,59 @@ WANTED = [
     "ldam_widget/demo/weights/cifar_discriminator.json",
     "ldam_widget/notebooks/quickstart.ipynb",
 ]
-IMPORT = """
-import ldam_widget as ldam, torch, sys
-assert "site-packages" in ldam.__file__, ldam.__file__
-d = ldam.demo.mnist("final")
-w = ldam.LDAM(d.model, neurons=[3], play=False, **d.settings)
-w.step(3)
-assert w.sampler.steps == 3 and len(w._esm) > 5000 and len(w._css) > 1000
-assert "torchvision" not in sys.modules
-w.close()
-print(f"ldam_widget {ldam.__version__} works on Python {sys.version.split()[0]}, torch {torch.__version__}")
-"""
 
 
 def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--dist", type=Path)
+    options.add_argument("--tag")
+    given = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(sys.executable, "-m", "build", "--outdir", folder, str(ROOT))  # sdist, and the wheel from the sdist
-        (wheel,) = Path(folder).glob("*.whl")
-        (sdist,) = Path(folder).glob("*.tar.gz")
-        names = zipfile.ZipFile(wheel).namelist()
-        missing = [name for name in WANTED if name not in names]
-        stray = [name for name in names if name.startswith(("tests/", "js/")) or "node_modules" in name]
-        if missing or stray:
-            sys.exit(f"{wheel.name} lacks {missing} and holds {stray}")
+        dist = given.dist or Path(folder) / "dist"
+        shutil.rmtree(dist, ignore_errors=True)
+        run(sys.executable, "-m", "build", "--outdir", str(dist), str(ROOT))  # sdist, and the wheel from the sdist
+        (wheel,) = dist.glob("*.whl")
+        (sdist,) = dist.glob("*.tar.gz")
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB, {sdist.name}: {sdist.stat().st_size / 1e6:.2f} MB")
+        run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(sdist))
+        if faults := [*faults_of(wheel), *([] if given.tag is None else faults_of_tag(given.tag, wheel))]:
+            sys.exit("\n".join(faults))
         for interpreter in [sys.executable, *os.environ.get("LDAM_PYTHONS", "").split()]:
             if there(interpreter):
-                sample(interpreter, wheel, Path(folder))
+                use(interpreter, wheel, Path(folder))
             else:
                 print(f"{interpreter}: skipped, no such Python here")
         if not os.environ.get("LDAM_PYTHONS"):
             print("other Pythons: skipped, LDAM_PYTHONS names none")
+
+
+def faults_of(wheel: Path) -> list[str]:
+    """What keeps it from being published: missing or stray files, its size, links that the index cannot follow."""
+    with zipfile.ZipFile(wheel) as files:
+        names = files.namelist()
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        description = BytesParser().parsebytes(files.read(metadata)).get_payload(decode=True).decode()
+    prose = re.sub(r"^```.*?^```", "", description, flags=re.MULTILINE | re.DOTALL)
+    links = re.findall(r"\]\(([^)\s]+)", prose)
+    stray = [name for name in names if name.startswith(("tests/", "js/")) or "node_modules" in name]
+    size = wheel.stat().st_size
+    return [
+        *(f"{wheel.name} lacks {name}" for name in WANTED if name not in names),
+        *(f"{wheel.name} holds {name}" for name in stray),
+        *([f"{wheel.name} has {size / 1e6:.1f} MB; at most {LARGEST / 1e6:.0f} MB"] if size > LARGEST else []),
+        *([] if links else ["the description has no links: is it README.md?"]),
+        *(f"the description links to {link}, which is no address" for link in links if "://" not in link),
+    ]
+
+
+def faults_of_tag(tag: str, wheel: Path) -> list[str]:
+    version = wheel.name.split("-")[1]
+    heading = rf"^## {re.escape(version)} \(\d{{4}}-\d\d-\d\d\)$"
+    dated = re.search(heading, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return [
+        *([] if tag == f"v{version}" else [f"the tag is {tag}, the version {version} (ldam_widget/_version.py)"]),
+        *([] if dated else [f"CHANGELOG.md has no heading of this form: ## {version} (2026-01-31)"]),
+    ]
 
 
 def there(interpreter: str) -> bool:
@@ -74,12 +105,13 @@ def there(interpreter: str) -> bool:
         return False
 
 
-def sample(interpreter: str, wheel: Path, folder: Path) -> None:
+def use(interpreter: str, wheel: Path, folder: Path) -> None:
     empty = folder / "empty"
     run(interpreter, "-m", "venv", "--clear", str(empty))
     python = str(empty / ("Scripts" if sys.platform == "win32" else "bin") / "python")
     run(python, "-m", "pip", "install", "--quiet", "--constraint", str(ROOT / "constraints.txt"), str(wheel))
-    run(python, "-W", "error::UserWarning", "-c", IMPORT, cwd=str(folder))
+    # isolated: neither PYTHONPATH nor the folder of the script
+    run(python, "-I", "-W", "error::UserWarning", str(ROOT / "tests" / "smoke.py"), cwd=str(folder))
 
 
 def run(*command: str, cwd: str | None = None) -> None:

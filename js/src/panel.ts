@@ -1,6 +1,7 @@
 // One view: builds the parts, passes kernel messages to them and user actions to the kernel.
 import { Connection, type Model } from "./connection";
 import { MarimoValue } from "./marimo";
+import { BeliefLine } from "./parts/belief";
 import { Compare } from "./parts/compare/compare";
 import { Controls } from "./parts/controls/controls";
 import { DiagnosisLine } from "./parts/diagnosis";
@@ -95,6 +96,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   const still = new ReducedMotion(() => act("pause"));
   const trace = new Trace();
   const diagnosis = new DiagnosisLine(prefix);
+  const belief = new BeliefLine(prefix, act);
   const compare = new Compare(topBar.extras, {
     act,
     announce,
@@ -107,7 +109,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     scrub: (index) => connection.scrub(index),
     show: (what) => connection.show(what),
   });
-  const parts: Part[] = [picture, picker, controls, trace, diagnosis, compare, watch, topBar, notices, new MarimoValue(model)];
+  const parts: Part[] = [picture, picker, controls, trace, diagnosis, belief, compare, watch, topBar, notices, new MarimoValue(model)];
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
   const begin = (setup: Setup) => {
@@ -124,7 +126,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element);
+  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element, belief.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
   topBar.element.hidden = true; // without a kernel, show no dead buttons
   root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);

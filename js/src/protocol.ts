@@ -32,6 +32,7 @@ export interface Setup {
   real_images?: boolean; // real images are available, so frames will include `standing`
   wiring?: Wiring | null; // null: classes have no names
   display?: Display; // what is shown of the pictures
+  belief?: BeliefState; // how far the pictures can be believed; of one model
   discriminator?: Discriminator | null; // null: none
   training_trace?: TrainingTrace; // of the discriminator so far, thinned
   models?: ComparedModel[]; // two to six models, in a comparison
@@ -55,6 +56,7 @@ export interface State {
   warming?: boolean; // the scales are being measured
   goal?: string | null; // the goal, if it is a percentile of real images
   display?: Display; // what is shown of the pictures
+  belief?: BeliefState; // how far the pictures can be believed; of one model
   discriminator?: Discriminator | null; // null: none
   locks?: Locks; // in a comparison
   show?: Show; // in a comparison
@@ -211,24 +213,9 @@ export interface AskUnits {
 }
 
 export type Action =
-  | "play"
-  | "pause"
-  | "step"
-  | "restart"
-  | "reset_average"
-  | "snapshot"
-  | "record"
-  | "stop_record"
-  | "dismiss_error"
-  | "measure_scales"
-  | "heat"
-  | "train"
-  | "stop_train"
-  | "discriminator_only"
-  | "with_neurons"
-  | "scan"
-  | "stop_scan"
-  | "follow";
+  | "play" | "pause" | "step" | "restart" | "reset_average" | "snapshot" | "record" | "stop_record" | "dismiss_error"
+  | "measure_scales" | "heat" | "train" | "stop_train" | "discriminator_only" | "with_neurons" | "scan" | "stop_scan"
+  | "belief" | "stop_belief" | "follow";
 
 /** The name a view has given itself. */
 export type View = string;
@@ -370,6 +357,9 @@ export interface Change {
   label: string; // as in `Unit`
   name: string; // as in `Unit`
   difference: number | null; // mean |difference of averages|, in pixel units
+  change?: number | null; // of the averages' coarse structure, beyond chance; null: not ranked
+  error?: number | null; // standard error of `change`
+  noise?: number | null; // `change` up to this may be chance
   correlation: number | null; // of the averages
   gap: number | null; // activation of another model minus that of the first
   activations: (number | null)[]; // one per model
@@ -377,6 +367,7 @@ export interface Change {
 
 /** A model that is followed while it trains. */
 export interface Watch {
+  counted?: string; // what an iteration is, in words
   iteration: number; // training iteration
   kept: number[]; // iterations of the kept checkpoints, ascending
   shown: number | null; // iteration of the weights shown
@@ -431,6 +422,14 @@ export interface Still {
   burned_in: boolean[][]; // [neuron][chain]
   burn_in_step: number | null; // null: not yet
   activations?: Table; // in a comparison: [model][neuron]
+}
+
+/** How far the pictures can be believed. */
+export interface BeliefState {
+  running: boolean; // being found out
+  level: "good" | "warn" | "wait"; // "wait": not known yet
+  text: string; // the verdict on all neurons, or how far it has got
+  neurons: Remark[]; // doubts about each neuron that has been looked at
 }
 
 export interface Remark {

@@ -30,26 +30,33 @@ const isMeasured = orNull(isNumber); // a diverged network has no finite values
 const isDiscriminator = orNull(shape({ only: isFlag, training: isFlag, trainable: isFlag, why: isText, form: isText }));
 const isPrior = orNull(shape({ name: isText, choices: listOf(tuple(2, isText)) }));
 const isTable = listOf(perNeuron);
-const isChange = shape({
-  key: isText,
-  label: isText,
-  name: isText,
-  difference: isMeasured,
-  correlation: isMeasured,
-  gap: isMeasured,
-  activations: listOf(isMeasured),
-});
+const ofChange = { change: isMeasured, error: isMeasured, noise: isMeasured };
+const isChange = shape(
+  {
+    key: isText,
+    label: isText,
+    name: isText,
+    difference: isMeasured,
+    correlation: isMeasured,
+    gap: isMeasured,
+    activations: listOf(isMeasured),
+  },
+  ofChange,
+);
 const isWatch = orNull(
-  shape({
-    iteration: isNumber,
-    kept: listOf(isNumber),
-    shown: isMeasured,
-    following: isFlag,
-    source: isText,
-    sources: listOf(isText),
-    cost: isMeasured,
-    snapshot_ms: isMeasured,
-  }),
+  shape(
+    {
+      iteration: isNumber,
+      kept: listOf(isNumber),
+      shown: isMeasured,
+      following: isFlag,
+      source: isText,
+      sources: listOf(isText),
+      cost: isMeasured,
+      snapshot_ms: isMeasured,
+    },
+    { counted: isText },
+  ),
 );
 const isRange = tuple(2, isMeasured);
 const ofPane = { model: isNumber, colors: isText, ranges: listOf(listOf(isRange)), corners: listOf(tuple(2, isNumber)) };
@@ -71,6 +78,8 @@ const isDisplay = shape({
   window: orNull(isSize),
   picture: isSize,
 });
+const isRemark = shape({ label: isText, text: isText });
+const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -79,6 +88,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     prior: isPrior,
     real_images: isFlag,
     wiring: orNull(shape({ label: isText, classes: listOf(isText) })),
+    belief: isBelief,
     discriminator: isDiscriminator,
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
@@ -89,6 +99,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     view: isText,
     rev: isNumber,
     ...SETTINGS,
+    belief: isBelief,
     discriminator: isDiscriminator,
     ...COMPARED,
     watch: isWatch,
@@ -113,7 +124,6 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   changes: {},
 };
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
-const isRemark = shape({ label: isText, text: isText });
 
 /** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
 export function parse(content: unknown): FromKernel | null {
@@ -124,6 +134,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
+  if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "diagnosis") {

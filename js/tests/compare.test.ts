@@ -422,6 +422,16 @@ test("a neuron of the list goes first on show; of ten the last one leaves", () =
 const scanned = (changes: object = {}) => (model.post({ kind: "changes", layer: "fc3", done: 2, total: 10, running: true, error: "", rows: [row(0), row(1)], ...changes }), page.pass(300));
 const progress = () => find(".ldam-changes [role=progressbar]");
 
+test("ranked neurons have a change with its error, and those within the noise come last and say so", async () => {
+  const ranked = (i: number, change: number) => row(i, { change, error: 0.25, noise: 0.5 });
+  await scanned({ rows: [ranked(0, 0.4), ranked(1, 0.75), ranked(2, 2)] });
+  assert.equal(texts(".ldam-changes thead th").at(-1), "change");
+  assert.deepEqual(cells().map((each) => each.at(-1)), ["2.00 ± 0.250", "0.750 ± 0.250", "(0.400 ± 0.250) within the noise"]);
+  assert.equal(find(".ldam-changes th[aria-sort]").textContent, "change");
+  await scanned({ rows: [ranked(0, 0.4), { ...ranked(1, 0.75), change: "much" } as unknown as Change] });
+  assert.equal(cells().filter((each) => each.at(-1) === "– ± 0.250").length, 1, "what is not as declared is dropped");
+});
+
 test("the whole layer is ranked: progress, rows as they come, and back to those on show", () => {
   agree([row(3)]);
   button("rank the whole layer").click();

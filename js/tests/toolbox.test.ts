@@ -51,7 +51,7 @@ class Talk {
     const panes = [pane("picture", [1, 8, 8, 3]), pane("tiles", [6, 4, 4, 1]), pane("unit", [1, 4, 4, 1])];
     const frame: Frame = {
       kind: "frame", seq, answers: null, name: "a.png", panes, layer: "conv1", unit: [2], show: "activations", value: 1.5, scale: 3, ms: 9,
-      classes: [{ number: 1, name: "<b>cat</b>", probability: 0.75 }], other_classes: [], stats: { frames_per_second: 10, round_trip_ms: 4 }, ...changes,
+      classes: [{ number: 1, name: "<b>cat</b>", probability: 0.75 }], other_classes: [], remark: "", stats: { frames_per_second: 10, round_trip_ms: 4 }, ...changes,
     }; // prettier-ignore
     this.tell(frame, panes.map(({ shape }) => new ArrayBuffer(shape.reduce((a, b) => a * b))));
   }

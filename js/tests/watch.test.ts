@@ -43,6 +43,12 @@ const drag = (index: number) => {
 };
 const now = () => [slider().value, slider().getAttribute("aria-valuetext"), follow().getAttribute("aria-pressed")];
 
+test("what is counted may be an optimiser's steps", () => {
+  state({ counted: "optimiser step" });
+  assert.equal(text(), "optimiser step 1,234 · showing 1,234");
+  assert.equal(slider().getAttribute("aria-valuetext"), "optimiser step 1,200");
+});
+
 test("how far the training is, what is shown, and what it costs", () => {
   assert.equal(bar().hidden, false);
   assert.equal(text(), "iteration 1,234 · showing 1,234");

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,14 +23,16 @@ from ..sampling.ladder import Ladder
 _IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
 
 
-def preprocess_of(text: str) -> Preprocess:
-    """x -> (x − mean)/std, for all channels or per channel."""
+def preprocess_of(text: str, shape: tuple[int, ...]) -> Preprocess:
+    """x -> (x − mean)/std of images of this shape, for all channels or per channel."""
     numbers = _IMAGENET if text == "imagenet" else numbers_of("--preprocess", text, float)
     half, wanted = len(numbers) // 2, f"--preprocess {text}: imagenet, or means and as many standard deviations"
     if not half or len(numbers) % 2 or not all(math.isfinite(n) for n in numbers):
         raise ValueError(f"{wanted}, finite numbers, e.g. 0.5,0.25")
     if not all(std > 0 for std in numbers[half:]):
         raise ValueError(f"{wanted} above 0, e.g. 0.5,0.25")
+    if half > 1 and (len(shape) != 3 or shape[0] != half):
+        raise ValueError(f"--preprocess {text}: numbers for {half} channels, and images of shape {shape}")
     mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
     return lambda x: (x - mean.to(x)) / std.to(x)
 
@@ -82,8 +86,16 @@ def kernel_of(name: str | None, preset: str | None, normalize: str | None, mix: 
 
 
 def neurons_of(text: str) -> list[Any]:
-    """ "0-9", "3,5,7", "5@3,4;6@3,4", "0-2;3 - 5" -> list of neurons; "3 - 5" with spaces is a difference."""
+    """ "0-9", "3,5,7", "5@3,4;6@3,4", "0-2;3 - 5" -> list of neurons; "3 - 5" with spaces is a difference.
+
+    Places hold a comma, so beside them neurons are separated by semicolons.
+    """
     found: list[Any] = []
+    if "@" in text and ";" not in text and (parts := _separated_by_commas(text)):
+        raise ValueError(
+            f"--neurons {text!r}: where a place is given, such as 5@3,4, separate neurons by ';', "
+            f"for instance --neurons {';'.join(parts)!r}"
+        )
     for part in text.split(";" if "@" in text or ";" in text else ","):
         low, dash, high = part.strip().partition("-")
         if dash and low.isdigit() and high.isdigit():
@@ -91,6 +103,47 @@ def neurons_of(text: str) -> list[Any]:
         elif part.strip():
             found.append(part.strip())
     return found
+
+
+def _separated_by_commas(text: str) -> list[str]:
+    """Neurons that commas separate beside places, "0,3@2,2" -> ["0", "3@2,2"]; [] if there is one neuron."""
+    places = re.sub(r"@-?\d+(,-?\d+)*", lambda place: place[0].replace(",", "\0"), text)
+    parts = [part.strip().replace("\0", ",") for part in places.split(",") if part.strip()]
+    return parts if len(parts) > 1 else []
+
+
+def class_names_of(file: Path) -> list[str]:
+    """Class names from a file: one a line; or JSON, a list or an object index -> name (or names, as ImageNet's)."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"--class-names {file}: not a text file in UTF-8") from error
+    if file.suffix != ".json":
+        return [line.strip() for line in text.strip().splitlines()]
+    wanted = 'expected a list of names, or an object such as {"0": "cat", "1": "dog"}'
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--class-names {file}: not JSON ({error}); {wanted}") from error
+    if isinstance(content, dict) and content:
+        if all(type(value) is int for value in content.values()):  # name -> index
+            content = {str(index): name for name, index in content.items()}
+        missing = next((i for i in range(len(content)) if str(i) not in content), None)
+        if missing is not None:
+            raise ValueError(f"--class-names {file}: {wanted}, with every index from 0; {missing} is missing")
+        content = [content[str(i)] for i in range(len(content))]
+        content = [each[-1] if isinstance(each, list) and each else each for each in content]
+    if not isinstance(content, list) or not content or not all(isinstance(each, str) for each in content):
+        raise ValueError(f"--class-names {file}: {wanted}")
+    return content
+
+
+def at_of(text: str) -> Literal["center", "mean"]:
+    """The `at` argument of `Sampler`."""
+    for place in ("center", "mean"):
+        if text == place:
+            return place
+    raise ValueError(f"--at {text}: center (the unit at the centre of a channel) or mean (of the whole channel)")
 
 
 def assignments_of(texts: list[str]) -> dict[str, float]:

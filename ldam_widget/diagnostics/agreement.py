@@ -21,6 +21,14 @@ class Agreement(NamedTuple):
     gap: float  # activation of the other model minus the first's; the largest of several; NaN if one is unknown
     correlation: float  # between averages, over pixels: 1 is the same picture; the least of several; NaN if one is flat
     difference: float  # mean |difference of the averages|, in pixel units; the mean of several
+    change: float = math.nan  # of the averages' coarse structure, beyond chance, see `change_of`; NaN unless ranked
+    error: float = math.nan  # standard error of `change`
+    noise: float = math.nan  # `change` exceeds this in 5 % of the neurons that did not change
+
+    @property
+    def within_noise(self) -> bool:
+        """Whether chance alone may give this `change`. False if it is not known."""
+        return self.change <= self.noise
 
     @property
     def label(self) -> str:
@@ -32,14 +40,38 @@ class AgreementTable(Table, list[Agreement]):
 
     def table(self) -> tuple[Row, list[Row]]:
         """One row per neuron."""
-        head = ("neuron", "activations", "gap", "correlation", "difference of averages")
-        return head, [
+        head: Row = ("neuron", "activations", "gap", "correlation", "difference of averages")
+        rows: list[Row] = [
             (
                 row.label, " | ".join(map(number, row.activation)), number(row.gap), number(row.correlation),
                 number(row.difference),
             )
             for row in self
         ]  # fmt: skip
+        if all(math.isnan(row.change) for row in self):
+            return head, rows
+        said = (f"{number(row.change)} ± {number(row.error)}" for row in self)
+        noise = ("within the noise" if row.within_noise else "" for row in self)
+        return (*head, "change", ""), [(*row, *more) for row, *more in zip(rows, said, noise, strict=True)]
+
+
+def agreement_of(labels: Iterable[tuple[str, str]], averages: Tensor, activations: Tensor) -> AgreementTable:
+    """One row per neuron.
+
+    Args:
+        labels: key and name of every neuron.
+        averages: average pictures, (models, N, *image).
+        activations: (models, N).
+    """
+    differences = (averages[1:] - averages[:1]).abs().flatten(2).mean(2).mean(0)
+    found = AgreementTable()
+    for n, (key, name) in enumerate(labels):
+        activation = tuple(activations[:, n].tolist())
+        gaps = [value - activation[0] for value in activation[1:]]
+        alike = (correlation(averages[0, n], other[n]) for other in averages[1:])
+        furthest = or_nan(lambda values: max(values, key=abs), gaps)
+        found.append(Agreement(key, name, activation, furthest, or_nan(min, alike), float(differences[n])))
+    return found
 
 
 def correlation(a: Tensor, b: Tensor) -> float:

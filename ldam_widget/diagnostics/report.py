@@ -56,6 +56,7 @@ def report(samples: Samples) -> Report:
         projections=ProjectionReport(found["ess"].tolist(), found["r_hat"].tolist()),
         verdict=overall(verdicts, faults, activation["r_hat"], found["r_hat"], chains, ratios),
         verdicts=[one.text for one in verdicts],
+        levels=[one.level for one in verdicts],
     )
 
 

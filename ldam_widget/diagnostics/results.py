@@ -74,6 +74,7 @@ class Report(Record):
     projections: ProjectionReport
     verdict: Verdict  # on all neurons
     verdicts: list[str]  # on each neuron
+    levels: list[str]  # of these verdicts: "good", "warn" or "wait"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)

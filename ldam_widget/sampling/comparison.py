@@ -12,7 +12,8 @@ from typing_extensions import Unpack
 
 from ..core.parameters import Parameter, check_all
 from ..core.target import Kernel
-from ..diagnostics.agreement import Agreement, AgreementTable, correlation, or_nan
+from ..diagnostics.agreement import AgreementTable, agreement_of
+from ..diagnostics.belief import Belief
 from ..network.addresses import module_names
 from ..network.trace import Preprocess
 from ..network.units import Neuron
@@ -20,6 +21,7 @@ from ..objectives.columns import home_layer, listed
 from ..parametrizations import Natural
 from . import checks
 from .arguments import SharedArguments, completed_by
+from .belief.assessment import STEPS
 from .heat import HeatPulse
 from .in_step import InStep
 from .models import check_params, checked_names, measured, naming, paired
@@ -365,20 +367,29 @@ class Comparison:
 
     def agreement(self) -> AgreementTable:
         """How well the models agree, per neuron."""
-        averages, differences = self.average_images, self.difference
-        activations = self.activation.mean(2)
-        found = AgreementTable()
-        for n, neuron in enumerate(self.neurons):
-            activation = tuple(activations[:, n].tolist())
-            gaps = [value - activation[0] for value in activation[1:]]
-            found.append(
-                Agreement(
-                    neuron.key, neuron.name or neuron.written, activation,
-                    or_nan(lambda values: max(values, key=abs), gaps),
-                    or_nan(min, (correlation(averages[0, n], other[n]) for other in averages[1:])),
-                    float(differences[n]),
+        return agreement_of(self.labels, self.average_images, self.activation.mean(2))
+
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """Key and name of every neuron, in the first model."""
+        return [(neuron.key, neuron.name or neuron.written) for neuron in self.neurons]
+
+    def belief(
+        self,
+        images: Any = None,
+        *,
+        judge: nn.Module | None = None,
+        judge_preprocess: Preprocess | None = None,
+        steps: int = STEPS,
+        seed: int = 0,
+    ) -> dict[str, Belief]:
+        """How far the pictures of each model can be believed, by name; arguments and errors as `Sampler.belief`."""
+        found = {}
+        for name, sampler in zip(self.names, self.samplers, strict=True):
+            with naming(name):
+                found[name] = sampler.belief(
+                    images, judge=judge, judge_preprocess=judge_preprocess, steps=steps, seed=seed
                 )
-            )  # fmt: skip
         return found
 
     def fresh(self, neurons: Sequence[Any], **settings: Any) -> Comparison:

@@ -13,6 +13,7 @@ from torch import nn
 from ..core.notes import Notes
 from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
+from ..diagnostics.belief import Belief
 from ..execution import check_execution
 from ..network.first_pass import first_pass
 from ..network.inputs import Inputs, call_with
@@ -24,6 +25,7 @@ from ..objectives import Discriminator
 from ..parametrizations import Natural, Transforms
 from . import checks, priors, starts
 from .averages import EMA, Average
+from .belief.assessment import STEPS, Assessment
 from .burn_in import BurnIn
 from .faults import SamplingError, forget_missed_goals
 from .fixed import Fixed
@@ -398,6 +400,36 @@ class Sampler(Run):
             if frame is None:
                 return
             yield frame
+
+    # ---- what to believe -------------------------------------------------------------------------------------------
+
+    @torch.inference_mode(False)
+    def belief(
+        self,
+        images: Any = None,
+        *,
+        judge: nn.Module | None = None,
+        judge_preprocess: Preprocess | None = None,
+        steps: int = STEPS,
+        seed: int = 0,
+    ) -> Belief:
+        """How far the pictures can be believed: see `Assessment`, which says what is measured and how often it errs.
+
+        The chains, their noise and the averages stay as they are; other chains are run beside them.
+
+        Args:
+            images: real images (see `RealImages`); None: `dataset`.
+            judge: an independent network, from pictures to class scores (n, classes) in the order of this network's.
+            judge_preprocess: pictures in `pixel_range` -> the judge's input; None: it takes them as they are.
+            steps: of the other chains after their warm-up, ≥ 2. Too few leave them near their starts, which then makes
+                for doubts.
+            seed: of these chains.
+
+        Raises:
+            ValueError, TypeError: images or judge that do not fit, steps or seed out of range.
+            SamplingError: as `step`.
+        """
+        return Assessment(self, images, judge=judge, judge_preprocess=judge_preprocess, steps=steps, seed=seed).run()
 
     def _may_leave_neurons_out(self) -> bool:
         if self.discriminator is None:

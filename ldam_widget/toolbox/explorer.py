@@ -16,6 +16,8 @@ from .probe import Class, Probe
 from .tiles import ChannelTiles, as_maps, tiles
 from .views import VIEWS
 
+_NO_RECTIFIERS = "no rectifier on the way: the plain gradient"
+
 
 class Shown(NamedTuple):
     """All that is shown of one picture."""
@@ -28,6 +30,7 @@ class Shown(NamedTuple):
     classes: list[Class]
     other_classes: list[Class]  # of the other model
     backward: Tensor | None  # a view, (1 or channels, height, width), from 0 to 1
+    remark: str  # on the backward view; "" if there is nothing to say
 
 
 class Explorer:
@@ -120,6 +123,7 @@ class Explorer:
             read.classes,
             [] if other is None else other.classes,
             None if choice.rule == OFF else VIEWS[choice.view](self.gradient(x)).cpu(),
+            _NO_RECTIFIERS if choice.rule != OFF and self._pass(INPUT).without_rectifiers else "",
         )
 
     def gradient(self, x: Tensor) -> Tensor:

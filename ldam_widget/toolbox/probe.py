@@ -57,6 +57,8 @@ class Probe:
         labels: Sequence[str],
         notes: Notes,
     ) -> None:
+        if isinstance(labels, str):
+            raise TypeError(f"labels must be a list of names, one per class; got {labels!r}")
         self.device = choose_device(model, device)
         self.view = private_view(model, self.device, notes)
         first_pass(self.view, model, input_shape, preprocess, notes)

@@ -60,7 +60,7 @@ class Base(anywidget.AnyWidget):
     def _refuse_copy(self, *_: Any) -> Any:
         raise TypeError(
             f"a widget ({type(self).__name__}) cannot be copied or pickled: it is tied to its thread and its page. "
-            "Keep w.params and the model, and create another from them"
+            "Keep its settings and the model, and create another from them"
         )
 
     __copy__ = __deepcopy__ = __reduce_ex__ = _refuse_copy

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
 from torch import nn
 from typing_extensions import Unpack
 
@@ -13,11 +12,13 @@ from ..adversary.recipe import Recipe
 from ..adversary.trainer import Trainer
 from ..core.target import Regularizer
 from ..diagnostics import Diagnostics
+from ..diagnostics.belief import Belief
+from ..network.trace import Preprocess
 from ..objectives import Discriminator
 from ..objectives.discriminator_net import build_discriminator
-from ..pictures import figures
 from ..sampling.arguments import OneModelArguments, SamplerArguments, completed_by
 from ..sampling.sampler import Sampler
+from .parts.belief import BeliefLine
 from .parts.diagnosis import DiagnosisLine
 from .parts.display import DisplayChoice
 from .parts.law import Law
@@ -29,6 +30,9 @@ from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .parts.training import Training
 from .player import Player
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LDAMArguments(SamplerArguments, total=False):
@@ -86,13 +90,22 @@ class LDAM(Player):
         super().__init__(built, type(model).__name__ if title is None else str(title))
         self._display = DisplayChoice(self)
         self._picture, self._picker, self._law = Picture(self, self._display), Picker(self), Law(self)
-        self._training, self._diagnosis = Training(self, dataset), DiagnosisLine(self)
+        self._training, self._belief = Training(self, dataset), BeliefLine(self)
+        self._diagnosis = DiagnosisLine(self)
         self._assemble(
             Sliders(self, lambda: (*self._picture.parameters(), *self._display.parameters()), self._notify),
             self._picture,
             TopBar(self, self._picture.page, bool(play)),
             Notices(self),
-            (self._picker, self._law, self._display, ActivationTrace(self), self._diagnosis, self._training),
+            (
+                self._picker,
+                self._law,
+                self._display,
+                ActivationTrace(self),
+                self._diagnosis,
+                self._belief,
+                self._training,
+            ),
         )
 
     def __repr__(self) -> str:
@@ -114,6 +127,36 @@ class LDAM(Player):
     def diagnostics(self) -> Diagnostics:
         """How far the chains can be trusted; see `Sampler.diagnostics`."""
         return self._call(lambda: self.sampler.diagnostics())
+
+    def belief(
+        self,
+        images: Any = None,
+        *,
+        judge: nn.Module | None = None,
+        judge_preprocess: Preprocess | None = None,
+        steps: int | None = None,
+        seed: int | None = None,
+    ) -> Belief:
+        """How far the pictures can be believed; see `Sampler.belief`. Returns when it is done; an interrupt stops it.
+
+        The widget goes on meanwhile. With a `dataset` it does the same by itself, slowly, once the chains have burned
+        in, and its panel has a button for it, which uses the arguments of the last call.
+
+        Raises:
+            RuntimeError: a discriminator is being trained, or the check was stopped or overtaken by other neurons.
+            ValueError, TypeError, SamplingError: as `Sampler.belief`.
+        """
+        checked = self._call(
+            lambda: self._belief.start(
+                images=images, judge=judge, judge_preprocess=judge_preprocess, steps=steps, seed=seed
+            )
+        )
+        try:
+            return checked.wait()
+        except BaseException:
+            if not checked.over.is_set():  # interrupted
+                self._call(self._belief.stop)
+            raise
 
     # ---- the discriminator -----------------------------------------------------------------------------------------
 
@@ -166,6 +209,8 @@ class LDAM(Player):
 
     def figure(self) -> Figure:
         """A matplotlib figure with labels and parameters, for a paper."""
+        from ..pictures import figures  # matplotlib takes a second to import
+
         sampler = self.sampler
         return figures.samples(
             sampler.frame(),
@@ -178,4 +223,6 @@ class LDAM(Player):
 
     def diagnostics_figure(self) -> Figure:
         """Trace, autocorrelation and ranks of the activation, with temperatures and verdicts, for a paper."""
+        from ..pictures import figures
+
         return self._call(lambda: figures.diagnostics(self.sampler, title=self._title))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from matplotlib.figure import Figure
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from ..analysis.ranking import Ranking
+from ..analysis.ranking import CHAINS, SEEDS, Ranking
 from ..checkpoints import load_checkpoint
 from ..diagnostics.agreement import AgreementTable
-from ..pictures import figures
 from ..sampling.arguments import ComparisonArguments, completed_by
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
@@ -28,6 +27,9 @@ from .parts.picker import Picker
 from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .player import Player
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class CompareArguments(ComparisonArguments, total=False):
@@ -128,9 +130,30 @@ class Compare(Player):
         """Activations, their gap, and correlation and difference of the averages, for the displayed neurons."""
         return self._call(self.comparison.agreement)
 
-    def most_changed(self, steps: int = 100) -> AgreementTable:
-        """All neurons of the layer, the most changed first; samples each for `steps` steps. Blocks until done."""
-        return self._call(lambda: Ranking(self.comparison, steps)).run()
+    def most_changed(
+        self, steps: int = 100, *, chains: int = CHAINS, seeds: int = SEEDS, progress: bool | None = None
+    ) -> AgreementTable:
+        """All neurons of the layer, the most changed first, those within the noise of sampling last.
+
+        A neuron is ranked by `change`: how much the coarse structure of its average picture changed, beyond what the
+        variation between chains explains, with a standard error, `error`. `within_noise` says that chance alone may
+        have given as much (95 %; so expect 5 of 100 unchanged neurons to pass for changed).
+
+        Blocks until done: every neuron is sampled by chains · seeds chains, `steps` steps each, in every model. An
+        interrupt stops it; `ranking` then holds the neurons finished so far.
+
+        Args:
+            steps: ≥ 1, after the warm-up.
+            chains, seeds: chains at once, and runs with other random numbers and a warm-up of their own; at least two
+                together. More give a smaller `noise` and an order that repeats better, at a proportional cost.
+            progress: show a progress bar; None: in a terminal only.
+
+        Raises:
+            ValueError, TypeError: invalid numbers. SamplingError: as `Sampler.step`.
+        """
+        ranking = self._call(lambda: Ranking(self.comparison, steps, chains=chains, seeds=seeds))
+        self._call(lambda: self._changes.keep(ranking))
+        return ranking.run(sys.stderr.isatty() if progress is None else progress)
 
     # ---- one value for all, or one per model -----------------------------------------------------------------------
 
@@ -192,6 +215,8 @@ class Compare(Player):
 
     def figure(self) -> Figure:
         """A matplotlib figure of averages and their signed difference, with numbers and parameters, for a paper."""
+        from ..pictures import figures  # matplotlib takes a second to import
+
         return self._call(lambda: figures.comparison(self.comparison, title=self._title, display=self._display.now))
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal
 
-import torch
 from torch import nn
 from typing_extensions import Unpack
 
@@ -17,6 +16,7 @@ from ..sampling import checks
 from ..sampling.arguments import completed_by
 from ..sampling.follower import Follower
 from .live import LDAM, LDAMArguments
+from .optimizer_steps import StepCounter
 from .parts.watch_bar import Checkpoints, checked_source, sources_of
 
 
@@ -25,22 +25,24 @@ class Watch(LDAM):
 
     Args:
         model: in training; it is read, never changed, and a copy of it is sampled.
-        every: iterations between two checkpoints; the picture follows the newest.
+        every: iterations between two checkpoints; the picture follows the newest. An iteration is a call of `update`,
+            or a step of `optimizer`.
         keep: number of checkpoints to store, ≥ 2, on the CPU, spread over the whole training. Each takes as much
             memory as the weights, twice as much with an average.
         half: store all but the newest in half precision.
         decay: of the running average of the weights, which is updated about ten times between two checkpoints:
             0.98 averages over the last 5 · `every` iterations. None: no average.
         source: what to show, "weights" or "average".
-        optimizer: its steps are counted within ``with watch(…):``; `update` is then not needed.
+        optimizer: its steps are counted within ``with watch(…):``; `update` is then not needed. It may wrap another
+            (Accelerate, SAM, Lookahead, ZeRO); steps that a gradient scaler skips are not counted.
         **arguments: as for `LDAM`.
 
     Raises:
-        ValueError, TypeError: as `LDAM`.
+        ValueError, TypeError: as `LDAM`; weights that are sharded over several processes.
     """
 
     _sampler_class = Follower
-    _hook: Any = None
+    _counter: StepCounter | None = None
 
     @completed_by(LDAM.__init__)
     def __init__(
@@ -52,7 +54,7 @@ class Watch(LDAM):
         half: bool = False,
         decay: float | None = None,
         source: Literal["weights", "average"] = "weights",
-        optimizer: torch.optim.Optimizer | None = None,
+        optimizer: Any = None,
         **arguments: Unpack[LDAMArguments],
     ) -> None:
         every, keep = checks.count("every", every), checks.count("keep", keep)
@@ -60,18 +62,20 @@ class Watch(LDAM):
             raise ValueError(f"keep must be at least 2, the first and the newest; got {keep}")
         if decay is not None and not (isinstance(decay, (int, float)) and 0 < decay < 1):
             raise ValueError(f"decay must be a number above 0 and below 1, or None; got {decay!r}")
-        if optimizer is not None and (isinstance(optimizer, type) or not hasattr(optimizer, "register_step_post_hook")):
-            raise TypeError(f"optimizer must be a torch.optim.Optimizer, or None; got {optimizer!r:.80}")
+        counter = None if optimizer is None else StepCounter(optimizer, self.update)
         checked_source(source, sources_of(decay))
         super().__init__(model, **arguments)
-        self._checkpoints = Checkpoints(self, model, every, keep, bool(half), decay, source)
+        counted = "iteration" if counter is None else "optimiser step"
+        self._checkpoints = Checkpoints(self, model, every, keep, bool(half), decay, source, counted)
         self._add(self._checkpoints)
-        self._optimizer = optimizer
+        self._counter = counter
         self._broken = False
         self._checkpoints.keep()
 
     def __repr__(self) -> str:
-        return "Watch(closed)" if self._running is None else f"Watch({self._title}, iteration {self.iteration})"
+        if self._running is None:
+            return "Watch(closed)"
+        return f"Watch({self._title}, {self._checkpoints.counted} {self.iteration})"
 
     # ---- called from the training loop -----------------------------------------------------------------------------
 
@@ -85,17 +89,16 @@ class Watch(LDAM):
         self.update()
 
     def __enter__(self) -> Watch:
-        if self._optimizer is not None and self._hook is None:
-            self._hook = self._optimizer.register_step_post_hook(lambda *_: self.update())
+        if self._counter is not None:
+            self._counter.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Store and show the last weights; remove the hook from the optimiser."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        if self._counter is not None:
+            self._counter.stop()
         self._carefully(self._checkpoints.keep)
 
     def _carefully(self, do: Callable[[], None]) -> None:
@@ -157,22 +160,26 @@ class Watch(LDAM):
 
     def close(self) -> None:
         """Stop watching; ends the thread, and releases the copies of the weights and the optimiser's hook."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        if self._counter is not None:
+            self._counter.stop()
+            self._counter = None
         super().close()
-        self._optimizer = None
 
 
-class WatchArguments(LDAMArguments, total=False):
-    """All keyword arguments of `Watch`."""
+class CallbackArguments(LDAMArguments, total=False):
+    """Keyword arguments of `Watch`, but for the optimiser."""
 
     every: int
     keep: int
     half: bool
     decay: float | None
     source: Literal["weights", "average"]
-    optimizer: torch.optim.Optimizer | None
+
+
+class WatchArguments(CallbackArguments, total=False):
+    """All keyword arguments of `Watch`."""
+
+    optimizer: Any
 
 
 @completed_by(Watch.__init__)

@@ -60,7 +60,7 @@ class Workbench(Base):
         notes = Notes()
         found = None if images is None else images_of(images, shape, (low, high), notes=notes)
         self._explorer: Explorer | None = Explorer(
-            model, shape, preprocess=preprocess, device=device, labels=labels or (), other=compare,
+            model, shape, preprocess=preprocess, device=device, labels=() if labels is None else labels, other=compare,
             pixel_range=(low, high), notes=notes,
         )  # fmt: skip
         self._title = type(model).__name__ if title is None else str(title)
@@ -117,9 +117,10 @@ class Workbench(Base):
 
     def report(self, error: BaseException | None) -> None:
         """Show an error in the banner; None removes the banner."""
-        if error is None and self._error is None:
+        said = None if error is None else fault(error) | {"hint": ""}
+        if said == self._error:  # with a camera, the same again at every picture
             return
-        self._error = None if error is None else fault(error) | {"hint": ""}
+        self._error = said
         self._connection.post({"kind": "error", "error": self._error})
 
     # ---- messages from the page, on whatever thread the kernel picked -----------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import sys
 from collections.abc import Iterator
@@ -30,6 +31,8 @@ def nothing_runs(file: Path) -> Iterator[None]:
     """Fail if anything happens within but reading `file`."""
     global _installed
     if not _installed:  # a hook stays until the process ends
+        for text in ("raw_unicode_escape", "unicode_escape", "latin-1", "ascii"):  # of texts in pickles
+            codecs.lookup(text)
         sys.addaudithook(_hook)
         _installed = True
     _seen.clear()
@@ -39,5 +42,5 @@ def nothing_runs(file: Path) -> Iterator[None]:
         yield
     finally:
         _watching.clear()
-    assert _seen == []
-    assert set(sys.modules) == modules
+    assert _seen == [], _seen
+    assert set(sys.modules) == modules, set(sys.modules) - modules

@@ -576,14 +576,16 @@ def test_a_page_ranks_the_layer(open_page: Callable[..., Page]) -> None:
     c = page.widget
     c.step(2)
     page.receive(kind="do", what="scan")
-    wait_until(lambda: page.of("changes") and not page.of("changes")[-1]["running"])
+    wait_until(lambda: page.of("changes") and not page.of("changes")[-1]["running"], 60)
     page.settle()
     told = page.of("changes")
     assert [(m["done"], m["total"], m["running"]) for m in told] == [(0, 21, True), (16, 21, True), (21, 21, False)]
     assert all((m["layer"], m["error"]) == ("3", "") for m in told)
     rows = told[-1]["rows"]
     assert rows[0]["key"] == "18"
-    assert {"key", "label", "name", "difference", "correlation", "gap", "activations"} == set(rows[0])
+    known = {"key", "label", "name", "difference", "change", "error", "noise", "correlation", "gap", "activations"}
+    assert known == set(rows[0])
+    assert rows[0]["change"] > rows[0]["noise"]
     assert rows[0]["difference"] > 0
     assert [row["difference"] for row in rows[1:]] == [0] * 20
     assert [row.key for row in c.ranking] == [row["key"] for row in rows]
@@ -608,12 +610,29 @@ def test_python_ranks_the_layer(open_page: Callable[..., Page]) -> None:
     assert (found[0].key, len(found)) == ("5", 21)
     assert found[0].difference > 0
     assert {row.difference for row in found[1:]} == {0.0}
-    assert c.ranking == []
+    assert [row.within_noise for row in found] == [False] + [True] * 20
+    assert c.ranking == found
     c.rank_layer()
-    wait_until(lambda: not c.is_ranking)
+    wait_until(lambda: not c.is_ranking, 60)
     assert c.ranking[0].key == "5"
     assert c.playing
     c.pause()
+
+
+def test_an_interrupted_ranking_keeps_what_it_has(
+    open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c, work = open_page(*planted(5)).widget, Ranking.work
+
+    def interrupted(ranking: Ranking) -> bool:
+        if ranking.done:
+            raise KeyboardInterrupt
+        return work(ranking)
+
+    monkeypatch.setattr(Ranking, "work", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        c.most_changed(steps=4, chains=2, seeds=1)
+    assert (len(c.ranking), c.ranking[0].key, c.is_ranking) == (16, "5", False)
 
 
 def test_a_ranking_is_left_alone_by_what_the_user_does(open_page: Callable[..., Page]) -> None:
@@ -626,7 +645,7 @@ def test_a_ranking_is_left_alone_by_what_the_user_does(open_page: Callable[..., 
     page.receive(kind="set", view="a", rev=1, params={"step_size": 0.05, "temperature": 7})
     page.receive(kind="select", kernel="ULA")
     for p in (page, quiet):
-        wait_until(lambda p=p: p.of("changes") and not p.of("changes")[-1]["running"])
+        wait_until(lambda p=p: p.of("changes") and not p.of("changes")[-1]["running"], 60)
     assert not page.of("error")
     assert page.widget.layer == "1"
     assert page.of("changes")[-1]["layer"] == "3"
@@ -637,7 +656,7 @@ def test_a_ranking_is_stopped(open_page: Callable[..., Page], monkeypatch: pytes
     page = open_page(*planted(5, units=200))
     c = page.widget
     page.receive(kind="do", what="scan")
-    wait_until(lambda: c.ranking)
+    wait_until(lambda: c.ranking, 60)
     page.receive(kind="do", what="stop_scan")
     page.settle()
     done = len(c.ranking)
@@ -659,7 +678,7 @@ def test_a_fault_in_the_ranking_stops_the_ranking_alone(open_page: Callable[...,
     c = page.widget
     c.play()
     page.receive(kind="do", what="scan")
-    wait_until(lambda: c.error)
+    wait_until(lambda: c.error, 60)
     page.settle()
     assert "model 'b': neuron 17 is out of range" in page.of("error")[-1]["error"]["message"]
     assert not c.is_ranking
@@ -678,7 +697,7 @@ def test_closed_in_the_middle_of_a_ranking(open_page: Callable[..., Page]) -> No
     page = open_page(*planted(5, units=200))
     page.widget.play()
     page.receive(kind="do", what="scan")
-    wait_until(lambda: page.widget.ranking)
+    wait_until(lambda: page.widget.ranking, 60)
     page.widget.close()
     assert not loop_threads()
     said = len(page.sent)

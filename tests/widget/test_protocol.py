@@ -127,6 +127,8 @@ def single() -> Page:
     w.step(3)
     page.press(page.count("download"), "stop_record")
     page.press(page.count("download"), "snapshot")
+    page.press(lambda: sum(state["belief"]["running"] for state in page.of("state")), "belief")
+    page.press(page.count("state"), "stop_belief")
     page.press(lambda: w.sampler.warming_up, "measure_scales")
     w.step(20)
     page.press(lambda: w.sampler.heating, "heat")

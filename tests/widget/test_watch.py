@@ -379,8 +379,8 @@ def test_all_is_freed_on_closing(open_page: Callable[..., Page]) -> None:
         ({"decay": float("nan")}, r"decay must be .*got nan"),
         ({"source": "average"}, r"source must be one of 'weights'; got 'average'; watch\(…, decay=0\.98\) keeps"),
         ({"source": "mean", "decay": 0.9}, r"source must be one of 'weights', 'average'; got 'mean'$"),
-        ({"optimizer": 3}, r"optimizer must be a torch\.optim\.Optimizer, or None; got 3"),
-        ({"optimizer": torch.optim.SGD}, r"optimizer must be a torch\.optim\.Optimizer, or None; got <class"),
+        ({"optimizer": 3}, r"optimizer must be a torch\.optim\.Optimizer or wrap one; got 3"),
+        ({"optimizer": torch.optim.SGD}, r"optimizer must be a torch\.optim\.Optimizer or wrap one; got <class"),
     ],
 )
 def test_refused_arguments(wrong: dict[str, Any], says: str) -> None:

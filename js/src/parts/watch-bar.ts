@@ -131,7 +131,8 @@ export class WatchBar implements Part {
     if (!watch) return;
     const { iteration, shown, source, sources, cost, snapshot_ms } = watch;
     const showing = shown === null ? "" : ` · showing ${formatCount(shown)}`;
-    setText(this.#text, `iteration ${formatCount(iteration)}${showing}`);
+    const counted = watch.counted ?? "iteration";
+    setText(this.#text, `${counted} ${formatCount(iteration)}${showing}`);
     this.#follow.setAttribute("aria-pressed", String(this.#following));
     this.#follow.title = this.#following ? "showing the newest weights; press to stay with these" : "show the newest weights, as they come";
     this.#source.options = sources.map((each) => [each, SOURCES.get(each) ?? each]);
@@ -156,7 +157,7 @@ export class WatchBar implements Part {
       if (slider.value !== String(at)) slider.value = String(at);
     }
     const at = kept[slider.valueAsNumber];
-    slider.setAttribute("aria-valuetext", at === undefined ? "no checkpoint yet" : `iteration ${formatCount(at)}`);
+    slider.setAttribute("aria-valuetext", at === undefined ? "no checkpoint yet" : `${watch.counted ?? "iteration"} ${formatCount(at)}`);
     slider.style.setProperty("--ldam-fill", `${(100 * slider.valueAsNumber) / Math.max(last, 1)}%`);
     this.#showScale(kept);
   }

@@ -48,6 +48,7 @@ export interface Frame {
   scale: number | null; // largest |value| of the tiles
   classes: Class[]; // the most probable first
   other_classes: Class[]; // of the other model
+  remark: string; // on the backward view; "": none
   ms: number; // milliseconds spent on it
   stats: Stats;
 }

@@ -41,12 +41,22 @@ class Checkpoints(Part):
         host: the panel, whose sampler is a `Follower`.
         model: in training; only read.
         every, keep, half, decay, source: as for `Watch`, checked.
+        counted: what an iteration is, in words.
     """
 
     def __init__(
-        self, host: Host, model: nn.Module, every: int, keep: int, half: bool, decay: float | None, source: str
+        self,
+        host: Host,
+        model: nn.Module,
+        every: int,
+        keep: int,
+        half: bool,
+        decay: float | None,
+        source: str,
+        counted: str = "iteration",
     ) -> None:
         super().__init__(host)
+        self.counted = counted
         self.iteration = 0
         self.following = True
         self.sources = sources_of(decay)
@@ -151,6 +161,7 @@ class Checkpoints(Part):
     def state(self) -> dict[str, Any]:
         return {
             "watch": {
+                "counted": self.counted,
                 "iteration": self.iteration,
                 "kept": self.history.iterations,
                 "shown": self.follower.iteration,

@@ -28,6 +28,8 @@ export class ChangesTable {
   #sort = { id: "difference", descending: true };
   #activate: (row: Change) => void;
   #over = false;
+  #models: string[] = [];
+  #ranked = false; // whether changes are known beyond chance
 
   constructor(activate: (row: Change) => void, left: () => void) {
     this.#activate = activate;
@@ -44,7 +46,8 @@ export class ChangesTable {
   }
 
   set models(names: string[]) {
-    const shown = JSON.stringify(names);
+    this.#models = names;
+    const shown = JSON.stringify([names, this.#ranked]);
     if (shown === this.#names) return;
     this.#names = shown;
     const number = (name: string, title: string, value: (row: Change) => number | null, write: (value: number) => string, id = name): Column => {
@@ -56,6 +59,7 @@ export class ChangesTable {
       gapColumn(names),
       number("correlation", "correlation of the averages: 1 is the same picture", ({ correlation }) => correlation, formatDigits),
       number("difference", "mean difference of the averages, in units of the pixels", ({ difference }) => difference, formatDigits),
+      ...(this.#ranked ? [CHANGE] : []),
     ];
     this.#built.clear();
     replace(this.#head, ...this.#columns.map((column) => this.#heading(column)));
@@ -65,6 +69,13 @@ export class ChangesTable {
   /** Shows the current rows. Known rows keep their place until `resort`, unless this is another list. */
   show(rows: Map<string, Change>, another: boolean): void {
     this.#rows = rows;
+    const ranked = [...rows.values()].some(({ change }) => typeof change === "number");
+    if (ranked !== this.#ranked) {
+      this.#ranked = ranked;
+      this.#sort = { id: ranked ? "change" : "difference", descending: true };
+      this.models = this.#models;
+      another = true;
+    }
     const known = this.#order.filter((key) => rows.has(key));
     if (another || !known.length) return this.#resort();
     const before = new Set(known);
@@ -139,6 +150,20 @@ export class ChangesTable {
     return row;
   }
 }
+
+const ofChance = ({ change, noise }: Change) => typeof change === "number" && typeof noise === "number" && change <= noise;
+
+/** Neurons within the noise come after all others. */
+const CHANGE: Column = {
+  id: "change",
+  name: "change",
+  title: "change of the averages' coarse structure beyond chance, ± standard error, in units of the pixels; in brackets: within the noise of sampling",
+  value: (row) => (typeof row.change === "number" ? (ofChance(row) ? row.change - 1e9 : row.change) : null),
+  text: (row) => {
+    const text = `${formatDigits(row.change ?? NaN)} ± ${formatDigits(row.error ?? NaN)}`;
+    return ofChance(row) ? `(${text}) within the noise` : text;
+  },
+};
 
 /** With two models, the heading says which gap it is; with more, each row names the model with the largest gap. */
 function gapColumn([first = "", ...others]: string[]): Column {

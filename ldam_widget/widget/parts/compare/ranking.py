@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ....analysis.ranking import Ranking, by_difference
+from ....analysis.ranking import Ranking, by_change
 from ....diagnostics.agreement import AgreementTable
 from ....sampling.comparison import Comparison
 from ... import protocol
@@ -27,7 +27,11 @@ class Changes(Part):
     @property
     def done(self) -> AgreementTable:
         """Neurons finished so far, the most changed first."""
-        return by_difference([] if self._ranking is None else self._ranking.done)
+        return by_change([] if self._ranking is None else self._ranking.done)
+
+    def keep(self, ranking: Ranking) -> None:
+        """Take over a ranking that runs elsewhere, so that what it has finished can be read even if it is stopped."""
+        self._ranking = ranking
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ def message(shown: Shown) -> Message:
         "scale": plain(shown.tiles.scale),
         "classes": _plain(shown.classes),
         "other_classes": _plain(shown.other_classes),
+        "remark": shown.remark,
     }
     return content, [data for _, data in panes]
 

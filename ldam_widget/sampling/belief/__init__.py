@@ -1,0 +1,1 @@
+"""How far the pictures of a sampler can be believed."""

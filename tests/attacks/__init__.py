@@ -1,0 +1,1 @@
+"""Networks that were made to deceive whoever looks at their neurons' favourite pictures."""
