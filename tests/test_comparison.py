@@ -919,7 +919,7 @@ def test_figure(count: int, tmp_path: Path) -> None:
     for n, row in enumerate(c.agreement()):
         assert tiles[3 * (rows - 1) + n].get_xlabel() == f"r = {row.correlation:.2f}"
     assert bar.get_ylabel() == "difference of averages"
-    caption = figure.get_supxlabel()
+    caption = figure.get_supxlabel().replace("\n", " ")
     assert caption.startswith("step 12; ")
     for name, value in c.params.items():
         assert f"{name.replace('_', ' ')} {value:.4g}" in caption

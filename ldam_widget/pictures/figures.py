@@ -249,7 +249,7 @@ def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _caption(figure: PaperFigure, text: str, size: int) -> None:
     """Below a figure, in as many lines as it takes: with few neurons it is narrow."""
     wide, high = figure.get_size_inches()
-    lines = textwrap.wrap(text, max(20, int(72 * wide / (0.56 * size))))  # a letter is half as wide as high, or so
+    lines = textwrap.wrap(text, max(16, int(72 * wide / (0.66 * size))))  # a letter is half as wide as high, or so
     figure.set_size_inches(wide, high + (len(lines) - 1) * 1.3 * size / 72)
     figure.supxlabel("\n".join(lines), fontsize=size)
 
