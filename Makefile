@@ -12,7 +12,7 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test kernels browser wheel bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel bench soak notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -52,6 +52,14 @@ notebook-test: $(READY) $(BUNDLE) kernels browser
 # what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
 random-test: $(READY) $(BUNDLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "statistical or hypothesis" --seeds $(or $(SEEDS),0) -n auto --dist worksteal
+
+# all of the other people's networks that are examined; `make test` has one of each kind. Ten minutes on two cores
+zoo: $(READY) $(BUNDLE)
+	LDAM_ZOO=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/zoo -n auto --dist worksteal
+
+# the table of them, docs/networks.md
+networks: $(READY) $(BUNDLE)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.zoo.table networks.jsonl
 
 # ipykernel 6.31, 7.3 and 7.4 side by side
 kernels: $(READY)

@@ -44,9 +44,9 @@ def networks() -> dict[str, Any]:
 
     cifar = data / "weights/cifar10/resnet20.pt"
     return {
-        "ResNet-20, 32²": (lambda: models.load_cifar_resnet(cifar, 20), (1024, 3072), 256, 32),
-        "ResNet-18, 224²": (lambda: loaded(models.ResNet, "imagenet/resnet18_fp16.pt"), (16, 64), 16, 224),
-        "SqueezeNet, 227²": (lambda: loaded(models.SqueezeNet, "imagenet/squeezenet1_0.pt"), (16, 64), 16, 227),
+        "ResNet-20, 32²": (lambda: models.load_cifar_resnet(cifar, 20), (1024, 2048), 256, 32),
+        "ResNet-18, 224²": (lambda: loaded(models.ResNet, "imagenet/resnet18_fp16.pt"), (16, 48), 16, 224),
+        "SqueezeNet, 227²": (lambda: loaded(models.SqueezeNet, "imagenet/squeezenet1_0.pt"), (16, 48), 16, 227),
     }
 
 
@@ -98,7 +98,8 @@ def main() -> None:
         print(
             f"{name}: {len(found.layers)} layers, {units:,} units; forward {statistics.median(plain):.1f} ms an image; "
             f"survey × {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}); "
-            f"peak memory {peak:,.0f} MB"
+            f"peak memory {peak:,.0f} MB",
+            flush=True,
         )
 
 

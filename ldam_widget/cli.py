@@ -1,4 +1,4 @@
-"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam train`."""
+"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam embed`, `ldam train`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from . import kernels
 from ._version import __version__
 from .adversary.rounds import TrainingError
+from .command_line.embedding import embed_to
 from .command_line.networks import network_of
 from .command_line.survey import merge_surveys, run_survey
 from .command_line.values import (
@@ -241,6 +242,39 @@ def sample(
         save_run(sampler, steps, output, display=display, progress=sys.stderr.isatty())
     typer.echo(f"{output}: {len(sampler.neurons)} neurons of {sampler.layer}, {sampler.steps} steps")
     typer.echo(f"{sampler.kernel.name}: {sampler.kernel_note}; {sampler.diagnostics()['verdict']['text']}")
+
+
+@app.command()
+def embed(
+    data: Annotated[
+        Path, typer.Argument(help="Folder of MNIST's or CIFAR-10's files, or of pictures; sub-folders are classes.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="map.safetensors; the picture is map.png.")],
+    model: ModelOption = "mnist",
+    weights: WeightsOption = None,
+    input_shape: ShapeOption = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Dotted name; default: what the model returns, before any softmax.")
+    ] = None,
+    at: Annotated[str, typer.Option(help="Of feature maps: all their values, or their mean over positions.")] = "all",
+    preprocess: PreprocessOption = None,
+    split: Annotated[str, typer.Option(help="Of MNIST and CIFAR-10: train or test.")] = "train",
+    perplexity: Annotated[float, typer.Option(help="Effective number of neighbours of each point.")] = 30.0,
+    exaggeration: Annotated[float, typer.Option(help="1 is t-SNE; up to 4 draws clusters together.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=1)] = 750,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    cache: Annotated[Path | None, typer.Option(help="Folder that keeps the images' features for further maps.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …; default: cuda if available.")] = None,
+) -> None:
+    """Map images by what a layer makes of them (t-SNE). Ctrl-C ends the steps; the map is written as it then is."""
+    network, settings = network_of(model, weights, input_shape)
+    e = embed_to(
+        output, data, network, settings, split=split, layer=layer, at=at, perplexity=perplexity,
+        exaggeration=exaggeration, steps=steps, seed=seed, device=device, progress=sys.stderr.isatty(), cache=cache,
+        preprocess=None if preprocess is None else preprocess_of(preprocess),
+    )  # fmt: skip
+    typer.echo(f"{output}, {output.with_suffix('.png').name}: {len(e):,} points, {e.settings['steps']} steps")
+    typer.echo(f"KL {e.kl:.3f}; trustworthiness {e.trust:.3f}; {e.kept:.0%} of the nearest neighbours kept")
 
 
 @app.command()

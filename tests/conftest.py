@@ -84,7 +84,7 @@ MARKS = {
         "test_goal", "test_judge", "test_kernels", "test_ladder", "test_natural_works_with", "test_notebooks",
         "test_packed", "test_recordings", "test_tables", "test_thermometer", "test_third_party", "test_threads",
         "test_untouched", "widget/test_as_shown", "widget/test_compare", "widget/test_live", "widget/test_loop",
-        "widget/test_prior", "widget/test_protocol", "widget/test_training", "widget/test_watch",
+        "widget/test_prior", "widget/test_protocol", "widget/test_training", "widget/test_watch", "zoo/",
     ),
 }  # fmt: skip
 

@@ -112,3 +112,15 @@ def test_grid_of_what_does_not_fit(
 ) -> None:
     with pytest.raises(ValueError, match=says):
         ldam.figures.grid(images, *names, captions)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 4])
+def test_the_caption_fits_a_narrow_figure(columns: int) -> None:
+    s = ldam.Sampler(nn.Linear(6, 4), input_shape=(6,), neurons=range(columns), device="cpu", warm_up=2)
+    figure = ldam.figures.samples(s.step(2), [str(n) for n in range(columns)])
+    figure.canvas.draw()
+    box, whole = figure._supxlabel.get_window_extent(), figure.bbox
+    assert whole.x0 <= box.x0
+    assert box.x1 <= whole.x1
+    lowest = min(axes.get_window_extent().y0 for axes in figure.axes)
+    assert whole.y0 <= box.y0 < box.y1 <= lowest

@@ -60,7 +60,7 @@ def doubt_about(
 def _of_pixels(images: Tensor, pixel_range: tuple[float, float] | None) -> str:
     low, high = float(images.min()), float(images.max())
     width = max(abs(low), abs(high)) if pixel_range is None else pixel_range[1] - pixel_range[0]
-    flat = images.flatten(1).double()
+    flat = images.flatten(1).cpu().double()
     constant = int((flat.std(1, correction=0) <= 1e-6 * width).sum())
     if 2 * constant > len(images):
         return f"{constant} of {len(images)} real images have one value in all pixels: check how they are loaded"
@@ -93,7 +93,7 @@ def _of_network(view: nn.Module, images: Tensor, preprocess: Preprocess | None) 
         output = listen(norms, look, lambda: run(view, images, prepared, tuple(images.shape[1:])))
     except Exception:
         return []  # layers after the one that is sampled may not take such images
-    mean, std = float(inputs[0].double().mean()), float(inputs[0].double().std(correction=0))
+    mean, std = float(inputs[0].cpu().double().mean()), float(inputs[0].cpu().double().std(correction=0))
     given = f"mean {mean:.3g} and standard deviation {std:.3g}"
     seen: list[str] = []
     if first:
@@ -125,8 +125,8 @@ def _knows(norm: Any) -> bool:
 
 def _compared(norm: Any, given: Tensor) -> tuple[float, float]:
     """Shift of the input from the running mean (root mean square over channels) and its relative spread (median)."""
-    channels = given.double().transpose(0, 1).flatten(1)
-    std = (norm.running_var.double() + norm.eps).sqrt()
-    offset = (channels.mean(1) - norm.running_mean.double()) / std
+    channels = given.cpu().double().transpose(0, 1).flatten(1)
+    std = (norm.running_var.cpu().double() + norm.eps).sqrt()
+    offset = (channels.mean(1) - norm.running_mean.cpu().double()) / std
     spread = (channels.var(1, correction=0) + norm.eps).sqrt() / std
     return float(offset.square().mean().sqrt()), float(spread.median())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.precision import widest
 from ..core.target import NEURON, Evaluation, Kernel, Noise, State, Target, Term, per_image
 from ..execution import Execution
 from ..kernels import Algorithm1
@@ -37,7 +38,7 @@ class FreshNoise:
 
     def uniform(self) -> Tensor:
         size, device = self._shape[0], self._generator.device
-        return torch.rand(size, generator=self._generator, device=device, dtype=torch.float64)
+        return torch.rand(size, generator=self._generator, device=device, dtype=widest(device))
 
 
 @dataclass

@@ -100,7 +100,7 @@ def embed(
         return Embedding(points, space, device=on)
     run = TSNE(
         space, perplexity=perplexity, exaggeration=exaggeration, steps=steps, seed=seed, start=start, method=method,
-        device=on,
+        device=on, progress=progress,
     )  # fmt: skip
     return _run(run, progress)
 

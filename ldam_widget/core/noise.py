@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .precision import widest
 from .target import NEURON
 
 # The numbers of several steps are drawn in one call per chain: the call costs more than its 784 numbers. The block
@@ -183,7 +184,8 @@ class _Stream:
     def draw(self, shape: tuple[int, ...]) -> Tensor:
         # an acceptance of 1 − 1e-8 is not 1: numbers compared with a probability need double precision
         uniform = self.kind.uniform
-        out = torch.empty(shape, dtype=torch.float64 if uniform else torch.float32, device=self.device)
+        kind = widest(torch.device(self.device)) if uniform else torch.float32
+        out = torch.empty(shape, dtype=kind, device=self.device)
         for row, generator in zip(out, self._generators, strict=True):
             row.uniform_(generator=generator) if uniform else row.normal_(generator=generator)
         return out

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from .notes import Notes
 from .parameters import Parameter
+from .precision import double
 
 NEURON = "neuron"  # name of f_α among the terms; its weight is 1
 Range = tuple[float, float] | None
@@ -241,16 +242,16 @@ class Target:
 
     def terms_energy(self, evaluation: Evaluation) -> Tensor:
         """E, (chain,) float64: acceptance depends on energy differences, which must not be rounded."""
-        energy = torch.zeros_like(evaluation.values[NEURON], dtype=torch.float64)
+        energy = double(torch.zeros_like(evaluation.values[NEURON]))
         for name, value in evaluation.values.items():
             if self.uses(name):
-                energy = energy + self.coefficient(name) * value.double()
+                energy = energy + self.coefficient(name) * double(value)
         return energy
 
     def energy(self, evaluation: Evaluation, z: Tensor) -> Tensor:
         """U(z), (chain,) float64."""
         energy = self.pull * self.terms_energy(evaluation)
-        return energy - z.flatten(1).double().square().sum(1) / 2 if self.has_prior else energy
+        return energy - double(z.flatten(1)).square().sum(1) / 2 if self.has_prior else energy
 
     def drift(self, evaluation: Evaluation, z: Tensor) -> Tensor:
         """∇U(z), like z."""

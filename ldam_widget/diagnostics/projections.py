@@ -86,7 +86,7 @@ def switches(projection: npt.ArrayLike) -> Array:
 
 def spread(images: Tensor) -> Tensor:
     """Mean distance between the chains of a neuron, (N,); images (N, C, *image). NaN for one chain."""
-    flat = images.flatten(2).double()
+    flat = images.flatten(2).cpu().double()
     chains = flat.shape[1]
     if chains < 2:
         return flat.new_full((len(flat),), float("nan"))

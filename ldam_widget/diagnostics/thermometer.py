@@ -19,6 +19,8 @@ from collections import deque
 import torch
 from torch import Tensor
 
+from ..core.precision import double
+
 MEMORY = 1000  # pictures: a moving window, so the reading follows changes
 LEARN = 50  # pictures used to estimate c, or k and q; the temperature is then measured on later pictures, and each
 # chain uses constants estimated from the other chains: its own would make slow chains look cold
@@ -49,14 +51,14 @@ def virial(x: Tensor, drift: Tensor, bounds: tuple[float, float] | None, field: 
     half = ((high - low) / 2) ** 2  # (x − a)(b − x) = half − u², whose derivative is −2u
     square = u * u
     up = -_dot(torch.addcmul(k, q, u).mul_(half - square), drift)
-    divergence = half * q.flatten(1).sum(1).double() - 3 * _dot(q, square) - 2 * _dot(k, u)
+    divergence = half * double(q.flatten(1).sum(1)) - 3 * _dot(q, square) - 2 * _dot(k, u)
     return up / pixels, divergence / pixels
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """a·b per chain, (chain,) float64; a single call, since it runs for every picture."""
     product: Tensor = torch.linalg.vecdot(a.flatten(1), b.flatten(1))
-    return product.double()
+    return double(product)
 
 
 class Thermometer:

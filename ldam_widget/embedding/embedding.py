@@ -152,8 +152,8 @@ class Embedding:
         """The map as a matplotlib figure without a window; `figure.savefig("x.pdf")` saves it.
 
         Args:
-            labels: (n,), for colours: integers or text are classes, named on the map, in ten colours that suit any
-                colour vision; other numbers get a colour bar. None: one colour.
+            labels: (n,), for colours: integers or text are classes, up to 40 named on the map, in ten colours that
+                suit any colour vision; other numbers get a colour bar. None: one colour.
             title: heading.
 
         Raises:

@@ -17,16 +17,17 @@ COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 _INCHES = 6.0
+_NAMED = 40  # classes; the names of more would cover the map
 
 
 def embedding(points: npt.NDArray[Any], labels: npt.NDArray[Any] | None, title: str) -> PaperFigure:
     """Points (n, 2), coloured by labels (n,).
 
-    Integers and text are classes, whose names are also written on the map; other numbers get a colour bar.
+    Integers and text are classes, up to 40 of which are named on the map; other numbers get a colour bar.
     """
     figure = PaperFigure(figsize=(_INCHES, _INCHES), layout="constrained")
     axis = figure.subplots()
-    size = float(np.clip(6000 / len(points), 0.3, 30))
+    size = float(np.clip(30_000 / len(points), 0.5, 30))
     dots: dict[str, Any] = {"s": size, "linewidths": 0, "alpha": 0.8, "rasterized": True}
     x, y = points.T
     if labels is None:
@@ -47,7 +48,7 @@ def _classes(axis: Any, points: npt.NDArray[Any], labels: npt.NDArray[Any], dots
     names, kind = np.unique(labels, return_inverse=True)
     colours = np.array([COLOURS[i % len(COLOURS)] for i in range(len(names))])
     axis.scatter(*points.T, c=colours[kind], **dots)  # at once, so that no class covers another
-    for i, name in enumerate(names):
+    for i, name in enumerate(names if len(names) <= _NAMED else ()):
         middle = np.median(points[kind == i], 0)
-        text = axis.text(*middle, str(name), fontsize=12, weight="bold", ha="center", va="center", color=colours[i])
+        text = axis.text(*middle, str(name), fontsize=13, weight="bold", ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 Method = Literal["auto", "exact", "lists", "faiss"]
 METHODS = ("auto", "exact", "lists", "faiss")
@@ -23,7 +24,13 @@ _PER_LIST = 64  # points a list that k-means looks at
 
 
 def nearest(
-    points: Tensor, k: int, queries: Tensor | None = None, *, method: Method = "auto", seed: int = 0
+    points: Tensor,
+    k: int,
+    queries: Tensor | None = None,
+    *,
+    method: Method = "auto",
+    seed: int = 0,
+    progress: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The k nearest points, nearest first.
 
@@ -36,6 +43,7 @@ def nearest(
             "auto": exact for queries and up to 200,000 points on a CPU or 3 million on a GPU, beyond that faiss if it
             is installed, else lists.
         seed: of k-means.
+        progress: show a bar.
 
     Returns:
         indices (m, k) int64 and distances (m, k) float32.
@@ -50,18 +58,18 @@ def nearest(
         few = queries is not None or len(points) <= MOST_EXACT.get(points.device.type, _MOST_EXACT_ELSEWHERE)
         method = "exact" if few else "faiss" if importlib.util.find_spec("faiss") else "lists"
     if method == "exact" or queries is not None:
-        found = _exact(points, k, queries)
+        found = _exact(points, k, queries, progress)
     else:
-        found = _with_faiss(points, k, seed) if method == "faiss" else _in_lists(points, k, seed)
+        found = _with_faiss(points, k, seed) if method == "faiss" else _in_lists(points, k, seed, progress)
     return _measured(points, points if queries is None else queries, found)
 
 
-def _exact(points: Tensor, k: int, queries: Tensor | None) -> Tensor:
+def _exact(points: Tensor, k: int, queries: Tensor | None, progress: bool) -> Tensor:
     rows = points if queries is None else queries
     squares = points.square().sum(1)
     found = torch.empty(len(rows), k, dtype=torch.int64, device=points.device)
     block = max(1, _block(points) // len(points))
-    for first in range(0, len(rows), block):
+    for first in tqdm(range(0, len(rows), block), "neighbours", unit="block", disable=not progress):
         some = rows[first : first + block]
         squared = torch.addmm(squares, some, points.T, alpha=-2)  # less |query|², the same for a whole row
         if queries is None:
@@ -104,7 +112,7 @@ def _block(points: Tensor) -> int:
     return _BLOCK.get(points.device.type, _BLOCK_ELSEWHERE)
 
 
-def _in_lists(points: Tensor, k: int, seed: int) -> Tensor:
+def _in_lists(points: Tensor, k: int, seed: int, progress: bool) -> Tensor:
     """Inverted lists; each is a cell of k-means, of about √n / 4 points."""
     n = len(points)
     centres = _k_means(points, max(1, min(n, int(4 * math.sqrt(n)))), seed)
@@ -115,7 +123,7 @@ def _in_lists(points: Tensor, k: int, seed: int) -> Tensor:
     members = [order[end - size : end] for end, size in zip(ends, sizes.tolist(), strict=True)]
     enough = min(n, max(_CANDIDATES, 4 * k + 1))
     found = torch.empty(n, k, dtype=torch.int64, device=points.device)
-    for own, centre in zip(members, centres, strict=True):
+    for own, centre in zip(tqdm(members, "neighbours", unit="list", disable=not progress), centres, strict=True):
         if not len(own):
             continue
         closest = (centres - centre).square().sum(1).argsort()

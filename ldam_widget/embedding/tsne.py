@@ -30,8 +30,10 @@ _FEWEST = 4  # points with a choice: three have one map
 class TSNE:
     """t-SNE as an iterator: every step gives positions, all of them valid, so it can be stopped at any moment.
 
-        for positions in ldam.TSNE(features):
+        run = ldam.TSNE(features)
+        for positions in run:
             ...
+        e = ldam.Embedding.of(run)  # finished or not
 
     The same code runs on CPUs and GPUs, in single precision. The same seed gives the same map on the same CPU; on a
     GPU sums are in no fixed order, so maps differ in details. Points that are equal share one place. The user's random
@@ -42,8 +44,8 @@ class TSNE:
 
     Args:
         features: (n, d) array, tensor or list; (n, …) is flattened. Reduced to 50 principal components if d > 50.
-        perplexity: effective number of neighbours of each point, ≥ 1. With fewer than 3 · perplexity + 1 points it is
-            lowered to a third of n − 1, with a warning.
+        perplexity: effective number of neighbours of each point, 1…1000. With fewer than 3 · perplexity + 1 points it
+            is lowered to a third of n − 1, with a warning.
         exaggeration: of the attraction at the end: 1 is t-SNE, up to 4 gives tighter clusters, more like UMAP's.
         steps: ≥ 1; the first third with an exaggeration of 12.
         seed: ≥ 0, of the noise added to the start, and of approximate neighbours.
@@ -51,6 +53,7 @@ class TSNE:
             is arranged like that one. None: the first two principal components.
         method: of finding neighbours, see `neighbours.nearest`.
         device: None: CUDA if available, else the CPU.
+        progress: show a bar while neighbours are found.
 
     Raises:
         TypeError, ValueError: an argument of the wrong type or out of range; features with NaN or infinite values, or
@@ -68,11 +71,12 @@ class TSNE:
         start: Any = None,
         method: Method = "auto",
         device: torch.device | str | None = None,
+        progress: bool = False,
     ) -> None:
         on = chosen_device(device)
         self.space = features if isinstance(features, Space) else Space.of(array("features", features, on), seed=seed)
         self.exaggeration = between("exaggeration", exaggeration, 0.1, 100)
-        self.perplexity = between("perplexity", perplexity, 1, 1e4)
+        self.perplexity = between("perplexity", perplexity, 1, 1000)
         self.steps, self.done, self.seed = whole("steps", steps, 1), 0, whole("seed", seed, 0)
         first, self._place = distinct(self.space.points)  # of each distinct point; and which of them every point is
         rows = self.space.points[first]
@@ -84,7 +88,7 @@ class TSNE:
             self.steps = 0
             return
         self.perplexity = _possible(self.perplexity, len(rows))
-        self._attraction = _attraction(rows, self.perplexity, method, self.seed)
+        self._attraction = _attraction(rows, self.perplexity, method, self.seed, progress)
         self._repulsion = Repulsion()
 
     def __len__(self) -> int:
@@ -134,12 +138,13 @@ def cost(space: Space, points: Tensor, perplexity: float) -> float:
     if len(first) < _FEWEST:
         return 0.0
     y = points[first].T.contiguous()
-    attraction = _attraction(space.points[first], min(perplexity, (len(first) - 1) / 3), "auto", 0)
+    attraction = _attraction(space.points[first], min(perplexity, (len(first) - 1) / 3), "auto", 0, False)
     return attraction.cost(y) + float(Repulsion()(y)[1].log())
 
 
-def _attraction(rows: Tensor, perplexity: float, method: Method, seed: int) -> Attraction:
-    found, distances = nearest(rows, min(len(rows) - 1, round(3 * perplexity)), method=method, seed=seed)
+def _attraction(rows: Tensor, perplexity: float, method: Method, seed: int, progress: bool) -> Attraction:
+    k = min(len(rows) - 1, round(3 * perplexity))
+    found, distances = nearest(rows, k, method=method, seed=seed, progress=progress)
     return Attraction(symmetric(found, conditional(distances, perplexity)))
 
 

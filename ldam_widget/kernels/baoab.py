@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.parameters import TEMPERATURE, Parameter
+from ..core.precision import double
 from ..core.target import Info, Noise, State, Target, is_zero
 from .moves import FRICTION, coast, exp, plus, refitted, refresh
 
@@ -99,7 +100,7 @@ def _correction(state: State, target: Target, count: int) -> Tensor:
     temperature in one chain of D pixels fluctuates only by √(2/D).
     """
     velocity, own = state.memory
-    excess = velocity.flatten(1).double().square().mean(1) / target.kinetic_temperature - 1
+    excess = double(velocity.flatten(1)).square().mean(1) / target.kinetic_temperature - 1
     unit = max(_WARMTH, (8 / velocity[0].numel()) ** 0.5)
     push = ((_WARMTH - excess) / unit).nan_to_num(-1.0).clamp(-1, 1)
     factor: Tensor = (_GAIN / (1 + count / 10) ** 0.6 * push).exp()

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..core.parameters import TEMPERATURE, Parameter
+from ..core.precision import double
 from ..core.target import Info, Noise, State, Target
 from .metropolis import accepted, adapted, choose, choose_evaluation
 from .moves import coast, plus, refitted, root, thermal
@@ -95,4 +96,4 @@ class MALA:
 
 def kinetic(velocity: Tensor) -> Tensor:
     """½|v|² of every chain, (chain,), summed in float64: single precision is too coarse for large images."""
-    return velocity.flatten(1).double().square().sum(1) / 2
+    return double(velocity.flatten(1)).square().sum(1) / 2

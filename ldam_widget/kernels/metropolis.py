@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..core.precision import double
 from ..core.target import Evaluation, Noise, per_image
 
 # Robbins–Monro gain 4/(8 + n)^0.6: an exponent above 1/2 makes it converge, below 1 it can reach any value; the first
@@ -25,7 +26,7 @@ def accepted(gain: Tensor, temperature: float | Tensor, noise: Noise) -> tuple[T
     if isinstance(temperature, Tensor):
         probability = (gain / temperature).clamp_max(0).exp()
     else:
-        probability = (gain / temperature).clamp_max(0).exp() if temperature > 0 else (gain >= 0).double()
+        probability = (gain / temperature).clamp_max(0).exp() if temperature > 0 else double(gain >= 0)
     return moves, probability
 
 

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from .addresses import describe, example
 from .capture import Call, Capture, listed, listen
+from .surroundings import generators_kept
 from .view import device_of, dtype_of, private_view
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
+@generators_kept()
 def activations(model: nn.Module, x: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
     """Layer outputs for given images, by name, from one forward pass.
 

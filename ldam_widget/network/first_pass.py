@@ -16,12 +16,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.notes import Notes
 from .addresses import tensors
 from .deep_copy import reachable
 from .hooks import Hooks
+from .surroundings import Movement, Surroundings, set_surroundings, surroundings
 from .trace import Preprocess, run
 from .view import device_of, unwrap, weights_of
 
@@ -59,45 +61,67 @@ def first_pass(
     image = torch.rand(1, *shape, generator=own, device="cpu").to(device_of(view))
 
     def forward(seed: int = 0) -> list[Tensor] | None:
-        return _run(
-            lambda: run(view, image.clone().requires_grad_(True).clone(), preprocess, shape, own.manual_seed(seed))
-        )
+        around = surroundings(view)
+        if around is not None:
+            around.seed(seed)
+        given = image.clone().requires_grad_(True).clone()
+        return _run(lambda: run(view, given, preprocess, shape, own.manual_seed(seed)))
 
     shared = _Shared(view)
     theirs = {id(thing) for thing in reachable(unwrap(model))}
     before = [(thing, _contents(thing)) for thing in _state_of(view) if id(thing) not in theirs]
-    hooks = Hooks(view)
+    hooks, movement = Hooks(view), Movement()
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         _without(unwrap(model)),
         hooks.watched(),
     ):
-        with _Writes() as writes:
-            first, second = forward(), forward()
+        with _Writes() as writes, NoBackward():
+            first, second = movement.during(forward, traced=False), movement.during(lambda: forward(1))
         changed = [(thing, old) for thing, old in before if not _same(_contents(thing), old)]
         grows = any(
             len(_contents(thing)) > len(old) for thing, old in changed if isinstance(thing, (list, dict, set, deque))
         )
         written = shared.written(writes.places)
         restore = Restore(changed, [(tensor, source) for _, tensor, source in written])
-        restore()
-        third = forward()
-        restore()
-        fourth = forward(1)
-        restore()
-    if first is not None:
-        hooks.drop_idle()
-    stays = first is not None and not _equal(first, third)  # a state that was not restored
+        third, fourth = first, second
+        if changed or written or not _equal(first, second):  # by a state, or by chance?
+            second = forward()
+            restore()
+            third = forward()
+            restore()
+            fourth = forward(1)
+            restore()
+        if first is not None:
+            hooks.drop_idle()
+            if hooks.dropped and not _equal(third, forward()):
+                hooks.take_back()  # the model reads what they collect
+            restore()
+    moved = movement.undone()
+    set_surroundings(view, Surroundings(moved))
+    stays = first is not None and not _equal(first, third)  # a state that was not restored, or numbers not torch's
+    draws = first is not None and not _equal(third, fourth)
+    if first is not None and moved:
+        with torch.inference_mode(False), torch.enable_grad():
+            passes = []
+            for seed in (0, 0, 1):
+                passes.append(forward(seed))
+                restore()
+        stays, draws = not _equal(passes[0], passes[1]), not _equal(passes[0], passes[2])
     found = FirstPass(
         written=[name for name, _, _ in written],
-        keeps_state=first is not None and not stays and not _equal(first, second),
-        draws=stays or (first is not None and not _equal(third, fourth)),
+        keeps_state=first is not None and not stays and not draws and not _equal(first, second),
+        draws=stays or draws,
     )
     shared.share_again({id(tensor) for _, tensor, _ in written})
     if written or grows or found.keeps_state:  # else the hook would only cost time, and stop recordings
         view.register_forward_pre_hook(restore)
     _found[view] = found
+    _tell(found, stays, moved, notes)
+
+
+def _tell(found: FirstPass, stays: bool, moved: list[str], notes: Notes) -> None:
     if found.keeps_state:
         notes.tell(
             "the model keeps a state between calls; every image is computed from the state that your model has now"
@@ -105,12 +129,18 @@ def first_pass(
     if stays:
         notes.tell(
             "the same image gives different activations from call to call, by a state that cannot be restored or "
-            "numbers that are not torch's: samples follow no exact law"
+            "numbers from elsewhere: samples follow no exact law"
         )
     elif found.draws:
         notes.tell(
             "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
             "different activations, and samples follow no exact law"
+        )
+    if moved:
+        whose = " and ".join(moved).replace("random", "Python")
+        notes.tell(
+            f"the forward pass moves the global random numbers of {whose}: it gets a stream of its own "
+            "while it runs, and yours is put back. Draw none in another thread meanwhile"
         )
 
 
@@ -232,6 +262,10 @@ class _Theirs(BaseException):
     """Not an error: bypasses any `except Exception` in the model."""
 
 
+class _Adapts(BaseException):
+    """Likewise."""
+
+
 @contextmanager
 def _without(model: nn.Module) -> Iterator[None]:
     """Refuse passes that run modules of the user's model, such as one that is found through a global name."""
@@ -251,9 +285,23 @@ def _without(model: nn.Module) -> Iterator[None]:
             "may change it: something refers to it from outside the model, such as a function that uses a global name. "
             "Let it take the module from self"
         ) from None
+    except _Adapts:
+        raise ValueError(
+            "the forward pass calls backward() itself, as models do that adapt to what they are shown (test-time "
+            "training): an image then has no activation of its own. Give the network that it adapts"
+        ) from None
     finally:
         handle.remove()
         _checking.reset(token)
+
+
+class NoBackward(TorchFunctionMode):
+    """Refuses passes that learn from what they see: they are no function of the image."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.backward, torch.autograd.backward):
+            raise _Adapts
+        return func(*args, **(kwargs or {}))
 
 
 class _Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ from .addresses import tensors
 from .deep_copy import reachable
 
 _CONTAINERS = (list, dict, set, deque)
+_FORWARD_HOOKS = ("_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called")
 _MOST = 1000  # objects in a value that is copied for a hook; larger ones are shared with the user
 
 
@@ -30,6 +31,7 @@ class Hooks:
         self._after = [(module, key) for module in view.modules() for key in module._forward_hooks]
         self._before = [(module, key) for module in view.modules() for key in module._forward_pre_hooks]
         self._active: set[tuple[int, int]] = set()
+        self.dropped: list[tuple[nn.Module, dict[str, dict[int, Any]]]] = []
         for module in view.modules():
             module._backward_hooks.clear()
             module._backward_pre_hooks.clear()
@@ -56,9 +58,18 @@ class Hooks:
         """Remove the forward hooks that have not changed any output."""
         for module, key in self._after:
             if (id(module), key) not in self._active:
-                del module._forward_hooks[key]
-                module._forward_hooks_with_kwargs.pop(key, None)
-                module._forward_hooks_always_called.pop(key, None)
+                kept = {name: dict(getattr(module, name)) for name in _FORWARD_HOOKS}
+                self.dropped.append((module, kept))
+                for name in _FORWARD_HOOKS:
+                    getattr(module, name).pop(key, None)
+
+    def take_back(self) -> None:
+        """Undo `drop_idle`."""
+        for module, kept in reversed(self.dropped):
+            for name, hooks in kept.items():
+                present = getattr(module, name)
+                present.clear()
+                present.update(hooks)
 
     def _watching(self, which: tuple[int, int], hook: Callable[..., Any]) -> Callable[..., Any]:
         def watching(module: nn.Module, *call: Any) -> Any:

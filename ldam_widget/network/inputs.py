@@ -33,9 +33,22 @@ def call_with(view: nn.Module, inputs: Inputs | None) -> None:
     view.register_forward_pre_hook(_Completing(inputs), prepend=True, with_kwargs=True)
 
 
+def inputs_hint(view: nn.Module) -> str:
+    """What to say if a view that is called with other arguments fails: those whose rows are not one per image."""
+    hooks = [hook for hook in view._forward_pre_hooks.values() if isinstance(hook, _Completing)]
+    rows = {name: len(value) for hook in hooks for name, value in hook.tensors().items() if len(value) != 1}
+    listed = " and ".join(f"inputs[{name!r}] has {count} rows" for name, count in rows.items())
+    return f"{listed}; a tensor of one row is expanded to the batch. " if rows else ""
+
+
 class _Completing:
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those with rows, by name."""
+        given = self._inputs if isinstance(self._inputs, Mapping) else {}
+        return {name: value for name, value in given.items() if isinstance(value, Tensor) and value.ndim}
 
     def __call__(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         (x,) = args

@@ -95,7 +95,12 @@ def _kept_bytes(forward: Callable[[], object], weights: Sequence[Tensor]) -> int
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor.detach()  # an operation that saves its own output with its graph would never be freed
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        result = forward()
+    result = None
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            result = forward()
+    except RuntimeError as error:
+        if "saved tensor hooks" not in str(error):
+            raise  # else torch.func within it, which accepts none: what was kept until then is counted
     del result  # only now: memory reused within the pass would otherwise be counted only once
     return sum(kept.values())

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..core.notes import QuietNotes
 from .capture import Capture
+from .surroundings import undisturbed
 from .trace import Preprocess, check_shape
 from .traced import Traced
 from .units import centre
@@ -71,6 +72,7 @@ def receptive_field(
 
 
 @torch.inference_mode(False)
+@undisturbed()
 def receptive_field(
     model: nn.Module,
     layer: str,

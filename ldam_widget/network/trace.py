@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from ..core.random_numbers import drawing_from
 from ..core.tables import Row, Table
-from .addresses import Address, AxisHint, axis_hint, module_names, parse, unit_axis
+from .addresses import Address, AxisHint, axis_hint, module_names, parse, tensors, unit_axis
 from .capture import Call, listed, listen
-from .inputs import Inputs, call_with
+from .inputs import Inputs, call_with, inputs_hint
 from .memory import is_out_of_memory
 from .own_output import Computed, OwnOutput, own_output
+from .surroundings import surroundings, undisturbed
 from .view import device_of, dtype_of, private_view
 
 Preprocess = Callable[[Tensor], Tensor]
@@ -70,6 +72,7 @@ class Trace(NamedTuple):
         return next((output for output in self.outputs if output.address == address), None)
 
 
+@undisturbed()
 def layers(
     model: nn.Module,
     input_shape: Sequence[int],
@@ -93,7 +96,37 @@ def layers(
     """
     view = private_view(model, None, Notes(), shared=False)
     call_with(view, inputs)
-    return trace(view, check_shape(input_shape), preprocess, None, Notes()).table
+    shape = check_shape(input_shape)
+    return trace(view, shape, for_batches(preprocess, shape, device_of(view)), None, Notes()).table
+
+
+class PerImage:
+    """A batch's version of a preprocess that takes one image at a time."""
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self._preprocess = preprocess
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.stack([self._preprocess(image) for image in x])
+
+
+def for_batches(preprocess: Preprocess | None, shape: tuple[int, ...], device: torch.device) -> Preprocess | None:
+    """The preprocess; made to take batches, if it fails for them and takes single images."""
+    if preprocess is None:
+        return None
+    own = torch.Generator().manual_seed(0)
+    x = torch.rand(2, *shape, generator=own, device="cpu").to(device)
+    try:
+        with drawing_from(own):
+            preprocess(x.clone())
+    except Exception:
+        try:
+            with drawing_from(own):
+                single = preprocess(x[0].clone())
+        except Exception:
+            return preprocess  # its error for a batch is the one to be told
+        return PerImage(preprocess) if isinstance(single, Tensor) else preprocess
+    return preprocess
 
 
 def check_shape(input_shape: Sequence[int]) -> tuple[int, ...]:
@@ -126,6 +159,7 @@ def trace(
     last: AxisHint | None = None
     computed = Computed()
     returned: Any = None
+    parted: list[Address] = []  # may have several rows per image
 
     def record(call: Call) -> None:
         nonlocal last
@@ -134,6 +168,12 @@ def trace(
         last = axis_hint(module, call.output) or last
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             coupled.setdefault(name, len(outputs))
+        for keys, tensor in tensors(call.output):
+            if tensor.ndim > 1 and tensor.shape[0] > 1 and 1 not in tensor.shape:  # frames or windows of an image?
+                address = call.address._replace(keys=keys)
+                row = Layer(str(address), type(module).__name__, tuple(tensor.shape), 0, not any(module.children()))
+                outputs.append(LayerOutput(address, row, module, 1 + unit_axis(tensor, last), False))
+                parted.append(address)
         for address, tensor, shown in listed(call, 1):
             batch_first = tensor.movedim(tensor.shape.index(1), 0)
             axis = unit_axis(batch_first, last)
@@ -150,10 +190,38 @@ def trace(
         if address is None or address not in [row.address for row in outputs]:
             raise
         notes.tell(f"the forward pass is listed up to {outputs[-1].layer.name!r} only: {error}")
+    if parted:
+        outputs = _parted(view, outputs, set(parted), x, lambda two: run(view, two, preprocess, shape))
     own = own_output(returned, computed)
     if own.functional:
         outputs = [row._replace(listed=row.listed or row.address.module == "") for row in outputs]
     return Trace(outputs, names, calls, coupled, x._version > 0, own)
+
+
+def _parted(
+    view: nn.Module, outputs: list[LayerOutput], which: set[Address], x: Tensor, forward: Callable[[Tensor], Any]
+) -> list[LayerOutput]:
+    """List the layers with several rows per image: twice as many for two images."""
+    sizes: dict[Address, tuple[int, ...]] = {}
+
+    def record(call: Call) -> None:
+        for keys, tensor in tensors(call.output):
+            sizes[call.address._replace(keys=keys)] = tuple(tensor.shape)
+
+    with contextlib.suppress(ValueError):  # it takes one image at a time
+        listen(
+            dict(view.named_modules()), record, lambda: forward(torch.cat([x, x]).detach().requires_grad_(True).clone())
+        )
+    found = []
+    for output in outputs:
+        if output.address in which:
+            first, *rest = output.layer.shape
+            if sizes.get(output.address) != (2 * first, *rest):
+                continue
+            row = output.layer._replace(units=output.layer.shape[output.axis - 1])
+            output = output._replace(layer=row, listed=output.address.module != "" or row.leaf)
+        found.append(output)
+    return found
 
 
 def run(
@@ -167,7 +235,9 @@ def run(
 
     What the model draws comes from `generator`; None is one of its own, the same at every call.
     """
-    with drawing_from(torch.Generator().manual_seed(0) if generator is None else generator):
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+    around = surroundings(view)
+    with drawing_from(generator) if around is None else around.around_a_pass(generator):
         return _run(view, x, preprocess, shape)
 
 
@@ -191,11 +261,21 @@ def _run(view: nn.Module, x: Tensor, preprocess: Preprocess | None, shape: tuple
         made = "" if inputs.shape == x.shape else f" (preprocess made it {tuple(inputs.shape[1:])})"
         raise ValueError(
             f"input_shape={shape} does not fit the model{made}, which raised {type(error).__name__}: {error}. "
-            f"{_hint(error)}Give the shape of one image without the batch axis, as the model was trained on it."
+            f"{_hint(error, view, shape)}Give the shape of one image without the batch axis, as the model was "
+            "trained on it."
         ) from error
 
 
-def _hint(error: Exception) -> str:
+def _hint(error: Exception, view: nn.Module, shape: tuple[int, ...]) -> str:
     if isinstance(error, TypeError) and "missing" in str(error) and "argument" in str(error):
         return "If it takes more than images, give the rest as inputs={'name': value}. "
-    return ""
+    if any(p.is_floating_point() and p.element_size() == 1 for p in view.parameters()):
+        return "Its weights are float8, which torch cannot differentiate: give model.float(). "
+    conv = next((module for module in view.modules() if isinstance(module, nn.modules.conv._ConvNd)), None)
+    if conv is not None:
+        channels, axes = conv.in_channels, len(conv.kernel_size)
+        if len(shape) == axes:
+            return f"The channels are missing: is it input_shape={(channels, *shape)}? "
+        if len(shape) == axes + 1 and shape[-1] == channels != shape[0]:
+            return f"Channels come first: is it input_shape={(channels, *shape[:-1])}? "
+    return inputs_hint(view)

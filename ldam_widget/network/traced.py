@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from .addresses import Address, describe, example, parts, tensors, unit_axis
 from .capture import Call, Capture, listen
+from .inputs import inputs_hint
 from .trace import Preprocess, Trace, run, trace
 from .view import device_of
 
@@ -24,9 +26,15 @@ class Place(NamedTuple):
     unit_axis: int  # once the batch comes first
     shape: tuple[int, ...]  # (units, *positions), of one image
     dtype: torch.dtype
+    rows: int = 1  # of the first axis per image, as with frames or windows, which become a position
+    interleaved: bool = False  # the first rows of all images come first
 
     def in_order(self, output: Tensor) -> Tensor:
         """The network's output there -> (image, units, *positions)."""
+        if self.rows > 1:
+            sizes = (self.rows, -1) if self.interleaved else (-1, self.rows)
+            output = output.reshape(*sizes, *output.shape[1:])
+            output = output.transpose(0, 1) if self.interleaved else output
         if self.batch_axis != 0:
             output = output.movedim(self.batch_axis, 0)
         return output if self.unit_axis == 1 else output.movedim(self.unit_axis, 1)
@@ -90,11 +98,18 @@ class Traced:
                 raise ValueError(
                     f"layer {name!r} returns {describe(output)}, not one tensor; choose {example(address, output)}"
                 )
-            batch_axis = self._batch_axis(output, capture)
+            batch_axis, interleaved = self._batch_axis(output, capture), None
             if batch_axis is None:
+                interleaved = self._interleaved(output, capture)
+            if batch_axis is None and interleaved is None:
                 raise ValueError(
                     f"layer {name!r} gives {tuple(output.shape)} for a batch of one image; neurons need an output "
-                    "(batch, units, …)"
+                    f"(batch, units, …). {inputs_hint(self.view)}".rstrip(" .")
+                )
+            if output.is_complex():
+                raise ValueError(
+                    f"layer {name!r} gives complex numbers ({output.dtype}), which have no single activation; choose a "
+                    "layer after it, such as of their absolute values"
                 )
             if not output.is_floating_point():
                 raise ValueError(
@@ -102,8 +117,12 @@ class Traced:
                 )
             _require_gradient(name, output, x)
         listed = self.trace.find(address)
-        axis = listed.axis if listed is not None else unit_axis(output.movedim(batch_axis, 0), None)
-        found = Place(address, batch_axis, axis, (), output.dtype)
+        if batch_axis is None:  # several rows per image
+            axis = listed.axis if listed is not None else 2
+            found = Place(address, 0, axis, (), output.dtype, len(output), bool(interleaved))
+        else:
+            axis = listed.axis if listed is not None else unit_axis(output.movedim(batch_axis, 0), None)
+            found = Place(address, batch_axis, axis, (), output.dtype)
         return found._replace(shape=tuple(found.in_order(output).shape[1:]))
 
     def ends_at(self, address: Address) -> bool:
@@ -131,6 +150,25 @@ class Traced:
         reached = max(made.index(address) if address in made else len(made) for address in addresses)
         return [name for name, before in self.trace.coupled.items() if before <= reached]
 
+    def _interleaved(self, output: Tensor, capture: Capture) -> bool | None:
+        """Of an output with several rows per image: whether the first rows of all images come first; None: it has none,
+        or the rows of an image cannot be told from those of another."""
+        rows, images = len(output) if output.ndim > 1 else 0, self.some_images(2)
+        if rows < 2:
+            return None
+        try:
+            (both,), *alone = (capture(partial(self.run, x)) for x in (images, images[:1], images[1:]))
+        except ValueError:
+            return None  # the model takes one image at a time
+        if both.shape != (2 * rows, *output.shape[1:]):
+            return None
+        expected = [one for (one,) in alone]
+        for interleaved in (False, True):
+            parts = [both[i::2] if interleaved else both[i * rows : (i + 1) * rows] for i in (0, 1)]
+            if all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(parts, expected, strict=True)):
+                return interleaved
+        return None
+
     def _batch_axis(self, output: Tensor, capture: Capture) -> int | None:
         """The batch axis: the first, except for the states of recurrent layers, which are (layers, batch, …)."""
         if output.ndim < 2 or 1 not in output.shape:
@@ -154,9 +192,11 @@ def _require_gradient(name: str, output: Tensor, x: Tensor) -> None:
             f"layer {name!r} has no gradient with respect to the input: {error} Choose another layer, or fix the path."
         ) from error
     if grad is None:
+        cut = "is cut (torch.no_grad or inference_mode, .detach(), an integer or argmax step) or does not start there"
+        if output.is_inference():
+            cut = "runs under torch.inference_mode"
         raise ValueError(
-            f"no gradient reaches the input from layer {name!r}: its path is cut (torch.no_grad, .detach(), an "
-            "integer or argmax step) or does not start at the input. Choose another layer, or fix the path."
+            f"no gradient reaches the input from layer {name!r}: its path {cut}. Choose another layer, or fix the path."
         )
 
 

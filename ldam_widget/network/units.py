@@ -76,7 +76,10 @@ class LayerUnits(NamedTuple):
             ) from error
         units, positions = self.shape[0], self.shape[1:]
         if not 0 <= unit < units:
-            raise ValueError(f"neuron {unit} is out of range: layer {self.layer!r} has {units} units, 0 to {units - 1}")
+            hint = f". What neuron {-unit} dislikes is written '{unit}', in quotes" if -units < unit < 0 else ""
+            raise ValueError(
+                f"neuron {unit} is out of range: layer {self.layer!r} has {units} units, 0 to {units - 1}{hint}"
+            )
         name = str(self.names[unit]) if self.names else ""
         if place is not None:
             if len(place) != len(positions) or any(not 0 <= p < size for p, size in zip(place, positions, strict=True)):

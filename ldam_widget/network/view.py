@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..core.notes import Notes
 from .deep_copy import deep_copy, reachable
 from .hooks import isolate_hooks
+from .surroundings import inherit
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -71,7 +72,27 @@ def private_view(model: nn.Module, device: torch.device | None, notes: Notes, *,
             "(running batch-norm statistics, no dropout). Your model itself is left as it was."
         )
     view.eval()
-    return view.to(device) if device is not None else view
+    inherit(view, model)
+    if device is not None:
+        view = view.to(device)
+    allow_backward(view)
+    return view
+
+
+def allow_backward(view: nn.Module, device: torch.device | None = None) -> None:
+    """Let cuDNN's recurrent layers have a gradient, which they refuse in eval mode: in training mode, without dropout,
+    they compute the same.
+
+    Args:
+        view: a private view.
+        device: of its weights; None: as they are.
+    """
+    if (device_of(view) if device is None else device).type != "cuda":
+        return
+    for module in view.modules():
+        if isinstance(module, nn.RNNBase):
+            module.dropout = 0.0
+            module.training = True
 
 
 def detached_copy(model: nn.Module, notes: Notes) -> nn.Module:
@@ -120,8 +141,10 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def dtype_of(model: nn.Module) -> torch.dtype:
-    """The floating-point type the model computes in: that of its first floating-point weight."""
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    """The floating-point type the model computes in: that of its first floating-point weight; not float8, in which
+    weights are stored alone."""
+    kinds = (p.dtype for p in model.parameters() if p.is_floating_point() and p.element_size() > 1)
+    return next(kinds, torch.float32)
 
 
 def _check_type(model: object) -> None:
@@ -144,8 +167,11 @@ def check_weights(model: nn.Module) -> None:
         if tensor.is_meta:
             raise ValueError(f"model weight {name!r} is on the meta device and has no data; load the weights first")
         checked = isinstance(tensor, nn.Parameter) or id(tensor) in norms
-        if checked and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            count = int((~torch.isfinite(tensor)).sum())
+        if not (checked and tensor.is_floating_point()):
+            continue
+        finite = torch.isfinite(tensor if tensor.element_size() > 1 else tensor.float())  # not implemented for float8
+        if not bool(finite.all()):
+            count = int((~finite).sum())
             raise ValueError(
                 f"model weight {name!r} holds {count} NaN or infinite value{'s' if count > 1 else ''} of "
                 f"{tensor.numel()}; no image can be sampled. Did training diverge? Load an earlier checkpoint."

@@ -18,6 +18,7 @@ from ..core.notes import Notes
 from ..core.tables import Row, Table
 from .addresses import Address, module_names, parse, replace, select
 from .capture import STOP, Call, listen
+from .surroundings import undisturbed
 from .trace import LayerOutput, Preprocess, Trace, check_shape, run, trace
 from .view import device_of, dtype_of, private_view
 
@@ -77,6 +78,7 @@ def short(weight: float) -> str:
     return f"{weight:.2f}".replace("0.", ".", 1) if abs(weight) < 0.995 else f"{weight:.2f}"
 
 
+@undisturbed()
 def neurons_of(
     model: nn.Module,
     class_index: int | str,

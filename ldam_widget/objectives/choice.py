@@ -18,8 +18,14 @@ _FIRST = 10  # neurons sampled by default
 _SAME_UNITS = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
 
-def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
+def choose_layer(trace: Trace, layer: str | None, notes: Notes, hint: str = "") -> Address:
     """The output to sample; None is the model's own output, or what it was before a softmax at the end.
+
+    Args:
+        trace: of the model.
+        layer: as for `Sampler`.
+        notes: receives notes for the user.
+        hint: part of the error if no layer has units.
 
     Raises:
         ValueError: an unknown layer, or a call number it does not reach; the message says what is valid.
@@ -35,7 +41,7 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
     if layer is None:
         if own.saturated:
             notes.tell("the model ends in a softmax, whose outputs saturate and compete; give layer= one before it")
-        return _last(rows, own.described, notes) if own.address is None else own.address
+        return _last(rows, own.described, notes, hint) if own.address is None else own.address
     if asked is None:
         near = difflib.get_close_matches(str(layer), [name for name in trace.names if name], n=3, cutoff=0.4)
         listed = ", ".join(output.layer.name for output in rows[:30]) + (", …" if len(rows) > 30 else "")
@@ -51,13 +57,13 @@ def choose_layer(trace: Trace, layer: str | None, notes: Notes) -> Address:
     return asked
 
 
-def _last(rows: list[LayerOutput], described: str, notes: Notes) -> Address:
+def _last(rows: list[LayerOutput], described: str, notes: Notes, hint: str) -> Address:
     """The last layer with units, for a model whose own output has none."""
     leaves = [output for output in rows if output.layer.leaf]
     makers = [output for output in leaves if not isinstance(output.module, (*SOFTMAX, *_SAME_UNITS))]
     makers = [output for output in makers if not output.address.keys] or makers  # parts of tuples only as a last resort
     if not makers:
-        raise ValueError("model runs no layer with neurons; give layer= the dotted name of one of its modules")
+        raise ValueError(f"model runs no layer with neurons. {hint}Give layer= the dotted name of one of its modules")
     if described:
         notes.tell(
             f"the model returns {described}, in which there are no units to choose from; sampling the last layer that "

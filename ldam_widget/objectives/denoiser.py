@@ -14,6 +14,7 @@ from ..core.parameters import Parameter
 from ..core.target import BindContext
 from ..network.first_pass import first_pass
 from ..network.inputs import call_with
+from ..network.surroundings import passing
 from ..network.view import dtype_of, private_view
 from .discriminator_net import Quiet
 
@@ -94,7 +95,7 @@ class Denoiser:
         """D(x), like x (chain, *image)."""
         view = self.net if self._view is None else self._view
         given = x.detach().to(dtype_of(view)).clone()  # the network may write into it
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), passing(view):
             alone = self._view is not None or not self._takes_sigma  # a view gets σ by its hook
             clean = view(given) if alone else view(*self._with_sigma(given))
         if not isinstance(clean, Tensor):

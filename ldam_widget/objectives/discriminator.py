@@ -17,6 +17,7 @@ from ..core.target import BindContext
 from ..network.addresses import Address
 from ..network.capture import STOP, Call, listen
 from ..network.first_pass import first_pass
+from ..network.surroundings import passing
 from ..network.trace import Preprocess, run
 from ..network.view import device_of, dtype_of, private_view
 from .discriminator_file import Stored, read, restored
@@ -261,7 +262,8 @@ class _Logit:
 
     def _output(self, x: Tensor) -> Tensor:
         inputs = self.inputs(x).to(self._dtype)
-        output = self._view(inputs) if self._stop is None else self._into(self._stop, inputs)
+        with passing(self._view):
+            output = self._view(inputs) if self._stop is None else self._into(self._stop, inputs)
         if not isinstance(output, Tensor):
             raise ValueError(f"discriminator must return one tensor; it returned {type(output).__name__}")
         return output

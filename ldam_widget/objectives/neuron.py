@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..network.addresses import module_names
+from ..network.inputs import inputs_hint
 from ..network.leaky import check_leaky
 from ..network.readout import Readout
 from ..network.trace import Preprocess
@@ -72,7 +73,7 @@ class Neurons(Objective):
         layer, wanted = home_layer(layer, given, names, module_names(view), chosen=default_layer is not None)
         layer = default_layer if layer is None else layer
         traced = Traced.of(view, input_shape, preprocess, layer, notes)
-        place = traced.place(choose_layer(traced.trace, layer, notes))
+        place = traced.place(choose_layer(traced.trace, layer, notes, inputs_hint(view)))
         self.layer = str(place.address)  # its own, whose units the picker lists
         self.layers = traced.trace.table
         self.output_shape = place.shape  # (units, *positions)
@@ -80,7 +81,18 @@ class Neurons(Objective):
         # class names apply only to a layer with as many units as there are names
         self.unit_names: Sequence[str] = names if len(names) == self.units else ()
         self._columns = Columns(traced, place, names, at, notes)
-        self.neurons = choose_neurons(self.units, wanted, self._columns.resolve)
+        if names and not self.unit_names and place.address == traced.trace.own.address:
+            notes.tell(
+                f"class_names are {len(names)}, and layer {self.layer!r} has {self.units} units: they are not used"
+            )
+        try:
+            self.neurons = choose_neurons(self.units, wanted, self._columns.resolve)
+        except ValueError as error:
+            if self.unit_names or not any(isinstance(neuron, str) and neuron in names for neuron in wanted or ()):
+                raise
+            raise ValueError(
+                f"{error}: class_names are {len(names)}, and layer {self.layer!r} has {self.units} units"
+            ) from None
         self._asked = dict(zip((n.key for n in self.neurons), given, strict=True)) if given else {}
         self._chains = chains
         self.interpolates = any(term.start != term.end for n in self.neurons for term in n.terms)

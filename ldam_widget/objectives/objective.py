@@ -25,6 +25,7 @@ from ..network.first_pass import findings
 from ..network.leaky import Leaky, check_leaky
 from ..network.readout import ALL
 from ..network.rectifiers import backward
+from ..network.surroundings import surroundings
 from ..network.traced import Place, Traced
 from ..network.view import dtype_of, weights_of
 from .independence import Batches, check_batches
@@ -94,6 +95,7 @@ class Objective:
         self._dtype = dtype_of(traced.view)
         # a model that draws random numbers must not take them from the user's generators
         self._own = torch.Generator().manual_seed(0) if findings(traced.view).draws else None
+        self._around = surroundings(traced.view)
         self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
         self.run_by(traced.view, torch.contiguous_format)
         self._coupled = traced.coupled_before(addresses)
@@ -174,8 +176,20 @@ class Objective:
     ) -> None:
         """Run this network from now on; it must be equivalent to the view, with the same module names."""
         self._network, self._memory_format = network, memory_format
-        self._recordings = recordings if self._own is None else None  # a recording would repeat its numbers
+        self._recordings = (
+            recordings if self._own is None and self._around is None else None
+        )  # would repeat its numbers
         self._capture = Capture(network, [place.address for place in self._places])
+
+    @property
+    def network(self) -> nn.Module:
+        """The one that is run."""
+        return self._network
+
+    def forget_recordings(self) -> None:
+        """Record anew, if it is recorded: memory has moved."""
+        if self._recordings is not None:
+            self._recordings.clear()
 
     def some_images(self, count: int) -> Tensor:
         """Random images that require gradients, from a private generator."""
@@ -204,6 +218,12 @@ class Objective:
             outputs, grad = [output[:1] for output in outputs], grad[:1]
         return scalars.read(tuple(outputs), part), grad
 
+    def _values(self, x: Tensor, part: slice) -> Tensor:
+        """The scalars of some chains; with gradients on, without which some models run other code."""
+        with torch.enable_grad():
+            outputs = self._forward(x.detach().requires_grad_(True))
+        return self._scalars.read(tuple(output.detach() for output in outputs), part)
+
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
         with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
@@ -216,6 +236,9 @@ class Objective:
 
     def _forward(self, x: Tensor) -> Tensors:
         """x -> (chain, units, *positions) of every place."""
+        if self._around is not None:
+            with self._around.around_a_pass(self._own):
+                return self._outputs(x)
         if self._own is None:
             return self._outputs(x)
         with drawing_from(self._own):
@@ -233,7 +256,14 @@ class Objective:
             outputs = [select(self._network(inputs), self._places[0].address)]
         else:
             outputs = self._capture(lambda: self._network(inputs))
-        return tuple(place.in_order(output) for place, output in zip(self._places, outputs, strict=True))
+        ordered = tuple(place.in_order(output) for place, output in zip(self._places, outputs, strict=True))
+        for place, output in zip(self._places, ordered, strict=True):
+            if output.shape[1:] != place.shape:
+                raise ValueError(
+                    f"layer {str(place.address)!r} gives {tuple(output.shape[1:])} for one image and {place.shape} for "
+                    "another; neurons need an output of one size. Choose a layer before it"
+                )
+        return ordered
 
     def _use_freed_memory(self, x: Tensor) -> None:
         """Check now and then whether memory has been freed since a shortage."""
@@ -264,13 +294,12 @@ class Objective:
             exact = self._dtype in (torch.float32, torch.float64)
             with torch.inference_mode(False):
                 x = self._traced.some_images(images).detach()
-                known[key] = check_batches(evaluate, x, 1e-3 if exact else 5e-2)
+                known[key] = check_batches(self._values, evaluate, x, 1e-3 if exact else 5e-2)
         return known[key]
 
     def _take_at_once(self, images: int) -> None:
         self.at_once = images
-        if self._recordings is not None:
-            self._recordings.clear()
+        self.forget_recordings()
 
     def _bytes_of_an_image(self) -> float:
         with torch.inference_mode(False), torch.enable_grad():

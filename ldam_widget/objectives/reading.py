@@ -24,7 +24,7 @@ from ..network.units import unknown_name
 from .algebra import Expression, Unit, Weighted
 
 _UNIT = r"\d+(?:@(?:mean|center|\d+(?:\s*,\s*\d+)*))?"
-_LAYERED = re.compile(rf"\s*([^:]+):\s*({_UNIT})\s*")
+_LAYERED = re.compile(rf"\s*(.+):\s*({_UNIT})\s*", re.DOTALL)  # a layer's name may hold colons
 _SAME = {"→": "->", "−": "-", "·": "*", "×": "*"}
 _SIGN = re.compile(r"->|[→+−·×*/()-]")
 _WRITTEN = re.compile(r"[→+−·×*/()'\"-]")  # more than one plain neuron

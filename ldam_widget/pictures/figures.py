@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ def samples(
         axes[row, 0].set_ylabel(name, fontsize=8)
     if title:
         figure.suptitle(title, fontsize=10)
-    figure.supxlabel(caption(frame.steps, frame.params), fontsize=7)
+    _caption(figure, caption(frame.steps, frame.params), 7)
     return figure
 
 
@@ -109,7 +110,7 @@ def comparison(comparison: Comparison, *, title: str = "", display: Display = PL
     bar.set_label("difference of averages", fontsize=6)
     if title:
         figure.suptitle(title, fontsize=10)
-    figure.supxlabel(caption(comparison.steps, comparison.params), fontsize=7)
+    _caption(figure, caption(comparison.steps, comparison.params), 7)
     return figure
 
 
@@ -227,7 +228,7 @@ def diagnostics(sampler: Sampler, *, title: str = "") -> PaperFigure:
     for axis, name in zip(axes[-1], ("step", "lag, steps", "rank of the draw"), strict=True):
         axis.set_xlabel(name, fontsize=7)
     figure.suptitle(f"{title}{': ' if title else ''}{found['verdict']['text']}", fontsize=9)
-    figure.supxlabel(f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", fontsize=6)
+    _caption(figure, f"{sampler.kernel.name}; {caption(sampler.steps, sampler.params)}", 6)
     return figure
 
 
@@ -243,6 +244,14 @@ def _autocorrelation(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     from arviz_stats.base import array_stats  # takes two seconds to import
 
     return np.asarray(array_stats.autocorr(values))
+
+
+def _caption(figure: PaperFigure, text: str, size: int) -> None:
+    """Below a figure, in as many lines as it takes: with few neurons it is narrow."""
+    wide, high = figure.get_size_inches()
+    lines = textwrap.wrap(text, max(20, int(72 * wide / (0.56 * size))))  # a letter is half as wide as high, or so
+    figure.set_size_inches(wide, high + (len(lines) - 1) * 1.3 * size / 72)
+    figure.supxlabel("\n".join(lines), fontsize=size)
 
 
 def caption(steps: int, params: Mapping[str, float]) -> str:

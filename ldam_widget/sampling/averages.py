@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..core.parameters import AVERAGE, Parameter
+from ..core.precision import double
 from ..core.target import per_image
 
 _DECAY = Parameter("decay", 0, 1 - 1 / AVERAGE.high, 0.99, "Share of the average that is kept at every picture.")
@@ -145,7 +146,7 @@ class _Window:
 
     def add(self, x: Tensor) -> None:
         self._kept.append(x)
-        self._sum = x.double() if self._sum is None else self._sum + x
+        self._sum = double(x) if self._sum is None else self._sum + x
         while len(self._kept) > self._length:
             self._sum = self._sum - self._kept.popleft()
             self._missing = self._missing - 1 * (self._missing > 0)
@@ -158,7 +159,7 @@ class _Window:
             return other
         nothing = torch.zeros_like(pictures)
         other.mean = _taken(self.mean, rows, pictures)
-        other._sum = _taken(self._sum, rows, nothing.double())
+        other._sum = _taken(self._sum, rows, double(nothing))
         other._kept = deque(_taken(kept, rows, nothing) for kept in self._kept)
         missing = torch.zeros(len(self.mean), device=rows.device) + self._missing
         other._missing = _taken(missing, rows, torch.full_like(rows, len(self._kept), dtype=missing.dtype))

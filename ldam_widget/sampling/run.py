@@ -15,8 +15,11 @@ from torch import Tensor, nn
 
 from ..core.noise import ChainNoise
 from ..core.parameters import GOAL
+from ..core.precision import double
 from ..core.target import NEURON, Kernel, State, Target
 from ..execution import Execution
+from ..network.late_writes import LateWrites
+from ..network.surroundings import without_default_device
 from ..objectives.neuron import Neurons
 from . import checks, defaults
 from .averages import Average
@@ -46,8 +49,9 @@ def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
         ticket = self._turn.ticket()
         try:
             self._turn.take(ticket)
-            self._follow()
-            return method(self, *args, **kwargs)
+            with without_default_device():
+                self._follow()
+                return method(self, *args, **kwargs)
         finally:
             self._turn.tickets.pop(ticket, None)
             self._catch_up()
@@ -71,6 +75,7 @@ class Run(Readings):
         self._turn = FairLock()
         self._lock = threading.Lock()  # held only while the settings are replaced
         self._execution = Execution(settings.fixed.view, model, execution)
+        self._late_writes = LateWrites(settings.fixed.view, model)
         self._standing: tuple[Neurons, float, Standing] | None = None
         self._kernels: dict[tuple[str, bool], Kernel] = {}  # last used, by name and whether there is a natural prior
         self._temperatures: dict[tuple[Unit, bool], float] = {}  # last used, by unit and whether there is a prior
@@ -254,7 +259,7 @@ class Run(Readings):
         if norms is None:
             per_neuron = settings.fixed.per_neuron
             norms = as_scales(present_norms(target, state, per_neuron), per_neuron)[NEURON]
-        return float(norms.double().log().mean().exp())
+        return float(double(norms).log().mean().exp())
 
     def _commit(
         self, change: Callable[[Settings], Settings], found: Chains, monitor: Callable[[Chains], Monitor]
@@ -284,6 +289,8 @@ class Run(Readings):
             began = time.perf_counter()
             chains, accepted = chains.advanced(n)
             took = time.perf_counter() - began
+            if self._late_writes.look(chains.neurons.network, settings.fixed.notes):
+                chains.neurons.forget_recordings()
             goal_taken_back = before.warm_up is not None and chains.warm_up is None
             self._put(chains, Change.CHAINS if goal_taken_back else None)
             self._monitor.seconds += took

@@ -17,8 +17,9 @@ from ..execution import check_execution
 from ..network.first_pass import first_pass
 from ..network.inputs import Inputs, call_with
 from ..network.memory import give_back
-from ..network.trace import Preprocess, check_shape
-from ..network.view import choose_device, private_view
+from ..network.surroundings import without_default_device
+from ..network.trace import PerImage, Preprocess, check_shape, for_batches
+from ..network.view import choose_device, device_of, private_view
 from ..objectives import Discriminator
 from ..parametrizations import Natural, Transforms
 from . import checks, priors, starts
@@ -104,6 +105,7 @@ class Sampler(Run):
         ValueError, TypeError: the message names the argument, the value given, and what would work.
     """
 
+    @without_default_device()
     def __init__(
         self,
         model: nn.Module,
@@ -149,6 +151,9 @@ class Sampler(Run):
         execution = check_execution(execution)
         view = private_view(model, choose_device(model, device), self.notes)
         call_with(view, inputs)
+        preprocess = for_batches(preprocess, shape, device_of(view))
+        if isinstance(preprocess, PerImage):
+            self.notes.tell("preprocess takes one image at a time, and is called for each of a batch, which is slower")
         first_pass(view, model, shape, preprocess, self.notes)
         device = next((p.device for p in view.parameters()), torch.device("cpu"))
         fixed = Fixed(

@@ -19,6 +19,7 @@ from ..core.parameters import (
     Parameter,
     check_all,
 )
+from ..core.precision import widest
 from ..core.schedules import PolynomialDecay
 from ..core.target import NEURON, Coordinates, Kernel, Regularizer, Target, Term
 from ..kernels import BAOAB
@@ -222,7 +223,7 @@ class Settings:
         if self.rungs is not None:
             return self.rungs
         factors = (1.0,) if self.fixed.ladder is None else self.fixed.ladder.factors
-        return torch.tensor(factors, dtype=torch.float64, device=self.fixed.device).expand(neurons, -1)
+        return torch.tensor(factors, dtype=widest(self.fixed.device), device=self.fixed.device).expand(neurons, -1)
 
     def target(self, neurons: Neurons) -> Target:
         """The density, at the heat of the slider."""
@@ -245,7 +246,12 @@ class Settings:
         own = torch.Generator().manual_seed(0)
         numbers = {n: torch.rand(1, k, generator=own, dtype=torch.float64) for n, k in target.draws.items()}
         chains = count * self.fixed.per_neuron
-        return replace(target, numbers={n: u.expand(chains, -1).to(self.fixed.device) for n, u in numbers.items()})
+        return replace(
+            target,
+            numbers={
+                n: u.expand(chains, -1).to(self.fixed.device, widest(self.fixed.device)) for n, u in numbers.items()
+            },
+        )
 
     # ---- modified copies -------------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class Standing:
         """Evaluate images for about this long, at least one batch. Returns whether all are done."""
         until = time.monotonic() + seconds
         while self._left:
-            self._found.append(self._neurons.activations(self._left[0]).double().cpu())
+            self._found.append(self._neurons.activations(self._left[0]).cpu().double())
             del self._left[0]
             if not self._left:
                 self._sorted = torch.cat(self._found).T.contiguous().sort(1).values

@@ -85,7 +85,7 @@ def places(
         pictures = pictures.repeat(len(numbers) // len(pictures), *(1,) * (numbers.ndim - 1))
     elif start == "data":
         assert dataset is not None, "checked"
-        uniform = torch.special.ndtr(numbers.flatten(1)[:, 0].double().cpu())
+        uniform = torch.special.ndtr(numbers.flatten(1)[:, 0].cpu().double())
         chosen = (uniform * len(dataset)).long().clamp_max(len(dataset) - 1)
         pictures = dataset.take(chosen).to(numbers)
     else:

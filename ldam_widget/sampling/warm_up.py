@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.precision import double
 from ..core.target import NEURON, Evaluation, Info, State, Target, per_image
 from . import defaults
 from .ladder import gains
@@ -152,7 +153,7 @@ class WarmUp:
 
     def _temperature(self, target: Target, pull: Tensor) -> Tensor:
         """(chain,), keeping the ratios between the rungs of the target."""
-        own = self._over_scale(pull, target.scales).double().repeat_interleave(self.per_neuron)
+        own = double(self._over_scale(pull, target.scales)).repeat_interleave(self.per_neuron)
         if isinstance(target.temperature, Tensor):
             coldest = target.temperature[:: self.rungs].repeat_interleave(self.rungs)
             own = own * target.temperature / coldest

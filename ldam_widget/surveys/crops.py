@@ -37,6 +37,7 @@ class SecondLook:
         ValueError: images without height and width.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, network: Network, images: Images) -> None:
         if len(network.input_shape) < 2:
             raise ValueError(f"crops need images with height and width; these are {network.input_shape}")
@@ -44,6 +45,8 @@ class SecondLook:
         self._view = private_view(network.view, torch.device("cpu"), QuietNotes(), shared=False)
         self._fields: dict[str, FieldsOfLayer] = {}
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def crops(self, layer: str, unit: int, top: Sequence[TopImage], shape: tuple[int, ...], rule: str) -> Crops:
         """The parts of a unit's top images that its places see.
 

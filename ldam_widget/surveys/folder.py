@@ -1,11 +1,12 @@
 """A survey on disk: `survey.json`, and beside it a folder with a file for each layer.
 
-That folder is named after the number of images in it. A new state is written beside the old one, `survey.json` is
+That folder is named after the images in it. A new state is written beside the old one, `survey.json` is
 replaced at a stroke, and the old one is removed: whenever a run is killed, one whole state remains.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -27,12 +28,14 @@ def save(folder: Path, card: dict[str, Any], tallies: Mapping[str, Tally]) -> No
     """Replace the state in a folder.
 
     Args:
-        folder: made if needed.
+        folder: made if needed; a survey in it has the same settings.
         card: JSON-safe; `state` and `files` are added.
         tallies: by layer.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"state-{card['looked_at']}-{sum(end - first for first, end in card['done'])}"
+    through = json.dumps([card["looked_at"], card["done"]]).encode()
+    images = sum(end - first for first, end in card["done"])
+    name = f"state-{images}-{hashlib.sha256(through).hexdigest()[:8]}"
     files = {layer: f"{i:03}-{re.sub(r'[^A-Za-z0-9_.-]', '_', layer)[:100]}.safetensors"
              for i, layer in enumerate(tallies)}  # fmt: skip
     index = folder / INDEX

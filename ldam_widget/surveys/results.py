@@ -99,9 +99,14 @@ class Survey:
         return survey
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it into a new folder, or replace the survey there. Raises ValueError for a folder of other files."""
-        folder.exists(Path(path))
-        folder.save(Path(path), self.card, self._tallies)
+        """Write it into a new folder, or in place of an earlier state of it. Raises ValueError if the folder holds
+        something else."""
+        where = Path(path)
+        if folder.exists(where):
+            different = difference(folder.load_card(where), self.card)
+            if different is not None:
+                raise ValueError(f"{where} holds a survey of {different}; name another folder, or delete it")
+        folder.save(where, self.card, self._tallies)
 
     @classmethod
     def merge(

@@ -151,21 +151,24 @@ class _Running:
         folder.clean(out, card["state"])
 
     def run(self, number: int, parts: int, out: Path | None, save_every: float, progress: bool) -> None:
-        size, total = self.card["batch"], len(self.images)
+        size: int = self.card["batch"]
+        total = len(self.images)
         batches = math.ceil(total / size)
         early = min(batches, math.ceil(LOOKED_AT / size))
         first, end = number * batches // parts, (number + 1) * batches // parts
         left = self._left(early, first, end, out)
+
+        def images(each: int) -> int:
+            return min(size, total - each * size)
+
         own = min(first * size, total), min(end * size, total)
+        seen = sum(map(images, [*range(early), *range(max(first, early), end)]))
         due = time.monotonic() + save_every
         try:
-            with tqdm(
-                total=(early + max(0, end - max(first, early))) * size, unit="image", disable=not progress
-            ) as bar:
-                bar.update(bar.total - len(left) * size)
+            with tqdm(total=seen, initial=seen - sum(map(images, left)), unit="image", disable=not progress) as bar:
                 for each in left:
                     self._step(each, early, own)
-                    bar.update(size)
+                    bar.update(images(each))
                     if out is not None and time.monotonic() >= due:
                         began = time.monotonic()
                         self._save(out)

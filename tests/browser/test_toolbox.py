@@ -255,7 +255,7 @@ REFUSES = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMExc
 )
 def test_without_a_camera_the_rest_is_offered(make: Make, broken: str, message: str) -> None:
     bridge = make()
-    bridge.page.evaluate(broken)
+    bridge.page.evaluate(f"() => {{ {broken} }}")
     bridge.root.get_by_role("button", name="camera", exact=True).click()
     alert = bridge.root.get_by_role("alert")
     expect(alert).to_contain_text(message)
@@ -283,7 +283,7 @@ def test_dropped_pasted_and_opened_files(make: Make) -> None:
     )
     bridge.until(lambda: bridge.frames()[-1]["name"] == EVIL)
     drop(bridge, {"notes.png": b"no picture"})
-    bridge.until(lambda: widget.error)
+    bridge.until(lambda: any(content["kind"] == "error" and content["error"] for content in bridge.said))
     expect(root.get_by_role("alert")).to_contain_text("notes.png: not a picture that Pillow can read")
     root.get_by_role("button", name="dismiss error").click()
     bridge.until(lambda: widget.error is None)

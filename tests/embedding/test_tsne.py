@@ -242,3 +242,17 @@ def test_quality_against_its_definition() -> None:
     assert found.trust == pytest.approx(trust, abs=1e-6)
     assert found.kept == pytest.approx(float((ranks <= k).float().mean()))
     assert quality(points, points, k) == (1.0, 1.0)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_same_on_a_gpu() -> None:
+    points, kind = clusters(3000)
+    run = ldam.TSNE(points, steps=300, device="cuda")
+    y = last(run).cpu()
+    cpu = ldam.TSNE(points, steps=300, device="cpu")
+    last(cpu)
+    assert purity(y, kind) > 0.99
+    assert run.kl == pytest.approx(cpu.kl, rel=0.02)
+    e = ldam.Embedding.of(run)
+    np.testing.assert_array_equal(e.place(points).positions, e.points)

@@ -57,8 +57,11 @@ def whole(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 
 def test_the_folder(whole: dict[str, bytes]) -> None:
-    assert sorted(whole) == [f"state-1024-1500/{i:03}-{name}.safetensors"
-                             for i, name in enumerate(("conv1", "conv2", "fc"))] + ["survey.json"]  # fmt: skip
+    *layers, index = sorted(whole, reverse=True, key=len)
+    assert index == "survey.json"
+    assert len({Path(layer).parent for layer in layers}) == 1
+    names = sorted(Path(layer).name for layer in layers)
+    assert names == ["000-conv1.safetensors", "001-conv2.safetensors", "002-fc.safetensors"]
 
 
 def test_killed_three_times(network: nn.Module, whole: dict[str, bytes], tmp_path: Path) -> None:
@@ -124,6 +127,9 @@ def test_four_parts_in_any_order(network: nn.Module, whole: dict[str, bytes], tm
         assert contents(tmp_path / "merged") == whole
         (tmp_path / "merged").rename(tmp_path / f"merged{order}")
     halves = [ldam.Survey.merge([parts[3], parts[0]]), ldam.Survey.merge(parts[1:3])]
+    halves[0].save(tmp_path / "halves")
+    halves[1].save(tmp_path / "halves")  # as many images: others
+    assert ldam.Survey.load(tmp_path / "halves").card["done"] == halves[1].card["done"]
     ldam.Survey.merge(halves, tmp_path / "halves")
     assert contents(tmp_path / "halves") == whole
     with pytest.raises(ValueError, match="are in two of the parts"):
@@ -170,6 +176,8 @@ def test_something_else_in_the_folder(network: nn.Module, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"another batch size \(64 and 32\)"):
         ldam.survey(network, x, out=out, batch=32, progress=False)
     assert ldam.survey(network, x, out=out, progress=False).complete  # the batch size is that of the folder
+    with pytest.raises(ValueError, match="holds a survey of another k"):
+        ldam.survey(network, x, k=5, progress=False).save(out)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").touch()
     with pytest.raises(ValueError, match="holds other files and no survey"):

@@ -141,6 +141,16 @@ def test_crops(survey: ldam.Survey, images: Tensor, network: nn.Module) -> None:
     assert survey.crops("fc", 0).images.shape == (9, 1, 8, 8)  # sees everything
 
 
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_within_other_modes(mode: Any, survey: ldam.Survey, network: nn.Module, images: Tensor) -> None:
+    with mode():
+        again = ldam.survey(network, images[:100], progress=False)
+        crops = again.crops("conv2", 1, "guided")
+    outside = ldam.survey(network, images[:100], progress=False)
+    assert again.top("conv2", 1) == outside.top("conv2", 1)
+    assert torch.equal(crops.images, outside.crops("conv2", 1, "guided").images)
+
+
 def test_crops_at_the_border_go_on_with_the_mean() -> None:
     padded = nn.Conv2d(1, 1, 5, padding=2)
     x = torch.rand(40, 1, 6, 9, generator=torch.Generator().manual_seed(0))

@@ -12,11 +12,12 @@ import { type Deed, deedOf, Help } from "./keys";
 import type { Choice, Picture, Setup, State } from "./protocol";
 import { Screen } from "./screen";
 import { Tiles } from "./tiles";
-import { TopBar } from "./top-bar";
+import { caption, TopBar } from "./top-bar";
 import { type FilledFrame, type Model, Wire } from "./wire";
 
 const FAR = 3; // channels
 const SIDE = 190; // CSS pixels of the pictures at the side
+const HEIGHT = 520; // CSS pixels of the tiles together
 const NOTHING_YET = "no picture yet: open, drop or paste one, or use the camera";
 const NO_FILES = "this network's pictures have neither one nor three channels: give them in Python, as images= or t.image";
 
@@ -98,7 +99,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   const legend = h("div.ldam-tb-legend");
   const hint = h("p.ldam-tb-hint", { hidden: true });
   const side = h("div.ldam-tb-side", {}, input.element, hint, classes.element, unit.element, backward.element);
-  const stage = h("div.ldam-tb-stage", {}, tiles.element);
+  const stage = h("div.ldam-tb-stage", { tabindex: -1 }, tiles.element);
   const main = h("div.ldam-tb-main", {}, controls.element, legend, stage);
   const body = h("div.ldam-tb-body", { hidden: true }, side, h("div.ldam-tb-list", {}, h("b", { "aria-hidden": "true" }, "layers"), layers), main);
   const notices = h("div.ldam-notices", {}, errorBox, notes);
@@ -150,7 +151,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
     const [channel, ...place] = shown;
     const backwards = choice.rule === "off" ? "" : `${choice.rule} of ${choice.pinned?.layer ?? layer}, ${(choice.pinned?.unit ?? shown)[0]}`;
     hint.hidden = true;
-    input.draw(newest.name);
+    input.draw(caption(newest.name));
     unit.draw(`${layer}, ${channel}${place.length ? ` at ${place.join(", ")}` : ""}: ${number(value)}`, place.length === 2 ? [place[0]!, place[1]!] : null);
     backward.draw(backwards);
     if (layer === choice.layer) tiles.draw(choice);
@@ -172,7 +173,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
     for (const each of [unit, backward]) {
       const home = each === screen ? stage : side;
       if (each.element.parentElement !== home) home.append(each.element);
-      each.room = each === screen ? { width: Math.max(stage.clientWidth, SIDE), height: 420 } : { width: SIDE, height: SIDE };
+      each.room = each === screen ? { width: Math.max(stage.clientWidth, SIDE), height: HEIGHT } : { width: SIDE, height: SIDE };
     }
     if (unit.element.parentElement === side && backward.element.parentElement === side) side.append(unit.element, backward.element);
     tiles.element.hidden = screen !== null;
@@ -265,8 +266,11 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   };
   const setZoom = (to: typeof zoom) => {
     zoom = to;
+    const { activeElement } = root.getRootNode() as Document | ShadowRoot;
+    const focused = stage.contains(activeElement);
     fill();
     if (!zoom) tiles.draw(choice);
+    if (focused) (zoom ? stage : tiles.canvas).focus(); // what is hidden hears no keys
   };
 
   layers.addEventListener("change", () => change({ layer: layers.value }));
@@ -311,7 +315,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   const sizes = new ResizeObserver(() => {
     cancelAnimationFrame(resizing);
     resizing = requestAnimationFrame(() => {
-      tiles.resize(stage.clientWidth, 420);
+      tiles.resize(stage.clientWidth, HEIGHT);
       if (zoom) fill();
     });
   });

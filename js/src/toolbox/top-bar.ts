@@ -37,7 +37,7 @@ export class TopBar {
       on.files(Array.from(this.file.files ?? []));
       this.file.value = ""; // the same file may be chosen again
     });
-    this.element = h("div.ldam-top", {}, this.#before, this.#after, this.#source, this.#open, this.file, this.#camera, this.#freeze, this.#name, this.#speed, help);
+    this.element = h("div.ldam-top", {}, this.#before, this.#after, this.#source, this.#open, this.file, this.#camera, this.#freeze, this.#name, help, this.#speed);
   }
 
   setup({ takes_files, device }: Setup): void {
@@ -54,8 +54,8 @@ export class TopBar {
     for (const element of [this.#before, this.#after]) element.disabled = count < 2;
     this.#freeze.disabled = source !== "camera";
     this.#freeze.setAttribute("aria-pressed", String(frozen));
-    const place = count > 1 ? `${index + 1} of ${count}` : "";
-    setText(this.#name, [place, name].filter(Boolean).join(" · "));
+    const place = count < 2 ? "" : /^\d+$/.test(name) ? `${count} images` : `${index + 1} of ${count}`;
+    setText(this.#name, [place, caption(name)].filter(Boolean).join(" · "));
     this.#name.title = name;
   }
 
@@ -69,6 +69,11 @@ export class TopBar {
     setText(this.#speed, parts.filter(Boolean).join(" · "));
     this.#speed.title = stats.round_trip_ms === null ? "" : `round trip ${Math.round(stats.round_trip_ms)} ms`;
   }
+}
+
+/** What a picture is called: images without names have their number in the source. */
+export function caption(name: string): string {
+  return /^\d+$/.test(name) ? `image ${name}` : name;
 }
 
 function button(name: string, text: string, title: string): HTMLButtonElement {

@@ -150,6 +150,8 @@ class Sliders(Part):
         known = list(self._declared)
         near = difflib.get_close_matches(name, [*known, *_OTHER_WORDS], n=2)
         hint = f" (did you mean {' or '.join(near)}?)" if near else ""
+        if name == "slice":
+            hint = " (only volumes, with input_shape=(channels, depth, height, width), have slices)"
         return UnknownParameterError(f"unknown parameter {name!r}{hint}; known are: {', '.join(known)}")
 
     # ---- the page --------------------------------------------------------------------------------------------------

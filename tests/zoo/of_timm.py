@@ -1,0 +1,168 @@
+"""timm's networks: one or two of every module of its registry, the smallest, at small sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import nn
+
+from .own_model import Network
+from .packages import package
+
+# name: size of the image; a second number is given as img_size
+SIZES: dict[str, int | tuple[int, int]] = {
+    "beit_base_patch16_224": (32, 32),
+    "botnet26t_256": (64, 64),
+    "halonet26t": 256,
+    "gernet_s": 32,
+    "repvgg_a0": 32,
+    "mobileone_s0": 32,
+    "cait_xxs24_224": (32, 32),
+    "coat_lite_tiny": (64, 64),
+    "coat_tiny": (64, 64),
+    "convit_tiny": (32, 32),
+    "convmixer_768_32": 32,
+    "convnext_atto": 32,
+    "convnextv2_atto": 32,
+    "cpubone_b0_bfrobust": 64,
+    "crossvit_9_240": 240,
+    "crossvit_tiny_240": 240,
+    "csatv2": 64,
+    "cspresnet50": 32,
+    "cs3darknet_s": 32,
+    "cspnext_tiny": 32,
+    "davit_tiny": 56,
+    "deepseek_vit_412m": (28, 28),
+    "deit_tiny_distilled_patch16_224": (32, 32),
+    "deit3_small_patch16_224": (32, 32),
+    "densenet121": 32,
+    "dla46_c": 32,
+    "dpn48b": 32,
+    "edgenext_xx_small": 64,
+    "efficientformer_l1": 224,
+    "efficientformerv2_s0": (64, 64),
+    "efficientnet_lite0": 32,
+    "mixnet_s": 32,
+    "efficientvim_m1": 64,
+    "efficientvit_b0": 64,
+    "efficientvit_m0": 64,
+    "eva02_tiny_patch14_224": (28, 28),
+    "vit_small_patch16_dinov3": (32, 32),
+    "fasternet_t0": 32,
+    "fastvit_t8": 64,
+    "focalnet_tiny_srf": 64,
+    "gcvit_xxtiny": (64, 64),
+    "gemma4_vit_167m": (48, 48),
+    "ghostnet_050": 32,
+    "ghostnetv2_100": 64,
+    "hardcorenas_a": 32,
+    "hgnet_tiny": 32,
+    "hgnetv2_b0": 32,
+    "hiera_tiny_224": (64, 64),
+    "sam2_hiera_tiny": 64,
+    "hrnet_w18_small": 32,
+    "iformer_t": 64,
+    "inception_next_atto": 32,
+    "inception_resnet_v2": 96,
+    "inception_v3": 96,
+    "inception_v4": 96,
+    "lcnetv2_small": 32,
+    "levit_128s": 224,
+    "levit_conv_128s": 224,
+    "lowformer_b0": 64,
+    "mambaout_femto": 32,
+    "coatnet_nano_rw_224": (64, 64),
+    "maxvit_pico_rw_256": (64, 64),
+    "poolformer_s12": 64,
+    "caformer_s18": 64,
+    "mixer_s32_224": (64, 64),
+    "gmlp_ti16_224": (64, 64),
+    "resmlp_12_224": (64, 64),
+    "mobilenetv3_small_050": 32,
+    "mobilenetv4_conv_small": 32,
+    "lcnet_035": 32,
+    "mobilevit_xxs": 64,
+    "mobilevitv2_050": 64,
+    "mvitv2_tiny": (64, 64),
+    "naflexvit_base_patch16_gap": 32,
+    "nasnetalarge": 96,
+    "nest_tiny": (64, 64),
+    "nextvit_small": 64,
+    "nf_resnet26": 32,
+    "dm_nfnet_f0": 32,
+    "pit_ti_224": (64, 64),
+    "pit_ti_distilled_224": (64, 64),
+    "pnasnet5large": 96,
+    "pvt_v2_b0": 64,
+    "qwen3_vit_88m": (32, 32),
+    "rdnet_tiny": 32,
+    "regnetx_002": 32,
+    "regnetz_005": 64,
+    "repghostnet_050": 32,
+    "repvit_m0_9": 32,
+    "res2net50_14w_8s": 32,
+    "resnest14d": 32,
+    "resnet10t": 32,
+    "seresnet18": 32,
+    "resnetv2_18": 32,
+    "rexnet_100": 32,
+    "selecsls42": 32,
+    "legacy_seresnet18": 32,
+    "sequencer2d_s": 32,
+    "shvit_s1": 64,
+    "skresnet18": 32,
+    "starnet_s1": 32,
+    "swiftformer_xs": 64,
+    "swin_tiny_patch4_window7_224": (56, 56),
+    "swinv2_tiny_window8_256": (64, 64),
+    "swinv2_cr_tiny_224": (64, 64),
+    "tiny_vit_5m_224": 64,
+    "tnt_s_patch16_224": (32, 32),
+    "tresnet_m": 32,
+    "twins_svt_small": (64, 64),
+    "twins_pcpvt_small": (64, 64),
+    "vgg11": 32,
+    "visformer_tiny": (64, 64),
+    "vit_tiny_patch16_224": (32, 32),
+    "vit_tiny_r_s16_p8_224": (64, 64),
+    "vit_relpos_small_patch16_224": (32, 32),
+    "samvit_base_patch16_224": (32, 32),
+    "vitamin_small_224": (64, 64),
+    "volo_d1_224": (64, 64),
+    "ese_vovnet19b_slim": 32,
+    "legacy_xception": 72,
+    "xception41": 32,
+    "xcit_nano_12_p16_224": 32,
+    "test_vit": (32, 32),
+}
+# large ones, made with two blocks
+SHALLOW = {
+    "beit_base_patch16_224", "cait_xxs24_224", "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m", "convit_tiny",
+    "naflexvit_base_patch16_gap", "samvit_base_patch16_224", "vit_tiny_r_s16_p8_224", "convmixer_768_32",
+    "deit3_small_patch16_224", "eva02_tiny_patch14_224", "vit_small_patch16_dinov3", "mixer_s32_224", "resmlp_12_224",
+}  # fmt: skip
+QUICK = {
+    "resnet10t",
+    "test_vit",
+    "levit_128s",
+    "tiny_vit_5m_224",
+    "deit_tiny_distilled_patch16_224",
+    "convnext_atto",
+    "mobilevitv2_050",
+    "maxvit_pico_rw_256",
+    "lcnet_035",
+    "ghostnet_050",
+}
+
+
+def _model(name: str, **options: Any) -> Callable[[], nn.Module]:
+    return lambda: package("timm").create_model(name, num_classes=10, **options)
+
+
+def networks() -> Iterator[Network]:
+    for name, size in SIZES.items():
+        side, options = (size[0], {"img_size": size[1]}) if isinstance(size, tuple) else (size, {})
+        if name in SHALLOW:
+            options["depth"] = 2
+        yield Network(name, _model(name, **options), (3, side, side), quick=name in QUICK)
