@@ -509,6 +509,13 @@ def test_torchscript(tmp_path: Path) -> None:
         load_checkpoint(Net, tmp_path / "script.pt")
 
 
+@pytest.mark.parametrize("name", ["w.pt", "w.bin", "w", "w.SAFETENSORS"])
+def test_safetensors_are_known_by_their_content(trained: Net, tmp_path: Path, name: str) -> None:
+    save_file(trained.state_dict(), tmp_path / name)
+    found = load_checkpoint(Net, tmp_path / name)
+    assert same([*found.state_dict().values()], [*trained.state_dict().values()])
+
+
 @pytest.mark.parametrize("name", ["w.pt", "w.bin", "w.safetensors"])
 def test_damaged_files(trained: Net, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
