@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,12 +241,18 @@ class Player(Panel):
             OSError: the file cannot be written.
         """
         wanted, path = _pictures_in(seconds), Path(path)
+        made = not path.exists()
         path.open("ab").close()  # fails now rather than after the recording
-        log = MessageLog(self._setup, self._state, lambda: self._diagnosis.newest, self._stream.complete)
-        film = Recorder(log.picture, wanted)
-        self._fill(film)
-        messages = [message for picture in film.pages for message in picture]
-        path.write_text(replay.page(self._title, messages, recorder.PER_SECOND, read_bundle()), encoding="utf-8")
+        try:
+            log = MessageLog(self._setup, self._state, lambda: self._diagnosis.newest, self._stream.complete)
+            film = Recorder(log.picture, wanted)
+            self._fill(film)
+            messages = [message for picture in film.pages for message in picture]
+            path.write_text(replay.page(self._title, messages, recorder.PER_SECOND, read_bundle()), encoding="utf-8")
+        except BaseException:
+            if made:
+                path.unlink(missing_ok=True)  # leave no empty page
+            raise
 
     def _fill(self, film: Recorder[Any]) -> None:
         """Run until the recorder has all its pictures."""
@@ -269,6 +276,6 @@ class Player(Panel):
 
 def _pictures_in(seconds: float) -> int:
     """Number of pictures in a recording. Raises ValueError."""
-    if not 0 < seconds <= recorder.LONGEST:
+    if not isinstance(seconds, Real) or not 0 < seconds <= recorder.LONGEST:
         raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
     return max(1, round(seconds * recorder.PER_SECOND))

@@ -120,8 +120,8 @@ def test_comparisons_and_models_in_training(tmp_path: Path) -> None:
     assert watched[0][0]["watch"]["kept"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 61, math.nan])
-def test_lengths_that_cannot_be(w: LDAM, seconds: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, -1, 61, math.nan, "3", None])
+def test_lengths_that_cannot_be(w: LDAM, seconds: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seconds must be above 0 and at most 60"):
         w.export_html(tmp_path / "x.html", seconds=seconds)
     assert not list(tmp_path.iterdir())
@@ -137,3 +137,18 @@ def test_a_closed_widget(w: LDAM, tmp_path: Path) -> None:
     w.close()
     with pytest.raises(RuntimeError, match="closed"):
         w.export_html(tmp_path / "x.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ValueError("the model's own"), KeyboardInterrupt("by the user")])
+def test_a_recording_that_fails_leaves_files_as_they_were(w: LDAM, tmp_path: Path, error: BaseException) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    w.sampler.view.register_forward_pre_hook(fail)
+    (tmp_path / "old.html").write_text("the last recording")
+    for name in ("old.html", "new.html"):
+        with pytest.raises(BaseException, match=str(error)):
+            w.export_html(tmp_path / name, seconds=0.5)
+    assert [file.name for file in tmp_path.iterdir()] == ["old.html"]
+    assert (tmp_path / "old.html").read_text() == "the last recording"
