@@ -274,7 +274,7 @@ class Player(Panel):
         _ = self.runner
 
 
-def _pictures_in(seconds: float) -> int:
+def _pictures_in(seconds: Any) -> int:
     """Number of pictures in a recording. Raises ValueError."""
     if not isinstance(seconds, Real) or not 0 < seconds <= recorder.LONGEST:
         raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
