@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from numbers import Real
@@ -276,6 +277,7 @@ class Player(Panel):
 
 def _pictures_in(seconds: Any) -> int:
     """Number of pictures in a recording. Raises ValueError."""
-    if not isinstance(seconds, Real) or not 0 < seconds <= recorder.LONGEST:
+    number = float(seconds) if isinstance(seconds, Real) else math.nan
+    if not 0 < number <= recorder.LONGEST:
         raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
-    return max(1, round(seconds * recorder.PER_SECOND))
+    return max(1, round(number * recorder.PER_SECOND))
