@@ -201,6 +201,18 @@ def test_fingerprints() -> None:
     assert len({own, fingerprint(images_of(other, None)), fingerprint(images_of(more, None))}) == 3
 
 
+@pytest.mark.parametrize("wrong", [(1, 0), (0, 0), (0,), 1, "ab", (0, float("nan"))])
+def test_ranges_that_are_none(tmp_path: Path, wrong: Any) -> None:
+    gradient().save(tmp_path / "a.png")
+    for make in (
+        lambda: PictureFolder(tmp_path, SHAPE, pixel_range=wrong),
+        lambda: read_picture(tmp_path / "a.png", SHAPE, pixel_range=wrong),
+        lambda: images_of(torch.zeros(2, *SHAPE), SHAPE, wrong),
+    ):
+        with pytest.raises(ValueError, match=r"pixel_range must be \(lo, hi\), numbers with lo < hi"):
+            make()
+
+
 def test_bad_folders(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         images_of(tmp_path / "nothing", SHAPE)
