@@ -260,13 +260,14 @@ class Player(Panel):
         self._loop.pacer.wake(time.monotonic())  # end a rest
         self._call(lambda: self._loop.observers.append(film))
         try:
-            while not film.full.wait(0.05 if self._loop.playing else 0):
+            while not film.full.is_set():
                 if self.error is not None:
                     raise RuntimeError(f"the run stopped: {self.error}")
-                if self._loop.playing:
+                film.paced = self._loop.playing
+                if film.paced:
                     self._loop.pacer.wake(time.monotonic())  # the recording counts as a viewer, even if no page is open
+                    film.full.wait(0.05)
                 else:
-                    film.paced = False
                     self.step(self.steps_per_frame)
         finally:
             self._call(lambda: self._loop.observers.remove(film))

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from torch import nn
 
 from ldam_widget import LDAM, Compare, watch
 from ldam_widget.kernels import Algorithm1
+from ldam_widget.widget import player
+from ldam_widget.widget.parts import recorder
+from ldam_widget.widget.parts.recorder import Recorder
 
 from ..conftest import with_fixed_weights
 from .test_protocol import faults
@@ -87,6 +91,44 @@ def test_a_change_while_recording_is_played_too(w: LDAM, tmp_path: Path) -> None
     setups = [content for content, _ in messages if content["kind"] == "setup"]
     assert [[unit["key"] for unit in setup["neurons"]] for setup in setups] == [["0", "3"], ["1", "2", "4"]]
     assert setups[1]["gen"] > setups[0]["gen"]
+
+
+def test_a_short_pause_does_not_hasten_the_rest(w: LDAM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films: list[Recorder[Any]] = []
+
+    class Pausing(Recorder[Any]):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            films.append(self)
+
+        def __call__(self) -> None:
+            super().__call__()
+            if len(self.pages) == 2:
+                w.loop.playing = False
+            if len(self.pages) == 4:
+                w.play()
+
+    monkeypatch.setattr(player, "Recorder", Pausing)
+    w.play()
+    w.export_html(tmp_path / "x.html", seconds=1)
+    w.pause()
+    assert len(films[0].pages) == 12
+    assert films[0].paced
+
+
+def test_pictures_that_were_not_paced_delay_none_of_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(recorder, "time", types.SimpleNamespace(monotonic=lambda: now))
+    film = Recorder(lambda: None, 99)
+    film.paced = False
+    for _ in range(10):
+        film()
+    film.paced = True
+    for _ in range(5):
+        now += 0.0834
+        film()
+        film()
+    assert len(film.pages) == 15
 
 
 def test_names_stay_data(tmp_path: Path) -> None:
