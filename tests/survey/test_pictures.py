@@ -191,14 +191,35 @@ def test_labels() -> None:
             images_of(pixels, None, labels=labels)
 
 
+def test_labels_of_a_dataset_that_transforms_them() -> None:
+    """As torchvision's do: `targets` are those before `target_transform`."""
+
+    class Parity(Letters):
+        targets = (5, 4, 3, 2, 1)
+        target_transform: Any = None
+
+        def __getitem__(self, i: int) -> tuple[Any, Any]:
+            label = self.targets[i]
+            return gradient(), label if self.target_transform is None else self.target_transform(label)
+
+    plain, transformed = Parity(), Parity()
+    transformed.target_transform = lambda label: label % 2
+    assert images_of(plain, SHAPE).labels(torch.arange(5)).tolist() == [5, 4, 3, 2, 1]
+    assert images_of(transformed, SHAPE).labels(torch.arange(5)).tolist() == [1, 0, 1, 0, 1]
+
+
 def test_fingerprints() -> None:
     pixels = torch.rand(200, *SHAPE, generator=torch.Generator().manual_seed(0))
     same, other, more = pixels.clone(), pixels.clone(), torch.cat([pixels, pixels[:1]])
-    other[-1, 0, 0, 0] += 0.1
+    other[1, 0, 0, 0] += 0.1
     own = fingerprint(images_of(pixels, None))
     assert own.startswith("200 images, ")
     assert own == fingerprint(images_of(same, None))
     assert len({own, fingerprint(images_of(other, None)), fingerprint(images_of(more, None))}) == 3
+    labels = torch.arange(200) % 7
+    labelled = fingerprint(images_of(pixels, None, labels=labels))
+    labels[1] = 6
+    assert labelled != fingerprint(images_of(pixels, None, labels=labels))
 
 
 def test_bad_folders(tmp_path: Path) -> None:
