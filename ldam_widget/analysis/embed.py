@@ -22,6 +22,7 @@ from ..network.trace import Preprocess
 from .features import At, LayerFeatures, PixelFeatures, space_of
 
 
+@torch.inference_mode(False)
 def embed(
     images: Any = None,
     *,
