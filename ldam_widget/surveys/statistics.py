@@ -77,15 +77,14 @@ def selectivity(tally: Tally) -> tuple[Tensor, Tensor]:
     As Morcos et al. (2018), whose units are never negative; between 0 and 1 for others, too. NaN, with class −1, for
     fewer than two classes with images.
     """
-    nothing = torch.full((tally.units,), -1), torch.full((tally.units,), torch.nan, dtype=torch.float64)
     of_class, classes = class_means(tally), (tally.class_counts > 0).sum(0)
     if not len(of_class):
-        return nothing
+        return torch.full((tally.units,), -1), torch.full((tally.units,), torch.nan, dtype=torch.float64)
     largest, best = of_class.nan_to_num(-torch.inf).max(0)
     others = (of_class.nansum(0) - largest) / (classes - 1)
     size = largest.abs() + others.abs()
-    found = best, torch.where(size > 0, (largest - others) / size, 0.0)
-    return torch.where(classes > 1, found[0], nothing[0]), torch.where(classes > 1, found[1], nothing[1])
+    found = torch.where(size > 0, (largest - others) / size, 0.0)
+    return best.masked_fill(classes < 2, -1), found.masked_fill(classes < 2, torch.nan)
 
 
 def partners(tally: Tally) -> tuple[Tensor, Tensor]:
