@@ -178,6 +178,8 @@ def test_labels() -> None:
     named = images_of(pixels.numpy(), None, labels=["b", "a", "b", "c", "a"])
     assert named.class_names == ("a", "b", "c")
     assert named.labels(torch.tensor([3, 0])).tolist() == [2, 1]
+    column = np.array(["b", "a", "b", "c", "a"], object)  # as pandas gives it
+    assert images_of(pixels, None, labels=column).labels(torch.arange(5)).tolist() == [1, 0, 1, 2, 0]
     both = TensorDataset(pixels, torch.tensor([1, 0, 1, -1, 4]))
     assert images_of(both, SHAPE).labels(torch.tensor([4, 3])).tolist() == [4, -1]
     letters = Letters()
@@ -186,7 +188,7 @@ def test_labels() -> None:
     images.take(torch.tensor([1, 2]))
     assert images.labels(torch.tensor([1, 2])).tolist() == [1, 0]
     assert letters.read == [1, 2] or len(set(letters.read)) == 5  # read once by `take`, or before that by the checks
-    for labels in ([1, 2], [0.5] * 5, [-2] * 5, [[1]] * 5):
+    for labels in ([1, 2], [0.5] * 5, [-2] * 5, [[1]] * 5, ["a", "b", None, "a", "b"]):
         with pytest.raises(ValueError, match="labels must be"):
             images_of(pixels, None, labels=labels)
 
