@@ -625,7 +625,7 @@ def test_the_model_given_is_not_changed(trained: Net, file: Writer) -> None:
         for p in loaded.parameters():
             p.zero_()
     watch.check()
-    check(load_checkpoint(Net, path), trained)  # nor is the file, which may be mapped into memory
+    check(load_checkpoint(Net, path), trained)  # nor is the file
 
 
 def test_a_factory_draws_no_numbers_and_is_returned(trained: Net, file: Writer) -> None:

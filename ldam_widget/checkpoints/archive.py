@@ -1,4 +1,4 @@
-"""Where the pickle and the numbers lie in a file that `torch.save` wrote; the file is mapped into memory, not read."""
+"""Where the pickle and the numbers lie in a file that `torch.save` wrote; the file is read once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_zip(file: Path) -> object:
         order = places.get(f"{folder}byteorder")
         if order is not None and _bytes(stream, order, 10) == b"big":
             raise RefusedError("was written on a machine with another byte order")
-        whole = mapped(file)
+        whole = contents(file)
         storages: dict[str, Storage] = {}
 
         def stored(key: object) -> object:
@@ -59,7 +59,7 @@ def read_zip(file: Path) -> object:
 def read_pickle(file: Path) -> object:
     """Contents of a file of PyTorch < 1.6, or of a bare pickle. Raises RefusedError; any error for a damaged one."""
     with file.open("rb") as stream:
-        return _Pickled(stream, mapped(file)).content()
+        return _Pickled(stream, contents(file)).content()
 
 
 class _Pickled:
@@ -123,9 +123,14 @@ class _Pickled:
         return calls.build(name, arguments, budget)
 
 
-def mapped(file: Path) -> torch.UntypedStorage:
-    """The whole file as memory that is read on demand; writing to it does not reach the file."""
-    return cast(torch.UntypedStorage, torch.UntypedStorage.from_file(str(file), False, file.stat().st_size))
+def contents(file: Path) -> torch.UntypedStorage:
+    """The whole file in memory. It is not mapped: a training that rewrites a mapped file would kill this process."""
+    size = file.stat().st_size
+    memory = torch.empty(size, dtype=torch.uint8)
+    with file.open("rb") as stream:
+        if stream.readinto(memory.numpy().data) < size:
+            raise ValueError("it became shorter while it was read; is it being written?")
+    return memory.untyped_storage()
 
 
 def _slice(whole: torch.UntypedStorage, place: tuple[int, int], size: int) -> torch.UntypedStorage:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
 from .archive import is_tar, is_zip, read_pickle, read_zip
 from .inert import RefusedError
@@ -41,7 +41,7 @@ def _is_safetensors(file: Path) -> bool:
 
 def _read_safetensors(file: Path) -> object:
     try:
-        return load_file(file)
+        return load(file.read_bytes())  # not mapped, see `archive.contents`
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{file} is damaged or not a safetensors file: {error}") from error
 

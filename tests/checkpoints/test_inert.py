@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import types
 from argparse import Namespace
@@ -259,3 +260,29 @@ def test_stubs_say_what_they_stand_for(tmp_path: Path) -> None:
     assert isinstance(found, dict)
     assert isinstance(found["a"], Stub)
     assert (found["a"].name, found["a"].state) == ("argparse.Namespace", {"lr": 1})
+
+
+REWRITTEN = """
+import sys
+from pathlib import Path
+import safetensors.torch, torch
+from ldam_widget.checkpoints.reading import read
+
+weights = {"w": torch.arange(100_000.0)}
+for name in ("zip.pt", "legacy.pt", "w.safetensors"):
+    file = Path(sys.argv[1]) / name
+    if name == "w.safetensors":
+        safetensors.torch.save_file(weights, file)
+    else:
+        torch.save(weights, file, _use_new_zipfile_serialization=name == "zip.pt")
+    found = read(file)
+    with file.open("wb"):
+        pass  # a training begins to write the next checkpoint into the same file
+    assert torch.equal(found["w"], weights["w"]), name
+print("alive")
+"""
+
+
+def test_a_file_that_is_rewritten_meanwhile_kills_nobody(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", REWRITTEN, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, "alive"), run.stderr
