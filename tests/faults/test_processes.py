@@ -72,7 +72,7 @@ COPIES: dict[str, Callable[[object], object]] = {
 def test_a_widget_cannot_be_copied(set_up: Make, how: Callable[[object], object]) -> None:
     bench = set_up()
     bench.play()
-    with pytest.raises(TypeError, match=r"LDAM.* cannot be copied or pickled.*w\.params and the model"):
+    with pytest.raises(TypeError, match=r"LDAM.* cannot be copied or pickled.*settings and the model"):
         how(bench.w)
     bench.play()
 

@@ -457,7 +457,7 @@ def test_figure(bounded: LDAM, tmp_path: Path) -> None:
     activation = bounded.sampler.activation.mean(1)
     for axis, name, value in zip(figure.axes, ["0 nil", "3 iii"], activation, strict=False):
         assert axis.get_title() == f"{name}\n{float(value):.3g}"
-    caption = figure._supxlabel.get_text()
+    caption = " ".join(figure._supxlabel.get_text().split())  # it is wrapped to the width of the figure
     assert caption.startswith("step 20; ")
     for name, value in bounded.sampler.params.items():
         assert f"{name.replace('_', ' ')} {value:.4g}" in caption

@@ -17,7 +17,7 @@ QUICK = {
     "vit",
     "maxvit",
     "lraspp_mobilenet_v3_large",
-    "ssdlite320_mobilenet_v3_large",
+    "retinanet_resnet50_fpn",
     "r3d_18",
     "googlenet",
 }
@@ -50,7 +50,6 @@ VIDEO = ("mc3_18", "r2plus1d_18", "r3d_18")
 DENSE = ("deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large")
 DETECTORS: dict[str, dict[str, Any]] = {
     "retinanet_resnet50_fpn": {"min_size": 64, "max_size": 64},
-    "ssdlite320_mobilenet_v3_large": {},
 }
 
 
