@@ -31,10 +31,12 @@ class Surroundings:
     Args:
         moved: those of `GENERATORS` that a pass moves itself, by seeding or past torch. It gets streams of its own:
             they are exchanged for the user's while it runs. Another thread that draws meanwhile draws from them, too.
+        draws: whether a pass draws from torch's global generator; it then draws from one of its own.
     """
 
-    def __init__(self, moved: Collection[str] = ()) -> None:
+    def __init__(self, moved: Collection[str] = (), draws: bool = False) -> None:
         self.moved = tuple(moved)
+        self._generator = torch.Generator().manual_seed(0) if draws else None
         self._device = _users_device.get() or torch.get_default_device()
         self._own = _states(seed=0)
 
@@ -44,7 +46,8 @@ class Surroundings:
 
     @contextmanager
     def around_a_pass(self, generator: torch.Generator | None) -> Iterator[None]:
-        """Enter them; what torch draws comes from `generator`, unless the pass seeds torch itself."""
+        """Enter them; what torch draws comes from `generator`, unless the pass seeds torch itself. None: its own."""
+        generator = self._generator if generator is None else generator
         with ExitStack() as stack:
             if self._device.type != "cpu":
                 stack.enter_context(self._device)
@@ -56,7 +59,7 @@ class Surroundings:
 
     @property
     def is_empty(self) -> bool:
-        return not self.moved and self._device.type == "cpu"
+        return not self.moved and self._generator is None and self._device.type == "cpu"
 
     @contextmanager
     def _streams(self) -> Iterator[None]:
@@ -124,6 +127,13 @@ class Movement:
             self._others_draw = not _same(moved, _get("numpy"))
             self._seen.add("numpy")
         return result
+
+    def put_back(self) -> None:
+        """Put back whatever has moved, after passes that were cut short; only in the main thread."""
+        if _in_main_thread():
+            for name, state in self._before.items():
+                if not _same(_get(name), state):
+                    _set(name, state)
 
     def undone(self) -> list[str]:
         """Those that the passes move; they are put back as they were."""

@@ -156,8 +156,9 @@ class Assessment:
     def _look_at(self, real: RealImages) -> Units[_Images]:
         view, layer = self._plain.view, self._chains.neurons.layer
         carriers = []
+        single = replace(self._plain, chains=1)
         for asked, x in zip(self._asked, self._samples, strict=True):
-            carriers.append(carried(self._plain.aim(layer, [asked]).at(self._interpolation), view, x))
+            carriers.append(carried(single.aim(layer, [asked]).at(self._interpolation), view, x))
             yield
         silence, neurons = Silence(view, carriers), self._plain.aim(layer, self._asked).at(self._interpolation)
         found = []
