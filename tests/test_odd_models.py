@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -316,3 +317,112 @@ def test_rows_that_are_pooled_to_a_point(
     for x, activation in zip(s.images[0], s.activation[0], strict=True):
         found: Callable[..., Any] = ldam.activations(model, x[None], [layer])[layer]
         assert float(activation) == pytest.approx(float(found[place]), abs=1e-5)
+
+
+# ---- hooks, modes ----------------------------------------------------------------------------------------------------
+
+
+def limit(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+    """Leaves the first image alone, and most others."""
+    if float(output.abs().max()) > 100:
+        return output.clamp(-100, 100)
+    return None
+
+
+class Limit:
+    def __call__(self, *call: Any) -> Tensor | None:
+        output = limit(*call)
+        if output is None:
+            return None
+        return output
+
+
+@pytest.mark.parametrize("hook", [limit, Limit()], ids=["function", "object"])
+def test_hooks_that_change_some_outputs_are_run(hook: Any) -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 4)))
+    model[1].register_forward_hook(hook)
+    s = sample(model, start=1e4 * torch.ones(2, *SHAPE), pixel_range=None, prior=None)
+    assert s.activation.abs().tolist() == [[100.0, 100.0]] * 2
+
+
+@pytest.mark.parametrize("execution", ["plain", "auto"])
+def test_the_callers_autocast_is_not_ours(execution: str) -> None:
+    model = with_fixed_weights(Base)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = sample(model, execution=execution)
+        inside.step(4)
+        assert torch.is_autocast_enabled("cpu")
+    outside = sample(model, execution=execution)
+    outside.step(4)
+    torch.testing.assert_close(inside.images, outside.images)
+    torch.testing.assert_close(inside.activation, outside.activation)
+
+
+def test_a_layer_that_the_first_call_makes() -> None:
+    class Late(Base):
+        def between(self, h: Tensor) -> Tensor:
+            if not hasattr(self, "late"):
+                self.late = nn.Linear(8, 8)
+            return self.late(h)
+
+    model = with_fixed_weights(Late)
+    with (
+        pytest.warns(ldam.LDAMWarning, match="weights that its first call makes, call it once before"),
+        nothing_drawn(),
+    ):
+        sample(model)
+    assert not hasattr(model, "late")
+    model(torch.zeros(1, *SHAPE))
+    assert not sample(model).notes
+
+
+def test_a_model_made_in_inference_mode_is_refused_with_the_reason() -> None:
+    with torch.inference_mode():
+        model = with_fixed_weights(Base)
+    with pytest.raises(ValueError, match=r"'stem.weight' was made under torch.inference_mode"):
+        sample(model)
+    model = with_fixed_weights(Base)
+    with torch.inference_mode():
+        sample(model).step(3)
+
+
+@pytest.mark.parametrize("where", ["closure", "global", "object"])
+def test_hooks_that_collect_fill_no_memory(where: str) -> None:
+    """Not even in copies of ours: every output would keep its whole pass alive."""
+
+    inside: list[Tensor] = []
+    holder = Collector()
+    hooks: dict[str, Any] = {
+        "closure": lambda *call: inside.append(call[2]),
+        "global": lambda *call: COLLECTED.append(call[2]),
+        "object": holder.collect,
+    }
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 7)))
+    model[1].register_forward_hook(hooks[where])
+    s = sample(model, execution="plain")
+    before = alive()
+    s.step(20)
+    assert alive() <= before + 2
+    assert not inside
+    assert not COLLECTED
+    assert not holder.found
+    model(torch.zeros(1, *SHAPE))
+    assert len([*inside, *COLLECTED, *holder.found]) == 1
+    COLLECTED.clear()
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.found: list[Tensor] = []
+
+    def collect(self, *call: Any) -> None:
+        self.found.append(call[2])
+
+
+COLLECTED: list[Tensor] = []
+
+
+def alive() -> int:
+    """Outputs of the layer for the chains."""
+    gc.collect()
+    return sum(isinstance(each, Tensor) and each.shape == (4, 7) for each in gc.get_objects())

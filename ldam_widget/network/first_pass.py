@@ -37,6 +37,7 @@ class FirstPass(NamedTuple):
     keeps_state: bool = False  # the output depends on earlier passes
     draws: bool = False  # the same image gives different outputs by chance
     uses_generator: bool = False  # torch's global one, whether or not the output shows it
+    builds: bool = False  # the first pass alone leaves tensors or modules behind
 
 
 _found: weakref.WeakKeyDictionary[nn.Module, FirstPass] = weakref.WeakKeyDictionary()
@@ -148,6 +149,7 @@ def _look(
         keeps_state=first is not None and not stays and not draws and (disturbed or not _equal(first, second)),
         draws=stays or draws,
         uses_generator=used,
+        builds=grows and not evolving.any,
     )
     shared.share_again({id(tensor) for _, tensor, _ in written})
     needed = written or grows or found.keeps_state or evolving.others  # else it would cost time, and stop recordings
@@ -168,6 +170,7 @@ def _tell(found: FirstPass, stays: bool, moved: list[str], notes: Notes) -> None
         notes.tell(
             "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
             "different activations, and samples follow no exact law"
+            + (". If they are for weights that its first call makes, call it once before" if found.builds else "")
         )
     if moved:
         whose = " and ".join(moved).replace("random", "Python")
@@ -212,10 +215,12 @@ class _Evolving:
     """
 
     def __init__(self, between: list[tuple[Any, Any]]) -> None:
+        self.any = False
         self.tensors: list[tuple[Any, Any]] = []  # holder, key
         self.others = False  # numbers and the like
         for thing, old in between:
             new = _contents(thing)
+            self.any = self.any or not _same(new, old)
             if isinstance(thing, (set, deque)) or (isinstance(thing, list) and len(new) != len(old)):
                 self.others = self.others or not _same(new, old)
                 continue

@@ -74,6 +74,7 @@ class Surroundings:
                 _set(name, theirs[name])
 
 
+_AUTOCAST = ("cpu", "cuda", "mps")
 _users_device: ContextVar[torch.device | None] = ContextVar("users_device", default=None)
 _known: weakref.WeakKeyDictionary[nn.Module, Surroundings] = weakref.WeakKeyDictionary()
 
@@ -162,24 +163,28 @@ def _in_main_thread() -> bool:
 
 
 @contextmanager
-def without_default_device() -> Iterator[None]:
-    """Our own tensors are made on the CPU, whatever `torch.set_default_device` says; passes still follow that."""
-    default = torch.get_default_device()
-    if default.type == "cpu":
-        yield
-        return
-    token = _users_device.set(default)
-    try:
-        with torch.device("cpu"):
+def without_ambient_modes() -> Iterator[None]:
+    """Our own tensors are made on the CPU, whatever `torch.set_default_device` says; passes still follow that. Nothing
+    is computed under the caller's `torch.autocast`: the loop of a widget, in a thread of its own, does not see it."""
+    default, token = torch.get_default_device(), None
+    with ExitStack() as stack:
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if default.type != "cpu":
+            token = _users_device.set(default)
+            stack.enter_context(torch.device("cpu"))
+        try:
             yield
-    finally:
-        _users_device.reset(token)
+        finally:
+            if token is not None:
+                _users_device.reset(token)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """`generators_kept` and `without_default_device`, around functions that run a model once."""
-    with generators_kept(), without_default_device():
+    """`generators_kept` and `without_ambient_modes`, around functions that run a model once."""
+    with generators_kept(), without_ambient_modes():
         yield
 
 

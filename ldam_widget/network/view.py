@@ -164,6 +164,11 @@ def check_weights(model: nn.Module) -> None:
     # other buffers may well be infinite, such as masks and best losses
     norms = {id(b) for module in model.modules() if _mode_matters(module) for b in module.buffers(recurse=False)}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_inference():
+            raise ValueError(
+                f"model weight {name!r} was made under torch.inference_mode, so that nothing it computes has a "
+                "gradient; make or load the model outside of it"
+            )
         if tensor.is_meta:
             raise ValueError(f"model weight {name!r} is on the meta device and has no data; load the weights first")
         checked = isinstance(tensor, nn.Parameter) or id(tensor) in norms
