@@ -426,3 +426,30 @@ def alive() -> int:
     """Outputs of the layer for the chains."""
     gc.collect()
     return sum(isinstance(each, Tensor) and each.shape == (4, 7) for each in gc.get_objects())
+
+
+@contextmanager
+def default_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, default_device, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_modes_of_the_caller_make_no_difference(mode: Callable[[], Any]) -> None:
+    model, judge = with_fixed_weights(Base), with_fixed_weights(Base)
+    images = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(2))
+
+    def found() -> list[Any]:
+        s = sample(model, dataset=images, prior=None, warm_up=2, goal="p60", execution="plain")
+        s.step(4)
+        belief = s.belief(judge=judge, steps=2)
+        layers = ldam.layers(model, SHAPE)
+        near = ldam.neurons_of(model, 1, input_shape=SHAPE)
+        return [str(belief.table()), s.standing(), str(layers.table()), str(near), s.images.tolist()]
+
+    expected = found()
+    with mode():
+        assert found() == expected

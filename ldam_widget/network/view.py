@@ -23,6 +23,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     return unwrap(inside) if isinstance(inside, nn.Module) else model
 
 
+@torch.inference_mode(False)  # copies made in it could never have a gradient
 def private_view(model: nn.Module, device: torch.device | None, notes: Notes, *, shared: bool = True) -> nn.Module:
     """Copy the module tree in eval mode around frozen aliases of the weights.
 

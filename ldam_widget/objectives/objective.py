@@ -248,13 +248,13 @@ class Objective:
     def _values(self, x: Tensor, part: slice) -> Tensor:
         """The scalars of some chains; with gradients on, without which some models run other code."""
         with torch.enable_grad():
-            outputs = self._forward(x.detach().requires_grad_(True))
+            outputs = self._forward((x.clone() if x.is_inference() else x.detach()).requires_grad_(True))
         return self._scalars.read(tuple(output.detach() for output in outputs), part)
 
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
         with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
-            x = x.detach().requires_grad_(True)
+            x = (x.clone() if x.is_inference() else x.detach()).requires_grad_(True)
             outputs = self._forward(x)
             made = tuple(output.detach() for output in outputs)
             seeds = self._scalars.seeds(made, given)

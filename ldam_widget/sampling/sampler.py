@@ -106,6 +106,7 @@ class Sampler(Stepping):
         ValueError, TypeError: the message names the argument, the value given, and what would work.
     """
 
+    @torch.inference_mode(False)
     @without_ambient_modes()
     def __init__(
         self,

@@ -14,6 +14,7 @@ from ...core.notes import QuietNotes
 from ...data import RealImages
 from ...diagnostics.belief import Belief, NeuronBelief, departure, doubts, overall
 from ...diagnostics.results import Verdict
+from ...network.surroundings import without_ambient_modes
 from ...network.trace import Preprocess
 from ...network.units import Neuron
 from .. import checks
@@ -73,6 +74,8 @@ class Assessment:
         ValueError, TypeError: as `Sampler.belief`.
     """
 
+    @torch.inference_mode(False)
+    @without_ambient_modes()
     def __init__(
         self,
         sampler: Run,
