@@ -428,6 +428,12 @@ def test_weights_must_fit_the_models_dtype(trained: Net, file: Writer) -> None:
         load_checkpoint(lambda: Net().half(), file(state))
 
 
+def test_weights_that_pytorch_cannot_convert(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(3, 2, dtype=torch.uint8).view(torch.bits8)}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"weight 'weight' is torch\.bits8, which PyTorch cannot convert to .*float32"):
+        load_checkpoint(lambda: nn.Linear(2, 3, bias=False), tmp_path / "w.pt")
+
+
 def test_what_cannot_be_copied_is_named(trained: Net, file: Writer) -> None:
     weight = trained.fc.weight.detach()
     with warnings.catch_warnings():
@@ -507,6 +513,13 @@ def test_torchscript(tmp_path: Path) -> None:
         torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "script.pt"))  # type: ignore[no-untyped-call]
     with pytest.raises(ValueError, match=r"TorchScript archive.*torch\.jit\.load"):
         load_checkpoint(Net, tmp_path / "script.pt")
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.bin", "w", "w.SAFETENSORS"])
+def test_safetensors_are_known_by_their_content(trained: Net, tmp_path: Path, name: str) -> None:
+    save_file(trained.state_dict(), tmp_path / name)
+    found = load_checkpoint(Net, tmp_path / name)
+    assert same([*found.state_dict().values()], [*trained.state_dict().values()])
 
 
 @pytest.mark.parametrize("name", ["w.pt", "w.bin", "w.safetensors"])

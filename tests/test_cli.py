@@ -520,6 +520,7 @@ def test_starts_and_presets_as_in_python(tmp_path: Path) -> None:
         (("--start", "none.png"), "none.png"),
         (("--preset", "x"), "preset must be one of 'A', 'B', 'C', 'D'; got 'X'"),
         (("--preset", "A", "--kernel", "BAOAB"), "--preset belongs to RegularisedAscent; BAOAB has none"),
+        (("--preset", "A", "--mix", "convex"), "--mix applies only to Algorithm1, and --preset to RegularisedAscent"),
     ],
 )
 def test_bad_starts_and_presets_are_reported(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:

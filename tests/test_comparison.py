@@ -698,7 +698,7 @@ def test_ranking_in_units() -> None:
     models = (mlp(19, 1), mlp(19, 2))
     c = compared(*models, steps_per_frame=5, average=Window(3), chains=3)
     c.step(3)
-    ranking = Ranking(c, 6, chains=2, seeds=1)
+    ranking = Ranking(c, 6, chains=5, seeds=1)
     assert (ranking.layer, ranking.total, ranking.finished, ranking.done) == ("3", 19, False, [])
     lengths = []
     while not ranking.finished:
@@ -707,7 +707,7 @@ def test_ranking_in_units() -> None:
     assert lengths == [16, 19]
     assert not ranking.work()
     assert [row.key for row in ranking.done] == [str(i) for i in range(19)]
-    reference = compared(*models, neurons=range(16, 19), chains=2, steps_per_frame=1, average=ldam.EMA(0.98))
+    reference = compared(*models, neurons=range(16, 19), chains=5, steps_per_frame=1, average=ldam.EMA(0.98))
     reference.step(6)
     assert [row[:6] for row in ranking.done[16:]] == [row[:6] for row in reference.agreement()]
     ordered = by_change(ranking.done)
@@ -729,8 +729,9 @@ def test_seeds_are_runs_of_their_own() -> None:
     averages = torch.stack(runs).mean(0)
     expected = (averages[1] - averages[0]).abs().flatten(1).mean(1)
     assert torch.allclose(torch.tensor([row.difference for row in found.done]), expected, rtol=1e-4)
-    with pytest.raises(ValueError, match=r"chains · seeds must be at least 2"):
-        Ranking(c, 6, chains=1, seeds=1)
+    for few in ({"chains": 1, "seeds": 1}, {"chains": 2, "seeds": 2}, {"chains": 4, "seeds": 1}):
+        with pytest.raises(ValueError, match=r"chains · seeds must be at least 5.*got \d"):
+            Ranking(c, 6, **few)
     for wrong in ({"chains": 0}, {"seeds": 1.5}):
         with pytest.raises((ValueError, TypeError), match="must be an integer ≥ 1"):
             Ranking(c, 6, **wrong)  # type: ignore[arg-type]

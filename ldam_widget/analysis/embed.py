@@ -22,6 +22,7 @@ from ..network.trace import Preprocess
 from .features import At, LayerFeatures, PixelFeatures, space_of
 
 
+@torch.inference_mode(False)
 def embed(
     images: Any = None,
     *,
@@ -65,8 +66,8 @@ def embed(
         input_shape, pixel_range, preprocess, inputs: of the images, as for `Sampler`; the shape defaults to the data's.
         batch: images in a forward pass, ≥ 1.
         cache: a folder in which the images' features, reduced to 50 dimensions, are kept for further maps; True: in
-            memory, the last four; False: nowhere. They are found by the model's weights, the layer and 64 of the
-            images, and checked by computing 32 of them again.
+            memory, the last four; False: nowhere. They are found by the model's weights, the layer and the
+            images (64 of them, for a folder or a Dataset), and checked by computing 32 of them again.
         device: None: CUDA if available, else the CPU.
         progress: show bars.
 

@@ -30,6 +30,7 @@ At = Literal["all", "mean"]
 _CHECKED = 32  # images whose features are computed again before kept ones are used
 _ALIKE = 1e-3  # difference of features that are the same, in units of their spread
 _KEPT = 4  # results in memory
+_TENSORS = ("points", "beyond", "mean", "components")  # of a `Space`
 
 
 class LayerFeatures:
@@ -104,8 +105,8 @@ def space_of(
 ) -> Space:
     """The features of all images, reduced to at most 50 dimensions; kept ones if these are still right.
 
-    They are kept by a hash of the weights, the layer and 64 of the images. Before they are used, 32 of them are
-    computed again, so that another `preprocess` or another forward pass is noticed, too.
+    They are kept by a hash of the weights, the layer and the images, see `fingerprint`. Before they are used, 32 of
+    them are computed again, so that another `preprocess` or another forward pass is noticed, too.
 
     Raises:
         ValueError: images that cannot be read, or features that are not finite.
@@ -167,7 +168,7 @@ def _still_right(kept: Space, features: Features, images: Images, batch: int) ->
 
 
 def _on(space: Space, device: torch.device) -> Space:
-    return Space(space.points.to(device), space.mean.to(device), space.components.to(device), space.unit)
+    return space._replace(**{name: getattr(space, name).to(device) for name in _TENSORS})
 
 
 class _Memory:
@@ -197,8 +198,7 @@ class _Folder:
         try:
             with safe_open(file, "pt") as opened:
                 unit = float(json.loads((opened.metadata() or {})["unit"]))
-                points, mean, components = (opened.get_tensor(name) for name in ("points", "mean", "components"))
-                return Space(points, mean, components, unit)
+                return Space(**{name: opened.get_tensor(name) for name in _TENSORS}, unit=unit)
         except (SafetensorError, ValueError, KeyError, TypeError):
             return None  # damaged; it is written again
 
@@ -206,7 +206,7 @@ class _Folder:
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: getattr(space, name).contiguous() for name in ("points", "mean", "components")}
+        tensors = {name: getattr(space, name).contiguous() for name in _TENSORS}
         written = self._folder / f"{key}.part{os.getpid()}"
         written.write_bytes(save(tensors, {"unit": json.dumps(space.unit)}))
         written.replace(self._folder / f"{key}.safetensors")

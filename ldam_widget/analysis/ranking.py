@@ -19,6 +19,7 @@ _TOGETHER = 16  # neurons per batch: small enough to show progress, large enough
 _UNIT = 4  # steps per unit of work
 _WARM_UP = 50  # steps; chains amplify rounding, so a long run would show differences between equal functions
 CHAINS, SEEDS = 4, 2
+_FEWEST = 5  # chains in all; with fewer, `change_of` has too few sign flips to say what chance gives in 95 %
 
 
 class Ranking:
@@ -31,7 +32,7 @@ class Ranking:
         comparison: provides models, layers and parameters as they are now; it is not affected.
         steps: ≥ 1, of every chain, after the warm-up if there is one.
         chains: ≥ 1, at once, with one warm-up.
-        seeds: ≥ 1, runs with other random numbers and a warm-up of their own. chains · seeds must be at least 2.
+        seeds: ≥ 1, runs with other random numbers and a warm-up of their own. chains · seeds must be at least 5.
 
     Raises:
         ValueError, TypeError: not positive integers; too few chains; as `Comparison`.
@@ -43,8 +44,10 @@ class Ranking:
         self.done: list[Agreement] = []
         self._steps = self._left = checks.count("steps", steps)
         self._chains, self._seeds = checks.count("chains", chains), checks.count("seeds", seeds)
-        if self._chains * self._seeds < 2:
-            raise ValueError("chains · seeds must be at least 2, or chance cannot be told from a change; got 1")
+        if (together := self._chains * self._seeds) < _FEWEST:
+            raise ValueError(
+                f"chains · seeds must be at least {_FEWEST}, or chance cannot be told from a change; got {together}"
+            )
         self._first_seed = comparison.lead.seed * self._seeds  # other seeds of a comparison share no run
         self._runs: list[tuple[Tensor, Tensor]] = []  # averages and activations of the batch, one per finished seed
         self._running = self._batch(comparison)  # now, so that later changes do not affect this ranking

@@ -11,7 +11,7 @@ from typing_extensions import Unpack
 
 from ..sampling.arguments import completed_by
 from ..widget.watching import CallbackArguments, Watch
-from .watcher import Watcher
+from .watcher import Watcher, tell
 
 
 @completed_by(Watch.__init__)
@@ -26,7 +26,8 @@ def accelerate(
             for x, y in loader: …
 
     Steps that accumulate gradients, or that the gradient scaler skips, are not counted. Gives the `Watch`; None in all
-    processes but the first, and where the model cannot be watched, with an `LDAMWarning`.
+    processes but the first, and where the model cannot be watched, with an `LDAMWarning`. There is also one where the
+    optimiser's steps cannot be observed: then call the `Watch`'s `update` after each.
 
     Args:
         accelerator: an `accelerate.Accelerator`.
@@ -37,6 +38,8 @@ def accelerate(
     watcher = Watcher(None, {"display": display, **arguments})
     if getattr(accelerator, "is_main_process", True):
         watcher.begin(model, optimizer)
+        if watcher.counting:
+            tell("the steps of this optimizer cannot be observed: call update() of the Watch after each of them")
     try:
         yield watcher.widget
     finally:

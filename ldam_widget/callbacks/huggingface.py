@@ -26,7 +26,8 @@ def huggingface(*, module: str | None = None, display: bool = True, **arguments:
         **arguments: as for `watch`, but `optimizer`.
 
     Returns:
-        an object with `widget`, which is None until the training begins.
+        an object with `widget`, which is None until the training begins. Another training of the same model goes on in
+        it; another model gets a widget of its own.
 
     Raises:
         ImportError: transformers is not installed.

@@ -21,7 +21,8 @@ def lightning(*, module: str | None = None, display: bool = True, **arguments: U
 
         trainer = L.Trainer(callbacks=[ldam.callbacks.lightning(input_shape=(1, 28, 28), every=100)])
 
-    Steps of the first optimiser are counted. With several processes, the first one shows the picture.
+    Steps of the first optimiser are counted, or batches if there is none. With several processes, the first one shows
+    the picture.
 
     Args:
         module: dotted name of the part to watch, such as "net"; None: the LightningModule and its `forward`.
@@ -29,7 +30,8 @@ def lightning(*, module: str | None = None, display: bool = True, **arguments: U
         **arguments: as for `watch`, but `optimizer`.
 
     Returns:
-        an object with `widget`, which is None until the training begins.
+        an object with `widget`, which is None until the training begins. Another training of the same model goes on in
+        it; another model gets a widget of its own.
 
     Raises:
         ImportError: neither `lightning` nor `pytorch_lightning` is installed.

@@ -130,7 +130,8 @@ def mapped(file: Path) -> torch.UntypedStorage:
 
 def _slice(whole: torch.UntypedStorage, place: tuple[int, int], size: int) -> torch.UntypedStorage:
     begin, available = place
-    if size > available or begin + size > whole.nbytes():
+    available = min(available, max(0, whole.nbytes() - begin))
+    if size > available:
         raise RefusedError(f"announces {size:,} bytes where it has {available:,}; is it cut off?")
     return cast(torch.UntypedStorage, whole[begin : begin + size]) if size else NOTHING
 

@@ -149,10 +149,10 @@ def _numpy_type(code: object, *_: object) -> object:
 
 def _raw(value: object, budget: WorkLimit) -> bytes:
     """Bytes, or text as Python 2 wrote them."""
-    if not isinstance(value, (bytes, str)):
+    if not isinstance(value, (bytes, bytearray, str)):  # a bytearray from protocol 5 on
         raise ValueError("no bytes")
     budget.spend(len(value) // 256)
-    return value.encode("latin-1") if isinstance(value, str) else value
+    return value.encode("latin-1") if isinstance(value, str) else bytes(value)
 
 
 def _scalar(kind: object, data: object, budget: WorkLimit) -> object:
@@ -161,9 +161,10 @@ def _scalar(kind: object, data: object, budget: WorkLimit) -> object:
     return np.frombuffer(_raw(data, budget), kind.dtype, 1)[0].item()
 
 
-def _array(kind: object, shape: object, data: object, order: str, budget: WorkLimit) -> Tensor:
-    """A copy of a numpy array as a tensor."""
-    assert isinstance(kind, NumpyType)
+def _array(kind: object, shape: object, data: object, order: str, budget: WorkLimit) -> Any:
+    """A copy of a numpy array as a tensor; NotImplemented for other than numbers."""
+    if not isinstance(kind, NumpyType):
+        return NotImplemented
     values = np.frombuffer(_raw(data, budget), kind.dtype).reshape(_whole_numbers("size", shape), order=order)  # type: ignore[call-overload]
     return torch.from_numpy(values.astype(kind.dtype.newbyteorder("="), order="C", copy=True))
 

@@ -37,7 +37,8 @@ class RefusedError(ValueError):
     def of(self, path: object) -> ValueError:
         """The error for the user."""
         advice = f"Where you trust the file, save the weights alone: {self._remedy}"
-        return ValueError(f"{path} was refused: it {self}. {advice}")
+        reason = str(self)
+        return ValueError(f"{path} was refused: it {reason}{'' if reason.endswith('?') else '.'} {advice}")
 
 
 @dataclass(frozen=True)

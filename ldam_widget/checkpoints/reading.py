@@ -29,7 +29,14 @@ def read(path: str | os.PathLike[str]) -> object:
         raise ValueError(f"{file} is not an ordinary file; copy it to one")
     if file.stat().st_size == 0:
         raise ValueError(f"{file} is empty; was it copied while it was being written?")
-    return _read_safetensors(file) if file.suffix == ".safetensors" else _read_torch(file)
+    return _read_safetensors(file) if file.suffix == ".safetensors" or _is_safetensors(file) else _read_torch(file)
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether a file of any name begins as safetensors do: the length of a JSON object, and the object."""
+    with file.open("rb") as stream:
+        head = stream.read(10)
+    return head[8:] == b'{"' and 0 < int.from_bytes(head[:8], "little") <= file.stat().st_size - 8
 
 
 def _read_safetensors(file: Path) -> object:

@@ -30,7 +30,10 @@ def _converted(what: str, value: Tensor, dtype: torch.dtype) -> Tensor:
     """The value in the model's dtype, checked to be finite there."""
     if value.is_complex() and not dtype.is_complex:
         raise ValueError(f"{what} is complex, and real in the model ({dtype})")
-    value = value.to(dtype)
+    try:
+        value = value.to(dtype)
+    except NotImplementedError as error:  # such as packed 4-bit numbers
+        raise ValueError(f"{what} is {value.dtype}, which PyTorch cannot convert to the model's {dtype}") from error
     check_numbers(what, value)
     return value
 

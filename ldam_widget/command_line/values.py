@@ -67,18 +67,20 @@ def start_of(text: str, shape: tuple[int, ...]) -> Any:
 
 def kernel_of(name: str | None, preset: str | None, normalize: str | None, mix: str | None) -> Kernel | None:
     """The kernel with that name, in any case; None: the sampler's own choice."""
+    options = {key: value for key, value in {"normalize": normalize, "mix": mix}.items() if value is not None}
     if preset is not None:
         if name is not None and name.lower() != "regularisedascent":
             raise ValueError(f"--preset belongs to RegularisedAscent; {name} has none")
+        if options:
+            raise ValueError(f"--{next(iter(options))} applies only to Algorithm1, and --preset to RegularisedAscent")
         return kernels.RegularisedAscent.preset(preset.upper())  # type: ignore[arg-type]  # checked there
-    if name is None and (normalize or mix):
+    if name is None and options:
         name = "Algorithm1"  # the only one that has them
     if name is None:
         return None
     known = {each.lower(): getattr(kernels, each) for each in kernels.__all__}
     if name.lower() not in known:
         raise ValueError(f"--kernel {name}: unknown kernel; choose one of {', '.join(kernels.__all__)}")
-    options = {key: value for key, value in {"normalize": normalize, "mix": mix}.items() if value is not None}
     if options and known[name.lower()] is not kernels.Algorithm1:
         raise ValueError(f"--{next(iter(options))} applies only to Algorithm1, not to {name}")
     kernel: Kernel = known[name.lower()](**options)

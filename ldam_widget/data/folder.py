@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..core.notes import Notes
 from .labels import UNKNOWN, checked_labels
-from .pictures import Fit, PictureError, check_fit, read_picture
+from .pictures import Fit, PictureError, check_fit, check_range, read_picture
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm",
             ".avif", ".heic", ".heif", ".jp2", ".tga", ".ico")  # fmt: skip
@@ -40,7 +40,7 @@ class PictureFolder:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: no pictures in it, or a shape that pictures cannot have.
+        ValueError: no pictures in it, a shape that pictures cannot have, or no range.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class PictureFolder:
     ) -> None:
         self.folder, self.input_shape, self.fit = Path(folder), tuple(input_shape), fit
         check_fit(fit, self.input_shape)
+        check_range(pixel_range)
         if not self.folder.is_dir():
             raise FileNotFoundError(f"images: there is no folder {self.folder}")
         found = (path for path in self.folder.rglob("*") if path.suffix.lower() in SUFFIXES)

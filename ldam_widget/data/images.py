@@ -102,6 +102,11 @@ class DatasetImages(RealImages):
             names = getattr(dataset, "classes", ())
             self.class_names = tuple(map(str, names)) if isinstance(names, (list, tuple)) else ()
 
+    @property
+    def held(self) -> Any:
+        """The data as given, arrays as tensors."""
+        return self._all
+
     def name(self, index: int) -> str:
         """The image's number."""
         return str(index)
@@ -139,6 +144,8 @@ def _targets(dataset: Any) -> Any:
     """Labels that a Dataset tells without its items being read, as torchvision's do; None: it does not."""
     if isinstance(dataset, TensorDataset):
         found = dataset.tensors[1] if len(dataset.tensors) > 1 else None
+    elif getattr(dataset, "target_transform", None) is not None:
+        return None  # the labels of its items are others
     else:
         found = getattr(dataset, "targets", None)
     try:
@@ -148,8 +155,15 @@ def _targets(dataset: Any) -> Any:
 
 
 def fingerprint(images: Images) -> str:
-    """How many images there are, and a hash of 64 of them, spread evenly, with their labels."""
+    """How many images there are, and a hash of 64 of them, spread evenly, with their labels.
+
+    Of arrays and tensors, all images and labels are hashed.
+    """
     digest = hashlib.sha256(repr(images.input_shape).encode())
+    if isinstance(images, DatasetImages) and isinstance(images.held, Tensor):
+        for some in torch.split(images.held.detach(), _HASHED):
+            digest.update(some.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(images.labels(torch.arange(len(images))).numpy().tobytes())
     for i in torch.linspace(0, len(images) - 1, min(_HASHED, len(images)), dtype=torch.float64).round().long():
         digest.update(images.take(i[None]).contiguous().numpy().tobytes())
         digest.update(images.labels(i[None]).numpy().tobytes())

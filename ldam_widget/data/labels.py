@@ -28,13 +28,13 @@ def checked_labels(labels: Any, images: int) -> tuple[Tensor, tuple[str, ...]]:
     given = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if given.ndim != 1 or len(given) != images:
         raise ValueError(f"labels must be one per image, {images}; got {type(labels).__name__} of shape {given.shape}")
-    if given.dtype.kind in "US":
+    if given.dtype.kind in "US" or all(isinstance(label, str) for label in given):  # objects, in a column of pandas
         names, numbers = np.unique(given.astype(str), return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, names))
     if given.dtype.kind not in "iu" or given.min() < UNKNOWN:
         raise ValueError(
-            f"labels must be class numbers from 0 on (-1: unknown) or class names; got {given.dtype} numbers"
-            + (f" from {given.min()}" if given.dtype.kind in "iuf" else "")
+            "labels must be class numbers from 0 on (-1: unknown) or class names; got "
+            + (f"{given.dtype} numbers from {given.min()}" if given.dtype.kind in "iuf" else f"{given.dtype}")
         )
     return torch.from_numpy(given.astype(np.int64)), ()
 

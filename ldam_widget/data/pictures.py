@@ -42,9 +42,10 @@ def read_picture(
 
     Raises:
         PictureError: not a picture, a damaged one, or one larger than `PIL.Image.MAX_IMAGE_PIXELS`.
-        ValueError: the shape is not that of a picture, or an unknown `fit`.
+        ValueError: the shape is not that of a picture, an unknown `fit`, or no range.
     """
     check_fit(fit, input_shape)
+    check_range(pixel_range)
     channels, height, width = input_shape
     try:
         with _opened(source) as picture:
@@ -67,6 +68,19 @@ def read_picture(
     pixels = torch.from_numpy(np.array(scaled)).view(height, width, channels).permute(2, 0, 1)
     low, high = pixel_range or (0.0, 1.0)
     return pixels.float() * ((high - low) / 255) + low
+
+
+def check_range(pixel_range: Any) -> None:
+    """Raises ValueError unless this is (lo, hi) or None."""
+    if pixel_range is None:
+        return
+    try:
+        low, high = map(float, pixel_range)
+        ordered = low < high
+    except (TypeError, ValueError):
+        ordered = False
+    if not ordered:
+        raise ValueError(f"pixel_range must be (lo, hi), numbers with lo < hi, or None; got {pixel_range!r}")
 
 
 def check_fit(fit: str, input_shape: tuple[int, ...]) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..core.random_numbers import drawing_from
+from .pictures import check_range
 
 _LOOKED_AT = 64  # images of a Dataset that are checked; also the batch size of checks
 _LOOKED_AT_IN_MEMORY = 10_000  # of a floating-point tensor, where finding NaNs or a wrong range is cheap
@@ -128,14 +129,7 @@ class RealImages:
         return batch.float()
 
     def _check(self) -> None:
-        if self._range is not None:
-            try:
-                low, high = map(float, self._range)
-                ordered = bool(low < high)
-            except (TypeError, ValueError):
-                ordered = False
-            if not ordered:
-                raise ValueError(f"pixel_range must be (lo, hi), numbers with lo < hi, or None; got {self._range!r}")
+        check_range(self._range)
         in_memory = isinstance(self._all, Tensor) and self._all.is_floating_point()
         chosen = self._evenly(_LOOKED_AT_IN_MEMORY if in_memory else _LOOKED_AT)
         for first in range(0, len(chosen), _LOOKED_AT):

@@ -28,7 +28,8 @@ def change_of(first: Tensor, others: Tensor) -> PictureChange:
     Differences are averaged over a third of the picture, since its fine detail differs from chain to chain. From the
     squared mean of n chains' differences, their variance / n is subtracted: what is left has mean zero if only chance
     makes the models differ. `noise` is the 95th percentile of the sizes with the signs of the chains' differences
-    flipped at random, which changes nothing if there is no systematic difference. `error` is the jackknife's.
+    flipped at random, which changes nothing if there is no systematic difference; with n < 5 chains there are too few
+    flips for that, and 1 in 2ⁿ⁻¹ unchanged neurons exceeds it. `error` is the jackknife's, NaN for two chains.
 
     Args:
         first: average pictures, (chains, *image), chains ≥ 2.

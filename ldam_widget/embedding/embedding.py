@@ -174,6 +174,7 @@ class Embedding:
         if self._space is not None:
             tensors |= {
                 "features": self._space.points.cpu().contiguous(),
+                "beyond": self._space.beyond.cpu().contiguous(),
                 "mean": self._space.mean.cpu().contiguous(),
                 "components": self._space.components.cpu().contiguous(),
             }
@@ -194,7 +195,8 @@ class Embedding:
                 tensors = {name: file.get_tensor(name).to(on) for name in file.keys()}  # noqa: SIM118  # no iterator
             card, space = json.loads(metadata["card"]), None
             if "features" in tensors:
-                space = Space(tensors["features"], tensors["mean"], tensors["components"], float(card["unit"]))
+                kept = {name: tensors[name] for name in ("beyond", "mean", "components")}
+                space = Space(tensors["features"], **kept, unit=float(card["unit"]))
             found = cls(tensors["points"], space, device=on)
             found.settings = dict(card["settings"])
             if "kl" in card:

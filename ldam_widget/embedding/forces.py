@@ -68,6 +68,11 @@ class Repulsion:
         return field[1:], field[0].sum() - y.shape[1]
 
 
+def is_sparse(y: Tensor) -> bool:
+    """Whether the points (2, n) are so far apart that Z would be lost in the error of interpolation."""
+    return bool(Field(y).read(y)[0].sum() < 2 * y.shape[1])  # of which n are w of each point and itself
+
+
 def _summed(y: Tensor) -> tuple[Tensor, Tensor]:
     points, forces = y.T, []
     z = torch.zeros((), dtype=y.dtype, device=y.device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from .affinities import conditional
 from .field import Field
 from .neighbours import nearest
-from .space import Space
+from .space import Space, distinct
 
 NEIGHBOURS = 15
 _PERPLEXITY = 5.0
@@ -36,7 +36,7 @@ class Placed:
     """m new points on the map of n real ones."""
 
     positions: npt.NDArray[np.float32]  # (m, 2)
-    distance: npt.NDArray[np.float32]  # (m,), to the nearest real point, in units of the features
+    distance: npt.NDArray[np.float32]  # (m,), to the nearest real point, at least; in units of the features
     spread: npt.NDArray[np.float32]  # (m,), mean distance on the map from the position to the 15 nearest real points
     solid: npt.NDArray[np.bool_]  # (m,), whether both are at most what they are for 90 % of the real points
     neighbours: npt.NDArray[np.int64]  # (m, 15), indices of the nearest real points, nearest first
@@ -62,22 +62,25 @@ class Placing:
 
     def _of_real_points(self) -> tuple[float, float, float]:
         """Usual distance of nearest neighbours; the upper ends of the real points' range of distance and spread."""
-        n = len(self._points)
+        first, _ = distinct(self._space.points)  # copies of a point say nothing of how far apart points are
+        n = len(first)
         if n == 1:
             return 0.0, 0.0, 0.0
-        own = torch.linspace(0, n - 1, min(n, _LOOKED_AT), dtype=torch.float64).long().to(self._points.device)
-        found, distances = nearest(self._space.points, min(n, self._k + 1), self._space.points[own])
-        spread = _spread(self._points[own], self._points[found[:, 1:]])  # the first is the point itself
-        return (
-            float(distances[:, 1].median()),
-            float(distances[:, 1].quantile(_USUAL)),
-            float(spread.quantile(_USUAL)),
-        )
+        points, beyond, places = self._space.points[first], self._space.beyond[first], self._points[first]
+        own = torch.linspace(0, n - 1, min(n, _LOOKED_AT), dtype=torch.float64).long().to(places.device)
+        found, distances = nearest(points, min(n, self._k + 1), points[own])
+        found, distances = found[:, 1:], distances[:, 1:]  # the first is the point itself
+        apart = torch.hypot(distances, beyond[found] - beyond[own].unsqueeze(1)).amin(1)
+        spread = _spread(places[own], places[found])
+        return float(apart.median()), float(apart.quantile(_USUAL)), float(spread.quantile(_USUAL))
 
     def __call__(self, features: Tensor, start: Tensor | None = None) -> Placed:
         """Features (m, d); `start` (m, 2), where rows with NaN are as without it."""
         found, distances = nearest(self._space.points, self._k, self._space.project(features))
         pull = conditional(distances, min(_PERPLEXITY, max(1.0, self._k / 3)))
+        off = self._space.beyond[found] - self._space.outside(features).unsqueeze(1)
+        distances, order = torch.hypot(distances, off).sort(dim=1, stable=True)
+        found, pull = found.gather(1, order), pull.gather(1, order)
         around = self._points[found]  # (m, k, 2)
         y = (pull.unsqueeze(2) * around).sum(1)
         if start is not None:

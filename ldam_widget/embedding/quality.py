@@ -32,7 +32,7 @@ def quality(features: Tensor, points: Tensor, k: int = 15) -> MapQuality:
         points: (n, 2).
         k: neighbours looked at; at most (n − 1) / 2 of them are. For fewer than three points both numbers are NaN.
     """
-    n = len(features)
+    n, points = len(features), points - points.mean(0)  # as far from 0, squares would be rounded
     k = min(k, (n - 1) // 2)
     if k < 1:
         return MapQuality(math.nan, math.nan)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 DIMENSIONS = 50
 _MOST_DIRECT = 1024  # features; with more, leading components are found by iteration
+_ROWS = 4096  # looked at together
 _EXTRA, _ROUNDS = 14, 6  # of the iteration: further directions, and products with the covariance
 
 
@@ -16,6 +17,7 @@ class Space(NamedTuple):
     """points = (features − mean) @ components / unit."""
 
     points: Tensor  # (n, at most 50), of the features it was made from
+    beyond: Tensor  # (n,), how far each of them lies outside the components' span, in the same unit
     mean: Tensor  # (d,)
     components: Tensor  # (d, at most 50), orthonormal, by falling variance
     unit: float  # root mean square distance of the features from their mean
@@ -29,18 +31,35 @@ class Space(NamedTuple):
         """
         mean = features.mean(0)
         centred = (features - mean).float()
-        unit = float(centred.square().sum(1).mean().sqrt())
         if len(features) > 1 and not bool((features != features[0]).any()):
             raise ValueError("features are the same for all points, so there is nothing to map")
-        unit = unit if unit > 0 else 1.0
-        centred /= unit
+        size = 2.0 ** int(torch.frexp(centred.abs().max()).exponent)  # first, or squares may overflow
+        centred /= size
+        spread = float(centred.square().sum(1).mean().sqrt()) or 1.0
+        centred /= spread
         count = min(dimensions, centred.shape[1])
         components = _leading(centred, count, seed)
-        return cls(centred @ components, mean.float(), components, unit)
+        points = centred @ components
+        return cls(points, _beyond(centred, points, components), mean.float(), components, size * spread)
 
     def project(self, features: Tensor) -> Tensor:
         """(m, d) -> (m, at most 50)."""
-        return ((features - self.mean).float() / self.unit) @ self.components
+        return self._centred(features) @ self.components
+
+    def outside(self, features: Tensor) -> Tensor:
+        """(m, d) -> (m,): what `project` leaves out of them, as `beyond`."""
+        return _beyond(self._centred(features), self.project(features), self.components)
+
+    def _centred(self, features: Tensor) -> Tensor:
+        return (features - self.mean).float() / self.unit
+
+
+def _beyond(centred: Tensor, points: Tensor, components: Tensor) -> Tensor:
+    d, count = components.shape
+    if count == d:
+        return points.new_zeros(len(points))
+    rows = zip(torch.split(centred, _ROWS), torch.split(points, _ROWS), strict=True)
+    return torch.cat([(some - point @ components.T).norm(dim=1) for some, point in rows])
 
 
 def _leading(centred: Tensor, count: int, seed: int) -> Tensor:

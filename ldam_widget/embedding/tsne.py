@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.notes import Notes
 from .affinities import conditional, symmetric
 from .arguments import array, between, chosen_device, whole
-from .forces import Attraction, Repulsion
+from .forces import Attraction, Repulsion, is_sparse
 from .neighbours import Method, nearest
 from .space import Space, distinct
 
@@ -24,6 +24,7 @@ _MOMENTUM = (0.5, 0.8)  # in the first third, and later
 _START = 1e-4  # standard deviation of the first positions
 _JITTER = 0.01  # of them, so that no two are the same
 _LONGEST = 5.0  # a point moves in a step
+_MOST_SUMMED = 10_000  # points of a layout from elsewhere, whose cost is summed over all pairs
 _FEWEST = 4  # points with a choice: three have one map
 
 
@@ -139,7 +140,8 @@ def cost(space: Space, points: Tensor, perplexity: float) -> float:
         return 0.0
     y = points[first].T.contiguous()
     attraction = _attraction(space.points[first], min(perplexity, (len(first) - 1) / 3), "auto", 0, False)
-    return attraction.cost(y) + float(Repulsion()(y)[1].log())
+    exact = len(first) <= _MOST_SUMMED or is_sparse(y)  # unlike t-SNE's, such a map may have any scale
+    return attraction.cost(y) + float(Repulsion(exact or None)(y)[1].log())
 
 
 def _attraction(rows: Tensor, perplexity: float, method: Method, seed: int, progress: bool) -> Attraction:

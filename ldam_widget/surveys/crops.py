@@ -16,6 +16,7 @@ from ..network.view import private_view
 from ..toolbox.backward import RULES as BACKWARD
 from ..toolbox.backward import BackwardPass
 from .layout import Network
+from .settings import hash_of
 from .statistics import TopImage
 from .windows import FieldsOfLayer, window
 
@@ -33,16 +34,21 @@ class Crops(NamedTuple):
 class SecondLook:
     """Crops of images, with the receptive fields found so far.
 
+    Args:
+        network, images: of the survey.
+        weights: their hash then.
+
     Raises:
         ValueError: images without height and width.
     """
 
     @torch.inference_mode(False)
-    def __init__(self, network: Network, images: Images) -> None:
+    def __init__(self, network: Network, images: Images, weights: str) -> None:
         if len(network.input_shape) < 2:
             raise ValueError(f"crops need images with height and width; these are {network.input_shape}")
         self._network, self._images = network, images
         self._view = private_view(network.view, torch.device("cpu"), QuietNotes(), shared=False)
+        self._unchanged = hash_of(self._view) == weights
         self._fields: dict[str, FieldsOfLayer] = {}
 
     @torch.inference_mode(False)
@@ -58,6 +64,11 @@ class SecondLook:
         """
         if rule not in RULES:
             raise ValueError(f"rule must be one of {', '.join(map(repr, RULES))}; got {rule!r}")
+        if rule != "image" and not self._unchanged:
+            raise ValueError(
+                f"the model's weights have changed since the survey: rule={rule!r} would show what another model "
+                "reacts to. Survey it again"
+            )
         if not top:
             raise ValueError(f"unit {unit} of layer {layer!r} was finite for no image")
         fields = self._fields_of(layer, shape)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 class Histogram(NamedTuple):
     """A unit's values over the images.
 
-    The 64 bins divide the range of the first 1,024 images evenly; each includes its lower edge, the last one also the
+    The 64 bins divide the range of the first 1,024 images evenly (for a unit that is constant there, a range as wide as
+    the widest of its layer); each includes its lower edge, the last one also the
     upper.
     """
 

@@ -21,7 +21,7 @@ from . import folder, statistics
 from .crops import Crops, SecondLook
 from .histogram import Histogram
 from .layout import Network
-from .settings import card_of, difference, joined
+from .settings import card_of, difference, integer, joined
 from .statistics import TopImage
 from .tally import Tally
 from .units import UnitTable, table_of
@@ -100,12 +100,19 @@ class Survey:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into a new folder, or in place of an earlier state of it. Raises ValueError if the folder holds
-        something else."""
+        something else, such as a survey of other parts of the images."""
         where = Path(path)
         if folder.exists(where):
-            different = difference(folder.load_card(where), self.card)
+            card = folder.load_card(where)
+            different = difference(card, self.card)
             if different is not None:
                 raise ValueError(f"{where} holds a survey of {different}; name another folder, or delete it")
+            for first, end in card["done"]:
+                if not any(start <= first and end <= stop for start, stop in self.card["done"]):
+                    raise ValueError(
+                        f"{where} holds images {first} to {end - 1}, which this survey lacks; name another folder, or "
+                        "join both by Survey.merge"
+                    )
         folder.save(where, self.card, self._tallies)
 
     @classmethod
@@ -196,7 +203,7 @@ class Survey:
         return statistics.correlation(tally)
 
     def class_means(self, layer: str) -> Tensor:
-        """Mean value of each unit over the images of each class, (classes, units) float64; NaN: no images."""
+        """Mean of each unit over the images of each class, (classes, units) float64; NaN: it is finite for none."""
         return statistics.class_means(self._counted(layer))
 
     def table(self, layer: str) -> UnitTable:
@@ -215,13 +222,14 @@ class Survey:
                 place, as `ldam.backward` (0 outside the picture).
 
         Raises:
-            ValueError: images without height and width, or a survey that was loaded without model and images.
+            ValueError: images without height and width, a survey that was loaded without model and images, or a rule
+                other than "image" for a model that has been trained further since.
         """
         if self._source is None:
             raise ValueError("this survey was loaded alone; crops need Survey.load(path, model, images)")
         top = self.top(layer, unit)
         if self._second is None:
-            self._second = SecondLook(self._source.network, self._source.images)
+            self._second = SecondLook(self._source.network, self._source.images, self.card["model"])
         return self._second.crops(layer, unit, top, self.map(layer), rule)
 
     def _tally(self, layer: str) -> Tally:
@@ -237,9 +245,10 @@ class Survey:
 
     def _unit(self, layer: str, unit: int) -> int:
         units = self._tally(layer).units
-        if isinstance(unit, bool) or not isinstance(unit, int) or not 0 <= unit < units:
+        number = integer(unit)
+        if number is None or not 0 <= number < units:
             raise ValueError(f"unit must be from 0 to {units - 1} in layer {layer!r}; got {unit!r}")
-        return unit
+        return number
 
     def _counted(self, layer: str) -> Tally:
         tally = self._tally(layer)

@@ -27,7 +27,7 @@ from . import folder
 from .largest import Largest
 from .layout import Network, Surveyed
 from .results import Source, Survey
-from .settings import card_of, difference, joined
+from .settings import card_of, difference, integer, joined
 from .tally import MOST_CORRELATED, MOST_IMAGES, Tally
 
 LOOKED_AT = 1024  # images from which bins and units of measurement follow
@@ -187,6 +187,8 @@ class _Running:
             raise ValueError(f"out={str(out)!r} holds images {held}, which do not begin this part; name another folder")
         looked = math.ceil(self.card["looked_at"] / size)
         reached = math.ceil(done[0][1] / size) if done else first
+        if reached < min(looked, end):  # seen for the bins only
+            raise ValueError(f"out={str(out)!r} holds a smaller part of the images; name another folder for this one")
         return [*range(looked, early), *range(max(early, reached), end)]
 
     def _step(self, each: int, early: int, own: tuple[int, int]) -> None:
@@ -265,17 +267,17 @@ class _Running:
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    number = integer(value)
+    if number is None or number < 1:
         raise ValueError(f"{name} must be an integer ≥ 1; got {value!r}")
-    return value
+    return number
 
 
 def _part(part: Any) -> tuple[int, int]:
     try:
-        number, parts = part
-        sound = isinstance(number, int) and isinstance(parts, int) and 0 <= number < parts
+        number, parts = map(integer, part)
     except (TypeError, ValueError):
-        sound = False
-    if not sound:
+        number = parts = None
+    if number is None or parts is None or not 0 <= number < parts:
         raise ValueError(f"part must be (i, n), the i-th of n parts counted from 0, such as (0, 4); got {part!r}")
     return number, parts

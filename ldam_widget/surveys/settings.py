@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import operator
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ def card_of(network: Network, images: Images, k: int, batch: int | None, correla
     """All settings of a survey that has not begun, JSON-safe."""
     return {
         "format": FORMAT,
-        "model": _hash(network.view),
+        "model": hash_of(network.view),
         "answers": _answers(network),
         "data": fingerprint(images),
         "images": len(images),
@@ -61,6 +62,14 @@ def difference(one: dict[str, Any], other: dict[str, Any]) -> str | None:
     return None
 
 
+def integer(value: Any) -> int | None:
+    """Any kind of integer, NumPy's too; None: it is none."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
+
+
 def joined(ranges: list[list[int]]) -> list[list[int]]:
     """Ranges [first, end) in order, with neighbours joined. Raises ValueError where two overlap."""
     found: list[list[int]] = []
@@ -79,7 +88,8 @@ def _batch(shape: tuple[int, ...]) -> int:
     return max(8, min(_TOGETHER, 1 << max(0, round(math.log2(_PIXELS / math.prod(shape))))))
 
 
-def _hash(view: nn.Module) -> str:
+def hash_of(view: nn.Module) -> str:
+    """Of a model's weights and buffers."""
     digest = hashlib.sha256()
     for name, tensor in view.state_dict().items():
         if isinstance(tensor, Tensor):

@@ -67,8 +67,8 @@ def correlation(tally: Tally) -> Tensor:
 
 
 def class_means(tally: Tally) -> Tensor:
-    """(classes, units) float64; NaN for classes without images."""
-    return tally.class_sums.double() / tally.scale / tally.class_counts[:, None]
+    """(classes, units) float64; NaN for classes without images for which the unit is finite."""
+    return tally.class_sums.double() / tally.scale / tally.class_counts
 
 
 def selectivity(tally: Tally) -> tuple[Tensor, Tensor]:
@@ -77,14 +77,14 @@ def selectivity(tally: Tally) -> tuple[Tensor, Tensor]:
     As Morcos et al. (2018), whose units are never negative; between 0 and 1 for others, too. NaN, with class −1, for
     fewer than two classes with images.
     """
-    with_images = tally.class_counts > 0
-    of_class = class_means(tally)[with_images]
-    if len(of_class) < 2:
+    of_class, classes = class_means(tally), (tally.class_counts > 0).sum(0)
+    if not len(of_class):
         return torch.full((tally.units,), -1), torch.full((tally.units,), torch.nan, dtype=torch.float64)
-    largest, best = of_class.max(0)
-    others = (of_class.sum(0) - largest) / (len(of_class) - 1)
+    largest, best = of_class.nan_to_num(-torch.inf).max(0)
+    others = (of_class.nansum(0) - largest) / (classes - 1)
     size = largest.abs() + others.abs()
-    return with_images.nonzero()[:, 0][best], torch.where(size > 0, (largest - others) / size, 0.0)
+    found = torch.where(size > 0, (largest - others) / size, 0.0)
+    return best.masked_fill(classes < 2, -1), found.masked_fill(classes < 2, torch.nan)
 
 
 def partners(tally: Tally) -> tuple[Tensor, Tensor]:

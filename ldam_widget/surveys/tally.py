@@ -39,7 +39,7 @@ class Tally:
         self.bins = torch.empty(0)
         self.sums = torch.empty(0)
         self.class_sums = torch.zeros(0, units, dtype=torch.int64)
-        self.class_counts = torch.zeros(0, dtype=torch.int64)
+        self.class_counts = torch.zeros(0, units, dtype=torch.int64)
         self.products = torch.empty(0)
         self.product_sums = torch.empty(0)
         self.complete = torch.zeros(1, dtype=torch.int64)  # images for which the whole layer is finite
@@ -72,7 +72,9 @@ class Tally:
         high = torch.cat([values.masked_fill(~finite, -torch.inf), -nothing]).amax(0)
         none = low > high  # no finite value at all
         low, high = low.masked_fill(none, 0), high.masked_fill(none, 0)
-        self.edges = torch.stack([low, torch.where(high > low, high, low + low.abs().clamp(min=1))], 1)
+        widest = (high - low).max()  # of the layer: an estimate for units that have not varied yet
+        widest = torch.where(widest > 0, widest, low.abs().clamp(min=1))
+        self.edges = torch.stack([low, torch.where(high > low, high, low + widest)], 1)
         self.bins = torch.zeros(self.units, BINS + 2, dtype=torch.int32)
         self.sums = torch.zeros(self.units, dtype=torch.int64)
         if bool(self.correlated):
@@ -106,11 +108,11 @@ class Tally:
         rounded = (exact * self.scale).round_().clamp_(-_VALUE_LIMIT, _VALUE_LIMIT)
         self.sums += rounded.sum(0).long()
         self.complete += whole.sum()
-        known = whole & (labels >= 0)
+        known = labels >= 0
         if bool(known.any()):
             self._widen(int(labels.max()) + 1)
             self.class_sums.index_add_(0, labels[known], rounded[known].long())
-            self.class_counts.index_add_(0, labels[known], torch.ones_like(labels[known]))
+            self.class_counts.index_add_(0, labels[known], finite[known].long())
         if bool(self.correlated):
             centred = (exact - (low + high) / 2) * (2 ** (_RANGE_BITS + 1) / (high - low))
             centred = centred.round_().clamp_(-_RANGE_LIMIT, _RANGE_LIMIT)[whole]
@@ -138,7 +140,7 @@ class Tally:
     def _widen(self, classes: int) -> None:
         more = max(0, classes - len(self.class_counts))
         self.class_sums = torch.cat([self.class_sums, self.class_sums.new_zeros(more, self.units)])
-        self.class_counts = torch.cat([self.class_counts, self.class_counts.new_zeros(more)])
+        self.class_counts = torch.cat([self.class_counts, self.class_counts.new_zeros(more, self.units)])
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, by name, for a file; what waits has been flushed."""

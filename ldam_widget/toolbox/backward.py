@@ -44,7 +44,7 @@ def backward(
     ``ldam.backward(net, x, "layer3", 17, rule="deconv")`` is a picture for each image of `x`; see `ldam.views`.
 
     The model runs in eval mode on a private copy. Rectifiers are found as modules, functions and methods alike;
-    smooth activations (GELU, SiLU) always have their own derivative.
+    smooth and leaky activations (GELU, SiLU, LeakyReLU, PReLU) always have their own derivative.
 
     Args:
         model: any `nn.Module`; left unchanged.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -68,7 +69,7 @@ _NUMBERS = {"boost": (0.0, 1.0, True), "gamma": (0.0, 1.0, False)}
 
 
 def _number(name: str, value: Any, low: float, high: float, closed: bool) -> float:
-    sound = isinstance(value, (int, float)) and not isinstance(value, bool)
+    sound = isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's, too
     if not sound or not (low <= value if closed else low < value) or not value <= high:
         lowest = f"{low:g}{'' if closed else ' (excluded)'}"
         raise ValueError(f"{name} must be a number from {lowest} to {high:g}; got {value!r}")

@@ -65,6 +65,11 @@ class StepCounter:
             self._on_step()
 
 
+def observable(optimizer: object) -> bool:
+    """Whether `StepCounter` can count the steps of this."""
+    return any(_observable(layer) for layer in _layers(optimizer))
+
+
 def _layers(optimizer: object) -> list[Any]:
     """An optimiser and those that it wraps, outermost first."""
     found: list[Any] = []

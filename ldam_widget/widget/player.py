@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
@@ -240,25 +242,32 @@ class Player(Panel):
             OSError: the file cannot be written.
         """
         wanted, path = _pictures_in(seconds), Path(path)
+        made = not path.exists()
         path.open("ab").close()  # fails now rather than after the recording
-        log = MessageLog(self._setup, self._state, lambda: self._diagnosis.newest, self._stream.complete)
-        film = Recorder(log.picture, wanted)
-        self._fill(film)
-        messages = [message for picture in film.pages for message in picture]
-        path.write_text(replay.page(self._title, messages, recorder.PER_SECOND, read_bundle()), encoding="utf-8")
+        try:
+            log = MessageLog(self._setup, self._state, lambda: self._diagnosis.newest, self._stream.complete)
+            film = Recorder(log.picture, wanted)
+            self._fill(film)
+            messages = [message for picture in film.pages for message in picture]
+            path.write_text(replay.page(self._title, messages, recorder.PER_SECOND, read_bundle()), encoding="utf-8")
+        except BaseException:
+            if made:
+                path.unlink(missing_ok=True)  # leave no empty page
+            raise
 
     def _fill(self, film: Recorder[Any]) -> None:
         """Run until the recorder has all its pictures."""
         self._loop.pacer.wake(time.monotonic())  # end a rest
         self._call(lambda: self._loop.observers.append(film))
         try:
-            while not film.full.wait(0.05 if self._loop.playing else 0):
+            while not film.full.is_set():
                 if self.error is not None:
                     raise RuntimeError(f"the run stopped: {self.error}")
-                if self._loop.playing:
+                film.paced = self._loop.playing
+                if film.paced:
                     self._loop.pacer.wake(time.monotonic())  # the recording counts as a viewer, even if no page is open
+                    film.full.wait(0.05)
                 else:
-                    film.paced = False
                     self.step(self.steps_per_frame)
         finally:
             self._call(lambda: self._loop.observers.remove(film))
@@ -267,8 +276,9 @@ class Player(Panel):
         _ = self.runner
 
 
-def _pictures_in(seconds: float) -> int:
+def _pictures_in(seconds: Any) -> int:
     """Number of pictures in a recording. Raises ValueError."""
-    if not 0 < seconds <= recorder.LONGEST:
+    number = float(seconds) if isinstance(seconds, Real) else math.nan
+    if not 0 < number <= recorder.LONGEST:
         raise ValueError(f"seconds must be above 0 and at most {recorder.LONGEST:g}; got {seconds!r}")
-    return max(1, round(seconds * recorder.PER_SECOND))
+    return max(1, round(number * recorder.PER_SECOND))

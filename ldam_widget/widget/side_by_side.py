@@ -144,7 +144,7 @@ class Compare(Player):
 
         Args:
             steps: ≥ 1, after the warm-up.
-            chains, seeds: chains at once, and runs with other random numbers and a warm-up of their own; at least two
+            chains, seeds: chains at once, and runs with other random numbers and a warm-up of their own; at least five
                 together. More give a smaller `noise` and an order that repeats better, at a proportional cost.
             progress: show a progress bar; None: in a terminal only.
 

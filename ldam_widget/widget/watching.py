@@ -101,9 +101,21 @@ class Watch(LDAM):
             self._counter.stop()
         self._carefully(self._checkpoints.keep)
 
+    def count_steps_of(self, optimizer: Any) -> None:
+        """Count steps of this optimiser within the next ``with``, instead of the one before; None: of none.
+
+        Raises:
+            TypeError: no optimiser is found whose steps can be observed.
+        """
+        counter = None if optimizer is None else StepCounter(optimizer, self.update)
+        if self._counter is not None:
+            self._counter.stop()
+        self._counter = counter
+        self._checkpoints.counted = "iteration" if counter is None else "optimiser step"
+
     def _carefully(self, do: Callable[[], None]) -> None:
         """Run `do` so that no error can stop the training."""
-        if self._broken or self._running is None:
+        if not self.watching:
             return
         try:
             do()
@@ -112,6 +124,11 @@ class Watch(LDAM):
             with contextlib.suppress(Exception):  # the page may be gone, and warnings may be configured as errors
                 self.report(error)
                 warnings.warn(f"watching stopped; training continues: {error}", LDAMWarning, stacklevel=3)
+
+    @property
+    def watching(self) -> bool:
+        """Whether `update` has an effect: not after `close`, nor after an error in it."""
+        return not self._broken and self._running is not None
 
     # ---- which weights are displayed -------------------------------------------------------------------------------
 

@@ -194,6 +194,17 @@ def test_numpy_arrays_are_read_as_tensors(tmp_path: Path, dtype: str, how: str) 
     assert found["s"] == array[1, 2].item()
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_numpy_weights_of_every_protocol(net: nn.Module, tmp_path: Path, protocol: int) -> None:
+    """From protocol 5 on, the default of Python 3.14, arrays hold bytearrays; and what lies beside are no numbers."""
+    content: dict[str, Any] = {"model": {name: value.numpy() for name, value in net.state_dict().items()}}
+    content["days"] = np.array(["2020-01-01"], "datetime64[D]")
+    content["rows"] = np.array([(1, 2.5)], [("a", int), ("b", float)])
+    path = tmp_path / "w.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    assert same(load_checkpoint(net, path), net)
+
+
 def test_weights_as_numpy_arrays(net: nn.Module, tmp_path: Path) -> None:
     """As Detectron's model zoo keeps them."""
     arrays = {name: value.numpy() for name, value in net.state_dict().items()}

@@ -61,6 +61,16 @@ def test_the_model_is_left_as_it_was(tiny_cnn: nn.Module) -> None:
     assert np.array_equal(one.points, ldam.embed(pictures(), model=model.eval(), **FEW).points)
 
 
+def test_within_inference_mode(tiny_cnn: nn.Module) -> None:
+    x = pictures()
+    expected = ldam.embed(x, model=tiny_cnn, layer="fc", cache=False, **FEW)
+    with torch.inference_mode():
+        e = ldam.embed(x.clone(), model=tiny_cnn, layer="fc", cache=False, **FEW)
+        placed = e.place(ldam.activations(tiny_cnn, x.clone(), ["fc"])["fc"])
+    np.testing.assert_array_equal(e.points, expected.points)
+    np.testing.assert_array_equal(placed.positions, e.points)
+
+
 class Counting(nn.Module):
     """Counts the images that it sees, in a list of the test's."""
 

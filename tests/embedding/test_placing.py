@@ -68,6 +68,29 @@ def test_only_points_like_the_real_ones_are_solid(mapped: Mapped) -> None:
     assert not mapped.map.place((first + second) / 2).solid.any()
 
 
+def test_what_the_reduction_leaves_out_counts_as_distance() -> None:
+    """Features of 60 dimensions, of which the map knows 50."""
+    own = torch.Generator().manual_seed(0)
+    features = torch.randn(300, 60, generator=own) * torch.cat([torch.ones(50), torch.full((10,), 0.01)])
+    e = ldam.embed(features=features, perplexity=10, steps=60, progress=False)
+    again = e.place(features)
+    np.testing.assert_array_equal(again.positions, e.points)
+    assert again.solid.mean() > 0.8
+    off = features[:50].clone()
+    off[:, 50:] += 10
+    placed = e.place(off)
+    nearest = torch.cdist(off, features).amin(1)
+    np.testing.assert_allclose(placed.distance, nearest, rtol=0.1)
+    assert not placed.solid.any()
+
+
+def test_copies_of_points_do_not_narrow_the_real_range(mapped: Mapped) -> None:
+    some = mapped.features[:200]
+    e = ldam.embed(features=some.repeat(20, 1), perplexity=15, steps=60, progress=False)
+    np.testing.assert_array_equal(e.place(some).positions, e.points[:200])
+    assert e.place(some + 0.01).solid.mean() > 0.7
+
+
 def test_a_moving_point_is_followed_without_jumps(mapped: Mapped) -> None:
     one, other = (mapped.features[mapped.kind == k][0] for k in (0, 1))
     width = np.ptp(mapped.map.points, axis=0).max()
@@ -92,6 +115,24 @@ def test_where_it_starts_and_what_it_is_placed_with_do_not_matter_in_the_end(map
         settled.append(torch.from_numpy(mapped.map.place(mapped.unseen[:5], start=settled[-1]).positions))
     np.testing.assert_allclose(mapped.map.place(mapped.unseen[:5], start=start).positions[1:], alone[1:], atol=1e-3)
     assert float((settled[-1][0] - torch.from_numpy(together.positions[0])).norm()) < 0.1
+
+
+@pytest.mark.parametrize("scale", [0.01, 10.0, 1000.0])
+def test_figures_of_a_layout_of_any_scale(mapped: Mapped, scale: float) -> None:
+    """KL against sums over all pairs in double precision; trustworthiness does not depend on scale or place."""
+    from ldam_widget.embedding.affinities import conditional
+
+    features = torch.cat([mapped.features, mapped.features + 1]).double()
+    own = torch.Generator().manual_seed(0)
+    y = torch.randn(1600, 2, generator=own, dtype=torch.float64) * scale
+    near, found = (torch.cdist(features, features) + 1e9 * torch.eye(1600)).topk(90, largest=False)
+    p = torch.zeros(1600, 1600, dtype=torch.float64).scatter_(1, found, conditional(near.float(), 30.0).double())
+    p = (p + p.T) / 3200
+    w = (1 / (1 + torch.cdist(y, y).square())).fill_diagonal_(0)
+    kl = float(torch.special.xlogy(p, p * w.sum() / w.clamp(min=1e-300)).sum())
+    assert ldam.embed(points=y, features=features).kl == pytest.approx(kl, rel=1e-3)
+    trust = ldam.embed(points=y, features=features).trust
+    assert ldam.embed(points=y / scale + 1e3, features=features).trust == pytest.approx(trust, abs=1e-3)
 
 
 def test_it_goes_down_the_cost_of_new_points(mapped: Mapped) -> None:

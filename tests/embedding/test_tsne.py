@@ -53,6 +53,15 @@ def test_the_cost_is_that_of_the_definition() -> None:
         assert kl == pytest.approx(float(cost), abs=1e-3)
 
 
+@pytest.mark.parametrize("power", [-80, 60, 90])
+def test_the_unit_of_the_features_does_not_matter(power: int) -> None:
+    """Powers of two, so that not a bit changes; squares of the features would overflow or vanish."""
+    points, _ = clusters(100)
+    run, scaled = (ldam.TSNE(points * 2.0**p, perplexity=10, steps=20) for p in (0, power))
+    assert torch.equal(last(scaled), last(run))
+    assert scaled.space.unit == run.space.unit * 2.0**power
+
+
 def test_it_can_be_stopped_and_resumed_at_any_step() -> None:
     points, _ = clusters(200)
     whole, parts = ldam.TSNE(points, perplexity=10, steps=40), ldam.TSNE(points, perplexity=10, steps=40)

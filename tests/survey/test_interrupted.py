@@ -128,14 +128,40 @@ def test_four_parts_in_any_order(network: nn.Module, whole: dict[str, bytes], tm
         (tmp_path / "merged").rename(tmp_path / f"merged{order}")
     halves = [ldam.Survey.merge([parts[3], parts[0]]), ldam.Survey.merge(parts[1:3])]
     halves[0].save(tmp_path / "halves")
-    halves[1].save(tmp_path / "halves")  # as many images: others
-    assert ldam.Survey.load(tmp_path / "halves").card["done"] == halves[1].card["done"]
+    with pytest.raises(ValueError, match="holds images 0 to 383, which this survey lacks"):
+        halves[1].save(tmp_path / "halves")
+    assert ldam.Survey.load(tmp_path / "halves").card["done"] == halves[0].card["done"]
     ldam.Survey.merge(halves, tmp_path / "halves")
     assert contents(tmp_path / "halves") == whole
     with pytest.raises(ValueError, match="are in two of the parts"):
         ldam.Survey.merge([parts[0], parts[1], parts[0]])
     with pytest.raises(ValueError, match=r"images 0 to \d+, which do not begin this part"):
         run(network, Slow(), folders[0], part=(1, 4))
+
+
+@pytest.mark.parametrize("part", [(0, 8), (3, 4)])
+def test_a_part_is_not_taken_for_the_whole(part: tuple[int, int], network: nn.Module, tmp_path: Path) -> None:
+    """The first 1,024 images are seen in every part, but not all of them are counted."""
+    run(network, Slow(), tmp_path, part=part)
+    with pytest.raises(ValueError, match=r"holds a smaller part of the images|do not begin this part"):
+        run(network, Slow(), tmp_path, part=(0, 1))
+    halted = ldam.Survey.load(tmp_path)
+    assert halted.histogram("conv1", 0).finite == halted.images
+
+
+def test_a_stopped_part_is_not_taken_for_the_whole(network: nn.Module, tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    images = Slow()
+    ldam.survey(network, images, progress=False)
+    images.at, images.do = 300, interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run(network, images, tmp_path, part=(3, 4))
+    images.at = -1
+    with pytest.raises(ValueError, match="holds a smaller part of the images"):
+        run(network, images, tmp_path)
+    assert run(network, images, tmp_path, part=(3, 4)).card["done"] == [[1152, IMAGES]]
 
 
 def test_a_finished_survey_is_not_run_again(network: nn.Module, whole: dict[str, bytes], tmp_path: Path) -> None:

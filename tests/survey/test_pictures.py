@@ -178,6 +178,8 @@ def test_labels() -> None:
     named = images_of(pixels.numpy(), None, labels=["b", "a", "b", "c", "a"])
     assert named.class_names == ("a", "b", "c")
     assert named.labels(torch.tensor([3, 0])).tolist() == [2, 1]
+    column = np.array(["b", "a", "b", "c", "a"], object)  # as pandas gives it
+    assert images_of(pixels, None, labels=column).labels(torch.arange(5)).tolist() == [1, 0, 1, 2, 0]
     both = TensorDataset(pixels, torch.tensor([1, 0, 1, -1, 4]))
     assert images_of(both, SHAPE).labels(torch.tensor([4, 3])).tolist() == [4, -1]
     letters = Letters()
@@ -186,19 +188,52 @@ def test_labels() -> None:
     images.take(torch.tensor([1, 2]))
     assert images.labels(torch.tensor([1, 2])).tolist() == [1, 0]
     assert letters.read == [1, 2] or len(set(letters.read)) == 5  # read once by `take`, or before that by the checks
-    for labels in ([1, 2], [0.5] * 5, [-2] * 5, [[1]] * 5):
+    for labels in ([1, 2], [0.5] * 5, [-2] * 5, [[1]] * 5, ["a", "b", None, "a", "b"]):
         with pytest.raises(ValueError, match="labels must be"):
             images_of(pixels, None, labels=labels)
+
+
+def test_labels_of_a_dataset_that_transforms_them() -> None:
+    """As torchvision's do: `targets` are those before `target_transform`."""
+
+    class Parity(Letters):
+        targets = (5, 4, 3, 2, 1)
+        target_transform: Any = None
+
+        def __getitem__(self, i: int) -> tuple[Any, Any]:
+            label = self.targets[i]
+            return gradient(), label if self.target_transform is None else self.target_transform(label)
+
+    plain, transformed = Parity(), Parity()
+    transformed.target_transform = lambda label: label % 2
+    assert images_of(plain, SHAPE).labels(torch.arange(5)).tolist() == [5, 4, 3, 2, 1]
+    assert images_of(transformed, SHAPE).labels(torch.arange(5)).tolist() == [1, 0, 1, 0, 1]
 
 
 def test_fingerprints() -> None:
     pixels = torch.rand(200, *SHAPE, generator=torch.Generator().manual_seed(0))
     same, other, more = pixels.clone(), pixels.clone(), torch.cat([pixels, pixels[:1]])
-    other[-1, 0, 0, 0] += 0.1
+    other[1, 0, 0, 0] += 0.1
     own = fingerprint(images_of(pixels, None))
     assert own.startswith("200 images, ")
     assert own == fingerprint(images_of(same, None))
     assert len({own, fingerprint(images_of(other, None)), fingerprint(images_of(more, None))}) == 3
+    labels = torch.arange(200) % 7
+    labelled = fingerprint(images_of(pixels, None, labels=labels))
+    labels[1] = 6
+    assert labelled != fingerprint(images_of(pixels, None, labels=labels))
+
+
+@pytest.mark.parametrize("wrong", [(1, 0), (0, 0), (0,), 1, "ab", (0, float("nan"))])
+def test_ranges_that_are_none(tmp_path: Path, wrong: Any) -> None:
+    gradient().save(tmp_path / "a.png")
+    for make in (
+        lambda: PictureFolder(tmp_path, SHAPE, pixel_range=wrong),
+        lambda: read_picture(tmp_path / "a.png", SHAPE, pixel_range=wrong),
+        lambda: images_of(torch.zeros(2, *SHAPE), SHAPE, wrong),
+    ):
+        with pytest.raises(ValueError, match=r"pixel_range must be \(lo, hi\), numbers with lo < hi"):
+            make()
 
 
 def test_bad_folders(tmp_path: Path) -> None:

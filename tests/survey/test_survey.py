@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 from ldam_widget.core.notes import LDAMWarning
 
+from ..conftest import with_fixed_weights
 from .networks import by_hand, coarse_images, functional
 
 IMAGES, BATCH = 1500, 128  # more than the 1,024 from which the bins follow
@@ -70,10 +71,11 @@ def test_dead_units_and_zeros(survey: ldam.Survey, network: nn.Module, images: T
 
 def test_histograms_and_percentiles(survey: ldam.Survey, network: nn.Module, images: Tensor) -> None:
     for layer, found in by_hand(network, images, BATCH).items():
+        widest = np.ptp(found.values[:1024], axis=0).max()
         for unit in range(survey.units(layer)):
             values = found.values[:, unit].astype(np.float64)
             seen, of = survey.histogram(layer, unit), values[:1024]
-            low, high = of.min(), of.max() if of.max() > of.min() else of.min() + max(1, abs(of.min()))
+            low, high = of.min(), of.max() if of.max() > of.min() else of.min() + widest
             assert (seen.edges[0], seen.edges[-1]) == (low, pytest.approx(high))
             assert seen.below == (values < low).sum()
             assert seen.above == (values > high).sum()
@@ -262,6 +264,60 @@ def test_what_is_not_finite_is_counted_told_and_left_out() -> None:
     assert survey.correlation(layer).isfinite().all()
 
 
+@pytest.mark.parametrize("scale", [1e-5, 1.0, 1e5])
+def test_units_that_are_silent_on_the_first_images(scale: float) -> None:
+    """As in a folder sorted by class."""
+    own = torch.Generator().manual_seed(0)
+    x = torch.rand(3000, 4, generator=own)
+    x[:1024, :2] *= -1
+    model = nn.Sequential(nn.Linear(4, 3, bias=False), nn.ReLU()).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(scale * torch.tensor([[1.0, 0, 0, 0], [1, 0.5, 0, 0], [0, 0, 1, 0]]))
+        values = model(x).double().numpy()
+    survey = ldam.survey(model, x, layers=["1"], progress=False)
+    np.testing.assert_allclose(survey.correlation("1"), np.corrcoef(values.T), atol=1e-3)
+    for unit in range(3):
+        assert survey.histogram("1", unit).mean == pytest.approx(values[:, unit].mean(), rel=1e-6)
+        share = 100 * (values[:, unit] < 0.5 * scale).mean()
+        assert survey.percentile("1", unit, 0.5 * scale) == pytest.approx(share, abs=1)
+
+
+def test_a_unit_that_is_never_finite_does_not_hide_the_classes_of_others() -> None:
+    class Divided(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.out = with_fixed_weights(lambda: nn.Linear(4, 3), 1), nn.Identity()
+
+        def forward(self, x: Tensor) -> Any:
+            y = self.fc(x)
+            return self.out(torch.stack([y[:, 0], torch.where(x[:, 0] > 0.5, y[:, 1], torch.nan), y[:, 2] * 0 / 0], 1))
+
+    x = torch.rand(90, 4, generator=torch.Generator().manual_seed(0))
+    labels, model = torch.arange(90) % 3, Divided().eval()
+    with pytest.warns(LDAMWarning, match="are NaN or infinite"):
+        survey = ldam.survey(model, x, layers=["out"], labels=labels, progress=False)
+    with torch.no_grad():
+        values = model(x).double()
+    expected = torch.stack([values[labels == label].nanmean(0) for label in range(3)])
+    torch.testing.assert_close(survey.class_means("out"), expected, equal_nan=True, rtol=1e-6, atol=1e-6)
+    classes = [row.best_class for row in survey.table("out")]
+    assert classes == [*(str(int(expected[:, unit].argmax())) for unit in (0, 1)), ""]
+    for row in survey.table("out")[:2]:
+        best, *others = sorted(expected[:, row.unit].tolist(), reverse=True)
+        mean = sum(others) / 2
+        assert row.selectivity == pytest.approx((best - mean) / (abs(best) + abs(mean)), rel=1e-4)
+
+
+def test_backward_views_are_not_of_weights_that_came_later(images: Tensor) -> None:
+    model = functional()
+    survey = ldam.survey(model, images[:100], progress=False)
+    with torch.no_grad():
+        model.fc.bias += 1
+    assert len(survey.crops("conv2", 0).images) == 9
+    with pytest.raises(ValueError, match="weights have changed since the survey"):
+        survey.crops("conv2", 0, "guided")
+
+
 def test_attention_recurrent_layers_and_tokens() -> None:
     class Mixed(nn.Module):
         def __init__(self) -> None:
@@ -331,6 +387,13 @@ def test_the_model_and_the_random_numbers_stay_as_they_are(images: Tensor) -> No
 def test_bad_arguments(arguments: dict[str, Any], match: str, network: nn.Module, images: Tensor) -> None:
     with pytest.raises(ValueError, match=match):
         ldam.survey(network, images, progress=False, **arguments)
+
+
+def test_integers_of_numpy(survey: ldam.Survey, network: nn.Module, images: Tensor) -> None:
+    assert survey.top("conv1", np.int64(1)) == survey.top("conv1", 1)
+    small = ldam.survey(network, images[:20], k=np.int64(2), batch=np.int32(8), progress=False)
+    assert len(small.top("conv1", 0)) == 2
+    assert json.loads(json.dumps(small.card)) == small.card
 
 
 def test_bad_questions(survey: ldam.Survey) -> None:

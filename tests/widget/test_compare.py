@@ -619,6 +619,18 @@ def test_python_ranks_the_layer(open_page: Callable[..., Page]) -> None:
     c.pause()
 
 
+def test_python_ranks_while_the_page_does(open_page: Callable[..., Page]) -> None:
+    """The page's ranking is stopped; the two must not share one."""
+    page, quiet = open_page(*planted(5)), open_page(*planted(5))
+    page.receive(kind="do", what="scan")
+    found = page.widget.most_changed(steps=10)
+    assert found == quiet.widget.most_changed(steps=10)
+    assert page.widget.ranking == found
+    assert not page.widget.is_ranking
+    assert not page.of("changes")[-1]["running"]
+    assert not page.of("error")
+
+
 def test_an_interrupted_ranking_keeps_what_it_has(
     open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,7 +643,7 @@ def test_an_interrupted_ranking_keeps_what_it_has(
 
     monkeypatch.setattr(Ranking, "work", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        c.most_changed(steps=4, chains=2, seeds=1)
+        c.most_changed(steps=4, chains=5, seeds=1)
     assert (len(c.ranking), c.ranking[0].key, c.is_ranking) == (16, "5", False)
 
 

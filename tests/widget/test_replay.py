@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from torch import nn
 
 from ldam_widget import LDAM, Compare, watch
 from ldam_widget.kernels import Algorithm1
+from ldam_widget.widget import player
+from ldam_widget.widget.parts import recorder
+from ldam_widget.widget.parts.recorder import Recorder
 
 from ..conftest import with_fixed_weights
 from .test_protocol import faults
@@ -89,6 +93,44 @@ def test_a_change_while_recording_is_played_too(w: LDAM, tmp_path: Path) -> None
     assert setups[1]["gen"] > setups[0]["gen"]
 
 
+def test_a_short_pause_does_not_hasten_the_rest(w: LDAM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films: list[Recorder[Any]] = []
+
+    class Pausing(Recorder[Any]):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            films.append(self)
+
+        def __call__(self) -> None:
+            super().__call__()
+            if len(self.pages) == 2:
+                w.loop.playing = False
+            if len(self.pages) == 4:
+                w.play()
+
+    monkeypatch.setattr(player, "Recorder", Pausing)
+    w.play()
+    w.export_html(tmp_path / "x.html", seconds=1)
+    w.pause()
+    assert len(films[0].pages) == 12
+    assert films[0].paced
+
+
+def test_pictures_that_were_not_paced_delay_none_of_the_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(recorder, "time", types.SimpleNamespace(monotonic=lambda: now))
+    film = Recorder(lambda: None, 99)
+    film.paced = False
+    for _ in range(10):
+        film()
+    film.paced = True
+    for _ in range(5):
+        now += 0.0834
+        film()
+        film()
+    assert len(film.pages) == 15
+
+
 def test_names_stay_data(tmp_path: Path) -> None:
     evil = '</script><script>alert("x")</script><!--'
     w = LDAM(with_fixed_weights(network), neurons=[0], class_names=[evil, *"abcd"], title=evil, **SETTINGS)
@@ -120,8 +162,8 @@ def test_comparisons_and_models_in_training(tmp_path: Path) -> None:
     assert watched[0][0]["watch"]["kept"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, 61, math.nan])
-def test_lengths_that_cannot_be(w: LDAM, seconds: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seconds", [0, -1, 61, math.nan, "3", None])
+def test_lengths_that_cannot_be(w: LDAM, seconds: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="seconds must be above 0 and at most 60"):
         w.export_html(tmp_path / "x.html", seconds=seconds)
     assert not list(tmp_path.iterdir())
@@ -137,3 +179,18 @@ def test_a_closed_widget(w: LDAM, tmp_path: Path) -> None:
     w.close()
     with pytest.raises(RuntimeError, match="closed"):
         w.export_html(tmp_path / "x.html")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [ValueError("the model's own"), KeyboardInterrupt("by the user")])
+def test_a_recording_that_fails_leaves_files_as_they_were(w: LDAM, tmp_path: Path, error: BaseException) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    w.sampler.view.register_forward_pre_hook(fail)
+    (tmp_path / "old.html").write_text("the last recording")
+    for name in ("old.html", "new.html"):
+        with pytest.raises(BaseException, match=str(error)):
+            w.export_html(tmp_path / name, seconds=0.5)
+    assert [file.name for file in tmp_path.iterdir()] == ["old.html"]
+    assert (tmp_path / "old.html").read_text() == "the last recording"

@@ -179,6 +179,10 @@ def test_python_chooses_and_the_page_follows(view: View, toolbox: ldam.Toolbox) 
         toolbox.unit = 9
     with pytest.raises(IndexError, match="the source 'images' holds 4 pictures"):
         toolbox.index = 4
+    with pytest.raises(TypeError, match="index must be the number of a picture; got 'first'"):
+        toolbox.index = "first"  # type: ignore[assignment]
+    toolbox.gamma = np.float32(0.5)
+    assert toolbox.gamma == 0.5
     with pytest.raises(ValueError, match="source must be one of 'images', 'files', 'camera'; got 'tape'"):
         toolbox.source = "tape"
     with pytest.raises(AttributeError, match="Toolbox has no attribute 'layr'"):

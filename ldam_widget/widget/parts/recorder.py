@@ -32,7 +32,7 @@ class Recorder(Generic[T]):
         now = time.monotonic()
         if self.full.is_set() or (self.paced and now < self._due):
             return
-        self._due = max(self._due + 1 / PER_SECOND, now)
+        self._due = max(self._due if self.paced else now, now - 1 / PER_SECOND) + 1 / PER_SECOND
         self.pages.append(self._page())
         if len(self.pages) >= self._wanted:
             self.full.set()

@@ -31,6 +31,8 @@ class Changes(Part):
 
     def keep(self, ranking: Ranking) -> None:
         """Take over a ranking that runs elsewhere, so that what it has finished can be read even if it is stopped."""
+        if self.running:
+            self.stop()  # or the chore would work on the new one too
         self._ranking = ranking
 
     # ---- on the loop -----------------------------------------------------------------------------------------------

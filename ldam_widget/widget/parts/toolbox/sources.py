@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -149,7 +150,11 @@ class Sources(Feature):
         raise PictureError("none of the pictures can be read")
 
     def go_to(self, index: int) -> None:
-        """Show picture `index` of the source; negative ones count from the end. Raises IndexError."""
+        """Show picture `index` of the source; negative ones count from the end. Raises IndexError or TypeError."""
+        try:
+            index = operator.index(index)
+        except TypeError:
+            raise TypeError(f"index must be the number of a picture; got {index!r}") from None
         if self.source == CAMERA or not -self.count <= index < self.count:
             raise IndexError(f"index {index} is out of range: the source {self.source!r} holds {self.count} pictures")
         self._given = None
