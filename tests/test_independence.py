@@ -60,6 +60,31 @@ def test_images_that_influence_each_other_are_computed_one_at_a_time(mix: Callab
     assert len(s.notes) == before, "reported once"
 
 
+class Chaotic(nn.Module):
+    """(N, 1, 6, 6) -> (N, 4); rounds otherwise in a batch, as matrix products do, and blows that up."""
+
+    def __init__(self, off: float) -> None:
+        super().__init__()
+        self.stem, self.off = nn.Linear(36, 4), off
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = (3 * self.stem(x.flatten(1))).tanh()
+        for _ in range(40):
+            h = (1 - 2 * h**2) * (1 - self.off * (len(x) > 1))
+        return h
+
+
+def test_a_gradient_that_explodes_is_no_influence() -> None:
+    """As in EfficientNetV2 with random weights, whose gradient by autograd is off by 200 % for any batch."""
+    model = with_fixed_weights(lambda: Chaotic(2e-7)).eval()
+    with pytest.warns(ldam.LDAMWarning, match="changes with the last bits of the image"):
+        s = ldam.Sampler(model, input_shape=(1, 6, 6), neurons=[1], chains=2, device="cpu", execution="plain")
+    assert not any("influence each other" in note for note in s.notes)
+    with torch.no_grad():
+        own = [float(model(x[None])[0, 1]) for x in s.images[0]]
+    assert s.activation[0].tolist() == own
+
+
 def test_a_single_chain_gets_no_note_of_it() -> None:
     model = with_fixed_weights(lambda: Net(MIXED["mean over the batch"])).eval()
     s = ldam.Sampler(model, input_shape=SHAPE, neurons=[2], device="cpu")

@@ -16,7 +16,7 @@ from ..core.target import BindContext
 from ..data import RealImages
 from ..execution import Execution, check_execution
 from ..network.first_pass import first_pass
-from ..network.surroundings import without_default_device
+from ..network.surroundings import without_ambient_modes
 from ..network.trace import Preprocess, check_shape
 from ..network.view import choose_device, private_view
 from ..objectives import Discriminator
@@ -59,7 +59,7 @@ class Trainer:
     """
 
     @torch.inference_mode(False)  # weights created in the caller's inference mode could never be trained
-    @without_default_device()
+    @without_ambient_modes()
     def __init__(
         self,
         model: nn.Module,

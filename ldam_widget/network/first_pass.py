@@ -36,6 +36,8 @@ class FirstPass(NamedTuple):
     written: Sequence[str] = ()  # weights and buffers that a pass writes into
     keeps_state: bool = False  # the output depends on earlier passes
     draws: bool = False  # the same image gives different outputs by chance
+    uses_generator: bool = False  # torch's global one, whether or not the output shows it
+    builds: bool = False  # the first pass alone leaves tensors or modules behind
 
 
 _found: weakref.WeakKeyDictionary[nn.Module, FirstPass] = weakref.WeakKeyDictionary()
@@ -57,20 +59,42 @@ def first_pass(
     Raises:
         ValueError: the forward pass runs modules of `model` itself.
     """
+    movement = Movement()
+    try:
+        found, stays, moved, restore = _look(view, model, shape, preprocess, movement)
+    except BaseException:  # KeyboardInterrupt as well
+        movement.put_back()
+        raise
+    if restore is not None:
+        view.register_forward_pre_hook(restore)
+    _found[view] = found
+    _tell(found, stays, moved, notes)
+
+
+def _look(
+    view: nn.Module, model: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, movement: Movement
+) -> tuple[FirstPass, bool, list[str], Restore | None]:
+    """What passes do; whether something stays that cannot be restored; the generators they move; what must be restored
+    before each pass, None if nothing."""
     own = torch.Generator().manual_seed(0)
     image = torch.rand(1, *shape, generator=own, device="cpu").to(device_of(view))
+    used = False  # whether a pass has drawn
 
     def forward(seed: int = 0) -> list[Tensor] | None:
+        nonlocal used
         around = surroundings(view)
         if around is not None:
             around.seed(seed)
         given = image.clone().requires_grad_(True).clone()
-        return _run(lambda: run(view, given, preprocess, shape, own.manual_seed(seed)))
+        begun = own.manual_seed(seed).get_state()
+        outputs = _run(lambda: run(view, given, preprocess, shape, own))
+        used = used or not torch.equal(begun, own.get_state())
+        return outputs
 
     shared = _Shared(view)
     theirs = {id(thing) for thing in reachable(unwrap(model))}
     before = [(thing, _contents(thing)) for thing in _state_of(view) if id(thing) not in theirs]
-    hooks, movement = Hooks(view), Movement()
+    hooks, disturbed = Hooks(view), False
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -78,8 +102,16 @@ def first_pass(
         hooks.watched(),
     ):
         with _Writes() as writes, NoBackward():
-            first, second = movement.during(forward, traced=False), movement.during(lambda: forward(1))
-        changed = [(thing, old) for thing, old in before if not _same(_contents(thing), old)]
+            first = movement.during(forward, traced=False)
+            shared.look()
+            between = [(thing, _contents(thing)) for thing, _ in before]
+            second = movement.during(lambda: forward(1))
+        evolving = _Evolving(between)
+        changed = [
+            (thing, old)
+            for (thing, old), (_, once) in zip(before, between, strict=True)
+            if not (_same(_contents(thing), old) and _same(once, old))
+        ]
         grows = any(
             len(_contents(thing)) > len(old) for thing, old in changed if isinstance(thing, (list, dict, set, deque))
         )
@@ -89,7 +121,10 @@ def first_pass(
         if changed or written or not _equal(first, second):  # by a state, or by chance?
             second = forward()
             restore()
-            third = forward()
+            third = movement.during(forward)  # builds anew what is built by the first pass alone
+            if evolving.tensors:
+                evolving.disturb()
+                disturbed = not _equal(third, forward())
             restore()
             fourth = forward(1)
             restore()
@@ -99,9 +134,9 @@ def first_pass(
                 hooks.take_back()  # the model reads what they collect
             restore()
     moved = movement.undone()
-    set_surroundings(view, Surroundings(moved))
+    set_surroundings(view, Surroundings(moved, used))
     stays = first is not None and not _equal(first, third)  # a state that was not restored, or numbers not torch's
-    draws = first is not None and not _equal(third, fourth)
+    draws = first is not None and not _equal(third, fourth, relative=used)
     if first is not None and moved:
         with torch.inference_mode(False), torch.enable_grad():
             passes = []
@@ -111,14 +146,14 @@ def first_pass(
         stays, draws = not _equal(passes[0], passes[1]), not _equal(passes[0], passes[2])
     found = FirstPass(
         written=[name for name, _, _ in written],
-        keeps_state=first is not None and not stays and not draws and not _equal(first, second),
+        keeps_state=first is not None and not stays and not draws and (disturbed or not _equal(first, second)),
         draws=stays or draws,
+        uses_generator=used,
+        builds=grows and not evolving.any,
     )
     shared.share_again({id(tensor) for _, tensor, _ in written})
-    if written or grows or found.keeps_state:  # else the hook would only cost time, and stop recordings
-        view.register_forward_pre_hook(restore)
-    _found[view] = found
-    _tell(found, stays, moved, notes)
+    needed = written or grows or found.keeps_state or evolving.others  # else it would cost time, and stop recordings
+    return found, stays, moved, restore if needed else None
 
 
 def _tell(found: FirstPass, stays: bool, moved: list[str], notes: Notes) -> None:
@@ -135,6 +170,7 @@ def _tell(found: FirstPass, stays: bool, moved: list[str], notes: Notes) -> None
         notes.tell(
             "the model draws random numbers in its forward pass, such as dropout that stays on: the same image gives "
             "different activations, and samples follow no exact law"
+            + (". If they are for weights that its first call makes, call it once before" if found.builds else "")
         )
     if moved:
         whose = " and ".join(moved).replace("random", "Python")
@@ -170,6 +206,41 @@ class Restore:
             own.data.copy_(source)
 
 
+class _Evolving:
+    """What every pass changes anew, which a later pass may depend on even if the second does not: a membrane below its
+    threshold, a counter. Most of it is only left behind, such as the last attention map.
+
+    Args:
+        between: objects, with their contents before the last pass.
+    """
+
+    def __init__(self, between: list[tuple[Any, Any]]) -> None:
+        self.any = False
+        self.tensors: list[tuple[Any, Any]] = []  # holder, key
+        self.others = False  # numbers and the like
+        for thing, old in between:
+            new = _contents(thing)
+            self.any = self.any or not _same(new, old)
+            if isinstance(thing, (set, deque)) or (isinstance(thing, list) and len(new) != len(old)):
+                self.others = self.others or not _same(new, old)
+                continue
+            holder = thing if isinstance(thing, (dict, list)) else vars(thing)
+            for key, value in new.items() if isinstance(new, dict) else enumerate(new):
+                before = old.get(key, self) if isinstance(old, dict) else old[key]
+                if isinstance(value, Tensor) and value is not before:
+                    self.tensors.append((holder, key))
+                elif isinstance(value, (bool, int, float, complex, str)) and value != before:
+                    self.others = True
+
+    def disturb(self) -> None:
+        """Change the tensors beyond recognition; whatever depends on them shows it."""
+        for holder, key in self.tensors:
+            value = holder[key] if isinstance(holder, list) else holder.get(key)
+            if isinstance(value, Tensor) and value.numel():
+                large = 1e3 * (1 + value.abs().max()) if value.is_floating_point() or value.is_complex() else 1
+                holder[key] = ~value if value.dtype is torch.bool else value.detach() + large
+
+
 class _Shared:
     """The tensors of a view, which get memory of their own until it is known which of them are written."""
 
@@ -184,6 +255,12 @@ class _Shared:
         for _, tensor, source in self._all:
             tensor.data = source.clone()
         self._places = [tensor.data_ptr() for _, tensor, _ in self._all]
+        self._replaced: set[int] = set()
+
+    def look(self) -> None:
+        """See which have been replaced; after another pass, they may be at their old places again."""
+        pairs = zip(self._all, self._places, strict=True)
+        self._replaced |= {id(tensor) for (_, tensor, _), place in pairs if tensor.data_ptr() != place}
 
     def written(self, places: set[int]) -> list[tuple[str, Tensor, Tensor]]:
         """Those that were written to, or replaced: name, the view's tensor, the user's.
@@ -191,10 +268,11 @@ class _Shared:
         Args:
             places: addresses of memory that operations say they write to; some write without saying so.
         """
+        self.look()
         return [
             (name, tensor, source)
             for (name, tensor, source), place in zip(self._all, self._places, strict=True)
-            if place in places or tensor.data_ptr() != place or not _same_bits(tensor.data, source)
+            if place in places or id(tensor) in self._replaced or not _same_bits(tensor.data, source)
         ]
 
     def share_again(self, written: set[int]) -> None:
@@ -249,13 +327,19 @@ def _run(forward: Callable[[], Any]) -> list[Tensor] | None:
         return None
 
 
-def _equal(a: list[Tensor] | None, b: list[Tensor] | None) -> bool:
+def _equal(a: list[Tensor] | None, b: list[Tensor] | None, relative: bool = False) -> bool:
     if a is None or b is None or len(a) != len(b):
         return a is b
     return all(
-        x.shape == y.shape and torch.allclose(x, y, rtol=1e-4, atol=1e-5, equal_nan=True)
+        x.shape == y.shape
+        and torch.allclose(x, y, rtol=1e-4, atol=1e-5 * _size(x) if relative else 1e-5, equal_nan=True)
         for x, y in zip(a, b, strict=True)
     )
+
+
+def _size(x: Tensor) -> float:
+    finite = x[x.isfinite()].abs()
+    return min(1.0, float(finite.max())) if finite.numel() else 1.0
 
 
 class _Theirs(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dis
 import itertools
 import types
 from collections import deque
@@ -31,6 +32,7 @@ class Hooks:
         self._after = [(module, key) for module in view.modules() for key in module._forward_hooks]
         self._before = [(module, key) for module in view.modules() for key in module._forward_pre_hooks]
         self._active: set[tuple[int, int]] = set()
+        self._real = {(id(module), key): module._forward_hooks[key] for module, key in self._after}
         self.dropped: list[tuple[nn.Module, dict[str, dict[int, Any]]]] = []
         for module in view.modules():
             module._backward_hooks.clear()
@@ -52,12 +54,14 @@ class Hooks:
             yield
         finally:
             for hooks, key, hook, isolated in real:
+                if key not in hooks:  # dropped
+                    continue
                 hooks[key] = isolated.function if isolated is not None and isolated.has_changed() else hook
 
     def drop_idle(self) -> None:
-        """Remove the forward hooks that have not changed any output."""
+        """Remove the forward hooks that have not changed any output, unless they do so under a condition."""
         for module, key in self._after:
-            if (id(module), key) not in self._active:
+            if (id(module), key) not in self._active and not _may_answer(self._real[id(module), key]):
                 kept = {name: dict(getattr(module, name)) for name in _FORWARD_HOOKS}
                 self.dropped.append((module, kept))
                 for name in _FORWARD_HOOKS:
@@ -153,6 +157,22 @@ def private(value: Any) -> Any:
         return copy.deepcopy(value, memo)
     except Exception:
         return value
+
+
+def _may_answer(hook: Any) -> bool:
+    """Whether a function returns nothing in some cases, and something in others."""
+    hook = getattr(hook, "func", hook)  # a partial
+    code = getattr(hook, "__code__", None) or getattr(type(hook).__call__, "__code__", None)
+    if code is None:
+        return False
+    answers, last = set(), None
+    for each in dis.get_instructions(code):
+        if each.opname == "RETURN_CONST":
+            answers.add(each.argval is None)
+        elif each.opname == "RETURN_VALUE" and last is not None:
+            answers.add(last.opname == "LOAD_CONST" and last.argval is None)
+        last = each
+    return len(answers) > 1
 
 
 _EMPTY = object()

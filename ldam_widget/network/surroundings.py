@@ -31,10 +31,12 @@ class Surroundings:
     Args:
         moved: those of `GENERATORS` that a pass moves itself, by seeding or past torch. It gets streams of its own:
             they are exchanged for the user's while it runs. Another thread that draws meanwhile draws from them, too.
+        draws: whether a pass draws from torch's global generator; it then draws from one of its own.
     """
 
-    def __init__(self, moved: Collection[str] = ()) -> None:
+    def __init__(self, moved: Collection[str] = (), draws: bool = False) -> None:
         self.moved = tuple(moved)
+        self._generator = torch.Generator().manual_seed(0) if draws else None
         self._device = _users_device.get() or torch.get_default_device()
         self._own = _states(seed=0)
 
@@ -44,7 +46,8 @@ class Surroundings:
 
     @contextmanager
     def around_a_pass(self, generator: torch.Generator | None) -> Iterator[None]:
-        """Enter them; what torch draws comes from `generator`, unless the pass seeds torch itself."""
+        """Enter them; what torch draws comes from `generator`, unless the pass seeds torch itself. None: its own."""
+        generator = self._generator if generator is None else generator
         with ExitStack() as stack:
             if self._device.type != "cpu":
                 stack.enter_context(self._device)
@@ -56,7 +59,7 @@ class Surroundings:
 
     @property
     def is_empty(self) -> bool:
-        return not self.moved and self._device.type == "cpu"
+        return not self.moved and self._generator is None and self._device.type == "cpu"
 
     @contextmanager
     def _streams(self) -> Iterator[None]:
@@ -71,6 +74,7 @@ class Surroundings:
                 _set(name, theirs[name])
 
 
+_AUTOCAST = ("cpu", "cuda", "mps")
 _users_device: ContextVar[torch.device | None] = ContextVar("users_device", default=None)
 _known: weakref.WeakKeyDictionary[nn.Module, Surroundings] = weakref.WeakKeyDictionary()
 
@@ -125,6 +129,13 @@ class Movement:
             self._seen.add("numpy")
         return result
 
+    def put_back(self) -> None:
+        """Put back whatever has moved, after passes that were cut short; only in the main thread."""
+        if _in_main_thread():
+            for name, state in self._before.items():
+                if not _same(_get(name), state):
+                    _set(name, state)
+
     def undone(self) -> list[str]:
         """Those that the passes move; they are put back as they were."""
         if self._others_draw:
@@ -152,24 +163,28 @@ def _in_main_thread() -> bool:
 
 
 @contextmanager
-def without_default_device() -> Iterator[None]:
-    """Our own tensors are made on the CPU, whatever `torch.set_default_device` says; passes still follow that."""
-    default = torch.get_default_device()
-    if default.type == "cpu":
-        yield
-        return
-    token = _users_device.set(default)
-    try:
-        with torch.device("cpu"):
+def without_ambient_modes() -> Iterator[None]:
+    """Our own tensors are made on the CPU, whatever `torch.set_default_device` says; passes still follow that. Nothing
+    is computed under the caller's `torch.autocast`: the loop of a widget, in a thread of its own, does not see it."""
+    default, token = torch.get_default_device(), None
+    with ExitStack() as stack:
+        for kind in _AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        if default.type != "cpu":
+            token = _users_device.set(default)
+            stack.enter_context(torch.device("cpu"))
+        try:
             yield
-    finally:
-        _users_device.reset(token)
+        finally:
+            if token is not None:
+                _users_device.reset(token)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """`generators_kept` and `without_default_device`, around functions that run a model once."""
-    with generators_kept(), without_default_device():
+    """`generators_kept` and `without_ambient_modes`, around functions that run a model once."""
+    with generators_kept(), without_ambient_modes():
         yield
 
 

@@ -159,7 +159,6 @@ def trace(
     last: AxisHint | None = None
     computed = Computed()
     returned: Any = None
-    parted: list[Address] = []  # may have several rows per image
 
     def record(call: Call) -> None:
         nonlocal last
@@ -169,11 +168,10 @@ def trace(
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             coupled.setdefault(name, len(outputs))
         for keys, tensor in tensors(call.output):
-            if tensor.ndim > 1 and tensor.shape[0] > 1 and 1 not in tensor.shape:  # frames or windows of an image?
+            if tensor.ndim > 1 and tensor.shape[0] > 1:  # frames or windows of an image?
                 address = call.address._replace(keys=keys)
                 row = Layer(str(address), type(module).__name__, tuple(tensor.shape), 0, not any(module.children()))
                 outputs.append(LayerOutput(address, row, module, 1 + unit_axis(tensor, last), False))
-                parted.append(address)
         for address, tensor, shown in listed(call, 1):
             batch_first = tensor.movedim(tensor.shape.index(1), 0)
             axis = unit_axis(batch_first, last)
@@ -190,8 +188,8 @@ def trace(
         if address is None or address not in [row.address for row in outputs]:
             raise
         notes.tell(f"the forward pass is listed up to {outputs[-1].layer.name!r} only: {error}")
-    if parted:
-        outputs = _parted(view, outputs, set(parted), x, lambda two: run(view, two, preprocess, shape))
+    if any(not row.layer.units for row in outputs):
+        outputs = _parted(view, outputs, x, lambda two: run(view, two, preprocess, shape))
     own = own_output(returned, computed)
     if own.functional:
         outputs = [row._replace(listed=row.listed or row.address.module == "") for row in outputs]
@@ -199,9 +197,10 @@ def trace(
 
 
 def _parted(
-    view: nn.Module, outputs: list[LayerOutput], which: set[Address], x: Tensor, forward: Callable[[Tensor], Any]
+    view: nn.Module, outputs: list[LayerOutput], x: Tensor, forward: Callable[[Tensor], Any]
 ) -> list[LayerOutput]:
-    """List the layers with several rows per image: twice as many for two images."""
+    """List the layers with several rows per image: twice as many for two images. Theirs are the rows without units;
+    where an axis of size 1 might also be that of the images, only one of two rows is right."""
     sizes: dict[Address, tuple[int, ...]] = {}
 
     def record(call: Call) -> None:
@@ -212,11 +211,14 @@ def _parted(
         listen(
             dict(view.named_modules()), record, lambda: forward(torch.cat([x, x]).detach().requires_grad_(True).clone())
         )
+    given = {output.address: output.layer.shape for output in outputs if not output.layer.units}
+    confirmed = {address: sizes.get(address) == (2 * shape[0], *shape[1:]) for address, shape in given.items()}
     found = []
     for output in outputs:
-        if output.address in which:
-            first, *rest = output.layer.shape
-            if sizes.get(output.address) != (2 * first, *rest):
+        if output.layer.units and confirmed.get(output.address):
+            continue
+        if not output.layer.units:
+            if not confirmed.get(output.address):
                 continue
             row = output.layer._replace(units=output.layer.shape[output.axis - 1])
             output = output._replace(layer=row, listed=output.address.module != "" or row.leaf)

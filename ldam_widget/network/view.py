@@ -23,6 +23,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     return unwrap(inside) if isinstance(inside, nn.Module) else model
 
 
+@torch.inference_mode(False)  # copies made in it could never have a gradient
 def private_view(model: nn.Module, device: torch.device | None, notes: Notes, *, shared: bool = True) -> nn.Module:
     """Copy the module tree in eval mode around frozen aliases of the weights.
 
@@ -164,6 +165,11 @@ def check_weights(model: nn.Module) -> None:
     # other buffers may well be infinite, such as masks and best losses
     norms = {id(b) for module in model.modules() if _mode_matters(module) for b in module.buffers(recurse=False)}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_inference():
+            raise ValueError(
+                f"model weight {name!r} was made under torch.inference_mode, so that nothing it computes has a "
+                "gradient; make or load the model outside of it"
+            )
         if tensor.is_meta:
             raise ValueError(f"model weight {name!r} is on the meta device and has no data; load the weights first")
         checked = isinstance(tensor, nn.Parameter) or id(tensor) in norms

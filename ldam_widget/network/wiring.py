@@ -333,7 +333,7 @@ def _exchange(
         if not part.is_floating_point():
             return None
         # in a range where rectifiers are active and other activations have a slope
-        ours.append((0.3 + 0.4 * torch.rand(part.shape, generator=own)).to(part).requires_grad_(True))
+        ours.append((0.3 + 0.4 * torch.rand(part.shape, generator=own, device="cpu")).to(part).requires_grad_(True))
         return replace(call.output, candidate.address.keys, ours[0].clone())
 
     try:

@@ -261,8 +261,8 @@ class _Logit:
         return x if self._preprocess is None else self._preprocess(x)
 
     def _output(self, x: Tensor) -> Tensor:
-        inputs = self.inputs(x).to(self._dtype)
         with passing(self._view):
+            inputs = self.inputs(x).to(self._dtype)
             output = self._view(inputs) if self._stop is None else self._into(self._stop, inputs)
         if not isinstance(output, Tensor):
             raise ValueError(f"discriminator must return one tensor; it returned {type(output).__name__}")

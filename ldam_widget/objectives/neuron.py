@@ -121,6 +121,10 @@ class Neurons(Objective):
         """The term at a value of the live parameter `interpolation`."""
         return Interpolated(self, interpolation) if self.interpolates else self
 
+    @property
+    def _readers(self) -> tuple[str, ...] | None:
+        return tuple(n.key for n in self.neurons) if all(n.unit is not None for n in self.neurons) else None
+
     def weights_changed(self) -> None:
         """Compute again what expressions read off the network: the activations of images that they compare with."""
         if isinstance(self._scalars, Combination):

@@ -94,13 +94,14 @@ class Objective:
         self.reads = ", ".join(map(str, addresses))  # as the user writes it
         self._dtype = dtype_of(traced.view)
         # a model that draws random numbers must not take them from the user's generators
-        self._own = torch.Generator().manual_seed(0) if findings(traced.view).draws else None
+        self._own = torch.Generator().manual_seed(0) if findings(traced.view).uses_generator else None
         self._around = surroundings(traced.view)
         self._is_last = len(places) == 1 and traced.ends_at(addresses[0])
         self.run_by(traced.view, torch.contiguous_format)
         self._coupled = traced.coupled_before(addresses)
         # a batch whose images depend on each other cannot be split
         self._batches, self._bytes_each, self.at_once = Batches(), 0.0, self.count
+        self._mixes: bool | None = None  # whether images of a batch influence each other; None: not looked at
         if not self._coupled:
             if self.count > 1:
                 self._bytes_each = self._bytes_of_an_image()
@@ -153,7 +154,33 @@ class Objective:
         """x (images, *image) -> activation of every column (images, N) float32, without a gradient."""
         scalars = self._scalars if scalars is None else scalars
         with torch.no_grad():
-            return scalars.read_all(self._forward(x.to(scalars.device)))
+            return torch.cat([scalars.read_all(self._forward(part)) for part in self.in_batches(x)])
+
+    @torch.inference_mode(False)
+    def in_batches(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Images (images, *image) in parts whose images do not influence each other, on the network's device."""
+        x = x.to(self._scalars.device)
+        if len(x) < 2 or self._coupled:
+            return (x,)
+        if self._mixes is None:
+            self._mixes = self._batches.most is not None or (
+                not findings(self._traced.view).draws and not self._same_alone(x)
+            )
+        return torch.split(x, 1) if self._mixes else (x,)
+
+    @torch.no_grad()
+    def _same_alone(self, x: Tensor) -> bool:
+        """Whether activations of some images are those of each alone; a single chain has never been in a batch."""
+        try:
+            together = self._scalars.read_all(self._forward(x))
+        except Exception as error:
+            if memory.is_out_of_memory(error):
+                raise
+            return False  # the model takes one image at a time
+        some = sorted({0, len(x) // 2, len(x) - 1})
+        alone = torch.cat([self._scalars.read_all(self._forward(x[i : i + 1])) for i in some])
+        off = (together[some] - alone).abs().amax(0)
+        return bool((~(off > self._tolerance * together.abs().amax(0))).all())
 
     # ---- how the network is run (see `execution`) ------------------------------------------------------------------
 
@@ -221,13 +248,13 @@ class Objective:
     def _values(self, x: Tensor, part: slice) -> Tensor:
         """The scalars of some chains; with gradients on, without which some models run other code."""
         with torch.enable_grad():
-            outputs = self._forward(x.detach().requires_grad_(True))
+            outputs = self._forward((x.clone() if x.is_inference() else x.detach()).requires_grad_(True))
         return self._scalars.read(tuple(output.detach() for output in outputs), part)
 
     def _differentiate(self, x: Tensor, *given: Tensor) -> Tensors:
         """The outputs, and the gradient of the scalars."""
         with torch.enable_grad(), Leaky(self.leaky) if self.leaky else nullcontext():
-            x = x.detach().requires_grad_(True)
+            x = (x.clone() if x.is_inference() else x.detach()).requires_grad_(True)
             outputs = self._forward(x)
             made = tuple(output.detach() for output in outputs)
             seeds = self._scalars.seeds(made, given)
@@ -285,17 +312,26 @@ class Objective:
             return Batches()  # by chance, nothing is the same twice
         known = _checked.setdefault(self._traced.view, {})
         images = self._fitting(self._scalars.device)
-        key = self.reads, self.leaky, images
+        key = self.reads, self.leaky, images, self._readers
 
         def evaluate(x: Tensor, part: slice, twice: bool) -> tuple[Tensor, Tensor]:
             return self._evaluate(x, part, self._scalars, twice)
 
-        if key not in known:
-            exact = self._dtype in (torch.float32, torch.float64)
+        if key not in known or self._readers is None:
             with torch.inference_mode(False):
                 x = self._traced.some_images(images).detach()
-                known[key] = check_batches(self._values, evaluate, x, 1e-3 if exact else 5e-2)
+                known[key] = check_batches(self._values, evaluate, x, self._tolerance)
         return known[key]
+
+    @property
+    def _readers(self) -> tuple[str, ...] | None:
+        """What tells these scalars from others of the same places, which may mix a batch where these do not."""
+        return None
+
+    @property
+    def _tolerance(self) -> float:
+        """Relative, of activations that should be equal."""
+        return 1e-3 if self._dtype in (torch.float32, torch.float64) else 5e-2
 
     def _take_at_once(self, images: int) -> None:
         self.at_once = images

@@ -19,7 +19,7 @@ from ..core.precision import double
 from ..core.target import NEURON, Kernel, State, Target
 from ..execution import Execution
 from ..network.late_writes import LateWrites
-from ..network.surroundings import without_default_device
+from ..network.surroundings import without_ambient_modes
 from ..objectives.neuron import Neurons
 from . import checks, defaults
 from .averages import Average
@@ -49,7 +49,7 @@ def in_turn(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P
         ticket = self._turn.ticket()
         try:
             self._turn.take(ticket)
-            with without_default_device():
+            with without_ambient_modes():
                 self._follow()
                 return method(self, *args, **kwargs)
         finally:

@@ -17,7 +17,7 @@ from ..execution import check_execution
 from ..network.first_pass import first_pass
 from ..network.inputs import Inputs, call_with
 from ..network.memory import give_back
-from ..network.surroundings import without_default_device
+from ..network.surroundings import without_ambient_modes
 from ..network.trace import PerImage, Preprocess, check_shape, for_batches
 from ..network.view import choose_device, device_of, private_view
 from ..objectives import Discriminator
@@ -106,7 +106,8 @@ class Sampler(Stepping):
         ValueError, TypeError: the message names the argument, the value given, and what would work.
     """
 
-    @without_default_device()
+    @torch.inference_mode(False)
+    @without_ambient_modes()
     def __init__(
         self,
         model: nn.Module,

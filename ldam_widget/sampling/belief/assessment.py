@@ -14,6 +14,7 @@ from ...core.notes import QuietNotes
 from ...data import RealImages
 from ...diagnostics.belief import Belief, NeuronBelief, departure, doubts, overall
 from ...diagnostics.results import Verdict
+from ...network.surroundings import without_ambient_modes
 from ...network.trace import Preprocess
 from ...network.units import Neuron
 from .. import checks
@@ -73,6 +74,8 @@ class Assessment:
         ValueError, TypeError: as `Sampler.belief`.
     """
 
+    @torch.inference_mode(False)
+    @without_ambient_modes()
     def __init__(
         self,
         sampler: Run,
@@ -156,8 +159,9 @@ class Assessment:
     def _look_at(self, real: RealImages) -> Units[_Images]:
         view, layer = self._plain.view, self._chains.neurons.layer
         carriers = []
+        single = replace(self._plain, chains=1)
         for asked, x in zip(self._asked, self._samples, strict=True):
-            carriers.append(carried(self._plain.aim(layer, [asked]).at(self._interpolation), view, x))
+            carriers.append(carried(single.aim(layer, [asked]).at(self._interpolation), view, x))
             yield
         silence, neurons = Silence(view, carriers), self._plain.aim(layer, self._asked).at(self._interpolation)
         found = []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ...core.notes import QuietNotes
+from ...network.addresses import describe, tensors
 from ...network.capture import Call, listen
 from ...network.first_pass import first_pass
+from ...network.surroundings import passing
 from ...network.trace import Preprocess
 from ...network.view import device_of, dtype_of, private_view
 
@@ -51,20 +54,26 @@ class SecondOpinion:
         first_pass(self._view, network, input_shape, preprocess, QuietNotes())
         self._modules = {name: m for name, m in self._view.named_modules() if name and not any(m.children())}
         try:
-            outputs = self.outputs(torch.zeros(2, *input_shape))
+            self._alone = not self._takes_batches(input_shape)
+            outputs = self._run(torch.zeros(2, *input_shape)[: 1 if self._alone else 2])
         except Exception as error:
             raise ValueError(
                 f"judge cannot be run on pictures of shape {input_shape}: {error}. Give judge_preprocess= if it takes "
                 "other inputs."
             ) from error
-        if outputs.ndim != 2 or len(outputs) != 2:
-            raise ValueError(f"judge must return class scores (n, classes); two pictures gave {tuple(outputs.shape)}")
+        if not isinstance(outputs, Tensor):
+            raise ValueError(
+                f"judge must return class scores (n, classes), one tensor; it returned {describe(outputs)}. Wrap it in "
+                "a module that returns those alone"
+            )
+        if outputs.ndim != 2 or len(outputs) != (1 if self._alone else 2):
+            pictures = "a picture" if self._alone else "two pictures"
+            raise ValueError(f"judge must return class scores (n, classes); {pictures} gave {tuple(outputs.shape)}")
         self._real: dict[str, list[Tensor]] = {}
 
     def outputs(self, pictures: Tensor) -> Tensor:
         """Class scores (n, classes) of pictures (n, *image), on the CPU."""
-        found: Tensor = self._run(pictures)
-        return found.double().cpu()
+        return torch.cat([self._run(part).double().cpu() for part in self._parts(pictures)])
 
     def look_at(self, images: Tensor) -> None:
         """Keep the units' activations on some real images, by which they are matched with neurons."""
@@ -110,24 +119,46 @@ class SecondOpinion:
 
     def _units(self, pictures: Tensor) -> dict[str, Tensor]:
         """Activation of every unit, (n, units) by module; channels of maps are averaged over positions."""
-        found: dict[str, Tensor] = {}
+        found: dict[str, list[Tensor]] = {}
 
         def hear(call: Call) -> None:
             output = call.output
-            if isinstance(output, Tensor) and output.ndim > 1 and len(output) == len(pictures):
+            if isinstance(output, Tensor) and output.ndim > 1 and len(output) == len(part):
                 units = output if output.ndim == 2 else output.flatten(2).mean(2)
-                found[str(call.address)] = units.double().cpu()
+                found.setdefault(str(call.address), []).append(units.double().cpu())
 
-        kept: list[Tensor] = []
-        listen(self._modules, hear, lambda: kept.append(self.outputs(pictures)))
-        return found | {_OUTPUT: kept[0]}
+        for part in self._parts(pictures):
+            scores = listen(self._modules, hear, functools.partial(self._run, part))
+            assert scores is not None, "nothing stops the pass"
+            found.setdefault(_OUTPUT, []).append(scores.double().cpu())
+        return {name: torch.cat(units) for name, units in found.items()}
+
+    def _parts(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        return torch.split(pictures, 1) if self._alone else (pictures,)
+
+    def _takes_batches(self, input_shape: tuple[int, ...]) -> bool:
+        """Whether pictures in a batch have the scores that each has alone."""
+        pictures = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
+        first = [tensor for _, tensor in tensors(self._run(pictures[:1]))]
+        try:
+            both = [tensor for _, tensor in tensors(self._run(pictures))]
+        except Exception:
+            return False
+        exact = dtype_of(self._view) in (torch.float32, torch.float64)
+        return all(
+            len(b) != 2
+            or a.shape[1:] != b.shape[1:]
+            or bool(torch.dist(a[0], b[0]) <= (1e-3 if exact else 5e-2) * b.norm())
+            for a, b in zip(first, both, strict=True)
+            if a.ndim and b.ndim and a.is_floating_point()
+        )
 
     @torch.no_grad()
-    def _run(self, pictures: Tensor) -> Tensor:
-        x = pictures.to(device_of(self._view), torch.float32)
-        x = x if self._preprocess is None else self._preprocess(x)
-        output: Tensor = self._view(x.to(dtype_of(self._view)))
-        return output
+    def _run(self, pictures: Tensor) -> Any:
+        with passing(self._view):
+            x = pictures.to(device_of(self._view), torch.float32)
+            x = x if self._preprocess is None else self._preprocess(x)
+            return self._view(x.to(dtype_of(self._view)))
 
 
 def _correlations(a: Tensor, b: Tensor) -> Tensor:

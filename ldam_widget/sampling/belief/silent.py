@@ -37,7 +37,7 @@ def carried(neurons: Neurons | Interpolated, view: nn.Module, x: Tensor) -> dict
     """The units that carry a neuron's activation, by the module (and call) that reads them, in execution order.
 
     Args:
-        neurons: of one neuron, with as many chains as there are images.
+        neurons: of one neuron, with one chain.
         view: its network.
         x: pictures (chain, *image).
 
@@ -53,7 +53,8 @@ def carried(neurons: Neurons | Interpolated, view: nn.Module, x: Tensor) -> dict
             keep = functools.partial(_keep, inputs.setdefault(str(call.address), []), read.detach().clone())
             read.register_hook(keep)  # type: ignore[no-untyped-call]
 
-    listen(weighted_modules(view), hear, lambda: neurons.evaluate(x))
+    for image in torch.split(x, 1):  # one by one, as passes with several calls of a module are counted
+        listen(weighted_modules(view), hear, functools.partial(neurons.evaluate, image))
     found = {}
     for name, parts in inputs.items():
         if not parts:
@@ -94,9 +95,13 @@ class Silence:
                     used[name] += (size > ACTIVE * carriers[name].size).sum(0)
 
         found: list[Tensor] = []
-        listen(self._modules, hear, lambda: found.append(neurons.activations(x)))
+        objective = neurons.neurons if isinstance(neurons, Interpolated) else neurons
+        for part in objective.in_batches(x):
+            activation = listen(self._modules, hear, functools.partial(neurons.activations, part))
+            assert activation is not None, "nothing stops the pass"
+            found.append(activation)
         self._images += len(x)
-        return found[0]
+        return torch.cat(found)
 
     def shares(self, index: int) -> dict[str, float]:
         """Share of a neuron's activation that silent units carry, 0…1, by the module that reads them."""
