@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -73,8 +74,9 @@ def test_contrast_bands_and_receptive_field(opened: Notebook) -> None:
     assert soon(lambda: value_of(opened, "contrast") == "stretched")
     assert soon(lambda: "each tile stretched" in widget.label())
     widget.button("pause").click()
-    head = widget.root.locator(".ldam-head").first.bounding_box()
-    assert head
+    heads: list[Any] = []  # None while the heads are being replaced
+    assert soon(lambda: heads.append(widget.root.locator(".ldam-head").first.bounding_box()) or heads[-1])
+    head = heads[-1]
     opened.page.mouse.move(head["x"] + head["width"] / 2, head["y"] + head["height"] + 20)
     readout = widget.root.locator(".ldam-readout")
     expect(readout).to_contain_text("stretched: black")

@@ -7,7 +7,7 @@ import { VerdictLine } from "./verdict-line";
 export class BeliefLine implements Part {
   readonly element: HTMLElement;
   #line: VerdictLine;
-  #button = h("button.ldam-link.ldam-check", { type: "button" });
+  #button = h("button.ldam-link.ldam-check.ldam-live", { type: "button" });
   #running = false;
 
   constructor(prefix: string, act: (what: Action) => void) {
