@@ -81,7 +81,14 @@ def _listen(modules: Mapping[str, nn.Module], hear: Callable[..., Any], forward:
             raise _Ended(listener)
         return answer
 
-    token = _listeners.set((*_listeners.get(), listener))
+    before = _listeners.get()
+
+    def stop_listening() -> None:
+        for name, module in modules.items():
+            module._forward_hooks.pop((listener, name), None)  # type: ignore[call-overload]
+        _listeners.set(before)
+
+    _listeners.set((*before, listener))
     try:
         for name, module in modules.items():  # as `register_forward_hook` does, which takes three times as long
             module._forward_hooks[listener, name] = partial(hook, name)  # type: ignore[index]
@@ -91,9 +98,10 @@ def _listen(modules: Mapping[str, nn.Module], hear: Callable[..., Any], forward:
             raise
         error = ended.__cause__
     finally:
-        for name, module in modules.items():
-            module._forward_hooks.pop((listener, name), None)  # type: ignore[call-overload]
-        _listeners.reset(token)
+        try:
+            stop_listening()
+        finally:  # a hook that an interrupt of the first attempt left behind would end every later pass
+            stop_listening()
     try:
         if error is not None:
             raise error

@@ -56,7 +56,7 @@ def test_a_step(sampler: ldam.Sampler) -> None:
 
 
 def test_neurons_that_are_chosen(sampler: ldam.Sampler) -> None:
-    for place in interrupted_everywhere(lambda: sampler.select(neurons=[2, 1]), stride=23):
+    for place in interrupted_everywhere(lambda: sampler.select(neurons=[2, 1]), stride=7):
         from_another_thread(lambda: sampler.step(1))
         assert len(sampler.neurons) == len(sampler.frame().images), place
         from_another_thread(lambda: sampler.select(neurons=[0, 1, 2]))

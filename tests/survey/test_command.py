@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -74,6 +76,15 @@ def test_parts_and_the_whole(folder: Path) -> None:
     assert "holds a survey of another k (9 and 3)" in output
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as in a terminal; shells start background jobs that ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_keeps_what_is_done(folder: Path) -> None:
     ask = (f"{folder}/model.py:Model", folder / "photos", "--input-shape", "1,8,8", "--batch", "8", "--device", "cpu")
     (folder / "stop").touch()
