@@ -23,7 +23,7 @@ from ..network.capture import Capture
 from ..network.inputs import Inputs, call_with
 from ..network.trace import Preprocess
 from ..network.traced import Traced
-from ..network.view import choose_device, device_of, private_view
+from ..network.view import choose_device, device_of, hash_of, private_view
 
 At = Literal["all", "mean"]
 
@@ -68,7 +68,7 @@ class LayerFeatures:
         (address,) = self._capture.places
         self._place = self._traced.place(address)
         self.one_by_one = bool(self._traced.coupled_before([address]))
-        self.key = f"{address} {at} {_hash(view)}"
+        self.key = f"{address} {at} {hash_of(view)}"
 
     def __call__(self, images: Tensor) -> Tensor:
         """(n, *image) -> (n, d) float32, on the CPU."""
@@ -223,13 +223,3 @@ def _address(traced: Traced, layer: str | None) -> Address | str:
     if own is None:
         raise ValueError("the model returns nothing that has units; give layer=, one of layers(model, input_shape)")
     return own
-
-
-def _hash(view: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in view.state_dict().items():
-        if isinstance(tensor, Tensor):
-            plain = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return digest.hexdigest()

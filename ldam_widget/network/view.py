@@ -7,6 +7,8 @@ duplicated on the same device, and in-place changes by the user take effect at o
 
 from __future__ import annotations
 
+import hashlib
+
 import torch
 from torch import Tensor, nn
 
@@ -205,3 +207,14 @@ def _refuse_kinds(model: nn.Module) -> None:
                 f"model weight {name!r} is sharded (DTensor), so that no process holds all of it. Load a full state "
                 "dict into a plain module and give that."
             )
+
+
+def hash_of(view: nn.Module) -> str:
+    """Hash of a model's weights and buffers, 32 hexadecimal digits: equal for equal names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in view.state_dict().items():
+        if isinstance(tensor, Tensor):
+            plain = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+    return digest.hexdigest()[:32]

@@ -12,11 +12,10 @@ from ..core.notes import QuietNotes
 from ..data.images import Images
 from ..network.receptive_field import Box, Fields
 from ..network.traced import Traced
-from ..network.view import private_view
+from ..network.view import hash_of, private_view
 from ..toolbox.backward import RULES as BACKWARD
 from ..toolbox.backward import BackwardPass
 from .layout import Network
-from .settings import hash_of
 from .statistics import TopImage
 from .windows import FieldsOfLayer, window
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import operator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from ..data.images import Images, fingerprint
 from ..network.capture import Capture
+from ..network.view import hash_of
 from .folder import FORMAT
 from .layout import Network
 
@@ -86,17 +85,6 @@ def joined(ranges: list[list[int]]) -> list[list[int]]:
 def _batch(shape: tuple[int, ...]) -> int:
     """Independent of the machine, as sums of floating-point numbers within the network depend on it."""
     return max(8, min(_TOGETHER, 1 << max(0, round(math.log2(_PIXELS / math.prod(shape))))))
-
-
-def hash_of(view: nn.Module) -> str:
-    """Of a model's weights and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in view.state_dict().items():
-        if isinstance(tensor, Tensor):
-            plain = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(plain.view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
-    return digest.hexdigest()[:32]
 
 
 def _answers(network: Network) -> list[float]:
