@@ -325,14 +325,17 @@ def test_snapshot_and_record_give_files(notebook: Notebook) -> None:
 def test_a_fault_in_the_model_shows_in_the_panel(page: Page, server: Server) -> None:
     code = """
 import torch, ldam_widget as ldam
+fuse = 10**6  # a global: what a model counts in its own attributes is restored before each pass
 class Fragile(torch.nn.Module):
     def __init__(self):
-        super().__init__(); self.fc = torch.nn.Linear(64, 3); self.calls = 0
+        super().__init__(); self.fc = torch.nn.Linear(64, 3)
     def forward(self, x):
-        self.calls += 1
-        if self.calls > 200: raise RuntimeError("<b>the model is tired</b>")
+        global fuse
+        fuse -= 1
+        if fuse <= 0: raise RuntimeError("<b>the model is tired</b>")
         return self.fc(x.flatten(1))
 w = ldam.LDAM(Fragile(), input_shape=(1, 8, 8), class_names=["<img src=x onerror=alert(1)>", "b", "c"])
+fuse = 200
 w
 """
     notebook = Notebook(page, server, server.write([code], "fault.ipynb"))
