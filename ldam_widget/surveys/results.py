@@ -155,6 +155,11 @@ class Survey:
             whole.save(out)
         return whole
 
+    @property
+    def source(self) -> Source | None:
+        """The network and the images; None: it was loaded alone."""
+        return self._source
+
     def map(self, layer: str) -> tuple[int, ...]:
         """The positions of a unit: (height, width) of a channel's map; () for one number per image."""
         self._tally(layer)
@@ -169,7 +174,7 @@ class Survey:
 
         Fewer where a unit was not finite for most of the images.
         """
-        return statistics.top_of(self._tally(layer), self._unit(layer, unit))
+        return statistics.top_of(self._tally(layer), self.unit(layer, unit))
 
     def dead(self, layer: str) -> list[int]:
         """Units that are dead: no image makes them positive, at any place, so that a rectifier after them never opens.
@@ -181,7 +186,7 @@ class Survey:
 
     def histogram(self, layer: str, unit: int) -> Histogram:
         """The distribution of a unit's values over the images."""
-        return statistics.histogram(self._counted(layer), self._unit(layer, unit))
+        return statistics.histogram(self._counted(layer), self.unit(layer, unit))
 
     def percentile(self, layer: str, unit: int, value: float) -> float:
         """How many per cent of the images give a unit a smaller value, and half of those that give it the same.
@@ -239,13 +244,13 @@ class Survey:
         Args:
             path: of the picture; its ending determines the format.
             units: which, in this order; None: all. ``[row.unit for row in r.table(layer).by("selectivity")[:64]]``.
-            side: of a crop, in pixels, at least; smaller crops are enlarged, larger ones reduced to it.
+            side: of a crop, in pixels. Crops are scaled to it, very small ones by an integer factor.
 
         Raises:
             ValueError: no units, or as `crops`.
         """
         images = self._sourced("a sheet").images
-        chosen = range(self.units(layer)) if units is None else [self._unit(layer, unit) for unit in units]
+        chosen = range(self.units(layer)) if units is None else [self.unit(layer, unit) for unit in units]
         table, across = self.table(layer), self.card["k"]
         lines = [
             sheets.SheetLine(
@@ -266,7 +271,7 @@ class Survey:
             ValueError: as `crops`.
         """
         found = own_weights(self._sourced("weights").network.view, layer, self.units(layer))
-        return None if found is None else bars(found if unit is None else found[self._unit(layer, unit)])
+        return None if found is None else bars(found if unit is None else found[self.unit(layer, unit)])
 
     def crops(self, layer: str, unit: int, rule: str = "image") -> Crops:
         """What a unit sees of its top images: the pixels that the place of its largest value depends on.
@@ -318,7 +323,8 @@ class Survey:
             raise ValueError(f"layer {layer!r} is not in this survey.{hint}")
         return self._tallies[layer]
 
-    def _unit(self, layer: str, unit: int) -> int:
+    def unit(self, layer: str, unit: int) -> int:
+        """The number of a unit as a plain int. Raises ValueError if the layer has no such unit."""
         units = self._tally(layer).units
         number = integer(unit)
         if number is None or not 0 <= number < units:

@@ -32,7 +32,7 @@ def draw(
         title: above everything.
         lines: at least one.
         across: crops of a line, at most.
-        side: of a crop in pixels; small crops are enlarged by an integer factor, large ones reduced.
+        side: of a crop in pixels; crops are scaled to it; very small ones by an integer factor.
         pixel_range: of black and white.
 
     Raises:
@@ -67,9 +67,11 @@ def _tile(crop: Tensor, side: int, pixel_range: tuple[float, float]) -> Image.Im
     picture = Image.fromarray(np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy()))
     width, height = picture.size
     factor = side / max(width, height)
-    if factor >= 1:
-        return picture.resize((width * int(factor), height * int(factor)), Image.Resampling.NEAREST)
-    return picture.resize((max(1, round(width * factor)), max(1, round(height * factor))), Image.Resampling.BOX)
+    if factor >= 2:
+        factor, kind = int(factor), Image.Resampling.NEAREST
+    else:
+        kind = Image.Resampling.BILINEAR if factor > 1 else Image.Resampling.BOX
+    return picture.resize((max(1, round(width * factor)), max(1, round(height * factor))), kind)
 
 
 def _plain(text: str) -> str:

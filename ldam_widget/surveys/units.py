@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import torch
 
@@ -58,9 +58,13 @@ class UnitTable(Table, list[UnitRow]):
     def csv(self, path: str | os.PathLike[str]) -> None:
         """Write a file that spreadsheets and pandas read; UTF-8, numbers in full, "nan" where there is none."""
         with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(UnitRow._fields)
-            writer.writerows(self)
+            self.write(file)
+
+    def write(self, file: TextIO) -> None:
+        """Like `csv`, into an open file."""
+        writer = csv.writer(file)
+        writer.writerow(UnitRow._fields)
+        writer.writerows(self)
 
     def table(self) -> tuple[Row, list[Row]]:
         """One row per unit."""
