@@ -80,6 +80,34 @@ const isDisplay = shape({
 });
 const isRemark = shape({ label: isText, text: isText });
 const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
+const ofMember = { dead: isFlag };
+const isContribution = shape({ layer: isText, unit: isNumber, name: isText, value: isMeasured });
+const isTopImage = shape({ value: isMeasured, name: isText, place: listOf(isNumber) });
+const isHistogram = shape({ low: isMeasured, high: isMeasured, counts: listOf(isNumber), below: isNumber, above: isNumber });
+const isSeen = shape({
+  images: isNumber,
+  of: isNumber,
+  final: isFlag,
+  map: listOf(isNumber),
+  dead: isFlag,
+  silent: isMeasured,
+  mean: isMeasured,
+  histogram: isHistogram,
+  top: listOf(isTopImage),
+  boxes: listOf(listOf(isNumber)),
+});
+const isSubject = shape({ key: isText, layer: isText, unit: isNumber, units: isNumber, name: isText, back: isFlag, networks: listOf(isText) });
+const ofUnit: Record<string, Check> = {
+  subject: isSubject,
+  progress: shape({ done: isNumber, total: isNumber }),
+  seen: isSeen,
+  connections: shape({ inputs: listOf(isContribution), outputs: listOf(isContribution) }),
+  panes: listOf(isPane),
+  optimised: isMeasured,
+  sampled: isMeasured,
+  remark: shape({ about: isText, text: isText }),
+  complete: isFlag,
+};
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -94,6 +122,8 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     models: listOf(shape({ name: isText, note: isText })),
     ...COMPARED,
     watch: isWatch,
+    unit_page: oneOf("always", "on demand"),
+    unit_shown: isMeasured,
   },
   state: {
     view: isText,
@@ -103,6 +133,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     discriminator: isDiscriminator,
     ...COMPARED,
     watch: isWatch,
+    unit_shown: isMeasured,
   },
   frame: {
     earlier: listOf(isStill),
@@ -116,12 +147,14 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     activations: isTable,
     agreement: listOf(isChange),
     watch: isWatch,
+    unit: orNull(shape({ id: isNumber, values: perNeuron, ranks: perNeuron })),
   },
   units: { problem: isText },
   error: {},
   download: {},
   diagnosis: {},
   changes: {},
+  unit: ofUnit,
 };
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 
@@ -132,6 +165,8 @@ export function parse(content: unknown): FromKernel | null {
   const message = keep(content, OPTIONAL[kind]);
   if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
+  if (kind === "setup") keepEach(message, "neurons", ofMember);
+  if (kind === "units") keepEach(message, "units", ofMember);
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
   if (kind === "changes") keepEach(message, "rows", ofChange);

@@ -152,6 +152,11 @@ class Survey:
             whole.save(out)
         return whole
 
+    @property
+    def source(self) -> Source | None:
+        """The network and the images; None: it was loaded alone."""
+        return self._source
+
     def map(self, layer: str) -> tuple[int, ...]:
         """The positions of a unit: (height, width) of a channel's map; () for one number per image."""
         self._tally(layer)

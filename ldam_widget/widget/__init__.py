@@ -3,6 +3,7 @@
 from .live import LDAM
 from .side_by_side import Compare, compare, compare_checkpoints
 from .toolbox import Toolbox
+from .unit_page import UnitPage
 from .watching import Watch, watch
 
-__all__ = ["LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch"]
+__all__ = ["LDAM", "Compare", "Toolbox", "UnitPage", "Watch", "compare", "compare_checkpoints", "watch"]
