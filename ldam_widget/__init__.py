@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, LayerPage, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, LayerPage, Toolbox, UnitPage, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -81,6 +81,7 @@ __all__ = [
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "UnitPage",
     "Watch",
     "Window",
     "__version__",
@@ -111,7 +112,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "LayerPage", "Toolbox", "UnitPage", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,

@@ -4,6 +4,7 @@ from .layer_page import LayerPage
 from .live import LDAM
 from .side_by_side import Compare, compare, compare_checkpoints
 from .toolbox import Toolbox
+from .unit_page import UnitPage
 from .watching import Watch, watch
 
-__all__ = ["LDAM", "Compare", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch"]
+__all__ = ["LDAM", "Compare", "LayerPage", "Toolbox", "UnitPage", "Watch", "compare", "compare_checkpoints", "watch"]

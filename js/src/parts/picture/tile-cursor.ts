@@ -4,6 +4,15 @@ import { unitText } from "../../ui/format";
 import type { Tile } from "./layout";
 import type { Picture } from "./picture";
 
+export interface CursorActions {
+  announce(text: string): void;
+  highlight(column: number | null): void;
+  /** A tile of this column was enlarged; null: none is any more. */
+  enlarged(column: number | null): void;
+  /** Opens the page of a column's unit. */
+  about(column: number): void;
+}
+
 type Hit = { tile: Tile; x?: number; y?: number };
 
 export class TileCursor {
@@ -13,14 +22,18 @@ export class TileCursor {
   #picture: Picture;
   #announce: (text: string) => void;
   #highlight: (column: number | null) => void;
+  #enlarged: (column: number | null) => void;
+  #about: (column: number) => void;
   #pointer: { x: number; y: number } | null = null;
   #line = 0;
   #column = 0;
 
-  constructor(picture: Picture, signal: AbortSignal, on: { announce(text: string): void; highlight(column: number | null): void }) {
+  constructor(picture: Picture, signal: AbortSignal, on: CursorActions) {
     this.#picture = picture;
     this.#announce = on.announce;
     this.#highlight = on.highlight;
+    this.#enlarged = on.enlarged;
+    this.#about = on.about;
     picture.onChange = () => this.update();
     picture.element.append(this.ring);
     const { canvas } = picture;
@@ -53,6 +66,7 @@ export class TileCursor {
       style.transform = `translate(${x - 3}px, ${y - 3}px)`;
       [style.width, style.height] = [`${width + 6}px`, `${height + 6}px`];
     }
+    this.#enlarged(this.#picture.zoom?.column ?? null);
     this.#highlight(focused?.tile.column ?? this.#picture.zoom?.column ?? null);
     setText(this.readout, focused ? this.#describe(focused) : this.#hint());
   }
@@ -148,6 +162,9 @@ export class TileCursor {
       case "End":
         this.#column = columns - 1;
         break;
+      case "u":
+        event.preventDefault();
+        return this.#about(this.#column);
       case "Enter":
       case " ":
         event.preventDefault();
