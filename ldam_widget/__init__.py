@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, LayerPage, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -69,6 +69,7 @@ __all__ = [
     "Jitter",
     "LDAMWarning",
     "Ladder",
+    "LayerPage",
     "Natural",
     "PolynomialDecay",
     "Recipe",
@@ -110,7 +111,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,

@@ -71,7 +71,7 @@ class PictureFolder:
         else:
             self._labels, self.class_names = checked_labels(labels, len(inside))
         self.skipped: dict[int, str] = {}
-        self._range, self._notes = pixel_range, Notes() if notes is None else notes
+        self.pixel_range, self._notes = pixel_range, Notes() if notes is None else notes
 
     def __len__(self) -> int:
         return len(self.files)
@@ -90,7 +90,7 @@ class PictureFolder:
 
     def _read(self, index: int) -> Tensor:
         try:
-            return read_picture(self.files[index], self.input_shape, self.fit, self._range)
+            return read_picture(self.files[index], self.input_shape, self.fit, self.pixel_range)
         except PictureError as error:
             if index not in self.skipped:
                 self.skipped[index] = str(error)
