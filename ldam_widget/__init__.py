@@ -41,6 +41,7 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
+    from .analysis.walk import Walk
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
@@ -80,6 +81,7 @@ __all__ = [
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "Walk",
     "Watch",
     "Window",
     "__version__",
@@ -116,6 +118,7 @@ _LAZY = {
     **_MODULES,
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
+    "Walk": ".analysis.walk",
     "embed": ".analysis.embed",
     "Survey": ".surveys",
     "survey": ".surveys",
