@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, Units } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, Units } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -28,6 +28,7 @@ export interface Handlers {
   units(message: Units): void;
   diagnosis(message: Diagnosis): void;
   changes?(message: Changes): void;
+  enlarge?(message: Enlarge): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -207,6 +208,8 @@ export class Connection {
         return this.#handlers.diagnosis(message);
       case "changes":
         return this.#handlers.changes?.(message);
+      case "enlarge":
+        return this.#handlers.enlarge?.(message);
       case "error":
         return this.#handlers.error(message);
       case "download":

@@ -59,6 +59,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       for (const part of parts) part.error?.(message);
     },
     download: offer,
+    enlarge: (message) => cursor.show(message),
     silence: (silence) => {
       for (const part of parts) part.silence?.(silence);
       if (silence) root.dataset["silence"] = silence;

@@ -122,7 +122,9 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   download: {},
   diagnosis: {},
   changes: {},
+  enlarge: {},
 };
+const isEnlarge = shape({ neuron: orNull(isText), chain: isNumber, model: isNumber });
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 
 /** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
@@ -137,6 +139,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
+  if (kind === "enlarge" && !isEnlarge(message)) return null;
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
     const neurons: unknown = message["neurons"];
