@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -75,6 +75,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Scatter",
     "Survey",
     "Toolbox",
     "TotalVariation",
@@ -110,7 +111,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Scatter", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
