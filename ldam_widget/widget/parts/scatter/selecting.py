@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +35,9 @@ class PointIndices(traitlets.TraitType[Any, Any]):
 
     def set(self, obj: Any, value: Any) -> None:
         """As `TraitType.set`, but arrays are compared as a whole."""
-        new = self._validate(obj, value)
+        new = cast(Selection, self._validate(obj, value))
         assert self.name is not None
-        old = obj._trait_values.get(self.name, _empty())
+        old: Selection = obj._trait_values.get(self.name, _empty())
         obj._trait_values[self.name] = new
         if not np.array_equal(old, new):
             obj._notify_trait(self.name, old, new)
