@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -76,6 +76,7 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Scatter",
     "Survey",
     "Toolbox",
     "TotalVariation",
@@ -112,7 +113,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Scatter", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,

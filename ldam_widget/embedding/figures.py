@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
-from matplotlib.colors import Normalize
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_rgba
+from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
 from ..core.figures import PaperFigure
@@ -67,3 +70,43 @@ def _classes(axis: Any, points: npt.NDArray[Any], labels: npt.NDArray[Any], dots
         middle = np.median(points[kind == i], 0)
         text = axis.text(*middle, str(name), fontsize=13, weight="bold", ha="center", va="center")
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+
+
+def coloured(
+    points: npt.NDArray[Any],
+    levels: npt.NDArray[np.uint8],
+    names: Sequence[str],
+    numbers: tuple[float, float] | None,
+    pale: npt.NDArray[np.bool_],
+    title: str,
+) -> PaperFigure:
+    """Points (n, 2) in the colours of their levels (n,); 255 is grey.
+
+    Args:
+        names: of the levels, shown as a legend of up to 40; none: no legend.
+        numbers: of levels 0 and 254, shown as a colour bar; None: levels are classes.
+        pale: (n,) points in the background.
+    """
+    figure = PaperFigure(figsize=(_INCHES, _INCHES), layout="constrained")
+    axis = figure.subplots()
+    table = np.full((256, 4), to_rgba("#8a8f98"))
+    if numbers is None:
+        table[:255] = [to_rgba(COLOURS[i % len(COLOURS)]) for i in range(255)]
+    else:
+        table[:255] = colormaps["cividis"](np.linspace(0, 1, 255))
+    rgba = table[levels]
+    rgba[:, 3] = np.where(pale, 0.12, 0.85)
+    order = np.argsort(~pale, kind="stable")
+    size = float(np.clip(30_000 / len(points), 0.5, 30))
+    x, y = points[order].T
+    axis.scatter(x, y, c=rgba[order], s=size, linewidths=0, rasterized=True)
+    if numbers is not None:
+        figure.colorbar(ScalarMappable(Normalize(*numbers), "cividis"), ax=axis, shrink=0.6)
+    elif names:
+        marks = [Line2D([], [], color=table[i], marker="o", ls="", label=name) for i, name in enumerate(names[:_NAMED])]
+        figure.legend(handles=marks, loc="outside right center", fontsize=8, frameon=False)
+    axis.set(xticks=[], yticks=[], aspect="equal")
+    axis.set_frame_on(False)
+    if title:
+        axis.set_title(title, fontsize=9)
+    return figure

@@ -1,8 +1,9 @@
 """The live widgets, Jupyter's entry point."""
 
 from .live import LDAM
+from .scatter import Scatter
 from .side_by_side import Compare, compare, compare_checkpoints
 from .toolbox import Toolbox
 from .watching import Watch, watch
 
-__all__ = ["LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch"]
+__all__ = ["LDAM", "Compare", "Scatter", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch"]
