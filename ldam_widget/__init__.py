@@ -41,11 +41,12 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
+    from .analysis.walk import Walk
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, LayerPage, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, Compare, LayerPage, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -76,11 +77,13 @@ __all__ = [
     "Robust",
     "Sampler",
     "SamplingError",
+    "Scatter",
     "Survey",
     "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "Walk",
     "Watch",
     "Window",
     "__version__",
@@ -111,12 +114,13 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "Compare", "Scatter", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
+    "Walk": ".analysis.walk",
     "embed": ".analysis.embed",
     "Survey": ".surveys",
     "survey": ".surveys",

@@ -2,6 +2,8 @@
 import type { AnyModel } from "@anywidget/types";
 import type { Model } from "./connection";
 import { showPanel } from "./panel";
+import { showScatter } from "./scatter/scatter";
+import type { Model as ScatterModel } from "./scatter/wire";
 import { showToolbox } from "./toolbox/toolbox";
 import type { Model as ToolboxModel } from "./toolbox/wire";
 
@@ -15,7 +17,9 @@ function render({ model, el, signal }: View): () => void {
   const end = new AbortController();
   if (signal?.aborted) return () => {};
   signal?.addEventListener("abort", () => end.abort());
-  if (model.get?.("_kind") === "toolbox") showToolbox(model as unknown as ToolboxModel, el, end.signal);
+  const kind = model.get?.("_kind");
+  if (kind === "scatter") showScatter(model as unknown as ScatterModel, el, end.signal);
+  else if (kind === "toolbox") showToolbox(model as unknown as ToolboxModel, el, end.signal);
   else showPanel(model as unknown as Model, el, end.signal);
   return () => end.abort();
 }

@@ -116,6 +116,7 @@ def single() -> Page:
     page = Page(w)
     page.tell(page.count("setup"), "hello", view="a")
     w.step(8)
+    w.enlarge("one", chain=1)
     page.play_until(lambda: page.of("diagnosis") and any("earlier" in frame for frame in page.of("frame")))
     page.press(lambda: w.sampler.steps, "step")
     page.press(lambda: w.playing, "play")

@@ -30,13 +30,18 @@ export function bitmap(polygon: ArrayLike<number>, width: number, height: number
   return inside;
 }
 
-/** Changes a selection, one byte a point, by the points (x, y, x, y, …) in a polygon of pixels; how many are selected. */
+/**
+ * Changes a selection, one byte a point, by the points (x, y, x, y, …) in a polygon of pixels; how many are selected.
+ *
+ * @param hidden points that cannot be selected, as they are not seen.
+ */
 export function select(
   selection: Uint8Array,
   points: Float32Array,
   view: View,
   polygon: ArrayLike<number>,
   mode: Mode,
+  hidden?: (index: number) => boolean,
 ): number {
   const { width, height, scale } = view;
   const inside = bitmap(polygon, width, height);
@@ -48,7 +53,7 @@ export function select(
     const column = Math.floor(points[2 * i]! * scale + left);
     const row = Math.floor(top - points[2 * i + 1]! * scale);
     const held = column >= 0 && column < width && row >= 0 && row < height && inside[row * width + column] === 1;
-    if (held) selection[i] = value;
+    if (held && !hidden?.(i)) selection[i] = value;
     else if (mode === "replace") selection[i] = 0;
     selected += selection[i]!;
   }
