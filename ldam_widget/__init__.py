@@ -41,6 +41,7 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
+    from .atlases import Atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
@@ -53,6 +54,7 @@ __all__ = [
     "LDAM",
     "TSNE",
     "Agreement",
+    "Atlas",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -114,6 +116,7 @@ _WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoin
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
+    "Atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "embed": ".analysis.embed",
