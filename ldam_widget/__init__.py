@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import LDAM, AtlasView, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
 
 __all__ = [
     "EMA",
@@ -55,6 +55,7 @@ __all__ = [
     "TSNE",
     "Agreement",
     "Atlas",
+    "AtlasView",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -112,7 +113,7 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = ("LDAM", "AtlasView", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import anywidget
+import torch
 import traitlets
 
 from ..live.loop import Loop
+from ..pictures.bundle import read_bundle
 from . import lifetime
 from .connection import Connection
 from .kernel import honour_requested_subshell, patch_shell_socket, survive_page_reload
-
-STATIC = Path(__file__).parent.parent / "static"
 
 
 class Base(anywidget.AnyWidget):
@@ -72,15 +70,6 @@ class Base(anywidget.AnyWidget):
             self._loop.leave()
 
 
-@functools.cache
-def read_bundle() -> tuple[str, str]:
-    """Script and style sheet of the front end."""
-    script, style = STATIC / "widget.js", STATIC / "widget.css"
-    if not script.exists():
-        raise FileNotFoundError(f"{script} is missing: build the front end with `pip install -e .`")
-    return script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
-
-
 def of(reference: Any, use: Any, otherwise: Any) -> Any:
     """Use the widget if it still exists: the loop must not keep it alive."""
     widget = reference()
@@ -93,3 +82,16 @@ def joined(fields: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for more in fields:
         found |= more
     return found
+
+
+class Nothing:
+    """What a loop runs that only does what it is asked to."""
+
+    steps = 0
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.params = {"steps_per_frame": 1.0}
+
+    def step(self, n: int) -> object:
+        return None
