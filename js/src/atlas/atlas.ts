@@ -70,8 +70,8 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
     const first = all()[0];
     sides = [];
     if (!first) return showError("this atlas has no layers");
-    void go(now && all().some(({ name }) => name === now.layer) ? now : { layer: first.name, unit: null }, false);
-    if (now && !all().some(({ name }) => name === now.layer)) showError(`this atlas has no layer ${now.layer}`);
+    const known = now !== null && all().some(({ name }) => name === now.layer);
+    void go(known ? now : { layer: first.name, unit: null }, false).then(() => now && !known && showError(`this atlas has no layer ${now.layer}`));
   };
 
   const tableOf = (atlas: number, layer: Layer): Promise<Table> => {

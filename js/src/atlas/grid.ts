@@ -62,6 +62,7 @@ export class Grid {
   #size = { width: 0, height: 0 };
   #current = 0; // place of the tile that the Tab key reaches
   #chosen: number | null = null;
+  #refocus = false; // the tile that had the focus shows another unit now
 
   constructor(linked: boolean, handlers: GridHandlers, signal: AbortSignal) {
     this.#linked = linked;
@@ -96,6 +97,7 @@ export class Grid {
 
   /** Shows these units, from the top unless the chosen one is among them. */
   list(units: number[], label: string): void {
+    this.#refocus = this.#list.contains((this.element.getRootNode() as Document | ShadowRoot).activeElement);
     this.#units = units;
     this.#list.setAttribute("aria-label", label);
     this.#recycle(() => false);
@@ -156,12 +158,24 @@ export class Grid {
       if (unit === this.#chosen) control.setAttribute("aria-current", "true");
       else control.removeAttribute("aria-current");
       this.#handlers.fill(tile, unit);
-      if (element.parentElement !== this.#list) this.#list.append(element);
     };
     for (let at = first; at < last; at++) place(at);
     if (this.#current < first || this.#current >= last) place(this.#current);
     for (const { element } of this.#spare) element.remove();
     this.#spare = this.#spare.slice(0, 200);
+    this.#inOrder();
+    if (this.#refocus) this.focus();
+    this.#refocus = false;
+  }
+
+  /** Screen readers follow the order of the page; what is in its place is left alone, as moving it would take its focus. */
+  #inOrder(): void {
+    let next = this.#list.firstChild;
+    for (const at of [...this.#tiles.keys()].sort((a, b) => a - b)) {
+      const { element } = this.#tiles.get(at)!;
+      if (element === next) next = next.nextSibling;
+      else this.#list.insertBefore(element, next);
+    }
   }
 
   get #rowHeight(): number {
