@@ -42,11 +42,23 @@ if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
     from .analysis.walk import Walk
+    from .atlases import Atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, LayerPage, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import (
+        LDAM,
+        AtlasView,
+        Compare,
+        LayerPage,
+        Scatter,
+        Toolbox,
+        Watch,
+        compare,
+        compare_checkpoints,
+        watch,
+    )
 
 __all__ = [
     "EMA",
@@ -54,6 +66,8 @@ __all__ = [
     "LDAM",
     "TSNE",
     "Agreement",
+    "Atlas",
+    "AtlasView",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -114,10 +128,22 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Scatter", "LayerPage", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = (
+    "LDAM",
+    "AtlasView",
+    "Compare",
+    "Scatter",
+    "LayerPage",
+    "Toolbox",
+    "Watch",
+    "compare",
+    "compare_checkpoints",
+    "watch",
+)
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
+    "Atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "Walk": ".analysis.walk",
