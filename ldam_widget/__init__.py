@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
     from .analysis.walk import Walk
-    from .atlases import Atlas
+    from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
@@ -102,6 +102,7 @@ __all__ = [
     "Window",
     "__version__",
     "activations",
+    "atlas",
     "average_checkpoints",
     "backward",
     "build_discriminator",
@@ -144,6 +145,7 @@ _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
     "Atlas": ".atlases",
+    "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "Walk": ".analysis.walk",
