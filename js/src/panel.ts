@@ -94,6 +94,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     prior: (prior) => connection.select({ prior }),
     lock: (name, locked) => connection.lock(name, locked),
     display: (change) => connection.display(change),
+    outline: (on) => (picture.outlined = on),
     isStale: (name, answer) => connection.isStale(name, answer),
   });
   const picture = new Picture();

@@ -402,9 +402,13 @@ export interface Display {
   band_count: number; // channels of the images
   cropped: boolean; // only the windows are shown
   field: Size | null; // largest receptive field of the neurons; null: the whole picture, or unknown
+  fields?: Field[] | null; // of each neuron; null: as `field`
   window: Size | null; // the field, and what random transforms move into it
   picture: Size;
 }
+
+/** A receptive field in the picture, in pixels; ends excluded. */
+export type Field = [top: number, left: number, bottom: number, right: number];
 
 /** The first pixel shown of a picture. */
 export type Corner = [row: number, column: number];

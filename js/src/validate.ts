@@ -69,15 +69,18 @@ const isStill = shape(
   { kind: oneOf("frame"), activations: isTable },
 );
 const isSize = tuple(2, isNumber);
-const isDisplay = shape({
-  contrast: oneOf("as it is", "stretched"),
-  bands: listOf(isNumber),
-  band_count: isNumber,
-  cropped: isFlag,
-  field: orNull(isSize),
-  window: orNull(isSize),
-  picture: isSize,
-});
+const isDisplay = shape(
+  {
+    contrast: oneOf("as it is", "stretched"),
+    bands: listOf(isNumber),
+    band_count: isNumber,
+    cropped: isFlag,
+    field: orNull(isSize),
+    window: orNull(isSize),
+    picture: isSize,
+  },
+  { fields: orNull(listOf(tuple(4, isNumber))) },
+);
 const isRemark = shape({ label: isText, text: isText });
 const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
 const isBars = shape({ low: isNumber, high: isNumber, counts: listOf(isNumber) });
