@@ -68,6 +68,7 @@ def measure(page: Page, count: int) -> dict[str, float]:
     points, labels = cloud(count)
     widget = ldam.Scatter(points, labels=labels)
     bridge = Bridge(page, widget, width="840px")
+    bridge.until(lambda: any(each["kind"] == "ack" for each in bridge.heard))
     bridge.settle(1.0)
     page.evaluate(SCRIPT)
 
@@ -90,7 +91,7 @@ def measure(page: Page, count: int) -> dict[str, float]:
         lassos.append(times[-1])
     found["lasso"] = statistics.median(event for _, event, _ in lassos)
     found["repainting the selection"] = statistics.median(painting for _, _, painting in lassos)
-    bridge.settle(1.0)
+    bridge.until(lambda: len(widget.selection))
     found["selected"] = len(widget.selection)
     widget.close()
     return found
