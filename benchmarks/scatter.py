@@ -2,7 +2,8 @@
 
 A real page in headless Chromium without a GPU and without WebGL, 600 × 540 pixels of map, ten classes. Times are those
 of the page's thread: a pan is its pointer event and the painting it asks for; a lasso is the event that closes it,
-after which the selection is known and on its way to Python. Medians of twenty.
+after which the selection is known and on its way to Python. Medians of twenty and, as other work on the machine counts,
+the least of them.
 """
 
 from __future__ import annotations
@@ -64,7 +65,11 @@ def cloud(count: int) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), clump % 10
 
 
-def measure(page: Page, count: int) -> dict[str, float]:
+def middle(times: list[float]) -> str:
+    return f"{statistics.median(times):.1f} (least {min(times):.1f})"
+
+
+def measure(page: Page, count: int) -> dict[str, str]:
     points, labels = cloud(count)
     widget = ldam.Scatter(points, labels=labels)
     bridge = Bridge(page, widget, width="840px")
@@ -77,22 +82,23 @@ def measure(page: Page, count: int) -> dict[str, float]:
 
     turn = np.linspace(0, 2 * np.pi, 40)
     around = [[0.5 + 0.2 * float(np.cos(a)), 0.5 + 0.2 * float(np.sin(a))] for a in turn]
-    found: dict[str, float] = {}
+    found: dict[str, str] = {}
     pans = [["pointermove", 0.5 + 0.01 * i, 0.5 + 0.005 * i, {}] for i in range(1, ROUNDS + 2)]
     times = run([["pointerdown", 0.5, 0.5, {}], *pans, ["pointerup", 0.5, 0.5, {}]])
-    found["pan"] = statistics.median(a + b for _, a, b in times[2:-1])
+    found["pan"] = middle([a + b for _, a, b in times[2:-1]])
     page.wait_for_timeout(600)
-    settled = run([["wheel", 0.5, 0.5, 0]])  # paints; the density comes after the view has come to rest
-    found["zoom"] = sum(settled[0][1:])
     lassos = []
     for _ in range(ROUNDS):
+        page.wait_for_timeout(50)
         moves = [["pointermove", x, y, {"shiftKey": True}] for x, y in around]
-        times = run([["pointerdown", 0.7, 0.5, {"shiftKey": True}], *moves, ["pointerup", 0.7, 0.5, {"shiftKey": True}]])
+        times = run(
+            [["pointerdown", 0.7, 0.5, {"shiftKey": True}], *moves, ["pointerup", 0.7, 0.5, {"shiftKey": True}]]
+        )
         lassos.append(times[-1])
-    found["lasso"] = statistics.median(event for _, event, _ in lassos)
-    found["repainting the selection"] = statistics.median(painting for _, _, painting in lassos)
+    found["lasso"] = middle([event for _, event, _ in lassos])
+    found["painting it"] = middle([painting for _, _, painting in lassos])
     bridge.until(lambda: len(widget.selection))
-    found["selected"] = len(widget.selection)
+    found["selected"] = f"{len(widget.selection):,}"
     widget.close()
     return found
 
@@ -107,7 +113,7 @@ def main() -> None:
         for count in sizes:
             page = browser.new_page(viewport={"width": 900, "height": 800})
             found = measure(page, count)
-            print(f"{count:>9,}  " + "  ".join(f"{name} {value:,.1f}" for name, value in found.items()), flush=True)
+            print(f"{count:>9,}  " + "  ".join(f"{name} {value}" for name, value in found.items()), flush=True)
             page.close()
         browser.close()
 
