@@ -47,7 +47,7 @@ class Bridge:
         self.said: list[dict[str, Any]] = []
         self._waiting: queue.SimpleQueue[tuple[dict[str, Any], list[str]]] = queue.SimpleQueue()
         widget.send = self._send
-        html = SHELL % ("#111" if dark else "#fff", "dark" if dark else "light", width, widget._kind)
+        html = SHELL % ("#111" if dark else "#fff", "dark" if dark else "light", width, getattr(widget, "_kind", ""))
 
         def serve(route: Route) -> None:
             name = route.request.url.removeprefix(ADDRESS)
