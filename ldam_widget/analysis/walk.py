@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ..core.figures import PaperFigure
 from ..diagnostics import walking
 from ..embedding.embedding import Embedding
 from ..network.units import Neuron
 from ..sampling.comparison import Comparison
 from ..sampling.sampler import Sampler
 from .coverage import Coverage, Tracks, coverage
+
+if TYPE_CHECKING:
+    from ..core.figures import PaperFigure
 
 Floats = npt.NDArray[np.float32]
 
