@@ -41,7 +41,7 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
-    from .atlases import Atlas
+    from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
@@ -87,6 +87,7 @@ __all__ = [
     "Window",
     "__version__",
     "activations",
+    "atlas",
     "average_checkpoints",
     "backward",
     "build_discriminator",
@@ -118,6 +119,7 @@ _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
     "Atlas": ".atlases",
+    "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "embed": ".analysis.embed",

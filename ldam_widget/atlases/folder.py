@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from . import sheets
-from .layout import CARD, DONE, FORMAT, NUMBERS, LayerOfAtlas, Sheets, block_name
+from .layout import CARD, DONE, FORMAT, NUMBERS, LayerOfAtlas, block_name
 
 Numbers = dict[str, npt.NDArray[Any]]
 
@@ -43,6 +43,15 @@ def write_file(path: Path, content: bytes) -> None:
     _write(fresh, content)
     os.replace(fresh, path)
     _sync(path.parent)
+
+
+def probe(atlas: Path) -> None:
+    """Raise OSError if the folder cannot be written."""
+    fresh = atlas / f".probe.{_writer()}"
+    try:
+        _write(fresh, b"")
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def write_block(
@@ -277,6 +286,3 @@ def _sync(folder: Path) -> None:
         pass
     finally:
         os.close(handle)
-
-
-__all__ = ["Rendered", "Sheets", "load_card", "load_done", "write_block", "write_file"]

@@ -16,7 +16,7 @@ bytes in every file, except where machines or versions of libraries round differ
 
 atlas.json
     format          "ldam-atlas-1"
-    recipe          all that pictures and numbers follow from; see `recipe.Recipe`
+    recipe          all that pictures and numbers follow from; see `recipe.UnitRecipe`
     recipe_hash     of it; blocks carry the same
     model           {"name": class, "weights": hash}
     answers         mean output of every layer for a fixed image: shows another code or preprocessing

@@ -61,3 +61,13 @@ def fitting(height: int, width: int, most: int, tiles: int) -> tuple[int, int]:
     widest = LARGEST_SIDE // (ACROSS * min(tiles, 4))
     factor = min(1.0, most / max(height, width), widest / width, LARGEST_SIDE / ACROSS / height)
     return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def shrunk(levels: Levels, height: int, width: int) -> Levels:
+    """A picture (h, w, 1 or 3) as RGB, made smaller where it exceeds this size."""
+    if levels.shape[-1] == 1:
+        levels = levels.repeat(3, -1)
+    size = min(width, levels.shape[1]), min(height, levels.shape[0])
+    if size == (levels.shape[1], levels.shape[0]):
+        return levels
+    return np.asarray(Image.fromarray(np.ascontiguousarray(levels)).resize(size, Image.Resampling.LANCZOS))
