@@ -284,7 +284,7 @@ test("two atlases side by side", async () => {
   const shown = await Shown.of(new Fake(["epoch 1", EVIL]), "#conv1/1");
   assert.deepEqual(shown.source.asked.filter((each) => each.startsWith("table")), ["table 0 conv1", "table 1 conv1"]);
   assert.equal(shown.tile(1).querySelectorAll(".ldam-at-picture").length, 2);
-  assert.deepEqual([...shown.place.querySelectorAll("h3")].map((each) => each.textContent).slice(-2), ["epoch 1", EVIL]); // prettier-ignore
+  assert.deepEqual([...shown.place.querySelectorAll(".ldam-at-which")].map((each) => each.textContent), ["epoch 1", EVIL]); // prettier-ignore
   assert(shown.source.asked.includes("1 conv1 0 samples.webp"));
 });
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from .layout import ACROSS
@@ -52,13 +53,11 @@ def nearest(pictures: Floats, count: int) -> list[list[int]]:
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.where(length > 0, length, 1)
     count = min(count, len(known) - 1)
+    rows = torch.from_numpy(unit)
     for first in range(0, len(known), _AT_ONCE):
-        cosine = unit[first : first + _AT_ONCE] @ unit.T
-        here = np.arange(len(cosine))
-        cosine[here, first + here] = -np.inf
-        best = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
-        order = np.lexsort((best, -np.take_along_axis(cosine, best, 1)))  # equally similar ones: lowest number first
-        for i, others in zip(known[first : first + _AT_ONCE], np.take_along_axis(best, order, 1), strict=True):
+        cosine = rows[first : first + _AT_ONCE] @ rows.T
+        cosine[torch.arange(len(cosine)), torch.arange(first, first + len(cosine))] = -torch.inf  # itself
+        for i, others in zip(known[first:], cosine.topk(count).indices.numpy(), strict=False):
             found[i] = [int(j) for j in known[others]]
     return found
 

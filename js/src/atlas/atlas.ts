@@ -32,7 +32,7 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
 
   // ---- parts -----------------------------------------------------------------------------------------------------------
 
-  const title = h("b.ldam-at-title");
+  const title = linked ? h("h1.ldam-at-title") : h("h2.ldam-at-title"); // a page of its own, or part of a notebook
   const about = h("details.ldam-at-about", {}, h("summary", {}, "about"));
   const errorBox = h("div", { role: "alert" });
   const layers = new Layers(linked, (name) => go({ layer: name, unit: null }));
@@ -62,7 +62,7 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
     showError("");
     setText(title, message.title);
     root.setAttribute("aria-label", `atlas: ${message.title}`);
-    const notes = message.atlases.map((atlas) => h("div", {}, atlas.name && h("h3", {}, atlas.name), h("ul", {}, ...atlas.about.map((line) => h("li", {}, line)))));
+    const notes = message.atlases.map((atlas) => h("div", {}, atlas.name && h("b", {}, atlas.name), h("ul", {}, ...atlas.about.map((line) => h("li", {}, line)))));
     replace(about, h("summary", {}, "about"), ...notes);
     layers.list(all());
     body.hidden = false;
@@ -82,7 +82,7 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
     return known;
   };
 
-  /** Shows a layer, and the page of a unit in it. */
+  /** Shows a layer, and the page of a unit in it; `tell`: the user can go back from it. */
   const go = async (to: Address, tell = true): Promise<void> => {
     const mine = ++turn;
     if (sides[0]?.layer.name !== to.layer) {
@@ -117,7 +117,7 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
     if (to.unit === null) close(false);
     else if (to.unit < sides[0]!.table.states.length) open(to.unit);
     else showError(`layer ${to.layer} has ${formatCount(sides[0]!.table.states.length)} units, from 0; there is no ${to.unit}`);
-    if (tell) address(true);
+    address(tell);
   };
 
   const list = () => {

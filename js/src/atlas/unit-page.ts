@@ -89,18 +89,19 @@ export class UnitPage {
     const facts = factsOf(table, unit);
     const list = h("dl.ldam-at-facts", {}, ...facts.flatMap(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]));
     const rendered = table.states[unit] !== "missing";
-    const groups = rendered ? inOrder(layer.sheets).map((sheet) => this.#group(side, sheet, unit)) : [];
+    const level = several ? "h4" : "h3"; // no level is left out
+    const groups = rendered ? inOrder(layer.sheets).map((sheet) => this.#group(side, sheet, unit, level)) : [];
     const [first, ...rest] = groups;
     return h(
       "div.ldam-at-side",
       {},
-      several && h("h3", {}, atlas.name),
+      several && h("h3.ldam-at-which", {}, atlas.name),
       h("div.ldam-at-first", {}, first ?? null, facts.length > 0 && list),
       ...rest,
     );
   }
 
-  #group({ number, layer, table }: Side, sheet: Sheet, unit: number): HTMLElement {
+  #group({ number, layer, table }: Side, sheet: Sheet, unit: number, level: "h3" | "h4"): HTMLElement {
     const title = TITLES[sheet.kind] ?? sheet.kind;
     const width = SIZES[sheet.kind] ?? SMALL;
     const values = sheet.kind === "top" ? table.top_values[unit] : undefined;
@@ -114,7 +115,7 @@ export class UnitPage {
       this.#pictures.push({ picture, shown: { atlas: number, layer, sheet, unit, i }, width });
       return h("span.ldam-at-shot", {}, picture.element, value !== undefined && h("span.ldam-note", {}, formatShort(value)));
     });
-    return h("div.ldam-at-group", {}, h("h4", {}, title), h("div.ldam-at-shots", {}, ...tiles));
+    return h("div.ldam-at-group", {}, h(`${level}.ldam-at-kind`, {}, title), h("div.ldam-at-shots", {}, ...tiles));
   }
 
   #similar({ number, layer, table }: Side, unit: number): HTMLElement | null {
@@ -135,7 +136,7 @@ export class UnitPage {
       });
       return h("li", {}, control);
     });
-    return h("div.ldam-at-group", {}, h("h4", {}, "similar units"), h("ul.ldam-at-likes", {}, ...items));
+    return h("div.ldam-at-group", {}, h("h3.ldam-at-kind", {}, "similar units"), h("ul.ldam-at-likes", {}, ...items));
   }
 }
 
