@@ -90,7 +90,7 @@ class Page(FakePage):
     def play_until(self, seen: Callable[[], object]) -> None:
         """Play, and acknowledge late, so that pictures find no room and travel with the next one."""
         self.widget.play()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not seen() and time.monotonic() < end:
             time.sleep(0.04)
             self.deliver({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
