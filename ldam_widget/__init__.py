@@ -41,11 +41,24 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
+    from .analysis.walk import Walk
+    from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import (
+        LDAM,
+        AtlasView,
+        Compare,
+        LayerPage,
+        Scatter,
+        Toolbox,
+        Watch,
+        compare,
+        compare_checkpoints,
+        watch,
+    )
 
 __all__ = [
     "EMA",
@@ -53,6 +66,8 @@ __all__ = [
     "LDAM",
     "TSNE",
     "Agreement",
+    "Atlas",
+    "AtlasView",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -69,6 +84,7 @@ __all__ = [
     "Jitter",
     "LDAMWarning",
     "Ladder",
+    "LayerPage",
     "Natural",
     "PolynomialDecay",
     "Recipe",
@@ -81,10 +97,12 @@ __all__ = [
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "Walk",
     "Watch",
     "Window",
     "__version__",
     "activations",
+    "atlas",
     "average_checkpoints",
     "backward",
     "build_discriminator",
@@ -111,12 +129,26 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Scatter", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = (
+    "LDAM",
+    "AtlasView",
+    "Compare",
+    "Scatter",
+    "LayerPage",
+    "Toolbox",
+    "Watch",
+    "compare",
+    "compare_checkpoints",
+    "watch",
+)
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
+    "Atlas": ".atlases",
+    "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
+    "Walk": ".analysis.walk",
     "embed": ".analysis.embed",
     "Survey": ".surveys",
     "survey": ".surveys",

@@ -20,6 +20,7 @@ COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 _INCHES = 6.0
+_PALE = 0.35  # opacity of points below trails
 _NAMED = 40  # classes; the names of more would cover the map
 
 
@@ -44,6 +45,20 @@ def embedding(points: npt.NDArray[Any], labels: npt.NDArray[Any] | None, title: 
     axis.set_frame_on(False)
     if title:
         axis.set_title(title, fontsize=9)
+    return figure
+
+
+def walk(
+    points: npt.NDArray[Any], labels: npt.NDArray[Any] | None, trails: npt.NDArray[Any], solid: npt.NDArray[Any],
+    title: str,
+) -> PaperFigure:  # fmt: skip
+    """A pale map with trails (moments, chains, 2), which end in a disc where the chain is solid, else in a ring."""
+    figure = embedding(points, labels, title)
+    (axis,) = figure.axes
+    axis.collections[0].set_alpha(_PALE)
+    for trail, full in zip(trails.swapaxes(0, 1), solid, strict=True):
+        axis.plot(*trail.T, color="black", linewidth=0.7, alpha=0.7)
+        axis.plot(*trail[-1:].T, "o", markersize=5, color="black", markerfacecolor="black" if full else "white")
     return figure
 
 

@@ -211,6 +211,7 @@ class MapView(Base):
         self.post(head | joined(part.state() for part in self._parts))
         self._colours.post()
         self._post_selection()
+        self._chains.post_table()
         self._positions.due = self._chains.due = True
         self.offer()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ..analysis.coverage import Coverage
+from ..analysis.walk import Walk
 from ..core.notes import Notes
 from ..data import Images, PictureFolder, images_of
 from ..embedding.embedding import Embedding
 from ..network.trace import Preprocess
 from ..sampling.checks import pixel_range as checked_range
+from .base import of
 from .map_view import MapView
-from .panel import Panel
 from .parts.part import Action
 from .parts.scatter.coloring import Coloring, coloring
 from .parts.scatter.colours import LABEL, ColourChoice
 from .parts.scatter.export import figure, table
+from .parts.scatter.following import Following
 from .parts.scatter.positions import Positions
 from .parts.scatter.prediction import classes_of
 from .parts.scatter.selecting import spread
 from .parts.scatter.thumbnails import Thumbnails
+from .player import Player
 
 
 class Scatter(MapView):
@@ -52,7 +57,8 @@ class Scatter(MapView):
             name, between which the page chooses. Text and integers of at most 254 kinds are classes; other numbers
             get a colour bar. None: by label, if there are labels.
         model: predicts the classes of the images, for "predicted"; left unchanged.
-        follow: a widget such as `LDAM`, whose chains can start from the selection.
+        follow: a widget such as `LDAM`, whose chains walk on the map, if that was made by `embed` from images; a click
+            on one enlarges its tile there. They can start from the selection.
         input_shape, pixel_range: of the images, as for `Sampler`; a folder needs the shape.
         preprocess, device: of the model, as for `Sampler`.
         title: heading.
@@ -75,7 +81,7 @@ class Scatter(MapView):
         class_names: Sequence[str] | None = None,
         color: Any = None,
         model: nn.Module | None = None,
-        follow: Panel | None = None,
+        follow: Player | None = None,
         input_shape: Sequence[int] | None = None,
         pixel_range: tuple[float, float] | None = None,
         preprocess: Preprocess | None = None,
@@ -94,7 +100,7 @@ class Scatter(MapView):
                 raise ValueError(f"images must be one per point, {count}; got {len(found)}")
         if model is not None and found is None:
             raise ValueError("model predicts the classes of images: give images=, too")
-        if follow is not None and not isinstance(follow, Panel):
+        if follow is not None and not isinstance(follow, Player):
             raise TypeError(f"follow must be a widget that samples, such as ldam.LDAM; got {type(follow).__name__}")
         names = tuple(map(str, class_names or (found.class_names if found is not None else ())))
         known = coloring(labels, count, "labels", names) if labels is not None else _labels_of(found, names)
@@ -103,6 +109,7 @@ class Scatter(MapView):
             predict = classes_of(model, found, preprocess, device)
         colours = ColourChoice(count, known, predict, names)
         self._follow = follow
+        self._following: Following | None = None
         super().__init__(
             positions,
             colours,
@@ -112,6 +119,8 @@ class Scatter(MapView):
             follows=follow is not None and found is not None,
         )
         try:
+            if follow is not None:
+                self._begin_to_follow(follow, known)
             if color is not None:
                 self._use_colour(color)
         except BaseException:
@@ -176,6 +185,72 @@ class Scatter(MapView):
         """The followed widget's chains start from the selection."""
         if self._follow is not None:
             self._follow.restart(start=self.selected_images(self._follow.sampler.chains))
+
+    # ---- chains ----------------------------------------------------------------------------------------------------
+
+    def _begin_to_follow(self, widget: Player, labels: Coloring | None) -> None:
+        e = self._positions.finished
+        if e is None or e.features_of is None:
+            self._notes.tell(
+                "chains are not shown: this map does not know how its features were computed. Make it with "
+                "ldam.embed(images, model=…, layer=…), or set its features_of"
+            )
+            return
+        self._following = Following(widget, Walk(e, widget, None if labels is None else labels.names()), self._chains)
+
+    @property
+    def walk(self) -> Walk:
+        """The followed chains on the map: positions, trails. A thread updates it after every picture of their widget.
+
+        Raises RuntimeError if no chains are shown.
+        """
+        return self._need_chains().walk
+
+    def coverage(self) -> Coverage:
+        """What the followed chains cover, as in the table below the map; see `Walk.coverage`."""
+        return self._need_chains().coverage()
+
+    def clear_trails(self) -> None:
+        """Forget trails and coverage, such as those of a burn-in."""
+        self._need_chains().clear()
+
+    def _need_chains(self) -> Following:
+        if self._following is None:
+            raise RuntimeError("no chains are shown; make the map with follow=, a widget that samples")
+        return self._following
+
+    def close(self) -> None:
+        """Stop the threads, forget points, pictures and chains, and remove the widget from the page."""
+        following = self.__dict__.get("_following")
+        if following is not None:
+            following.close()
+        super().close()
+
+    # ---- two maps --------------------------------------------------------------------------------------------------
+
+    def link(self, *others: Scatter) -> None:
+        """Share the selection with other maps of the same images: what is selected in one is selected in all.
+
+            e2 = ldam.embed(images, model=second, layer="fc2", start=e1.points)  # arranged like the first
+            a, b = ldam.Scatter(e1, images=images), ldam.Scatter(e2, images=images)
+            a.link(b)
+            ipywidgets.HBox([a, b])
+
+        Raises:
+            TypeError: not a `Scatter`. ValueError: another number of points, or itself.
+        """
+        for other in others:
+            if not isinstance(other, Scatter):
+                raise TypeError(f"link takes other Scatter widgets; got {type(other).__name__}")
+            if other is self or other.count != self.count:
+                raise ValueError(
+                    "a map cannot be linked to itself" if other is self
+                    else f"linked maps need the same points; got {self.count} and {other.count}"
+                )  # fmt: skip
+        for other in others:
+            other.selection = self.selection
+            _share(self, other)
+            _share(other, self)
 
     # ---- colours ---------------------------------------------------------------------------------------------------
 
@@ -256,6 +331,11 @@ class Scatter(MapView):
         if ours and not name.startswith("_") and name != "count" and not hasattr(type(self), name):
             raise AttributeError(f"Scatter has no attribute {name!r}")
         super().__setattr__(name, value)
+
+
+def _share(one: Scatter, other: Scatter) -> None:
+    there = weakref.ref(other)
+    one.observe(lambda change: of(there, lambda s: setattr(s, "selection", change["new"]), None), "selection")
 
 
 def _labels_of(images: Images | None, names: Sequence[str]) -> Coloring | None:

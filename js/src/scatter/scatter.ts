@@ -4,6 +4,7 @@ import { formatCount } from "../ui/format";
 import { keepKeys } from "../ui/keys";
 import { watchTheme } from "../ui/theme";
 import { Board } from "./board";
+import { CoverageTable } from "./coverage";
 import { Gallery } from "./gallery";
 import { HELP, listen, type Tool } from "./gestures";
 import { type Mode, select } from "./lasso";
@@ -61,6 +62,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     pictures: (message, bytes) =>
       void thumbnails.take(message, bytes).catch((error: unknown) => console.warn("ldam: pictures could not be decoded", error)),
     download: ({ filename, mime }, bytes) => offer(filename, new Blob([bytes], { type: mime })),
+    coverage: (message) => coverage.take(message),
     error: ({ error }) => showError(error?.message ?? ""),
     silent: (silent) => setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : ""),
   });
@@ -76,6 +78,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     describe();
   });
   const board = new Board(legend.shown, thumbnails);
+  const coverage = new CoverageTable();
   const tip = new Tooltip();
   const button = (name: string, title: string, act: () => void) => {
     const made = h("button.ldam-button", { type: "button", title }, name);
@@ -105,7 +108,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
   const status = h("div.ldam-hidden", { role: "status" });
   const stage = h("div.ldam-sc-stage", {}, board.canvas, board.over, tip.element);
   const body = h("div.ldam-sc-body", { hidden: true }, h("div.ldam-sc-main", {}, stage, legend.element), gallery.element);
-  root.append(bar.element, h("div.ldam-notices", {}, errorBox, notes), silence, help, body, status);
+  root.append(bar.element, h("div.ldam-notices", {}, errorBox, notes), silence, help, body, coverage.element, status);
 
   let busy = "";
   const told = (message: State) => {

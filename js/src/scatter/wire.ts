@@ -1,6 +1,6 @@
 // One view's conversation with the kernel about a map.
 import { toBytes } from "../connection";
-import type { Action, Colours, Download, ErrorMessage, Frame, FromKernel, Pictures, Selected, Setup, State, ToKernel } from "./protocol";
+import type { Action, Colours, Coverage, Download, ErrorMessage, Frame, FromKernel, Pictures, Selected, Setup, State, ToKernel } from "./protocol";
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -13,6 +13,7 @@ export interface Handlers {
   selected(message: Selected, bits: Bytes): void;
   pictures(message: Pictures, bytes: Bytes): void;
   download(message: Download, bytes: Bytes): void;
+  coverage(message: Coverage): void;
   error(message: ErrorMessage): void;
   silent(silent: boolean): void;
 }
@@ -32,7 +33,7 @@ interface Waiting {
 
 const ASK_AGAIN = 4000; // ms without an answer after which hello is sent again
 const SILENT = 8000; // ms without an answer after which the user is told
-const KINDS = ["setup", "state", "frame", "colours", "selected", "pictures", "download", "error"];
+const KINDS = ["setup", "state", "frame", "colours", "selected", "pictures", "download", "coverage", "error"];
 
 export class Wire {
   readonly view = Math.random().toString(36).slice(2, 10);
@@ -110,6 +111,8 @@ export class Wire {
         return this.#handlers.setup(message);
       case "state":
         return this.#handlers.state(message);
+      case "coverage":
+        return this.#handlers.coverage(message);
       case "error":
         return this.#handlers.error(message);
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....core.tables import Table
 from ...protocol import Content, integer
 from ..part import Command, Feature
 from .plot import Plot
@@ -25,6 +26,7 @@ class ChainOverlay(Feature):
         self.on_pick: Callable[[int], object] | None = None
         self.due = False
         self._now: tuple[dict[str, Any], bytes] = ({"count": 0, "neurons": [], "fresh": True}, b"")
+        self._table: dict[str, Any] | None = None
         self._fresh = True  # trails begin anew with what is sent next
 
     def show(self, positions: Any, neuron: Any, solid: Any, names: Sequence[str], *, fresh: bool = False) -> None:
@@ -46,6 +48,17 @@ class ChainOverlay(Feature):
         self._now = content, table.tobytes()
         self.due = True
         self.plot.offer()
+
+    def tell(self, table: Table) -> None:
+        """Show a table below the map; from any thread."""
+        head, rows = table.table()
+        self._table = {"kind": "coverage", "head": list(head), "rows": [list(row) for row in rows]}
+        self.post_table()
+
+    def post_table(self) -> None:
+        """Send the table, if there is one."""
+        if self._table is not None:
+            self.plot.post(self._table)
 
     def clear(self) -> None:
         """Draw no chains."""

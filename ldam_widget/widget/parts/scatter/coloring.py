@@ -41,6 +41,13 @@ class Coloring(NamedTuple):
             return ""
         return self.classes[level][0] if self.kind == "classes" else f"{float(self.values[index]):.4g}"
 
+    def names(self) -> Values | None:
+        """Name of each point's class, (n,), "unknown" for none; None if these are no classes."""
+        if self.kind != "classes":
+            return None
+        known = [name for name, _ in self.classes]
+        return np.array([*known, "unknown"])[np.minimum(self.levels, len(known))]
+
 
 def one_colour(count: int) -> Coloring:
     """All points alike."""

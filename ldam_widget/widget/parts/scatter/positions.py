@@ -62,6 +62,11 @@ class Positions(Feature):
                 self._points, self._latest = self._checked(self._latest), None
             return self._points
 
+    @property
+    def finished(self) -> Embedding | None:
+        """The map, if it was given as such."""
+        return self._embedding
+
     def embedding(self) -> Embedding:
         """The map as it stands. On the loop."""
         if self._embedding is None:
