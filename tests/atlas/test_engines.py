@@ -218,7 +218,7 @@ def test_dask_with_a_worker_that_is_killed_and_a_scheduler_that_is_lost(whole: P
     client = distributed.Client(cluster)
     ldam.atlas(small, out=out, engine=client, part=(0, 2), **QUICK)
     cluster.close()
-    with pytest.raises(EngineError, match="goes on with another"):
+    with pytest.raises(EngineError, match="the same call goes on"):
         ldam.atlas(small, out=out, engine=client, **QUICK)
     client.close()
     assert not ldam.Atlas(out).status(verify=True).problems
