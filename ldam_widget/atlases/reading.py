@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,9 @@ from PIL import Image
 
 from ..core.tables import Row, as_html, as_text
 from . import folder, sheets
+from .exporting import export_folder
 from .layout import VERDICTS, LayerOfAtlas, Sheets
+from .pages import pages_of
 from .status import Status, status_of
 
 
@@ -173,6 +175,38 @@ class Atlas:
             verify: read every file and compare it with its hash, instead of its size alone.
         """
         return status_of(self.path, self.card, verify=verify)
+
+    def export(
+        self,
+        out: str | os.PathLike[str],
+        *,
+        other: Atlas | str | os.PathLike[str] | None = None,
+        names: Sequence[str] | None = None,
+        title: str | None = None,
+        top: bool = True,
+    ) -> Path:
+        """Write a page to browse this atlas with: a folder that any web server serves, without a kernel.
+
+        `python -m http.server -d OUT` serves it on this machine. What is rendered so far is in it.
+
+        Args:
+            out: a new or empty folder, or an earlier export, which is replaced.
+            other: another atlas with the same layers, such as of another checkpoint: shown beside this one, and units
+                can be sorted by how much their pictures differ.
+            names: of both; None: those of their folders.
+            title: heading; None: the model's class name.
+            top: whether pictures of the survey's images are copied. They may be under a licence that forbids to publish
+                them; False: only their numbers and activations are.
+
+        Returns:
+            Path of the page, `index.html`.
+
+        Raises:
+            ValueError: the folder holds something else; names do not fit; the atlases have no layer in common.
+            OSError: the folder cannot be written.
+        """
+        beside = other if other is None or isinstance(other, Atlas) else Atlas(other)
+        return export_folder(pages_of(self, beside, names, title, top=top), out)
 
     def _repr_png_(self) -> bytes | None:
         """The averages of the first block that is there."""
