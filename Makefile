@@ -12,7 +12,7 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check bench soak atlas notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -84,6 +84,11 @@ wheel: $(READY) $(BUNDLE)
 # what the release workflow does before it publishes; leaves sdist and wheel in dist/. Of a tag: make release-check TAG=v0.1.0
 release-check: $(READY) $(BUNDLE)
 	$(BIN)/python tests/wheel_check.py --dist dist $(if $(TAG),--tag "$$TAG")
+
+# an atlas of the shipped CIFAR network, and a folder to browse it: `python -m http.server -d build/atlas-page`
+atlas: $(READY) $(BUNDLE)
+	$(BIN)/ldam atlas build cifar --out build/atlas
+	$(BIN)/ldam atlas export build/atlas build/atlas-page
 
 notebooks: $(READY) $(BUNDLE)
 	$(BIN)/python notebooks/execute.py
