@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
+    from .engines import EngineError
     from .pictures import figures
     from .surveys import Survey, survey
     from .widget import LDAM, AtlasView, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
@@ -65,6 +66,7 @@ __all__ = [
     "Denoiser",
     "Discriminator",
     "Embedding",
+    "EngineError",
     "Exploration",
     "Expression",
     "Frame",
@@ -121,6 +123,7 @@ _LAZY = {
     "Atlas": ".atlases",
     "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
+    "EngineError": ".engines",
     "Embedding": ".embedding.embedding",
     "embed": ".analysis.embed",
     "Survey": ".surveys",
