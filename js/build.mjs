@@ -24,7 +24,7 @@ if (process.argv.includes("--watch")) {
   const context = await esbuild.context({ ...bundle, sourcemap: "inline" });
   await context.watch();
 } else if (process.argv.includes("--protocol")) {
-  for (const folder of ["src", "src/scatter", "src/toolbox"]) {
+  for (const folder of ["src", "src/atlas", "src/scatter", "src/toolbox"]) {
     writeFileSync(`${folder}/protocol.ts`, typescript(JSON.parse(readFileSync(`${folder}/protocol.schema.json`, "utf8"))));
   }
 } else if (process.argv.includes("--test")) {

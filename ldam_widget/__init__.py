@@ -42,11 +42,23 @@ if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
     from .analysis.walk import Walk
+    from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Scatter, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import (
+        LDAM,
+        AtlasView,
+        Compare,
+        LayerPage,
+        Scatter,
+        Toolbox,
+        Watch,
+        compare,
+        compare_checkpoints,
+        watch,
+    )
 
 __all__ = [
     "EMA",
@@ -54,6 +66,8 @@ __all__ = [
     "LDAM",
     "TSNE",
     "Agreement",
+    "Atlas",
+    "AtlasView",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -70,6 +84,7 @@ __all__ = [
     "Jitter",
     "LDAMWarning",
     "Ladder",
+    "LayerPage",
     "Natural",
     "PolynomialDecay",
     "Recipe",
@@ -87,6 +102,7 @@ __all__ = [
     "Window",
     "__version__",
     "activations",
+    "atlas",
     "average_checkpoints",
     "backward",
     "build_discriminator",
@@ -113,10 +129,23 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Scatter", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = (
+    "LDAM",
+    "AtlasView",
+    "Compare",
+    "Scatter",
+    "LayerPage",
+    "Toolbox",
+    "Watch",
+    "compare",
+    "compare_checkpoints",
+    "watch",
+)
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
+    "Atlas": ".atlases",
+    "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
     "Embedding": ".embedding.embedding",
     "Walk": ".analysis.walk",

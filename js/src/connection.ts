@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, Units } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, UnitBars, Units, UnitTable } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -28,6 +28,8 @@ export interface Handlers {
   units(message: Units): void;
   diagnosis(message: Diagnosis): void;
   changes?(message: Changes): void;
+  unit_table?(message: UnitTable): void;
+  unit_bars?(message: UnitBars): void;
   enlarge?(message: Enlarge): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
@@ -133,6 +135,14 @@ export class Connection {
     this.#ask({ kind: "units", layer, query, offset, limit });
   }
 
+  openUnit(unit: number): void {
+    this.#ask({ kind: "open_unit", unit });
+  }
+
+  exportUnits(request: Omit<ExportUnits, "kind">): void {
+    this.#ask({ kind: "export_units", ...request });
+  }
+
   lock(name: string, locked: boolean): void {
     this.#ask({ kind: "lock", name, locked });
   }
@@ -208,6 +218,10 @@ export class Connection {
         return this.#handlers.diagnosis(message);
       case "changes":
         return this.#handlers.changes?.(message);
+      case "unit_table":
+        return this.#handlers.unit_table?.(message);
+      case "unit_bars":
+        return this.#handlers.unit_bars?.(message);
       case "enlarge":
         return this.#handlers.enlarge?.(message);
       case "error":

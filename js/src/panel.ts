@@ -14,6 +14,7 @@ import { ReducedMotion } from "./parts/picture/reduced-motion";
 import { TileCursor } from "./parts/picture/tile-cursor";
 import { TopBar } from "./parts/top-bar";
 import { Trace } from "./parts/trace";
+import { Units } from "./parts/units/units";
 import { WatchBar } from "./parts/watch-bar";
 import type { Action, Setup, State } from "./protocol";
 import { h, offer, setText, throttle } from "./ui/dom";
@@ -54,6 +55,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     units: (message) => parts.forEach((part) => part.units?.(message)),
     diagnosis: (message) => parts.forEach((part) => part.diagnosis?.(message)),
     changes: (message) => parts.forEach((part) => part.changes?.(message)),
+    unit_table: (message) => parts.forEach((part) => part.unit_table?.(message)),
+    unit_bars: (message) => parts.forEach((part) => part.unit_bars?.(message)),
     error: (message) => {
       if (message.error) for (const part of parts) part.refused?.();
       for (const part of parts) part.error?.(message);
@@ -91,6 +94,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     prior: (prior) => connection.select({ prior }),
     lock: (name, locked) => connection.lock(name, locked),
     display: (change) => connection.display(change),
+    outline: (on) => (picture.outlined = on),
     isStale: (name, answer) => connection.isStale(name, answer),
   });
   const picture = new Picture();
@@ -110,7 +114,12 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     scrub: (index) => connection.scrub(index),
     show: (what) => connection.show(what),
   });
-  const parts: Part[] = [picture, picker, controls, trace, diagnosis, belief, compare, watch, topBar, notices, new MarimoValue(model)];
+  const units = new Units(
+    prefix,
+    { announce, open: (unit) => connection.openUnit(unit), export: (request) => connection.exportUnits(request) },
+    (closed) => root.classList.toggle("ldam-unopened", closed),
+  );
+  const parts: Part[] = [picture, picker, controls, trace, diagnosis, belief, compare, watch, units, topBar, notices, new MarimoValue(model)];
   const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
 
   const begin = (setup: Setup) => {
@@ -130,7 +139,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element, belief.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
   topBar.element.hidden = true; // without a kernel, show no dead buttons
-  root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
+  root.append(topBar.element, watch.element, notices.element, notices.silenceElement, units.element, body, status);
 
   keepKeys(root, signal);
   const larger = new Larger(root, signal, {

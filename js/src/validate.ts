@@ -69,17 +69,27 @@ const isStill = shape(
   { kind: oneOf("frame"), activations: isTable },
 );
 const isSize = tuple(2, isNumber);
-const isDisplay = shape({
-  contrast: oneOf("as it is", "stretched"),
-  bands: listOf(isNumber),
-  band_count: isNumber,
-  cropped: isFlag,
-  field: orNull(isSize),
-  window: orNull(isSize),
-  picture: isSize,
-});
+const isDisplay = shape(
+  {
+    contrast: oneOf("as it is", "stretched"),
+    bands: listOf(isNumber),
+    band_count: isNumber,
+    cropped: isFlag,
+    field: orNull(isSize),
+    window: orNull(isSize),
+    picture: isSize,
+  },
+  { fields: orNull(listOf(tuple(4, isNumber))) },
+);
 const isRemark = shape({ label: isText, text: isText });
 const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
+const isBars = shape({ low: isNumber, high: isNumber, counts: listOf(isNumber) });
+const isColumns = shape({
+  unit: listOf(isNumber),
+  dead: listOf(isFlag),
+  best_class: listOf(isText),
+  ...Object.fromEntries(["mean", "max", "zero_share", "selectivity", "partner", "correlation", "change", "kept"].map((name) => [name, perNeuron])),
+});
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -93,6 +103,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
     ...COMPARED,
+    open_unit: isMeasured,
     watch: isWatch,
   },
   state: {
@@ -102,6 +113,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     belief: isBelief,
     discriminator: isDiscriminator,
     ...COMPARED,
+    open_unit: isMeasured,
     watch: isWatch,
   },
   frame: {
@@ -123,6 +135,8 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   diagnosis: {},
   changes: {},
   enlarge: {},
+  unit_table: { activations: orNull(isBars), weights: orNull(isBars) },
+  unit_bars: { activations: orNull(isBars), weights: orNull(isBars) },
 };
 const isEnlarge = shape({ neuron: orNull(isText), chain: isNumber, model: isNumber });
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
@@ -140,6 +154,8 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
   if (kind === "enlarge" && !isEnlarge(message)) return null;
+  if (kind === "unit_table" && !(isText(message["layer"]) && isNumber(message["images"]) && areUnits(message["columns"]))) return null;
+  if (kind === "unit_table" || kind === "unit_bars") return { activations: null, weights: null, ...message } as unknown as FromKernel;
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
     const neurons: unknown = message["neurons"];
@@ -158,6 +174,13 @@ function changesOf({ layer, done, total, running, error, rows }: Record<string, 
   if (!isText(layer) || !isNumber(done) || !isNumber(total) || !isFlag(running)) return null;
   const sound = (Array.isArray(rows) ? rows.filter(isChange) : []) as Change[];
   return { kind: "changes", layer, done, total, running, error: isText(error) ? error : "", rows: sound };
+}
+
+/** Columns of one length. */
+function areUnits(columns: unknown): boolean {
+  if (!isColumns(columns)) return false;
+  const lengths = Object.values(columns as Record<string, unknown[]>).map((values) => values.length);
+  return lengths.every((length) => length === lengths[0]);
 }
 
 function kernelOf(content: unknown): Kernel {

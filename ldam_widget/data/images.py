@@ -26,11 +26,13 @@ class Images(Protocol):
 
     Attributes:
         input_shape: of one image.
+        pixel_range: (lo, hi) of black and white; None: not given, and then (0, 1) for pictures and bytes.
         class_names: of the labels; () if unknown.
         skipped: number -> why this image cannot be used; of those taken so far.
     """
 
     input_shape: tuple[int, ...]
+    pixel_range: tuple[float, float] | None
     class_names: tuple[str, ...]
     skipped: dict[int, str]
 

@@ -15,10 +15,10 @@ from ..core.target import Kernel
 from ..network.memory import give_back
 from ..parametrizations import Natural, Transforms
 from ..pictures import images
+from ..pictures.bundle import read_bundle
 from ..sampling.heat import HeatPulse
 from ..sampling.starts import Start
 from . import lifetime, replay
-from .base import read_bundle
 from .panel import Panel
 from .parts import recorder
 from .parts.diagnosis import DiagnosisLine

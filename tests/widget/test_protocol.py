@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
-from ldam_widget import L2, LDAM, Compare, Recipe, Watch
+from ldam_widget import L2, LDAM, Compare, LayerPage, Recipe, Watch, survey
 from ldam_widget.kernels import BAOAB
 from ldam_widget.widget.parts import verdicts
 
@@ -206,7 +206,20 @@ def of_many_bands() -> Page:
     return page
 
 
-CONVERSATIONS = (single, several, in_training, of_many_bands)
+def of_a_layer() -> Page:
+    """The table of a layer's units, without and with one of them open."""
+    r = survey(network(), photographs(), "2", labels=[0, 1] * 20, progress=False)
+    w = LayerPage(network(), "2", survey=r, other=network(2))
+    page = Page(w)
+    page.tell(page.count("unit_table"), "hello", view="a")
+    page.tell(lambda: w.unit, "open_unit", unit=3)
+    w.pause()
+    for what in ("csv", "sheet"):
+        page.tell(page.count("download"), "export_units", what=what, column="max", ascending=False, query="")
+    return page
+
+
+CONVERSATIONS = (single, several, in_training, of_many_bands, of_a_layer)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ const PICTURES_FROM = 24; // CSS pixels between points
 const MOST_PICTURES = 700; // drawn at once
 const LARGEST_PICTURE = 72; // CSS pixels
 const SETTLES = 150; // ms without a change of view after which densities of many points are drawn
-const MANY = 200_000; // points
+const MANY = 100_000; // points
 const REACH = 9; // CSS pixels: the pointer is at a point
 
 export class Board {
@@ -26,7 +26,6 @@ export class Board {
   mark: Mark | null = null; // a point to ring
   shape: number[] = []; // in progress, CSS pixels
   crossed = false; // the middle is marked
-  tookMs = 0; // of the last painting
   style: Style | "pictures" = "dots";
   #box: Box = boxOf(this.points);
   #apart = 1; // between points, on the map
@@ -215,7 +214,6 @@ export class Board {
   }
 
   #paintPoints(): void {
-    const began = performance.now();
     const context = this.canvas.getContext("2d")!;
     const { width, height } = this.view;
     const image = context.createImageData(width, height);
@@ -228,7 +226,6 @@ export class Board {
     paint(new Uint32Array(image.data.buffer), this.view, scene, this.style, found.radius);
     context.putImageData(image, 0, 0);
     this.#drawPictures(context, apart);
-    this.tookMs = performance.now() - began;
   }
 
   /** Points in view, or an upper bound. */

@@ -30,9 +30,10 @@ export function classColour(level: number, dark: boolean): Rgb {
   return round === 0 ? plain : mixed(plain, (round === 1) === dark ? WHITE : BLACK, 0.4);
 }
 
-/** The colour of a number, 0…1. */
-export function numberColour(share: number): Rgb {
-  const place = Math.min(Math.max(share, 0), 1) * (NUMBERS.length - 1);
+/** The colour of a number, 0…1. The end that is near to the background is left out. */
+export function numberColour(share: number, dark: boolean): Rgb {
+  const [first, last] = dark ? [0.25, 1] : [0, 0.93];
+  const place = (first + Math.min(Math.max(share, 0), 1) * (last - first)) * (NUMBERS.length - 1);
   const below = Math.min(Math.floor(place), NUMBERS.length - 2);
   return mixed(rgbOf(NUMBERS[below]!), rgbOf(NUMBERS[below + 1]!), place - below);
 }
@@ -40,7 +41,7 @@ export function numberColour(share: number): Rgb {
 /** The colour of every level, 0…255, as red, green, blue, … */
 export function palette(type: "one" | "classes" | "numbers", dark: boolean): Uint8Array {
   const table = new Uint8Array(3 * 256);
-  for (let level = 0; level < NONE; level++) table.set(type === "numbers" ? numberColour(level / 254) : classColour(level, dark), 3 * level);
+  for (let level = 0; level < NONE; level++) table.set(type === "numbers" ? numberColour(level / 254, dark) : classColour(level, dark), 3 * level);
   table.set(NOTHING[dark ? "dark" : "light"], 3 * NONE);
   return table;
 }
@@ -50,6 +51,7 @@ export function css([red, green, blue]: Rgb, opacity = 1): string {
 }
 
 /** The colour bar of numbers as a CSS background. */
-export function bar(): string {
-  return `linear-gradient(to right, ${NUMBERS.map((hex) => `#${hex}`).join(", ")})`;
+export function bar(dark: boolean): string {
+  const stops = NUMBERS.map((_, i) => css(numberColour(i / (NUMBERS.length - 1), dark)));
+  return `linear-gradient(to right, ${stops.join(", ")})`;
 }

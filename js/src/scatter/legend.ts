@@ -46,7 +46,7 @@ export class Legend {
       const { low, high } = message;
       const ends = h("div.ldam-sc-ends", {}, h("span", {}, low === null ? "" : formatFitting(low)), h("span", {}, high === null ? "" : formatFitting(high)));
       const strip = h("div.ldam-sc-strip", { role: "img", "aria-label": `${message.name}, from ${low ?? "?"} to ${high ?? "?"}` });
-      strip.style.background = bar();
+      strip.style.background = bar(this.#dark);
       return replace(this.element, h("div.ldam-sc-bar", {}, strip, ends), ...nothing);
     }
     const classes = message.classes.map(({ name, count }, level) => this.#entry(level, name, count));

@@ -15,7 +15,7 @@ export interface Scene {
 export type Style = "dots" | "density" | "discs";
 
 const PALE = 0.8; // share of the background in the colour of points that are not selected
-const FAINT = 0.12; // weight of such points in densities
+const FAINT = 0.25; // largest opacity of their densities
 const LARGEST = 6; // CSS pixels: radius of discs
 const FILL = 0.3; // radius of discs, as a share of the distance between points
 const EFFORT = 3e7; // pixels of discs; for more, densities are faster and say more
@@ -36,8 +36,11 @@ export function styleOf(apart: number, count: number, ratio: number): { style: S
 
 /** Paints all pixels, little-endian RGBA. */
 export function paint(pixels: Uint32Array, view: View, scene: Scene, style: Style, radius = 0): void {
-  if (style === "density") return density(pixels, view, scene);
   pixels.fill(packed(scene.background));
+  if (style === "density") {
+    if (scene.selected) density(pixels, view, scene, 0, FAINT);
+    return density(pixels, view, scene, 1, 1);
+  }
   const { strong, pale } = tables(scene);
   const draw = style === "dots" ? dots : discs;
   if (!scene.selected) return draw(pixels, view, scene, strong, 0, radius);
@@ -60,36 +63,28 @@ function dots(pixels: Uint32Array, view: View, scene: Scene, colours: Uint32Arra
   }
 }
 
-/** Each pixel has the mean colour of the points in it, and the opacity 1 − ½ⁿ. */
-function density(pixels: Uint32Array, view: View, scene: Scene): void {
-  const { points, levels, shown, selection, selected, palette, background } = scene;
+/** Each pixel gets the mean colour of the points in it whose `selection` is `wanted`, with opacity most · (1 − ½ⁿ). */
+function density(pixels: Uint32Array, view: View, scene: Scene, wanted: number, most: number): void {
+  const { points, levels, shown, selection, selected, palette } = scene;
   const { width, height, scale } = view;
   const [left, top] = corner(view);
-  const sums = new Float32Array(4 * width * height); // red, green, blue, weight
+  const all = !selected;
+  const sums = new Float32Array(4 * width * height); // red, green, blue, points
   for (let i = 0, count = levels.length; i < count; i++) {
     const column = points[2 * i]! * scale + left;
     const row = top - points[2 * i + 1]! * scale;
     if (!(column >= 0 && column < width && row >= 0 && row < height)) continue;
     const level = levels[i]!;
-    if (!shown[level]) continue;
-    const weight = !selected || selection[i] ? 1 : FAINT;
+    if (!shown[level] || !(all || selection[i] === wanted)) continue;
     const at = 4 * ((row | 0) * width + (column | 0));
-    sums[at]! += weight * palette[3 * level]!;
-    sums[at + 1]! += weight * palette[3 * level + 1]!;
-    sums[at + 2]! += weight * palette[3 * level + 2]!;
-    sums[at + 3]! += weight;
+    sums[at]! += palette[3 * level]!;
+    sums[at + 1]! += palette[3 * level + 1]!;
+    sums[at + 2]! += palette[3 * level + 2]!;
+    sums[at + 3]!++;
   }
-  const empty = packed(background);
   for (let pixel = 0, at = 0; pixel < pixels.length; pixel++, at += 4) {
-    const weight = sums[at + 3]!;
-    if (weight === 0) {
-      pixels[pixel] = empty;
-      continue;
-    }
-    const opacity = 1 - 2 ** -weight;
-    const share = opacity / weight;
-    const rest = 1 - opacity;
-    pixels[pixel] = rgba(sums[at]! * share + background[0] * rest, sums[at + 1]! * share + background[1] * rest, sums[at + 2]! * share + background[2] * rest);
+    const n = sums[at + 3]!;
+    if (n) pixels[pixel] = blended(pixels[pixel]!, rgba(sums[at]! / n, sums[at + 1]! / n, sums[at + 2]! / n), most * (1 - 2 ** -n));
   }
 }
 

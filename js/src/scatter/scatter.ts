@@ -230,9 +230,8 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     help: toggleHelp,
   };
 
-  /** After a move of the view by a key, the middle is what matters. */
+  /** The view has moved away from under the pointer. */
   const follow = () => {
-    board.paint();
     tip.hide();
     pointed = -1;
     board.mark = null;

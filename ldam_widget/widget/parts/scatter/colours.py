@@ -39,7 +39,7 @@ class ColourChoice(Feature):
             self.known[PREDICTED] = None
         self.name = LABEL if labels is not None else ""
         self.busy = ""
-        self._shown = self.known.get(self.name) or one_colour(count)
+        self._shown, self._shown_name = self.known.get(self.name) or one_colour(count), self.name
         self._echo: tuple[str, int] = ("", 0)
         self._predicting = False
 
@@ -70,7 +70,7 @@ class ColourChoice(Feature):
         if found is None:
             self._begin()
         else:
-            self._shown = found
+            self._shown, self._shown_name = found, name
 
     def add(self, found: dict[str, Coloring]) -> None:
         """Further colourings; the first one is chosen."""
@@ -111,7 +111,7 @@ class ColourChoice(Feature):
         finally:
             self.busy, self._predicting = "", False
             if self.known[PREDICTED] is None and self.name == PREDICTED:  # it failed
-                self.name = LABEL if LABEL in self.known else ""
+                self.name = self._shown_name
             elif self.name == PREDICTED:
                 self.choose(PREDICTED)
                 self.post()
@@ -133,7 +133,7 @@ class ColourChoice(Feature):
         shown = self._shown
         content = {
             "kind": "colours",
-            "name": self.name,
+            "name": self._shown_name,
             "type": shown.kind,
             "classes": [{"name": name[:200], "count": count} for name, count in shown.classes],
             "low": None if shown.low is None else plain(shown.low),
