@@ -45,9 +45,10 @@ js-test: js/node_modules/.package-lock.json
 python-test: $(READY) $(BUNDLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal --durations 15
 
-# real kernels, real browser
+# Real kernels, real browser: mostly waiting, so two at a time on any machine. A file stays in one process, which has a
+# server, a browser and kernels of its own.
 notebook-test: $(READY) $(BUNDLE) kernels browser
-	$(BIN)/python -m pytest tests -m "kernel or browser" --durations 25
+	$(BIN)/python -m pytest tests -m "kernel or browser" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 # what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
 random-test: $(READY) $(BUNDLE)

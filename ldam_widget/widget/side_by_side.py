@@ -57,6 +57,8 @@ class Compare(Player):
         ValueError, TypeError: as `Sampler`, naming the model.
     """
 
+    _picture: ComparedPicture
+
     @completed_by(Comparison.__init__)
     def __init__(
         self,
