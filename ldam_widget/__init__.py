@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
+    from .engines import EngineError
     from .pictures import figures
     from .surveys import Survey, survey
     from .widget import (
@@ -78,6 +79,7 @@ __all__ = [
     "Denoiser",
     "Discriminator",
     "Embedding",
+    "EngineError",
     "Exploration",
     "Expression",
     "Frame",
@@ -150,6 +152,7 @@ _LAZY = {
     "Atlas": ".atlases",
     "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
+    "EngineError": ".engines",
     "Embedding": ".embedding.embedding",
     "Walk": ".analysis.walk",
     "embed": ".analysis.embed",

@@ -130,6 +130,10 @@ def atlas(
     return Atlas(where)
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 Run = Callable[[Job, Sequence[Task]], Generator[Outcome, None, None]]
 
 
@@ -166,16 +170,16 @@ def build(
             if receipt.error:
                 failed.append(f"block {task.block} of layer {task.layer}: {receipt.error}")
             if bad or failed:
-                bar.set_postfix_str(f"{bad} units and {len(failed)} blocks failed")
+                bar.set_postfix_str(f"failed: {_counted(bad, 'unit')}, {_counted(len(failed), 'block')}")
             if lost:
                 folder.write_failure(Path(job.out), units[task.layer], task.block, job.recipe_hash, lost)
             if receipt.stops:
                 raise OSError(f"{job.out} {receipt.error}; what is done stays, and the same call goes on")
     if bad:
-        notes.tell(f"{bad:,} units have failed and have no picture; status() says why")
+        notes.tell(f"{_counted(bad, 'unit')} failed and no picture was made; status() says why")
     if failed:
         more = f"; {len(failed) - 3} more" if len(failed) > 3 else ""
-        notes.tell(f"{len(failed)} blocks have failed and are missing: {'; '.join(failed[:3])}{more}")
+        notes.tell(f"{_counted(len(failed), 'block')} failed: {'; '.join(failed[:3])}{more}; the same call tries again")
 
 
 def _engine(engine: Any, workers: int | None, threads: int, device: str | None) -> Run:
