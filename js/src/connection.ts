@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -35,6 +35,7 @@ export interface Handlers {
   changes?(message: Changes): void;
   unit_table?(message: UnitTable): void;
   unit_bars?(message: UnitBars): void;
+  enlarge?(message: Enlarge): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -240,6 +241,8 @@ export class Connection {
         return this.#handlers.unit_table?.(message);
       case "unit_bars":
         return this.#handlers.unit_bars?.(message);
+      case "enlarge":
+        return this.#handlers.enlarge?.(message);
       case "error":
         return this.#handlers.error(message);
       case "download":

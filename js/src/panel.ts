@@ -17,8 +17,8 @@ import { Trace } from "./parts/trace";
 import { UnitView } from "./parts/unit/unit-view";
 import { Units } from "./parts/units/units";
 import { WatchBar } from "./parts/watch-bar";
-import type { Action, Download, Setup, State } from "./protocol";
-import { h, setText, throttle } from "./ui/dom";
+import type { Action, Setup, State } from "./protocol";
+import { h, offer, setText, throttle } from "./ui/dom";
 import { formatCount } from "./ui/format";
 import { keepKeys } from "./ui/keys";
 import { watchTheme } from "./ui/theme";
@@ -63,7 +63,8 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
       if (message.error) for (const part of parts) part.refused?.();
       for (const part of parts) part.error?.(message);
     },
-    download: offer,
+    download: ({ filename, mime }, bytes) => offer(filename, new Blob([bytes], { type: mime })),
+    enlarge: (message) => cursor.show(message),
     silence: (silence) => {
       for (const part of parts) part.silence?.(silence);
       if (silence) root.dataset["silence"] = silence;
@@ -211,14 +212,4 @@ function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visib
     signal.addEventListener("abort", () => observer.disconnect());
   }
   report();
-}
-
-/** Offers a file as a download. */
-function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
-  const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
-  const link = h("a", { href: url, download: filename });
-  document.body.append(link); // some hosts ignore clicks outside the document
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
 }

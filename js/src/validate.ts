@@ -166,10 +166,12 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   download: {},
   diagnosis: {},
   changes: {},
+  enlarge: {},
   unit_table: { activations: orNull(isBars), weights: orNull(isBars) },
   unit_bars: { activations: orNull(isBars), weights: orNull(isBars) },
   unit: ofUnit,
 };
+const isEnlarge = shape({ neuron: orNull(isText), chain: isNumber, model: isNumber });
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 
 /** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
@@ -186,6 +188,7 @@ export function parse(content: unknown): FromKernel | null {
   if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
+  if (kind === "enlarge" && !isEnlarge(message)) return null;
   if (kind === "unit_table" && !(isText(message["layer"]) && isNumber(message["images"]) && areUnits(message["columns"]))) return null;
   if (kind === "unit_table" || kind === "unit_bars") return { activations: null, weights: null, ...message } as unknown as FromKernel;
   if (kind === "diagnosis") {

@@ -70,6 +70,7 @@ class PictureFolder:
             self._labels = torch.tensor([number[parts[0]] if len(parts) > 1 else UNKNOWN for parts in inside])
         else:
             self._labels, self.class_names = checked_labels(labels, len(inside))
+        self.labelled = True  # without files being read
         self.skipped: dict[int, str] = {}
         self.pixel_range, self._notes = pixel_range, Notes() if notes is None else notes
 

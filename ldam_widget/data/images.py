@@ -36,6 +36,11 @@ class Images(Protocol):
     class_names: tuple[str, ...]
     skipped: dict[int, str]
 
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known without images being read."""
+        ...
+
     def __len__(self) -> int: ...
 
     def take(self, chosen: Tensor) -> Tensor:
@@ -108,6 +113,11 @@ class DatasetImages(RealImages):
     def held(self) -> Any:
         """The data as given, arrays as tensors."""
         return self._all
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known without items being read."""
+        return self._told is not None
 
     def name(self, index: int) -> str:
         """The image's number."""

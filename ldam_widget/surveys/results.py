@@ -37,6 +37,23 @@ class Source(NamedTuple):
     images: Images
 
 
+class SurveyParts(NamedTuple):
+    """All of a survey that another process needs, beside the model."""
+
+    card: dict[str, Any]
+    tallies: dict[str, Tally]
+    images: Images | None
+
+    def survey(self, view: nn.Module, preprocess: Preprocess | None) -> Survey:
+        """The survey, with a view of the same model."""
+        source = None
+        if self.images is not None:
+            shape, layers = tuple(self.card["input_shape"]), tuple(self.tallies)
+            with torch.inference_mode(False), torch.no_grad():
+                source = Source(Network(view, shape, preprocess, layers, QuietNotes()), self.images)
+        return Survey(self.card, self.tallies, source)
+
+
 class Survey:
     """Per unit of every layer: its top images, a histogram, how often it is silent; what goes with what.
 
@@ -100,6 +117,15 @@ class Survey:
                 raise ValueError(f"the survey in {where} is of {different}")
             survey._source = Source(network, given)
         return survey
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it knows model and images, as crops need."""
+        return self._source is not None
+
+    def carried(self) -> SurveyParts:
+        """What it takes to look at it in another process."""
+        return SurveyParts(self.card, self._tallies, None if self._source is None else self._source.images)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into a new folder, or in place of an earlier state of it. Raises ValueError if the folder holds
