@@ -1,8 +1,9 @@
-"""`ldam atlas build`, `ldam atlas status`: a group of commands."""
+"""`ldam atlas build | status | export`: a group of commands."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,26 @@ def status(
 ) -> None:
     """Tell what is done, what has failed and why, and how long the rest will take; reads the folder alone."""
     typer.echo(Atlas(path).status(verify=verify))
+
+
+@app.command()
+def export(
+    path: Annotated[Path, typer.Argument(help="Folder of an atlas.")],
+    out: Annotated[Path, typer.Argument(help="A new or empty folder for the page, or an earlier export.")],
+    other: Annotated[
+        Path | None, typer.Option(help="Another atlas with the same layers, e.g. of another checkpoint, side by side.")
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Of the atlas; once more for the other; default: their folders.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Heading; default: the model's class.")] = None,
+    images: Annotated[
+        bool, typer.Option(help="Copy pictures of the survey's images, which may be under a licence.")
+    ] = True,
+) -> None:
+    """Write a page to browse an atlas with: a folder that any web server serves, without a kernel."""
+    page = Atlas(path).export(out, other=other, names=name or None, title=title, top=images)
+    typer.echo(f"wrote {page}; to look at it: python -m http.server -d {shlex.quote(str(out))}")
 
 
 def part_of(text: str) -> tuple[int, int]:
