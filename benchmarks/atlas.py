@@ -1,6 +1,7 @@
 """What an atlas costs beside the bare gradients of its steps; its bytes, and its memory.
 
-    LDAM_DATA=… python benchmarks/atlas.py step cifar | step squeezenet | whole cifar 2 1 | whole squeezenet 1 4
+    LDAM_DATA=… python benchmarks/atlas.py step cifar [layer …] | step squeezenet [layer …]
+    LDAM_DATA=… python benchmarks/atlas.py whole cifar 2 1 | whole squeezenet 1 4
 
 `step`: CPU seconds of one thread, for one batch of units of each layer, with few and with more steps: the difference
 gives a step, the rest is what every batch costs once. The bare gradient is the same batch through the network up to the
@@ -85,7 +86,7 @@ def bare(of: Subject, layer: str, images: int, units: int) -> float:
     for weight in of.model.parameters():
         weight.requires_grad_(False)
     x = torch.rand(images, *of.settings["input_shape"]).requires_grad_(True)
-    own = torch.arange(images) % units
+    own = torch.arange(units).repeat_interleave(images // units)
     found: list[Tensor] = []
 
     def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -114,7 +115,7 @@ def bare(of: Subject, layer: str, images: int, units: int) -> float:
     return statistics.median(times)
 
 
-def steps(name: str) -> None:
+def steps(name: str, only: list[str]) -> None:
     torch.set_num_threads(1)
     of = subject(name)
     few, more = (4, 16) if name == "cifar" else (1, 3)
@@ -127,7 +128,7 @@ def steps(name: str) -> None:
 
     bare_total = own_total = once_total = 0.0
     print("layer | units | bare gradient, ms an image | step | once a batch, s")
-    for layer in of.layers:
+    for layer in only or of.layers:
         row = next(r for r in ldam.layers(of.model, recipe.input_shape, recipe.preprocess) if r.name == layer)
         units = min(row.units, recipe.units_at_once)
         floor = bare(of, layer, units * CHAINS, units)
@@ -150,7 +151,7 @@ def steps(name: str) -> None:
             f"{once:.2f}", flush=True,
         )  # fmt: skip
     print(
-        f"{name}: all units with {WARM_UP} + {STEPS} steps of {CHAINS} chains: {own_total / 3600:.2f} CPU hours, "
+        f"{name}: these layers, {WARM_UP} + {STEPS} steps of {CHAINS} chains: {own_total / 3600:.2f} CPU hours, "
         f"{own_total / bare_total:.3f} of the bare gradients; of it {once_total / own_total:.1%} once a batch"
     )
 
@@ -206,6 +207,6 @@ def whole(name: str, few: int, every: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "step":
-        steps(sys.argv[2])
+        steps(sys.argv[2], sys.argv[3:])
     else:
         whole(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

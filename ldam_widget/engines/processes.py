@@ -96,7 +96,7 @@ class _Pool:
         self._tries: dict[int, int] = {}  # of the task that a worker is at
         self._workers: dict[int, _Worker] = {}
         self._count, self._open = workers, len(tasks)
-        self._failed_starts = 0  # since a worker was ready
+        self._ever_ready, self._failed_starts = False, 0  # the latter since a worker was ready
 
     def _start(self, number: int) -> _Worker:
         worker = _Worker(number, self._content, self._threads, self._devices)
@@ -125,7 +125,8 @@ class _Pool:
                 task, worker.task = worker.task, None
                 if kind == _DONE:
                     self._open -= 1
-                worker.ready, self._failed_starts = True, 0
+                worker.ready = self._ever_ready = True
+                self._failed_starts = 0
                 if self._left:
                     task_next, self._tries[worker.number] = self._left.popleft()
                     worker.send(task_next)
@@ -137,7 +138,7 @@ class _Pool:
         code = worker.process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
         self._failed_starts += not worker.ready
-        if self._failed_starts > self._count:
+        if not self._ever_ready or self._failed_starts > self._count:
             raise EngineError(
                 f"the worker processes stop at their start ({how}). In a script, build under "
                 '`if __name__ == "__main__":`, or use engine="serial"'

@@ -43,6 +43,8 @@ def _ldam(arguments: list[str]) -> None:
         arguments[arguments.index("--steps") + 1] = STEPS
     elif arguments[0] in ("sample", "embed"):
         arguments += ["--steps", STEPS]
+    elif arguments[:2] == ["atlas", "build"]:
+        arguments += ["--steps", "4", "--workers", "0"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, f"ldam {shlex.join(arguments)}: {result.output}"
     if to is not None:

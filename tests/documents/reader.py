@@ -135,5 +135,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ldam, "train_discriminator", training)
     cap(ldam, "embed", 20, "steps", 99)
     cap(ldam, "TSNE", 20, "steps", 99)
+    quick_atlas = functools.partial(ldam.atlas, layers=["layer3", "fc3"], steps=4, engine="serial", progress=False)
+    monkeypatch.setattr(ldam, "atlas", quick_atlas)
     for argument in ("looks", "every", "quench"):
         cap(ldam, "explore", 2, argument, 99)
