@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitNews, Units } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -33,6 +33,9 @@ export interface Handlers {
   unit?(message: FilledUnit): void;
   diagnosis(message: Diagnosis): void;
   changes?(message: Changes): void;
+  unit_table?(message: UnitTable): void;
+  unit_bars?(message: UnitBars): void;
+  enlarge?(message: Enlarge): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -137,6 +140,14 @@ export class Connection {
     this.#ask({ kind: "units", layer, query, offset, limit });
   }
 
+  openUnit(unit: number): void {
+    this.#ask({ kind: "open_unit", unit });
+  }
+
+  exportUnits(request: Omit<ExportUnits, "kind">): void {
+    this.#ask({ kind: "export_units", ...request });
+  }
+
   /** Opens the page of a unit. */
   showUnit(what: Omit<ShowUnit, "kind">): void {
     this.#ask({ kind: "unit", ...what });
@@ -226,6 +237,12 @@ export class Connection {
         return this.#handlers.diagnosis(message);
       case "changes":
         return this.#handlers.changes?.(message);
+      case "unit_table":
+        return this.#handlers.unit_table?.(message);
+      case "unit_bars":
+        return this.#handlers.unit_bars?.(message);
+      case "enlarge":
+        return this.#handlers.enlarge?.(message);
       case "error":
         return this.#handlers.error(message);
       case "download":

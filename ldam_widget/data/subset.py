@@ -27,6 +27,8 @@ class EvenSubset:
         self.of = len(images)
         self.numbers = torch.linspace(0, self.of - 1, min(self.of, most), dtype=torch.float64).round().long()
         self.input_shape = images.input_shape
+        self.pixel_range = images.pixel_range
+        self.labelled: bool = getattr(images, "labelled", False)
         self.class_names: tuple[str, ...] = getattr(images, "class_names", ())
         self.skipped: dict[int, str] = {}
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.noise import ChainNoise
+from ..core.notes import Notes
 from ..core.parameters import GOAL
 from ..core.precision import double
 from ..core.target import NEURON, Kernel, State, Target
@@ -187,12 +188,19 @@ class Run(Readings):
             return change(settings).of_neurons(neurons)
 
         settings, fixed = changed(self._settings), self._settings.fixed
-        noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
+        noise = ChainNoise(seed, self._streams(neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
         with self._execution.threads():
             state = first_state(settings, neurons, noise)
             chains = Chains.begun(settings, neurons, state, noise, self._goals)
         self._commit(changed, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
+
+    def _own_notes(self) -> Notes:
+        return Notes()
+
+    def _streams(self, neurons: Neurons) -> Sequence[int]:
+        """The number of each neuron's stream of random numbers."""
+        return range(len(neurons.neurons))
 
     @torch.inference_mode(False)
     @explain_out_of_memory

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..core.notes import Notes
 from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..diagnostics.belief import Belief
@@ -141,7 +140,7 @@ class Sampler(Stepping):
         dataset: Any = None,
         execution: str = "auto",
     ) -> None:
-        self.notes = Notes()
+        self.notes = self._own_notes()
         shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
         self.seed = checks.seed(seed)
         average, burn_in = checks.average(average), checks.burn_in(burn_in)

@@ -22,12 +22,16 @@ _PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <style>
 body {{ margin: 12px; font-family: system-ui, sans-serif; }}
+h1 {{ margin: 0 0 8px; font-size: 16px; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #111; color: #eee; }} }}
 {style}
 </style>
 </head>
 <body>
+<main>
+<h1>{title}</h1>
 <div id="place"></div>
+</main>
 <noscript>This page plays a recorded run of ldam-widget; it needs JavaScript.</noscript>
 <script type="application/json" id="recording">{recording}</script>
 <script type="module">

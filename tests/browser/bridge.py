@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import queue
 import time
 from collections.abc import Callable
@@ -21,12 +22,17 @@ SHELL = """<!doctype html><meta charset="utf-8"><title>test</title>
 <script type="module">
   import widget from "./widget.js";
   const handlers = new Set();
-  const text = (bytes) => btoa(Array.from(new Uint8Array(bytes), (b) => String.fromCharCode(b)).join(""));
+  const text = (bytes) => {
+    const all = new Uint8Array(bytes);
+    let letters = "";
+    for (let at = 0; at < all.length; at += 8192) letters += String.fromCharCode(...all.subarray(at, at + 8192));
+    return btoa(letters);
+  };
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
   window.post = (messages) => {
     for (const [content, buffers] of messages) handlers.forEach((handle) => handle(content, buffers.map(bytes)));
   };
-  const kind = %r;
+  const kind = %s;
   const model = {
     get: (name) => (name === "_kind" ? kind : undefined),
     on: (event, handle) => event === "msg:custom" && handlers.add(handle),
@@ -47,7 +53,12 @@ class Bridge:
         self.said: list[dict[str, Any]] = []
         self._waiting: queue.SimpleQueue[tuple[dict[str, Any], list[str]]] = queue.SimpleQueue()
         widget.send = self._send
-        html = SHELL % ("#111" if dark else "#fff", "dark" if dark else "light", width, getattr(widget, "_kind", ""))
+        html = SHELL % (
+            "#111" if dark else "#fff",
+            "dark" if dark else "light",
+            width,
+            json.dumps(getattr(widget, "_kind", "panel")),
+        )
 
         def serve(route: Route) -> None:
             name = route.request.url.removeprefix(ADDRESS)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
-from ldam_widget import L2, LDAM, Compare, Recipe, UnitPage, Watch, survey
+from ldam_widget import L2, LDAM, Compare, LayerPage, Recipe, UnitPage, Watch, survey
 from ldam_widget.kernels import BAOAB
 from ldam_widget.widget.parts import verdicts
 
@@ -99,7 +99,7 @@ class Page(FakePage):
     def play_until(self, seen: Callable[[], object]) -> None:
         """Play, and acknowledge late, so that pictures find no room and travel with the next one."""
         self.widget.play()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not seen() and time.monotonic() < end:
             time.sleep(0.04)
             self.deliver({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
@@ -125,6 +125,7 @@ def single() -> Page:
     page = Page(w)
     page.tell(page.count("setup"), "hello", view="a")
     w.step(8)
+    w.enlarge("one", chain=1)
     page.play_until(lambda: page.of("diagnosis") and any("earlier" in frame for frame in page.of("frame")))
     page.press(lambda: w.sampler.steps, "step")
     page.press(lambda: w.playing, "play")
@@ -214,6 +215,19 @@ def of_many_bands() -> Page:
     return page
 
 
+def of_a_layer() -> Page:
+    """The table of a layer's units, without and with one of them open."""
+    r = survey(network(), photographs(), "2", labels=[0, 1] * 20, progress=False)
+    w = LayerPage(network(), "2", survey=r, other=network(2))
+    page = Page(w)
+    page.tell(page.count("unit_table"), "hello", view="a")
+    page.tell(lambda: w.unit, "open_unit", unit=3)
+    w.pause()
+    for what in ("csv", "sheet"):
+        page.tell(page.count("download"), "export_units", what=what, column="max", ascending=False, query="")
+    return page
+
+
 def surveyed() -> nn.Module:
     """Its first unit is dead."""
     model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3)), 1)
@@ -254,7 +268,7 @@ def of_one_unit() -> Page:
     return page
 
 
-CONVERSATIONS = (single, several, in_training, of_many_bands, of_units, of_one_unit)
+CONVERSATIONS = (single, several, in_training, of_many_bands, of_a_layer, of_units, of_one_unit)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 // The interface of a part of the panel. The panel passes every message to every part; each handles what concerns it.
 import type { FilledFrame, FilledUnit, Silence } from "../connection";
-import type { Changes, Diagnosis, ErrorMessage, Setup, State, Units } from "../protocol";
+import type { Changes, Diagnosis, ErrorMessage, Setup, State, UnitBars, Units, UnitTable } from "../protocol";
 
 export interface Part {
   /** The complete state: the first message, sent again after a change of layer, neurons or kernel. */
@@ -14,6 +14,8 @@ export interface Part {
   unit?(message: FilledUnit): void;
   diagnosis?(message: Diagnosis): void;
   changes?(message: Changes): void;
+  unit_table?(message: UnitTable): void;
+  unit_bars?(message: UnitBars): void;
   error?(message: ErrorMessage): void;
   /** The kernel refused a request: show its values again. */
   refused?(): void;

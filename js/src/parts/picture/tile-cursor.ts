@@ -1,8 +1,12 @@
 // Pointer and keyboard on the picture: selects, describes and enlarges a tile.
+import type { Enlarge } from "../../protocol";
 import { h, setText } from "../../ui/dom";
 import { unitText } from "../../ui/format";
 import type { Tile } from "./layout";
+import { kindOf, modelOf } from "./models";
 import type { Picture } from "./picture";
+
+const PATIENCE = 2000; // ms in which a tile that is to be enlarged may still appear
 
 export interface CursorActions {
   announce(text: string): void;
@@ -27,6 +31,7 @@ export class TileCursor {
   #pointer: { x: number; y: number } | null = null;
   #line = 0;
   #column = 0;
+  #wanted: (Enlarge & { until: number }) | null = null; // a tile that is not there yet
 
   constructor(picture: Picture, signal: AbortSignal, on: CursorActions) {
     this.#picture = picture;
@@ -55,8 +60,32 @@ export class TileCursor {
     for (const event of ["focus", "blur"]) canvas.addEventListener(event, () => this.update(), { signal });
   }
 
+  /** Enlarges the tile of a chain, or its average if samples are hidden, as soon as it is there; null: goes back. */
+  show(wanted: Enlarge): void {
+    this.#wanted = { ...wanted, until: performance.now() + PATIENCE };
+    this.update();
+  }
+
+  #tryWanted(): void {
+    const wanted = this.#wanted;
+    if (!wanted) return;
+    const { content } = this.#picture;
+    const own = content.lines().map((line, i) => ({ ...line, i })).filter(({ pane }) => !content.models.several || modelOf({ name: pane }) === wanted.model);
+    const row = content.models.several ? 0 : wanted.chain;
+    const column = content.neurons.findIndex(({ key }) => key === wanted.neuron);
+    const samples = own.filter(({ pane }) => kindOf(pane) === "sample");
+    const line = samples.length ? samples.find((each) => each.row === row) : own.find(({ pane }) => kindOf(pane) === "average");
+    const found = wanted.neuron === null || (line && column >= 0);
+    if (found || performance.now() > wanted.until) this.#wanted = null;
+    if (!found) return;
+    if (wanted.neuron === null) return this.#leave();
+    [this.#line, this.#column] = [line!.i, column];
+    this.#enlarge();
+  }
+
   /** Picture or pointer changed: updates ring, readout and the highlight in the trace. */
   update(): void {
+    this.#tryWanted();
     const hit = this.#hit();
     const focused = hit ?? this.#focused();
     this.ring.hidden = !focused || this.#picture.zoom !== null;
