@@ -298,7 +298,7 @@ test("chips and the list lead to the pages of units, if there are any; dead unit
   input().click();
   picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 2, units: [{ key: "7", label: "7", name: "" }, { ...dead, key: "8@1,2" }], problem: "" });
   assert.deepEqual(options().map((option) => option.textContent), ["about7", "about2 two dead"]);
-  options()[0]!.querySelector<HTMLElement>(".ldam-about")!.click();
+  options()[0]!.querySelector<HTMLElement>(".ldam-page-link")!.click();
   input().click();
   picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 1, units: [{ ...dead, key: "8@1,2" }], problem: "" });
   input().dispatchEvent(new page.window.KeyboardEvent("keydown", { key: "Enter", shiftKey: true, bubbles: true }) as never);

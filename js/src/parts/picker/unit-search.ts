@@ -78,7 +78,7 @@ export class UnitSearch {
       const option = (event.target as Element).closest<HTMLElement>("[role=option]");
       if (!option) return;
       const at = [...this.#list.children].indexOf(option);
-      if ((event.target as Element).closest(".ldam-about")) this.#open(at);
+      if ((event.target as Element).closest(".ldam-page-link")) this.#open(at);
       else this.#choose(at);
     });
   }
@@ -148,7 +148,7 @@ export class UnitSearch {
         "aria-setsize": this.#total,
         title: unitText(unit) + (this.pages ? " · Shift+Enter: about this unit" : ""),
       },
-      this.pages && h("span.ldam-about", { "aria-hidden": "true", title: "about this unit (Shift+Enter)" }, "about"),
+      this.pages && h("span.ldam-page-link", { "aria-hidden": "true", title: "about this unit (Shift+Enter)" }, "about"),
       h("b", {}, unit.label),
       unit.name && ` ${unit.name}`,
       unit.dead && deadMark(),

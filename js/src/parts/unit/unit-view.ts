@@ -47,7 +47,7 @@ export class UnitView implements Part {
     this.#close = button("×", "close unit page", "show the picture alone", () => on.act("close_unit"));
     const head = h("div.ldam-page-head", {}, previous, this.#heading, next, h("span.ldam-page-space"), this.#back, this.#close);
     this.element = h("section.ldam-page", { hidden: true, "aria-label": "unit" }, head, this.#row);
-    this.opener.addEventListener("click", () => this.#column !== null && on.show({ column: this.#column }));
+    this.opener.addEventListener("click", () => this.#target !== null && on.show({ column: this.#target }));
     root.addEventListener("keydown", this.#key, { signal });
   }
 
@@ -116,10 +116,13 @@ export class UnitView implements Part {
     if (column !== null && this.#open && this.#mode === "on demand") this.#on.show({ column });
   }
 
+  /** The column whose page the button opens. */
+  get #target(): number | null {
+    return this.#column ?? (this.#neurons.length === 1 ? 0 : null);
+  }
+
   #showOpener(): void {
-    const column = this.#column ?? (this.#neurons.length === 1 ? 0 : null);
-    const unit = column === null ? undefined : this.#neurons[column];
-    this.#column = column;
+    const unit = this.#target === null ? undefined : this.#neurons[this.#target];
     this.opener.hidden = !unit || this.#open || this.#mode !== "on demand";
     if (!unit) return;
     setText(this.opener, `about unit ${unitText(unit)}`);
