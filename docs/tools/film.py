@@ -20,23 +20,23 @@ from tests.browser.bridge import Bridge
 from tests.browser.chromium import FLAGS, install
 
 WIDTH, HEIGHT = 1000, 620  # of the window, px
-PER_SECOND, QUALITY = 8, 52
-STEPS = 6  # between two pictures
+PER_SECOND, QUALITY = 6, 28
+STEPS = 8  # between two pictures
 
 
 def story() -> Iterator[dict[str, Any]]:
     """Parameters of each picture: digits appear; the prior goes and returns; heat, and cold again."""
-    warm = 4.0
-    for _ in range(14):
+    hot = 40.0
+    for _ in range(11):
         yield {}
     for i in range(8):
         yield {"natural": 1 - (i + 1) / 8}
-    for i in range(10):
-        yield {"natural": min(1, (i + 1) / 5)}
-    for i in range(6):
-        yield {"temperature": warm ** ((i + 1) / 6)}
-    for i in range(10):
-        yield {"temperature": warm ** max(0, 1 - (i + 1) / 4)}
+    for i in range(5):
+        yield {"natural": (i + 1) / 5}
+    for i in range(5):
+        yield {"temperature": hot ** ((i + 1) / 5)}
+    for i in range(7):
+        yield {"temperature": hot ** max(0, 1 - (i + 1) / 3)}
 
 
 def film() -> list[Image.Image]:

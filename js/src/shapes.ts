@@ -26,7 +26,7 @@ export interface Bars {
 export type Action =
   | "play" | "pause" | "step" | "restart" | "reset_average" | "snapshot" | "record" | "stop_record" | "dismiss_error"
   | "measure_scales" | "heat" | "train" | "stop_train" | "discriminator_only" | "with_neurons" | "scan" | "stop_scan"
-  | "belief" | "stop_belief" | "follow";
+  | "belief" | "stop_belief" | "follow" | "close_unit" | "unit_back" | "previous_unit" | "next_unit";
 
 /** The name a view has given itself. */
 export type View = string;
@@ -43,6 +43,76 @@ export interface Unit {
   key: string; // the kernel's identifier; opaque to the page
   label: string; // "3" or "5@3,4"
   name: string; // class name, or ""
+  dead?: boolean; // true: no real image of the survey makes it positive
+}
+
+/** The unit that a page is about. */
+export interface UnitSubject {
+  key: string; // of the neuron that is sampled for it
+  layer: string; // its layer
+  unit: number; // its number in the layer, from 0
+  units: number; // units of the layer
+  name: string; // class name, or ""
+  back: boolean; // there is an earlier choice to go back to
+  networks: string[]; // one card each
+}
+
+/** What real images say of a unit. */
+export interface UnitSeen {
+  images: number; // how many were looked at
+  of: number; // how many there are
+  final: boolean; // false: more of them are being looked at
+  map: number[]; // positions of the unit; its value is the largest of them
+  dead: boolean; // no image makes it positive
+  silent: number | null; // share of values that are exactly 0
+  mean: number | null; // of all values
+  histogram: UnitHistogram; // of all values
+  top: TopImage[]; // strongest first
+  boxes: number[][]; // [top, left, bottom, right] of what the unit sees of each; may be empty
+}
+
+export interface UnitHistogram {
+  low: number | null; // lower edge of the first bin
+  high: number | null; // upper edge of the last bin
+  counts: number[]; // values in each bin
+  below: number; // values below the first bin
+  above: number; // values above the last bin
+}
+
+export interface TopImage {
+  value: number | null; // the unit's
+  name: string; // number or file name, and class
+  place: number[]; // of the value on the map
+}
+
+/** Strongest first, with their contributions. */
+export interface UnitConnections {
+  inputs: Contribution[]; // units that drive it
+  outputs: Contribution[]; // units that it drives
+}
+
+export interface Contribution {
+  layer: string; // of the other unit
+  unit: number; // its number
+  name: string; // class name, or ""
+  value: number | null; // activation times gradient, on average over the top images
+}
+
+/** How the samples rank among real images. */
+export interface UnitReading {
+  id: number; // of the page
+  values: (number | null)[]; // of each chain, measured as for real images
+  ranks: (number | null)[]; // per cent of real images with a smaller value
+}
+
+export interface UnitRemark {
+  about: string; // what could not be had
+  text: string; // why
+}
+
+export interface UnitProgress {
+  done: number; // images looked at
+  total: number; // images to look at
 }
 
 export interface Parameter {

@@ -135,10 +135,11 @@ class Walk:
     def update(self) -> None:
         """Place the current samples.
 
-        Neurons that were not there before start where their neighbours are; so do restarted chains.
+        Neurons that were not there before start where their neighbours are; so do restarted chains. Chains that have
+        diverged have no position: NaN, hollow, at an infinite distance, `nearest` −1.
 
         Raises:
-            ValueError: samples or features that do not fit the map, or hold NaN.
+            ValueError: samples or features that do not fit the map.
             RuntimeError: the widget is closed.
         """
         walkers: list[Walker] = []
@@ -155,12 +156,16 @@ class Walk:
         column = np.array([before.get(walker, -1) for walker in walkers])
         start = np.full((len(walkers), 2), np.nan, np.float32)
         start[column >= 0] = self.positions[column[column >= 0]]
-        placed = self._map.place(self._features_of(images), start=start)
+        features = self._features_of(images)
+        sound = features.isfinite().all(1)
+        placed = self._map.place(torch.where(sound.unsqueeze(1), features, 0), start=start)
+        known = sound.cpu().numpy()
         self.walkers = tuple(walkers)
-        self.positions, self.solid = placed.positions, placed.solid
-        self.distance, self.spread, self.nearest = placed.distance, placed.spread, placed.neighbours[:, 0]
+        self.positions, self.solid = np.where(known[:, None], placed.positions, np.float32("nan")), placed.solid & known
+        self.distance, self.spread = (np.where(known, part, np.inf) for part in (placed.distance, placed.spread))
+        self.nearest = np.where(known, placed.neighbours[:, 0], -1)
         self._tracks = self._tracks.of(column).then(self.positions, self.solid, self.nearest, self._length)
-        for walker, position, solid in zip(walkers, placed.positions, placed.solid, strict=True):
+        for walker, position, solid in zip(walkers, self.positions, self.solid, strict=True):
             if solid:
                 self._pending.setdefault(walker[:2], []).append(position)
 
@@ -169,10 +174,17 @@ class Walk:
         self._tracks = self._tracks.forgotten()
         self._visited, self._pending = {}, {}
 
-    def _features_of(self, images: list[Tensor]) -> Any:
+    def _features_of(self, images: list[Tensor]) -> Tensor:
+        """(W, d)."""
         compute = self._features or self._map.features_of
         assert compute is not None, "checked by the constructor"
-        return compute(torch.cat([some.cpu() for some in images]))
+        found = compute(torch.cat([some.cpu() for some in images]))
+        given: Tensor = found.detach() if isinstance(found, Tensor) else torch.as_tensor(np.asarray(found))
+        if given.ndim < 2 or len(given) != sum(map(len, images)):
+            raise ValueError(
+                f"features must give one row for each of {sum(map(len, images))} images; got shape {tuple(given.shape)}"
+            )
+        return given.flatten(1)
 
     def _in_range(self, images: Tensor, own: tuple[float, float] | None) -> Tensor:
         """From the sampler's pixel range to that of the map's images, if these are known and differ."""
@@ -195,7 +207,8 @@ class Walk:
     def coverage(self) -> Coverage:
         """How much of the real images the chains of each neuron reach, where they gather, and whether they stay there.
 
-        What they reach is counted since the start or `clear`, the rest over `trails`. One row for each neuron.
+        What they reach is counted since the start or `clear`, the rest over `trails`. One row for each neuron, unless
+        all its chains have diverged.
         """
         tracks = self._tracks
         if not len(tracks.positions):
@@ -203,6 +216,8 @@ class Walk:
         found = Coverage()
         for model, neuron, name in dict.fromkeys((w.model, w.neuron, w.name) for w in self.walkers):
             own = [i for i, walker in enumerate(self.walkers) if walker[:2] == (model, neuron)]
+            if not np.isfinite(tracks.positions[:, own]).any():
+                continue
             found.append(
                 coverage(
                     model, name, tracks.of(own), self._map.points, self._class, self.classes,

@@ -20,6 +20,7 @@ COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
 )  # fmt: skip
 _INCHES = 6.0
+_ROOM = 0.12  # around the points, of their width; what is unlike all of them is placed anywhere
 _PALE = 0.35  # opacity of points below trails
 _NAMED = 40  # classes; the names of more would cover the map
 
@@ -56,6 +57,9 @@ def walk(
     figure = embedding(points, labels, title)
     (axis,) = figure.axes
     axis.collections[0].set_alpha(_PALE)
+    low, high = points.min(0), points.max(0)
+    room = _ROOM * float((high - low).max()) or 1.0
+    axis.set(xlim=(low[0] - room, high[0] + room), ylim=(low[1] - room, high[1] + room))
     for trail, full in zip(trails.swapaxes(0, 1), solid, strict=True):
         axis.plot(*trail.T, color="black", linewidth=0.7, alpha=0.7)
         axis.plot(*trail[-1:].T, "o", markersize=5, color="black", markerfacecolor="black" if full else "white")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
-import tomllib
 from typer.testing import CliRunner
 
 from ldam_widget.cli import app
 
 from .blocks import ROOT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest's own
 
 STEPS = "12"  # at most, of `ldam sample`, `ldam embed`
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -114,6 +114,27 @@ def test_new_neurons_and_restarts_break_trails(mapped: Mapped) -> None:
     assert walk.trails.shape == (1, 6, 2)
 
 
+def test_chains_that_have_diverged_have_no_position(mapped: Mapped) -> None:
+    s = mapped.sampler(pixel_range=None, kernel=ldam.kernels.ULA(0.1))
+    s.step(2)
+    walk = ldam.Walk(mapped.map, s, mapped.labels, features=lambda x: lost(mapped.net.hidden(x.flatten(1)).detach()))
+
+    def lost(features: torch.Tensor) -> torch.Tensor:
+        features[[0, 3, 4, 5]] = torch.tensor([[float("nan")], [float("inf")], [float("nan")], [float("nan")]])
+        return features
+
+    for _ in range(2):
+        walk.update()
+    assert np.isnan(walk.positions).all(1).tolist() == [True, False, False, True, True, True]
+    assert walk.nearest[[0, 3, 4, 5]].tolist() == [-1] * 4
+    assert not walk.solid[[0, 3, 4, 5]].any()
+    (row,) = walk.coverage()  # of the neuron with chains that have a position
+    assert row.neuron == "0"
+    assert row.modes[0].image >= 0
+    with pytest.raises(ValueError, match=r"one row for each of 6 images; got shape \(2, 12\)"):
+        ldam.Walk(mapped.map, s, features=lambda x: mapped.net.hidden(x.flatten(1))[:2]).update()
+
+
 def test_a_comparison_and_what_the_table_says(mapped: Mapped) -> None:
     c = ldam.Comparison(
         {"one": mapped.net, "other": Net(1)}, layer="head", neurons=[1], chains=2, input_shape=SHAPE,

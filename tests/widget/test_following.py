@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import json
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from jsonschema import Draft202012Validator
 from torch import nn
 
 import ldam_widget as ldam
@@ -19,6 +22,7 @@ from ldam_widget import LDAM, Compare, Scatter
 from ..conftest import with_fixed_weights
 from .page import FakePage
 
+DEFS = json.loads((Path(__file__).parents[2] / "js/src/scatter/protocol.schema.json").read_text("utf-8"))["$defs"]
 SHAPE = (1, 4, 4)
 PIXELS: dict[str, Any] = {"input_shape": SHAPE, "pixel_range": (0.0, 1.0), "prior": None, "play": False}
 
@@ -83,6 +87,8 @@ def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Ima
     until(lambda: panel.of("enlarge"))
     assert panel.last("enlarge") == {"kind": "enlarge", "neuron": "1", "chain": 1, "model": 0}
     until(lambda: page.of("coverage"))
+    schema = {"$ref": "#/$defs/Coverage", "$defs": DEFS}
+    assert not list(Draft202012Validator(schema).iter_errors(page.last("coverage")))
     head, first = page.last("coverage")["head"], page.last("coverage")["rows"][0]
     assert dict(zip(head, first, strict=True))["neuron"] == "3 d"
     assert {row.home for row in s.coverage()} <= {"x", "y", "z"}
