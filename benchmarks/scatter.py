@@ -37,7 +37,9 @@ SCRIPT = """() => {
     }
   };
   const asked = [];
-  window.hold = () => (window.requestAnimationFrame = (call) => asked.push(call)); // nothing is painted until `go`
+  window.hold = () => { // nothing is painted until `go`
+    window.requestAnimationFrame = (call) => asked.push(call);
+  };
   window.go = async () => {
     window.requestAnimationFrame = frame;
     asked.splice(0).forEach((call) => frame(call));

@@ -158,8 +158,10 @@ class MapView(Base):
                 selection = of_bits(buffers or (), self.count)
                 if view is not None and rev is not None and selection is not None:
                     self._selected_by = view, rev
-                    self.selection = selection  # observers run here, as those of any widget
-                    self._selected_by = "", 0
+                    try:
+                        self.selection = selection  # observers run here, as those of any widget
+                    finally:
+                        self._selected_by = "", 0
             case Other():
                 for part in self._parts:
                     read = part.messages().get(message.kind)

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 import ldam_widget as ldam
 
+from .axe import violations_in_both_themes
 from .bridge import Bridge
 from .chromium import FLAGS, install
 from .conftest import watched_page
@@ -155,7 +156,7 @@ def test_mouse_click_hover_pan_and_zoom(make: Make) -> None:
     bridge.root.get_by_role("button", name="zoom in").click()
     drag(bridge, (5, 7), keys=("Shift",))
     selected(bridge, [51])
-    bridge.root.get_by_role("button", name="whole map").click()
+    bridge.root.get_by_role("button", name="fit map").click()
     drag(bridge, (5, 7))
     selected(bridge, [89])
 
@@ -208,6 +209,15 @@ def test_one_tab_stop_with_a_visible_focus(make: Make) -> None:
     )
     assert all(names)
     assert len(set(names)) == len(names)
+
+
+def test_nothing_to_object_to(make: Make) -> None:
+    bridge = make()
+    bridge.widget.selection = [1, 2]
+    canvas(bridge).focus()
+    press(bridge, "?")
+    bridge.settle(0.2)
+    assert violations_in_both_themes(bridge.root) == []
 
 
 def test_the_legend_hides_classes(make: Make) -> None:
@@ -271,13 +281,13 @@ def test_thumbnails_near_and_the_gallery_beside(make: Make) -> None:
 def test_files_from_the_page(make: Make, tmp_path: Path) -> None:
     bridge = make(title="my map")
     with bridge.page.expect_download() as download:
-        bridge.root.get_by_role("button", name="save picture").click()
+        bridge.root.get_by_role("button", name="save png").click()
     download.value.save_as(tmp_path / "x.png")
     assert download.value.suggested_filename == "my map.png"
     picture = np.asarray(Image.open(tmp_path / "x.png"))
     assert len(np.unique(picture.reshape(-1, picture.shape[-1]), axis=0)) > 20
     with bridge.page.expect_download() as download:
-        bridge.root.get_by_role("button", name="save table").click()
+        bridge.root.get_by_role("button", name="save csv").click()
         bridge.settle(0.3)
     download.value.save_as(tmp_path / "x.csv")
     bridge.widget.to_csv(tmp_path / "y.csv")

@@ -56,7 +56,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     },
     selected: (message, bits) => {
       if (wire.old(message)) return;
-      if (message.view !== wire.view) board.select(fromBits(bits, setup?.count ?? 0), message.count);
+      board.select(fromBits(bits, setup?.count ?? 0), message.count); // own ones, too: another may have come between
       fill();
     },
     pictures: (message, bytes) =>

@@ -45,9 +45,9 @@ export class TopBar {
     this.element = h(
       "div.ldam-top", {},
       this.#run, ...TOOLS.map((tool) => this.#tools[tool]),
-      make("zoom in", "+", "nearer (+)", () => on.zoom(1.4)), make("zoom out", "−", "farther (−)", () => on.zoom(1 / 1.4)), make("whole map", "fit", "the whole map (0)", on.fit),
+      make("zoom in", "+", "nearer (+)", () => on.zoom(1.4)), make("zoom out", "−", "farther (−)", () => on.zoom(1 / 1.4)), make("fit map", "fit", "the whole map (0)", on.fit),
       this.#colourBox,
-      make("save picture", "png", "download what is seen as a PNG", on.png), make("save table", "csv", "download all points with their labels as a table", on.csv), make("help", "?", "all keys (?)", on.help),
+      make("save png", "png", "download what is seen as a PNG", on.png), make("save csv", "csv", "download all points with their labels as a table", on.csv), make("help", "?", "all keys (?)", on.help),
       this.#said,
     ); // prettier-ignore
   }

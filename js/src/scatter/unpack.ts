@@ -17,7 +17,9 @@ export function positions(bytes: Uint8Array<ArrayBuffer>, { left, right, bottom,
 
 /** One byte a point from one bit a point, the lowest of a byte first. */
 export function fromBits(bits: Uint8Array, count: number): Uint8Array {
-  return Uint8Array.from({ length: count }, (_, i) => (bits[i >> 3]! >> (i & 7)) & 1);
+  const selection = new Uint8Array(count);
+  for (let i = 0; i < count; i++) selection[i] = (bits[i >> 3]! >> (i & 7)) & 1;
+  return selection;
 }
 
 export function toBits(selection: Uint8Array): Uint8Array<ArrayBuffer> {
