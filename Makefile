@@ -12,7 +12,7 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check bench soak atlas notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check docs links bench soak atlas notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -45,9 +45,10 @@ js-test: js/node_modules/.package-lock.json
 python-test: $(READY) $(BUNDLE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not kernel and not browser" -n auto --dist worksteal --durations 15
 
-# real kernels, real browser
+# Real kernels, real browser: mostly waiting, so two at a time on any machine. A file stays in one process, which has a
+# server, a browser and kernels of its own.
 notebook-test: $(READY) $(BUNDLE) kernels browser
-	$(BIN)/python -m pytest tests -m "kernel or browser" --durations 25
+	$(BIN)/python -m pytest tests -m "kernel or browser" -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 # what is drawn at random, from LDAM_TEST_SEED; many seeds: make random-test SEEDS=200
 random-test: $(READY) $(BUNDLE)
@@ -85,6 +86,15 @@ wheel: $(READY) $(BUNDLE)
 release-check: $(READY) $(BUNDLE)
 	$(BIN)/python tests/wheel_check.py --dist dist $(if $(TAG),--tag "$$TAG")
 
+# the documentation site, in site/; warnings and broken links are errors
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/tools/links.py site
+
+# does every address outside of the site still answer?
+links: docs
+	$(BIN)/python docs/tools/links.py site --online
+
 # an atlas of the shipped CIFAR network, and a folder to browse it: `python -m http.server -d build/atlas-page`
 atlas: $(READY) $(BUNDLE)
 	$(BIN)/ldam atlas build cifar --out build/atlas
@@ -109,4 +119,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist .kernels ldam_widget/static js/node_modules
+	rm -rf build dist site .kernels ldam_widget/static js/node_modules

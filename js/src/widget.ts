@@ -4,6 +4,8 @@ import type { Model } from "./connection";
 import { showAtlas } from "./atlas/atlas";
 import { type Model as AtlasModel, Files, Kernel } from "./atlas/source";
 import { showPanel } from "./panel";
+import { showScatter } from "./scatter/scatter";
+import type { Model as ScatterModel } from "./scatter/wire";
 import { showToolbox } from "./toolbox/toolbox";
 import type { Model as ToolboxModel } from "./toolbox/wire";
 
@@ -18,7 +20,8 @@ function render({ model, el, signal }: View): () => void {
   if (signal?.aborted) return () => {};
   signal?.addEventListener("abort", () => end.abort());
   const kind: unknown = model.get?.("_kind");
-  if (kind === "toolbox") showToolbox(model as unknown as ToolboxModel, el, end.signal);
+  if (kind === "scatter") showScatter(model as unknown as ScatterModel, el, end.signal);
+  else if (kind === "toolbox") showToolbox(model as unknown as ToolboxModel, el, end.signal);
   else if (kind === "atlas") showAtlas(new Kernel(model as unknown as AtlasModel), el, end.signal);
   else showPanel(model as unknown as Model, el, end.signal);
   return () => end.abort();

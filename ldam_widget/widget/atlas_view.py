@@ -16,7 +16,8 @@ from ..atlases import Atlas
 from ..atlases.pages import pages_of
 from ..live.loop import Loop
 from . import lifetime
-from .base import Base, Nothing, of
+from .base import Base, of
+from .idle import Idle
 from .kernel import cell_running
 from .protocol import Bye, Content, Hello, Other, integer, text
 
@@ -63,7 +64,7 @@ class AtlasView(Base):
         self._lock = threading.Lock()
         super().__init__()
         self._loop = Loop(
-            Nothing(torch.device("cpu")),
+            Idle(torch.device("cpu")),
             publish=lambda seq: 0,
             on_fault=lambda error: None,  # every question is answered, with words if it fails
             cell_running=cell_running(),

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import anywidget
-import torch
 import traitlets
 
 from ..live.loop import Loop
@@ -82,16 +81,3 @@ def joined(fields: Iterable[dict[str, Any]]) -> dict[str, Any]:
     for more in fields:
         found |= more
     return found
-
-
-class Nothing:
-    """What a loop runs that only does what it is asked to."""
-
-    steps = 0
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.params = {"steps_per_frame": 1.0}
-
-    def step(self, n: int) -> object:
-        return None

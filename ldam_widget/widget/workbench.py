@@ -25,7 +25,8 @@ from ..network.trace import Preprocess, check_shape
 from ..sampling.checks import pixel_range as checked_range
 from ..toolbox.explorer import Explorer
 from . import lifetime
-from .base import Base, Nothing, joined, of
+from .base import Base, joined, of
+from .idle import Idle
 from .kernel import cell_running
 from .parts.part import Command, Feature
 from .parts.toolbox import screens
@@ -69,7 +70,7 @@ class Workbench(Base):
         super().__init__()
         me = weakref.ref(self)
         self._loop = Loop(
-            Nothing(self._explorer.probe.device),
+            Idle(self._explorer.probe.device),
             publish=lambda seq: of(me, lambda w: w._publish(seq), 0),
             on_fault=lambda error: of(me, lambda w: w.report(error), None),
             cell_running=cell_running(),

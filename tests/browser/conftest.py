@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 from .chromium import FLAGS, install
-from .lab import Server
+from .lab import PATIENCE, Server
+
+expect.set_options(timeout=1e3 * PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +42,7 @@ def watched_page(browser: Browser) -> Iterator[Page]:
     """A page of its own; an exception in it, or an error that it logs of ours, fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.set_default_timeout(1e3 * PATIENCE)
     faults: list[str] = []
     page.on("pageerror", lambda error: None if _notebooks_own(error) else faults.append(error.stack or str(error)))
     page.on("console", lambda m: faults.append(m.text) if m.type == "error" and "ldam" in m.text.lower() else None)

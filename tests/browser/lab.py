@@ -9,12 +9,15 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import nbformat
 from playwright.sync_api import Locator, Page
+
+# Seconds for what must happen. Only a failure takes as long, so that a busy machine is given time.
+PATIENCE = 60.0
 
 
 class Server:
@@ -165,10 +168,15 @@ class Widget:
     def label(self) -> str:
         return self.canvas.get_attribute("aria-label") or ""
 
-    def pixels_change(self, within: float = 5.0) -> bool:
+    def pixels_change(self, within: float = PATIENCE) -> bool:
         """Does the picture change within so many seconds?"""
         first = self.pixels()
         return any(self.pixels() != first for _ in pauses(within))
+
+
+def soon(check: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    """Whether the condition becomes true within so many seconds."""
+    return bool(check()) or any(check() for _ in pauses(seconds))
 
 
 def pauses(seconds: float, pause: float = 0.1) -> Iterator[None]:

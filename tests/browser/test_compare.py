@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from .conftest import watched_page
-from .lab import Notebook, Server
-from .test_lab import drag, soon
+from .lab import Notebook, Server, soon
+from .test_lab import drag
 
 pytestmark = pytest.mark.browser
 
@@ -48,7 +48,7 @@ def shown(opened: Notebook, cell: int) -> Notebook:
     opened.python("globals().get('w') and w.close(); w = None")
     opened.command("notebook:clear-all-cell-outputs")
     opened.run_cell(cell)
-    assert soon(lambda: opened.python("print(w is not None and w.sampler.steps > 0)") == "True", 30)
+    assert soon(lambda: opened.python("print(w is not None and w.sampler.steps > 0)") == "True")
     opened.widget().wait()
     return opened
 
@@ -100,11 +100,11 @@ def test_blink_flips_two_models_in_place(notebook: Notebook) -> None:
     widget.button("pause").click()
     widget.root.get_by_role("combobox", name="rows").select_option("samples")
     assert soon(lambda: notebook.python("print(w.show)") == "samples")
-    assert soon(lambda: not widget.pixels_change(0.5), 5)
+    assert soon(lambda: not widget.pixels_change(0.5))
     widget.button("blink").click()
     expect(widget.button("blink")).to_have_attribute("aria-pressed", "true")
     seen = set()
-    assert soon(lambda: seen.add(widget.pixels()) or len(seen) >= 2, 5)
+    assert soon(lambda: seen.add(widget.pixels()) or len(seen) >= 2)
     assert not soon(lambda: seen.add(widget.pixels()) or len(seen) > 3, 3)  # two models, and one moment of change
     widget.button("blink").click()
     assert not widget.pixels_change(1.5)
@@ -140,7 +140,7 @@ def test_the_list_sorts_and_ranks_the_layer(notebook: Notebook) -> None:
     assert soon(lambda: gaps() == sorted(gaps(), reverse=way == "ascending")), gaps()
 
     widget.button("rank the whole layer").click()
-    assert soon(lambda: notebook.python("print(len(w.ranking))") == "10", 60)
+    assert soon(lambda: notebook.python("print(len(w.ranking))") == "10")
     expect(widget.button("rank the whole layer")).to_be_visible()
 
 
@@ -159,7 +159,7 @@ def test_a_click_on_a_tile_enlarges_both(notebook: Notebook) -> None:
 def test_going_back_to_an_earlier_checkpoint_of_a_training(opened: Notebook) -> None:
     notebook = shown(opened, 1)
     widget = notebook.widget()
-    assert soon(lambda: notebook.python("print(w.iteration)") == "60", 30)
+    assert soon(lambda: notebook.python("print(w.iteration)") == "60")
     slider = widget.slider("checkpoint")
     expect(slider).to_have_attribute("aria-valuetext", "iteration 60")  # the page learns of it with a picture
     slider.focus()

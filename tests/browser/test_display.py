@@ -10,8 +10,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from .bare import BarePanel
 from .conftest import watched_page
-from .lab import Notebook, Server, Widget
-from .test_lab import soon
+from .lab import Notebook, Server, Widget, soon
 
 pytestmark = pytest.mark.browser
 
@@ -44,7 +43,7 @@ def run(notebook: Notebook, cell: int) -> Widget:
     notebook.python("w = None")
     notebook.command("notebook:clear-all-cell-outputs")
     notebook.run_cell(cell)
-    assert soon(lambda: notebook.python("print(w is not None and w.sampler.steps > 0)") == "True", 60)
+    assert soon(lambda: notebook.python("print(w is not None and w.sampler.steps > 0)") == "True")
     return notebook.widget().wait()
 
 
@@ -93,7 +92,7 @@ def test_the_slice_of_a_volume_by_keyboard(opened: Notebook) -> None:
     expect(widget.button("play")).to_be_visible()
     slider = widget.slider("slice")
     slider.focus()
-    assert soon(lambda: not widget.pixels_change(within=1.0), 10)
+    assert soon(lambda: not widget.pixels_change(within=1.0))
     seen = [widget.pixels()]
     for key, number in (("ArrowRight", 6), ("ArrowRight", 7), ("Home", 0), ("End", 9)):
         slider.press(key)

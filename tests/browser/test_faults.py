@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import watched_page
-from .lab import Notebook, Server, Widget, pauses
+from .lab import Notebook, Server, Widget, soon
 
 pytestmark = pytest.mark.browser
 
@@ -68,11 +68,6 @@ def notebook(opened: Notebook) -> Notebook:
     return opened
 
 
-def soon(check: Callable[[], object], seconds: float = 20.0) -> bool:
-    """Whether the condition becomes true within so many seconds."""
-    return bool(check()) or any(check() for _ in pauses(seconds))
-
-
 def from_elsewhere(page: Page, kernel: str, code: str) -> str:
     """Run code in a kernel by its id, whatever tab is in front; returns what it printed."""
     text: str = page.evaluate(
@@ -98,7 +93,7 @@ def kernel_of(notebook: Notebook) -> str:
 def works(notebook: Notebook) -> None:
     """Pictures move, a slider moves its attribute, and there is no fault."""
     widget = notebook.widget().wait()
-    assert soon(widget.pixels_change, 30)
+    assert soon(widget.pixels_change)
     before = float(notebook.python("print(w.step_size)"))
     widget.slider("step size").press("ArrowRight")
     assert soon(lambda: float(notebook.python("print(w.step_size)")) > before)
@@ -251,11 +246,11 @@ def test_the_kernel_is_restarted(notebook: Notebook) -> None:
     page = notebook.page
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
     silence = page.locator(".ldam-silence")
-    expect(silence).to_contain_text("run the cell again", timeout=60_000)
+    expect(silence).to_contain_text("run the cell again")
     assert not notebook.widget().pixels_change(within=1)
     notebook.ready()
     notebook.run_cell(0)
-    assert soon(lambda: notebook.python("print('w' in globals())") == "True", 60)
+    assert soon(lambda: notebook.python("print('w' in globals())") == "True")
     expect(silence).to_have_text("")
     works(notebook)
     assert notebook.python(LOOPS) == "1"

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from .conftest import watched_page
-from .lab import Notebook, Server, pauses
+from .lab import Notebook, Server, soon
 
 pytestmark = pytest.mark.browser
 
@@ -64,11 +64,6 @@ def cells(notebook: Notebook) -> Any:
           return [cells, content.activeCellIndex, content.mode];
         }"""
     )
-
-
-def soon(check: Any, seconds: float = 5.0) -> bool:
-    """Whether the condition becomes true within so many seconds."""
-    return bool(check()) or any(check() for _ in pauses(seconds))
 
 
 def press(element: Locator, *keys: str) -> None:
@@ -163,7 +158,7 @@ def test_keys_pressed_in_what_opens_later(opened: Notebook) -> None:
     widget = notebook.widget()
     widget.button("rank the whole layer").click()
     table = widget.root.get_by_role("table", name="most changed neurons")
-    assert soon(lambda: notebook.python("print(len(w.ranking))") == "10", 60)
+    assert soon(lambda: notebook.python("print(len(w.ranking))") == "10")
     widget.button("lock temperature").click()
     notebook.python("w.send({'kind': 'error', 'error': {'message': 'mistake', 'hint': ''}})")
     before = cells(notebook)

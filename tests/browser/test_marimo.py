@@ -90,7 +90,7 @@ def _answers(port: int) -> bool:
 def test_picture_moves_stops_and_follows_a_slider(browser: Browser, url: str) -> None:
     with watched_page(browser) as page:
         page.goto(url)
-        page.wait_for_selector(".ldam canvas", timeout=60_000)  # pierces marimo's shadow roots
+        page.wait_for_selector(".ldam canvas")  # pierces marimo's shadow roots
         widget = Widget(page)
         widget.canvas.wait_for()
         deadline = time.monotonic() + 30

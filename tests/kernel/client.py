@@ -27,6 +27,8 @@ from .environments import environment
 
 REPOSITORY = Path(__file__).parents[2]
 VIEW_TYPE = "application/vnd.jupyter.widget-view+json"
+# Seconds for what must happen. Only a failure takes as long, so that a busy machine is given time.
+PATIENCE = 60.0
 BEAT = 1.0  # seconds without a frame after which a page answers the last one once more
 
 
@@ -131,12 +133,12 @@ class KernelClient:
         self._outbox.put(("shell", message))
         return cell
 
-    def finish(self, cell: Cell, timeout: float = 30) -> Cell:
+    def finish(self, cell: Cell, timeout: float = PATIENCE) -> Cell:
         """Wait for the end of a cell."""
         self.wait(lambda: cell.done, timeout, "the cell did not end")
         return cell
 
-    def run(self, code: str, timeout: float = 30) -> Cell:
+    def run(self, code: str, timeout: float = PATIENCE) -> Cell:
         """Execute a cell that must not fail."""
         cell = self.finish(self.start(code), timeout)
         assert cell.reply is not None
@@ -147,10 +149,12 @@ class KernelClient:
         """Value of an expression of JSON types in the kernel."""
         return json.loads(self.run(f"import json; print(json.dumps({expression}))").text)
 
-    def wait(self, condition: Callable[[], Any], timeout: float = 10, complaint: str = "waited in vain") -> Any:
-        """Wait until the condition, checked whenever something arrives, is true; returns its value."""
+    def wait(self, condition: Callable[[], Any], timeout: float = PATIENCE, complaint: str = "waited in vain") -> Any:
+        """Wait until the condition is true, checked whenever something arrives and now and then; returns its value."""
+        deadline = time.monotonic() + timeout
         with self.changed:
-            result = self.changed.wait_for(condition, timeout)
+            while not (result := condition()) and time.monotonic() < deadline:
+                self.changed.wait(0.2)
         assert result, f"{complaint} (ipykernel {self.version}, {timeout} s)"
         return result
 
@@ -163,7 +167,7 @@ class KernelClient:
             message["header"]["subshell_id"] = self._subshell
         self._outbox.put(("shell", message))
 
-    def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float = 20) -> dict[str, Any]:
+    def ask(self, channel: str, kind: str, content: dict[str, Any], timeout: float = PATIENCE) -> dict[str, Any]:
         """Any request; returns the content of its reply."""
         message = self._session.msg(kind, content)
         self._outbox.put((channel, message))
@@ -203,14 +207,13 @@ class KernelClient:
 
     # ---- life ------------------------------------------------------------------------------------------------------
 
-    def shut_down(self, timeout: float = 15) -> float:
-        """Ask the kernel to stop, as shutdown and restart both do; returns the seconds it took."""
-        begin = time.monotonic()
+    def shut_down(self, timeout: float = PATIENCE) -> None:
+        """Ask the kernel to stop, as shutdown and restart both do, and wait until it has."""
+        deadline = time.monotonic() + timeout
         self.manager.request_shutdown(restart=True)
         while self.manager.is_alive():
-            assert time.monotonic() < begin + timeout, f"ipykernel {self.version} hangs after a request to shut down"
+            assert time.monotonic() < deadline, f"ipykernel {self.version} hangs after a request to shut down"
             time.sleep(0.05)
-        return time.monotonic() - begin
 
     def _greet(self) -> dict[str, Any]:
         """Wait until the kernel answers on both ways: what it publishes before the page has subscribed is lost."""
@@ -325,7 +328,7 @@ class View:
         return [m for m in tuple(self.messages) if m.content["kind"] == kind and m.at > since]
 
     def next(
-        self, kind: str, where: Callable[[dict[str, Any]], Any] = bool, since: float = 0.0, timeout: float = 10
+        self, kind: str, where: Callable[[dict[str, Any]], Any] = bool, since: float = 0.0, timeout: float = PATIENCE
     ) -> Message:
         """The first such message after `since`, waited for if need be."""
 
@@ -338,7 +341,7 @@ class View:
         """Frames a second between two times."""
         return len([m for m in self.of("frame", start) if m.at <= end]) / (end - start)
 
-    def flows(self, timeout: float = 15) -> None:
+    def flows(self, timeout: float = PATIENCE) -> None:
         """Wait for a second in which pictures come at full speed; keep-alives alone, 4 a second, never make one.
 
         How soon it comes is the machine's affair, so that only its coming is asked for.

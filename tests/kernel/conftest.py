@@ -30,16 +30,28 @@ def loops():
 
 def start(route: str) -> KernelClient:
     client = KernelClient(route.split()[0], subshells="main" not in route)
-    client.run(PRELUDE, timeout=60)
+    client.run(PRELUDE)
     client.noise()
     return client
 
 
-@pytest.fixture(scope="session", params=[*VERSIONS])
-def shared(request: pytest.FixtureRequest) -> Iterator[KernelClient]:
-    client = start(request.param)
-    yield client
-    client.close()
+@pytest.fixture(scope="session")
+def kernels() -> Iterator[dict[str, KernelClient]]:
+    """Those that run, by route: starting one takes longer than most tests."""
+    running: dict[str, KernelClient] = {}
+    yield running
+    for client in running.values():
+        client.close()
+
+
+@pytest.fixture(params=[*VERSIONS])
+def shared(request: pytest.FixtureRequest, kernels: dict[str, KernelClient]) -> KernelClient:
+    route = request.param
+    if route in kernels and not kernels[route].manager.is_alive():  # the test that it died in has failed
+        kernels.pop(route).close()
+    if route not in kernels:
+        kernels[route] = start(route)
+    return kernels[route]
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ def test_many_messages_do_not_block_the_kernel(kernel: KernelClient, view: View)
                 time.sleep(0.001)
                 view.say(kind="ack", seq=0, visible=True)
         for cell in cells:
-            kernel.finish(cell, timeout=10)
+            kernel.finish(cell)
 
 
 LONG = "x" * 10_000

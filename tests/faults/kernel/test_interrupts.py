@@ -59,7 +59,7 @@ def test_messages_that_are_interrupted(kernel: KernelClient, view: View) -> None
     kernel.run("signal.setitimer(signal.ITIMER_REAL, 0)")
     assert kernel.handles_while_busy or kernel.value("len(strikes)") > 0
     again = view.set(step_size=0.5)  # the last of the burst may have been interrupted
-    view.next("state", lambda s: s["rev"] == again, timeout=30)
+    view.next("state", lambda s: s["rev"] == again)
     view.flows()
     assert kernel.value("[w.step_size, w.playing, w.error, loops()]") == [0.5, True, None, 1]
     noise = kernel.noise()
@@ -74,7 +74,7 @@ def test_an_idle_kernel_that_is_interrupted(kernel: KernelClient, view: View) ->
             revision = view.set(step_size=0.25)
         kernel.manager.interrupt_kernel()
         time.sleep(0.02)
-    view.next("state", lambda s: s["rev"] == revision, timeout=30)
+    view.next("state", lambda s: s["rev"] == revision)
     view.flows()
     assert kernel.value("[w.step_size, w.playing, w.error, loops()]") == [0.25, True, None, 1]
     noise = kernel.noise()
@@ -109,7 +109,7 @@ class Restarted(KernelClient):
 @pytest.fixture(params=["6.31.0", "7.4.0"])
 def own(request: pytest.FixtureRequest) -> Iterator[Restarted]:
     client = Restarted(request.param)
-    client.run(PRELUDE, timeout=60)
+    client.run(PRELUDE)
     client.noise()
     yield client
     client.close()
@@ -125,7 +125,7 @@ def test_a_restart_while_it_plays(own: Restarted) -> None:
     assert not runs(before)
     old.set(step_size=0.25)  # the page still has the panel; there is no kernel for it to talk to
     old.say(kind="hello")
-    own.run(PRELUDE, timeout=60)
+    own.run(PRELUDE)
     new = View(own, own.run("w = widget()\nw").model_id)
     new.flows()
     assert pid_of(own) != before

@@ -40,7 +40,7 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 class Numbers(torch.utils.data.Dataset):
     def __len__(self): return 8
     def __getitem__(self, i): return torch.full((3,), float(i)) / 4
-loader = torch.utils.data.DataLoader(Numbers(), batch_size=2, num_workers=2, multiprocessing_context="fork", timeout=60)
+loader = torch.utils.data.DataLoader(Numbers(), batch_size=2, num_workers=2, multiprocessing_context="fork")
 print(int(sum(batch.sum() for batch in loader) / 3))
 """,
 }
@@ -157,7 +157,7 @@ def test_a_watched_training_that_raises(kernel: KernelClient, way: str) -> None:
     kernel.run(TRAINING.replace("{more}", more))
     view = View(kernel, kernel.run("w").model_id)
     view.next("frame")
-    cell = kernel.finish(kernel.start(code), 60)
+    cell = kernel.finish(kernel.start(code))
     assert cell.reply is not None
     assert (cell.reply["ename"], cell.reply["evalue"]) == ("RuntimeError", "the data ran out")
     cell.outputs.clear()  # the traceback

@@ -130,7 +130,7 @@ def test_ten_widgets(kernel: KernelClient) -> None:
     kernel.run("many = [widget() for _ in range(10)]")
     views = [View(kernel, kernel.run(f"many[{i}]").model_id) for i in range(10)]
     for view in views:
-        view.next("frame", timeout=60)
+        view.next("frame")
     begin = time.monotonic()
 
     def counts() -> list[int]:
@@ -145,7 +145,7 @@ def test_ten_widgets(kernel: KernelClient) -> None:
         assert kernel.value("loops()") == left
         since = time.monotonic()
         for view in views[10 - left :]:
-            view.next("frame", since=since, timeout=30)
+            view.next("frame", since=since)
     assert kernel.value("loops()") == 0
 
 
@@ -165,7 +165,7 @@ HUGE: list[Any] = [
 def test_huge_messages(kernel: KernelClient, view: View, content: Any) -> None:
     view.send(content)
     revision = view.set(l2=1)
-    view.next("state", lambda s: (s["view"], s["rev"]) == (view.name, revision), timeout=30)
+    view.next("state", lambda s: (s["view"], s["rev"]) == (view.name, revision))
     assert kernel.value("[w.l2, w.neurons, w.playing]") == [1, [0, 1, 2], True]
     assert all(len(str(m.content)) < 20_000 for m in view.of("error"))
     view.flows()
