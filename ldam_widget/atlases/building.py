@@ -161,8 +161,11 @@ def build(
     count = sum(len(units[task.layer].units_of(task.block)) for task in left)
     failed: list[str] = []
     bad = 0
-    outcomes = run(job, left)
-    with contextlib.closing(outcomes), tqdm(total=count, unit="unit", disable=not progress) as bar:
+    with contextlib.ExitStack() as ending:
+        for layer in layers:
+            ending.callback(folder.clean, Path(job.out) / layer.folder)
+        outcomes = ending.enter_context(contextlib.closing(run(job, left)))
+        bar = ending.enter_context(tqdm(total=count, unit="unit", disable=not progress))
         for task, result, lost in outcomes:
             receipt = Receipt(0, 0.0, {}, lost) if lost else result
             bad += len(receipt.failures)

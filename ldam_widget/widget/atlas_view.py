@@ -73,8 +73,8 @@ class AtlasView(Base):
         self.on_msg(self._receive)
 
     def __repr__(self) -> str:
-        paths = ", ".join(repr(str(atlas.path)) for atlas in self._atlases.values())
-        return f"AtlasView({paths}{', closed' if self._loop.closed else ''})"
+        names = ", ".join(map(repr, self._atlases))
+        return f"AtlasView({names}{', closed' if self._loop.closed else ''})"
 
     @property
     def selection(self) -> tuple[str, int | None] | None:

@@ -125,7 +125,7 @@ export class UnitPage {
     const items = others.map((other) => {
       const picture = new Picture();
       this.#pictures.push({ picture, shown: { atlas: number, layer, sheet, unit: other, i: 0 }, width: SMALL });
-      const text = h("span.ldam-note", {}, [other, table.names[other], MARKS[table.states[other]!]].filter((part) => part !== undefined && part !== "").join(" "));
+      const text = h("span.ldam-note", {}, [String(other), table.names[other], table.states[other] === "dead" && MARKS.dead].filter(Boolean).join(" "));
       const control = this.#linked
         ? h("a.ldam-at-like", { href: `#${written({ layer: layer.name, unit: other })}` }, picture.element, text)
         : h("button.ldam-at-like", { type: "button" }, picture.element, text);
