@@ -88,7 +88,7 @@ release-check: $(READY) $(BUNDLE)
 
 # the documentation site, in site/; warnings and broken links are errors
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/links.py site
 
 # does every address outside of the site still answer?

@@ -44,7 +44,19 @@ def _ldam(arguments: list[str]) -> None:
     elif arguments[0] in ("sample", "embed"):
         arguments += ["--steps", STEPS]
     elif arguments[:2] == ["atlas", "build"]:
-        arguments += ["--steps", "4", "--workers", "0"]
+        arguments += [
+            "--steps",
+            "2",
+            "--warm-up",
+            "2",
+            "--chains",
+            "1",
+            "--layers",
+            "layer3",
+            "--workers",
+            "0",
+            "--overwrite",
+        ]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, f"ldam {shlex.join(arguments)}: {result.output}"
     if to is not None:

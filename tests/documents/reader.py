@@ -59,8 +59,8 @@ def make_net(): return net()
 """
 
 
-def files(folder: Path) -> None:
-    """Writes pictures, checkpoints, and modules with a network."""
+def files(folder: Path, page: str) -> None:
+    """Writes pictures, checkpoints, modules with a network, and atlases for pages that speak of them."""
     random = np.random.default_rng(0)
     for number in range(24):
         kind = folder / "photos" / ("cats" if number % 2 else "dogs")
@@ -74,6 +74,10 @@ def files(folder: Path) -> None:
     (folder / "my_models.py").write_text(MODULE)
     (folder / "sat.py").write_text(MODULE)
     (folder / "names.txt").write_text("\n".join(ldam.demo.mnist().settings["class_names"]))
+    for seed, name in enumerate(("epoch1", "epoch10")):
+        if f'"{name}/"' in page:
+            atlas = {"input_shape": (3, 32, 32), "pixel_range": (0, 1), "steps": 2, "warm_up": 2, "chains": 1}
+            ldam.atlas(net(seed=seed), "layer3", out=folder / name, engine="serial", progress=False, **atlas)
     save_file(net(seed=3).state_dict(), folder / "epoch3.safetensors")
 
 
@@ -88,7 +92,7 @@ def names() -> dict[str, Any]:
         "b": net(seed=2),
         "normalise": normalise, "images": images, "labels": labels, "picture": images[0],
         "names": list(ldam.demo.mnist().settings["class_names"]),
-        "x": images[:2], "batches": [images[:8], images[8:16]], "other": net(seed=1),
+        "x": images[:2], "batches": [images[:8], images[8:16]], "other": net(seed=1), "later": net(seed=1),
         "loader": [(torch.rand(4, 1, 28, 28), torch.arange(4)) for _ in range(3)],
         "digits": torch.rand(64, 1, 28, 28), "new_features": torch.rand(5, 20),
         "optimizer": torch.optim.SGD(model.parameters(), 1e-3),
@@ -135,7 +139,7 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ldam, "train_discriminator", training)
     cap(ldam, "embed", 20, "steps", 99)
     cap(ldam, "TSNE", 20, "steps", 99)
-    quick_atlas = functools.partial(ldam.atlas, layers=["layer3", "fc3"], steps=4, engine="serial", progress=False)
-    monkeypatch.setattr(ldam, "atlas", quick_atlas)
+    few = {"layers": ["layer3"], "steps": STEPS, "warm_up": 2, "chains": 3, "engine": "serial", "progress": False}
+    monkeypatch.setattr(ldam, "atlas", functools.partial(ldam.atlas, **few))
     for argument in ("looks", "every", "quench"):
         cap(ldam, "explore", 2, argument, 99)

@@ -34,12 +34,12 @@ links, pages = tool("links"), tool("pages")
 
 
 def test_it_builds_and_every_link_holds(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    # not --quiet: then warnings are not counted
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     built = subprocess.run(
         command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
     )
     assert built.returncode == 0, built.stderr
-    assert built.stderr == ""
     assert list(links.faults_of(tmp_path, "/ldam-widget/")) == []
     assert len(list(tmp_path.rglob("*.html"))) > 30
     assert all(address.startswith("https://") for address in links.addresses_of(tmp_path))
