@@ -1,22 +1,21 @@
-"""How long the map takes to pan, zoom and select: `python benchmarks/scatter.py [--points 50000 200000 1000000]`.
+"""How long the map takes to pan and to select: `python benchmarks/scatter.py [--points 50000 200000 1000000]`.
 
-A real page in headless Chromium without a GPU and without WebGL, 600 × 540 pixels of map, ten classes. Times are those
-of the page's thread: a pan is its pointer event and the painting it asks for; a lasso is the event that closes it,
-after which the selection is known and on its way to Python. Medians of twenty and, as other work on the machine counts,
-the least of them.
+A real page in headless Chromium without a GPU and without WebGL, 600 × 540 pixels of map, ten classes. Times are
+processor times of the page's thread, so that other work on the machine does not count: a pan is its pointer event, the
+painting that it asks for, and the browser's own work for the frame; a lasso is the event that closes it, after which
+the selection is known and on its way to Python; then comes the painting of the selection. Means of twenty.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 import ldam_widget as ldam
 
@@ -25,35 +24,25 @@ from tests.browser.bridge import Bridge
 from tests.browser.chromium import FLAGS, install
 
 ROUNDS = 20
-# Times the events that are dispatched, and the animation frames until the next two are free of work.
 SCRIPT = """() => {
-window.timed = async (steps) => {
   const canvas = document.querySelector("canvas.ldam-sc-map");
   const frame = window.requestAnimationFrame.bind(window);
-  let painting = 0;
-  window.requestAnimationFrame = (call) => frame((time) => {
-    const began = performance.now();
-    call(time);
-    painting += performance.now() - began;
-  });
-  const idle = () => new Promise((done) => frame(() => frame(done)));
-  const box = canvas.getBoundingClientRect();
-  const found = [];
   canvas.setPointerCapture = () => {};
-  for (const [type, x, y, more] of steps) {
-    painting = 0;
-    const where = {clientX: box.left + x * box.width, clientY: box.top + y * box.height, pointerId: 1, button: 0};
-    const event = type === "wheel" ? new WheelEvent(type, {...where, deltaY: more, ctrlKey: true, cancelable: true})
-      : new PointerEvent(type, {...where, bubbles: true, cancelable: true, ...more});
-    const began = performance.now();
-    canvas.dispatchEvent(event);
-    const handling = performance.now() - began;
-    await idle();
-    found.push([type, handling, painting]);
-  }
-  window.requestAnimationFrame = frame;
-  return found;
-};
+  window.act = async (steps, paint) => {
+    const box = canvas.getBoundingClientRect();
+    for (const [type, x, y, shiftKey] of steps) {
+      const where = {clientX: box.left + x * box.width, clientY: box.top + y * box.height, pointerId: 1, button: 0};
+      canvas.dispatchEvent(new PointerEvent(type, {...where, shiftKey, bubbles: true, cancelable: true}));
+      if (paint) await new Promise((done) => frame(() => frame(done)));
+    }
+  };
+  const asked = [];
+  window.hold = () => (window.requestAnimationFrame = (call) => asked.push(call)); // nothing is painted until `go`
+  window.go = async () => {
+    window.requestAnimationFrame = frame;
+    asked.splice(0).forEach((call) => frame(call));
+    await new Promise((done) => frame(() => frame(done)));
+  };
 }"""
 
 
@@ -65,49 +54,58 @@ def cloud(count: int) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32), clump % 10
 
 
-def middle(times: list[float]) -> str:
-    return f"{statistics.median(times):.1f} (least {min(times):.1f})"
+class Clock:
+    """Processor time of the page's thread, in milliseconds."""
+
+    def __init__(self, page: Page) -> None:
+        self._session: CDPSession = page.context.new_cdp_session(page)
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def __call__(self) -> float:
+        metrics = self._session.send("Performance.getMetrics")["metrics"]
+        return next(1e3 * each["value"] for each in metrics if each["name"] == "ThreadTime")
 
 
 def measure(page: Page, count: int) -> dict[str, str]:
     points, labels = cloud(count)
     widget = ldam.Scatter(points, labels=labels)
     bridge = Bridge(page, widget, width="840px")
-    bridge.until(lambda: any(each["kind"] == "ack" for each in bridge.heard))
+    bridge.until(lambda: any(each["kind"] == "ack" for each in bridge.heard), 60)
     bridge.settle(1.0)
     page.evaluate(SCRIPT)
+    clock = Clock(page)
 
-    def run(steps: list[list[Any]]) -> list[tuple[str, float, float]]:
-        return page.evaluate("(steps) => window.timed(steps)", steps)
+    def act(steps: list[list[Any]], paint: bool = True) -> None:
+        page.evaluate("([steps, paint]) => window.act(steps, paint)", [steps, paint])
 
+    act([["pointerdown", 0.5, 0.5, False], ["pointermove", 0.51, 0.5, False]])
+    began = clock()
+    act([["pointermove", 0.51 + 0.01 * i, 0.5 + 0.005 * i, False] for i in range(1, ROUNDS + 1)])
+    pan = (clock() - began) / ROUNDS
+    act([["pointerup", 0.5, 0.5, False]])
     turn = np.linspace(0, 2 * np.pi, 40)
-    around = [[0.5 + 0.2 * float(np.cos(a)), 0.5 + 0.2 * float(np.sin(a))] for a in turn]
-    found: dict[str, str] = {}
-    pans = [["pointermove", 0.5 + 0.01 * i, 0.5 + 0.005 * i, {}] for i in range(1, ROUNDS + 2)]
-    times = run([["pointerdown", 0.5, 0.5, {}], *pans, ["pointerup", 0.5, 0.5, {}]])
-    found["pan"] = middle([a + b for _, a, b in times[2:-1]])
-    page.wait_for_timeout(600)
-    lassos = []
+    around = [["pointermove", 0.5 + 0.2 * float(np.cos(a)), 0.5 + 0.2 * float(np.sin(a)), True] for a in turn]
+    lasso = painting = 0.0
     for _ in range(ROUNDS):
-        page.wait_for_timeout(50)
-        moves = [["pointermove", x, y, {"shiftKey": True}] for x, y in around]
-        times = run(
-            [["pointerdown", 0.7, 0.5, {"shiftKey": True}], *moves, ["pointerup", 0.7, 0.5, {"shiftKey": True}]]
-        )
-        lassos.append(times[-1])
-    found["lasso"] = middle([event for _, event, _ in lassos])
-    found["painting it"] = middle([painting for _, _, painting in lassos])
+        page.evaluate("window.hold()")
+        act([["pointerdown", 0.7, 0.5, True], *around], paint=False)
+        began = clock()
+        act([["pointerup", 0.7, 0.5, True]], paint=False)
+        lasso += (clock() - began) / ROUNDS
+        began = clock()
+        page.evaluate("window.go()")
+        painting += (clock() - began) / ROUNDS
     bridge.until(lambda: len(widget.selection))
-    found["selected"] = f"{len(widget.selection):,}"
+    found = len(widget.selection)
     widget.close()
-    return found
+    return {"pan": f"{pan:.1f}", "lasso": f"{lasso:.1f}", "painting it": f"{painting:.1f}", "selected": f"{found:,}"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--points", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
     sizes = parser.parse_args().points
-    print(f"load {os.getloadavg()[0]:.0f}")
+    print(f"load {os.getloadavg()[0]:.0f}; milliseconds")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=install(), args=[*FLAGS, "--disable-3d-apis"])
         for count in sizes:

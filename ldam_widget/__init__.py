@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
+    from .engines import EngineError
     from .pictures import figures
     from .surveys import Survey, survey
     from .widget import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         LayerPage,
         Scatter,
         Toolbox,
+        UnitPage,
         Watch,
         compare,
         compare_checkpoints,
@@ -77,6 +79,7 @@ __all__ = [
     "Denoiser",
     "Discriminator",
     "Embedding",
+    "EngineError",
     "Exploration",
     "Expression",
     "Frame",
@@ -97,6 +100,7 @@ __all__ = [
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "UnitPage",
     "Walk",
     "Watch",
     "Window",
@@ -133,9 +137,10 @@ _WIDGETS = (
     "LDAM",
     "AtlasView",
     "Compare",
-    "Scatter",
     "LayerPage",
+    "Scatter",
     "Toolbox",
+    "UnitPage",
     "Watch",
     "compare",
     "compare_checkpoints",
@@ -147,6 +152,7 @@ _LAZY = {
     "Atlas": ".atlases",
     "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
+    "EngineError": ".engines",
     "Embedding": ".embedding.embedding",
     "Walk": ".analysis.walk",
     "embed": ".analysis.embed",

@@ -87,7 +87,7 @@ MARKS = {
         "test_third_party", "test_threads", "test_untouched", "test_warm_up", "widget/test_as_shown",
         "widget/test_belief", "widget/test_compare", "widget/test_live", "widget/test_loop", "widget/test_prior",
         "widget/test_protocol", "widget/test_replay", "widget/test_toolbox", "widget/test_training",
-        "widget/test_watch", "zoo/",
+        "widget/test_watch", "zoo/", "atlas/test_engines",
     ),
 }  # fmt: skip
 

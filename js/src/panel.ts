@@ -14,6 +14,7 @@ import { ReducedMotion } from "./parts/picture/reduced-motion";
 import { TileCursor } from "./parts/picture/tile-cursor";
 import { TopBar } from "./parts/top-bar";
 import { Trace } from "./parts/trace";
+import { UnitView } from "./parts/unit/unit-view";
 import { Units } from "./parts/units/units";
 import { WatchBar } from "./parts/watch-bar";
 import type { Action, Setup, State } from "./protocol";
@@ -53,6 +54,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     },
     paint: (frame) => (still.admits(frame) ? picture.paint(frame) : undefined),
     units: (message) => parts.forEach((part) => part.units?.(message)),
+    unit: (message) => parts.forEach((part) => part.unit?.(message)),
     diagnosis: (message) => parts.forEach((part) => part.diagnosis?.(message)),
     changes: (message) => parts.forEach((part) => part.changes?.(message)),
     unit_table: (message) => parts.forEach((part) => part.unit_table?.(message)),
@@ -86,6 +88,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     act,
     select: (selection) => connection.select(selection),
     units: (...request) => connection.units(...request),
+    about: (what) => connection.showUnit(what),
   });
   const controls = new Controls(prefix, {
     act,
@@ -119,8 +122,19 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     { announce, open: (unit) => connection.openUnit(unit), export: (request) => connection.exportUnits(request) },
     (closed) => root.classList.toggle("ldam-unopened", closed),
   );
-  const parts: Part[] = [picture, picker, controls, trace, diagnosis, belief, compare, watch, units, topBar, notices, new MarimoValue(model)];
-  const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
+  const unit = new UnitView(root, signal, {
+    act,
+    announce,
+    show: (what) => connection.showUnit(what),
+    start: (rank) => connection.startFrom(rank),
+  });
+  const parts: Part[] = [picture, picker, unit, controls, trace, diagnosis, belief, compare, watch, units, topBar, notices, new MarimoValue(model)];
+  const cursor = new TileCursor(picture, signal, {
+    announce,
+    highlight: (column) => trace.highlight(column),
+    enlarged: (column) => unit.enlarged(column),
+    about: (column) => unit.available && connection.showUnit({ column }),
+  });
 
   const begin = (setup: Setup) => {
     known = true;
@@ -136,7 +150,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element, belief.element);
+  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, unit.opener, unit.element, trace.element, compare.list.element, diagnosis.element, belief.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
   topBar.element.hidden = true; // without a kernel, show no dead buttons
   root.append(topBar.element, watch.element, notices.element, notices.silenceElement, units.element, body, status);
@@ -150,6 +164,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   watchTheme(root, signal, (dark) => parts.forEach((part) => part.theme?.(dark)));
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
+  for (const plot of unit.plots) watchSize(plot.place, signal, (width) => plot.resize(width));
   watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
   watchVisible(root, signal, (visible) => {
     connection.visible = visible;

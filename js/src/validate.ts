@@ -90,6 +90,34 @@ const isColumns = shape({
   best_class: listOf(isText),
   ...Object.fromEntries(["mean", "max", "zero_share", "selectivity", "partner", "correlation", "change", "kept"].map((name) => [name, perNeuron])),
 });
+const ofMember = { dead: isFlag };
+const isContribution = shape({ layer: isText, unit: isNumber, name: isText, value: isMeasured });
+const isTopImage = shape({ value: isMeasured, name: isText, place: listOf(isNumber) });
+const isHistogram = shape({ low: isMeasured, high: isMeasured, counts: listOf(isNumber), below: isNumber, above: isNumber });
+const isSeen = shape({
+  images: isNumber,
+  of: isNumber,
+  final: isFlag,
+  map: listOf(isNumber),
+  dead: isFlag,
+  silent: isMeasured,
+  mean: isMeasured,
+  histogram: isHistogram,
+  top: listOf(isTopImage),
+  boxes: listOf(listOf(isNumber)),
+});
+const isSubject = shape({ key: isText, layer: isText, unit: isNumber, units: isNumber, name: isText, back: isFlag, networks: listOf(isText) });
+const ofUnit: Record<string, Check> = {
+  subject: isSubject,
+  progress: shape({ done: isNumber, total: isNumber }),
+  seen: isSeen,
+  connections: shape({ inputs: listOf(isContribution), outputs: listOf(isContribution) }),
+  panes: listOf(isPane),
+  optimised: isMeasured,
+  sampled: isMeasured,
+  remark: shape({ about: isText, text: isText }),
+  complete: isFlag,
+};
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -105,6 +133,8 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     ...COMPARED,
     open_unit: isMeasured,
     watch: isWatch,
+    unit_page: oneOf("always", "on demand"),
+    unit_shown: isMeasured,
   },
   state: {
     view: isText,
@@ -115,6 +145,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     ...COMPARED,
     open_unit: isMeasured,
     watch: isWatch,
+    unit_shown: isMeasured,
   },
   frame: {
     earlier: listOf(isStill),
@@ -128,6 +159,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     activations: isTable,
     agreement: listOf(isChange),
     watch: isWatch,
+    unit: orNull(shape({ id: isNumber, values: perNeuron, ranks: perNeuron })),
   },
   units: { problem: isText },
   error: {},
@@ -137,6 +169,7 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
   enlarge: {},
   unit_table: { activations: orNull(isBars), weights: orNull(isBars) },
   unit_bars: { activations: orNull(isBars), weights: orNull(isBars) },
+  unit: ofUnit,
 };
 const isEnlarge = shape({ neuron: orNull(isText), chain: isNumber, model: isNumber });
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
@@ -148,6 +181,8 @@ export function parse(content: unknown): FromKernel | null {
   const message = keep(content, OPTIONAL[kind]);
   if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
+  if (kind === "setup") keepEach(message, "neurons", ofMember);
+  if (kind === "units") keepEach(message, "units", ofMember);
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
   if (kind === "changes") keepEach(message, "rows", ofChange);

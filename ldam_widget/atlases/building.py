@@ -130,6 +130,10 @@ def atlas(
     return Atlas(where)
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 Run = Callable[[Job, Sequence[Task]], Generator[Outcome, None, None]]
 
 
@@ -157,8 +161,11 @@ def build(
     count = sum(len(units[task.layer].units_of(task.block)) for task in left)
     failed: list[str] = []
     bad = 0
-    outcomes = run(job, left)
-    with contextlib.closing(outcomes), tqdm(total=count, unit="unit", disable=not progress) as bar:
+    with contextlib.ExitStack() as ending:
+        for layer in layers:
+            ending.callback(folder.clean, Path(job.out) / layer.folder)
+        outcomes = ending.enter_context(contextlib.closing(run(job, left)))
+        bar = ending.enter_context(tqdm(total=count, unit="unit", disable=not progress))
         for task, result, lost in outcomes:
             receipt = Receipt(0, 0.0, {}, lost) if lost else result
             bad += len(receipt.failures)
@@ -166,16 +173,16 @@ def build(
             if receipt.error:
                 failed.append(f"block {task.block} of layer {task.layer}: {receipt.error}")
             if bad or failed:
-                bar.set_postfix_str(f"{bad} units and {len(failed)} blocks failed")
+                bar.set_postfix_str(f"failed: {_counted(bad, 'unit')}, {_counted(len(failed), 'block')}")
             if lost:
                 folder.write_failure(Path(job.out), units[task.layer], task.block, job.recipe_hash, lost)
             if receipt.stops:
                 raise OSError(f"{job.out} {receipt.error}; what is done stays, and the same call goes on")
     if bad:
-        notes.tell(f"{bad:,} units have failed and have no picture; status() says why")
+        notes.tell(f"{_counted(bad, 'unit')} failed and no picture was made; status() says why")
     if failed:
         more = f"; {len(failed) - 3} more" if len(failed) > 3 else ""
-        notes.tell(f"{len(failed)} blocks have failed and are missing: {'; '.join(failed[:3])}{more}")
+        notes.tell(f"{_counted(len(failed), 'block')} failed: {'; '.join(failed[:3])}{more}; the same call tries again")
 
 
 def _engine(engine: Any, workers: int | None, threads: int, device: str | None) -> Run:

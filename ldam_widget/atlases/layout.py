@@ -38,7 +38,7 @@ Sheets
     the first in the file) has its upper left corner at
         x = (u % 8 · each + t) · width,  y = (u // 8) · height,  each = ⌈tiles / files⌉ (of the last file: the rest).
     The last block of a layer may have fewer units, and fewer rows; its width is the same. Units without a picture have
-    grey tiles (level 128).
+    grey tiles (level 128). Tiles of up to 48 pixels are lossless, others of quality 85.
 
 numbers.safetensors, for U units of the block, C chains, k top images
     activation          float32 (U, C)  of the unit, for the final sample of each chain

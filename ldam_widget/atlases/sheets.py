@@ -13,7 +13,7 @@ from .layout import ACROSS, BLANK, Sheets
 
 Levels = npt.NDArray[np.uint8]
 
-QUALITY, SMALL, QUALITY_OF_SMALL = 85, 64, 95  # of tiles; colours are stored at half the resolution
+QUALITY, SMALL = 85, 48  # smaller tiles are lossless, as otherwise colours have half the resolution
 LARGEST_SIDE = 16383  # of a WebP picture
 
 
@@ -40,8 +40,10 @@ def encode(tiles: Levels, sheets: Sheets) -> dict[str, bytes]:
         page = page.reshape(rows, ACROSS * each, height, width, 3).swapaxes(1, 2)
         buffer = io.BytesIO()
         picture = Image.fromarray(np.ascontiguousarray(page.reshape(rows * height, ACROSS * each * width, 3)))
-        quality = QUALITY_OF_SMALL if max(height, width) <= SMALL else QUALITY
-        picture.save(buffer, "WEBP", quality=quality, method=4)
+        if max(height, width) <= SMALL:
+            picture.save(buffer, "WEBP", lossless=True, quality=50, method=4)
+        else:
+            picture.save(buffer, "WEBP", quality=QUALITY, method=4)
         found[name] = buffer.getvalue()
     return found
 

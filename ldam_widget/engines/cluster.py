@@ -30,6 +30,8 @@ def on_cluster(make: Make, common: Any, tasks: Sequence[Any], client: Client) ->
         EngineError: the connection to the scheduler is lost.
         Exception: an error of a task.
     """
+    if client.status != "running":
+        raise EngineError(f"the Dask client is {client.status}; connect another one, and the same call goes on")
     name = f"ldam-{uuid.uuid4().hex}"
     futures: list[Any] = []
     try:

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -70,11 +71,12 @@ class _Worker:
 
     def send(self, task: Any) -> None:
         self.task = task
-        self.connection.send(task)
+        with contextlib.suppress(OSError):  # it has died, which `wait` tells
+            self.connection.send(task)
 
     def welcome(self) -> None:
         """Send what all tasks have in common; returns once the process has read a large one."""
-        with contextlib.suppress(OSError):  # it died at once, which `wait` tells
+        with contextlib.suppress(OSError):
             self.connection.send_bytes(self._content)
 
     def end(self) -> None:
@@ -93,12 +95,8 @@ class _Pool:
         self._left: deque[tuple[Any, int]] = deque((task, 1) for task in tasks)
         self._tries: dict[int, int] = {}  # of the task that a worker is at
         self._workers: dict[int, _Worker] = {}
-        self._ever_ready = False
-        self._open = len(tasks)
-        for number in range(workers):
-            self._start(number)
-        for worker in self._workers.values():  # only now, as each reads it when it has started
-            worker.welcome()
+        self._count, self._open = workers, len(tasks)
+        self._failed_starts = 0  # since a worker was ready
 
     def _start(self, number: int) -> _Worker:
         worker = _Worker(number, self._content, self._threads, self._devices)
@@ -106,6 +104,10 @@ class _Pool:
         return worker
 
     def run(self) -> Iterator[Outcome]:
+        for number in range(self._count):
+            self._start(number)
+        for worker in self._workers.values():  # only now, as each reads it when it has started
+            worker.welcome()
         while self._open:
             by = {worker.connection: worker for worker in self._workers.values()}
             for connection in wait(list(by)):
@@ -123,7 +125,7 @@ class _Pool:
                 task, worker.task = worker.task, None
                 if kind == _DONE:
                     self._open -= 1
-                worker.ready = self._ever_ready = True
+                worker.ready, self._failed_starts = True, 0
                 if self._left:
                     task_next, self._tries[worker.number] = self._left.popleft()
                     worker.send(task_next)
@@ -134,9 +136,10 @@ class _Pool:
         worker.process.join(5)
         code = worker.process.exitcode
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
-        if not worker.ready and not self._ever_ready:
+        self._failed_starts += not worker.ready
+        if self._failed_starts > self._count:
             raise EngineError(
-                f"a worker process stopped at its start ({how}). In a script, build under "
+                f"the worker processes stop at their start ({how}). In a script, build under "
                 '`if __name__ == "__main__":`, or use engine="serial"'
             )
         worker.end()
@@ -161,6 +164,7 @@ class _Pool:
 def _work(connection: Connection, threads: int, device: int | None) -> None:
     """A worker: gets what tasks have in common, then tasks, until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
     torch.set_num_threads(threads)
@@ -175,6 +179,14 @@ def _work(connection: Connection, threads: int, device: int | None) -> None:
         while run is not None:
             if _told(connection, run, connection.recv(), _DONE) is None:
                 return
+
+
+def _end_with_parent() -> None:
+    """However the first process ends, nobody would take what is done after that."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _told(connection: Connection, function: Callable[[Any], Any], argument: Any, kind: str) -> Any:

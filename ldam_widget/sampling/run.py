@@ -35,6 +35,7 @@ from .quench import quench
 from .readings import Readings
 from .settings import Settings
 from .standing import Standing
+from .starts import Start
 from .warm_up import as_scales, present_norms
 
 P = ParamSpec("P")
@@ -226,6 +227,16 @@ class Run(Readings):
         forget_missed_goals(found.settings.fixed, staying)
         self._now = found, self._monitor.regrouped(found, places)
         self._follow()
+
+    @torch.inference_mode(False)
+    @explain_out_of_memory
+    def _begin_again(self, column: int, start: Start) -> None:
+        """Restart the chains of one neuron."""
+        self._execution.follow()
+        with self._execution.threads():
+            chains = self._chains.caught_up(self._goals).begun_again(column, start)
+        places = [None if place == column else place for place in range(len(chains.neurons.neurons))]
+        self._now = chains, self._monitor.regrouped(chains, places)
 
     @explain_out_of_memory
     def _go_on(self, change: Callable[[Settings], Settings], z: Tensor, *, same_prior: bool) -> None:

@@ -264,6 +264,25 @@ class Sampler(Stepping):
         self._start(self._chains.neurons, seed, lambda settings: replace(settings.without_pulse(), start=begin))
 
     @in_turn
+    def restart_neuron(self, column: int, start: Start) -> None:
+        """Restart the chains of one neuron, such as in a real image; those of the others go on.
+
+        They sample the same law as before: T, scales and step sizes stay. Average and burn-in of this neuron restart,
+        the histories of all.
+
+        Args:
+            column: of the neuron, from 0.
+            start: as in the constructor.
+
+        Raises:
+            SamplingError: the activation there is not finite; the sampler then continues as before.
+            TypeError, ValueError: an invalid column or start.
+        """
+        fixed, column = self._settings.fixed, checks.index("column", column, len(self.neurons))
+        begin = starts.checked(start, fixed.input_shape, fixed.pixel_range, fixed.chains, fixed.dataset)
+        self._begin_again(column, begin)
+
+    @in_turn
     def reset_average(self) -> None:
         """Discard the average; the chains continue."""
         self._put(self._chains, Change.AVERAGE)

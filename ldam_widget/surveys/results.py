@@ -349,7 +349,7 @@ class Survey:
             raise ValueError(f"layer {layer!r} is not in this survey.{hint}")
         return self._tallies[layer]
 
-    def unit(self, layer: str, unit: int) -> int:
+    def unit(self, layer: str, unit: Any) -> int:
         """The number of a unit as a plain int. Raises ValueError if the layer has no such unit."""
         units = self._tally(layer).units
         number = integer(unit)

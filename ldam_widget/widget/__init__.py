@@ -6,6 +6,7 @@ from .live import LDAM
 from .scatter import Scatter
 from .side_by_side import Compare, compare, compare_checkpoints
 from .toolbox import Toolbox
+from .unit_page import UnitPage
 from .watching import Watch, watch
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "LayerPage",
     "Scatter",
     "Toolbox",
+    "UnitPage",
     "Watch",
     "compare",
     "compare_checkpoints",

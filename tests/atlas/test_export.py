@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from ldam_widget.atlases import Atlas
 from ldam_widget.atlases.layout import block_name
+from ldam_widget.cli import app
 
 from .synthetic import synthetic_atlas
 from .test_pages import checked
@@ -88,3 +90,20 @@ def test_a_damaged_sheet_takes_its_block_out(atlas: Atlas, tmp_path: Path) -> No
     assert table["states"][64:] == ["missing"] * 6
     assert "damaged" in table["failures"]["64"]
     assert all(unit < 64 for others in table["similar"] for unit in others)
+
+
+def test_from_the_command_line(atlas: Atlas, tmp_path: Path) -> None:
+    synthetic_atlas(tmp_path / "two", LAYERS, seed=1)
+    asked = [
+        "atlas", "export", str(atlas.path), str(tmp_path / "my site"), "--other", str(tmp_path / "two"), "--no-images",
+        "--name", "a", "--name", "b", "--title", "net",
+    ]  # fmt: skip
+    ran = CliRunner().invoke(app, asked)
+    assert ran.exit_code == 0, ran.output
+    assert "python -m http.server -d '" in ran.output
+    index = json.loads((tmp_path / "my site" / "atlas.json").read_text("utf-8"))
+    assert (index["title"], [each["name"] for each in index["atlases"]]) == ("net", ["a", "b"])
+    assert not [name for name in files_of(tmp_path / "my site") if "top" in name]
+    ran = CliRunner().invoke(app, ["atlas", "export", str(tmp_path / "nothing"), str(tmp_path / "x")])
+    assert ran.exit_code == 2
+    assert "there is no atlas in" in ran.output

@@ -44,7 +44,7 @@ def make(page: Page, survey: ldam.Survey) -> Iterator[Make]:
 
     def made(layer: str = "2", *, dark: bool = False, width: str = "auto") -> Bridge:
         widget = ldam.LayerPage(
-            network(), layer, survey=survey, title="net", pixel_range=(0, 1), kernel=ldam.kernels.BAOAB(0.1)
+            network(), layer, survey=survey, title="net", pixel_range=(0, 1), kernel=ldam.kernels.BAOAB(0.1), prior=None
         )
         widgets.append(widget)
         bridge = Bridge(page, widget, dark=dark, width=width)

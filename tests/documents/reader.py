@@ -84,7 +84,8 @@ def names() -> dict[str, Any]:
     model = net()
     labels = torch.arange(64) % 10
     return {
-        "Net": Net, "model": model, "mobilenet": net(1000), "other_network": net(seed=1), "a": net(seed=1), "b": net(seed=2),
+        "Net": Net, "model": model, "mobilenet": net(1000), "other_network": net(seed=1),
+        "a": net(seed=1), "b": net(seed=2),
         "normalise": normalise, "images": images, "labels": labels, "picture": images[0],
         "names": list(ldam.demo.mnist().settings["class_names"]),
         "x": images[:2], "batches": [images[:8], images[8:16]], "other": net(seed=1),

@@ -73,11 +73,12 @@ def test_a_view_is_given_the_whole_table(page: SettlingPage, survey: ldam.Survey
 
 def test_nothing_is_sampled_before_a_unit_is_opened(page: SettlingPage, widget: ldam.LayerPage) -> None:
     assert not widget.playing
-    assert widget.unit is None
+    assert not widget.opened
+    widget.restart()
+    assert not widget.opened
     page.receive(kind="open_unit", unit=4)
-    assert (widget.unit, widget.neurons, widget.playing) == (4, [4], True)
+    assert (widget.opened, widget.unit, widget.neurons, widget.playing) == (True, 4, [4], True)
     widget.pause()
-    assert widget.sampler.steps >= 0
     assert page.last("state")["open_unit"] == 4
     bars = page.last("unit_bars")
     assert bars["unit"] == 4
@@ -90,9 +91,20 @@ def test_nothing_is_sampled_before_a_unit_is_opened(page: SettlingPage, widget: 
 
 def test_a_unit_opened_from_python(page: SettlingPage, widget: ldam.LayerPage) -> None:
     widget.unit = 1
+    assert widget.playing
     widget.pause()
     assert widget.neurons == [1]
     assert page.last("unit_bars")["unit"] == 1
+    assert page.last("unit")["kind"] == "unit"  # its page, as that of `UnitPage`
+    widget.next()
+    assert page.last("unit_bars")["unit"] == 2
+    assert page.last("setup")["open_unit"] == 2
+    assert not widget.playing  # as it was
+    widget.layer = "3"
+    assert page.last("setup")["open_unit"] == -1
+    page.receive(kind="open_unit", unit=1)
+    assert page.last("state")["open_unit"] == 1
+    assert widget.layer == "0"
     with pytest.raises(ValueError, match="unit must be from 0 to 5 in layer '0'; got 6"):
         widget.unit = 6
     with pytest.raises(ValueError, match="got 'cat'"):
@@ -140,7 +152,7 @@ def test_what_no_page_of_ours_sends_is_ignored(
 ) -> None:
     page.deliver(message)
     page.settle()
-    assert widget.unit is None
+    assert not widget.opened
     assert not page.of("download")
     assert widget.error is None
 

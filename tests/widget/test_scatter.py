@@ -5,17 +5,13 @@ from __future__ import annotations
 import csv
 import gc
 import io
-import json
-import time
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from jsonschema import Draft202012Validator
 from PIL import Image
 from torch import nn
 
@@ -23,77 +19,12 @@ import ldam_widget as ldam
 
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
+from .map_page import IMAGES, POINTS, RNG, View, make
 
-DEFS = json.loads((Path(__file__).parents[2] / "js/src/scatter/protocol.schema.json").read_text("utf-8"))["$defs"]
-RNG = np.random.default_rng(5)
-POINTS = RNG.normal(size=(40, 2)).astype(np.float32)
-IMAGES = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+__all__ = ["make"]
+
+
 LABELS = np.arange(40) % 3
-
-
-class View:
-    """A page with one view, which acknowledges every frame unless it is `slow`."""
-
-    def __init__(self, widget: ldam.Scatter, name: str = "a", slow: bool = False) -> None:
-        self.widget, self.name, self.slow = widget, name, slow
-        self.said: list[tuple[dict[str, Any], list[bytes]]] = []
-        widget.send = self._hear
-        self.tell({"kind": "hello", "view": name})
-
-    def _hear(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        direction = Draft202012Validator({"$ref": "#/$defs/FromKernel", "$defs": DEFS})
-        plain = json.loads(json.dumps(content, allow_nan=False))
-        faults = [error.message for error in direction.iter_errors(plain)]
-        self.said.append((plain if not faults else {"kind": f"invalid: {faults}"}, list(buffers or [])))
-        if content["kind"] == "frame" and not self.slow:
-            self.tell({"kind": "ack", "view": self.name, "seq": content["seq"], "visible": True})
-
-    def tell(self, content: Any, *buffers: bytes, checked: bool = True) -> None:
-        if checked:
-            Draft202012Validator({"$ref": "#/$defs/ToKernel", "$defs": DEFS}).validate(content)
-        data = [memoryview(each) for each in buffers]
-        self.widget._handle_msg({"content": {"data": {"method": "custom", "content": content}}, "buffers": data})
-
-    def select(self, indices: list[int], rev: int = 1) -> None:
-        mask = np.zeros(self.widget.count, bool)
-        mask[indices] = True
-        bits = np.packbits(mask, bitorder="little").tobytes()
-        self.tell({"kind": "select", "view": self.name, "rev": rev}, bits)
-
-    def do(self, what: str) -> None:
-        self.tell({"kind": "do", "what": what})
-
-    def of(self, kind: str) -> list[tuple[dict[str, Any], list[bytes]]]:
-        return [each for each in tuple(self.said) if each[0]["kind"] == kind]
-
-    def newest(self, kind: str) -> tuple[dict[str, Any], list[bytes]]:
-        return self.of(kind)[-1]
-
-    def positions(self) -> np.ndarray:
-        """Of the last frame that has some."""
-        content, buffers = [each for each in self.of("frame") if each[0]["map"]][-1]
-        box = content["map"]
-        levels = np.frombuffer(buffers[0], "<u2").reshape(-1, 2) / 65535
-        low, high = np.array([box["left"], box["bottom"]]), np.array([box["right"], box["top"]])
-        return low + levels * (high - low)
-
-    def settle(self) -> None:
-        for _ in range(3):
-            self.widget._loop.call(lambda: None)
-        assert not [content for content, _ in self.said if content["kind"].startswith("invalid")]
-
-
-@pytest.fixture
-def make() -> Iterator[Any]:
-    widgets: list[ldam.Scatter] = []
-
-    def made(points: Any = POINTS, **options: Any) -> ldam.Scatter:
-        widgets.append(ldam.Scatter(points, **options))
-        return widgets[-1]
-
-    yield made
-    for widget in widgets:
-        widget.close()
 
 
 @pytest.fixture
@@ -305,91 +236,6 @@ def test_predicted_classes(make: Any, tmp_path: Path) -> None:
     assert [int(row["predicted"]) for row in rows] == expected.tolist()
 
 
-def test_t_sne_runs_stops_and_goes_on(make: Any) -> None:
-    features = RNG.normal(size=(60, 8))
-    run = ldam.TSNE(features, perplexity=8, steps=400, device="cpu")
-    view = View(make(run, play=False), slow=True)
-    widget = view.widget
-    wait_until(lambda: view.of("frame"))
-    assert (widget.running, run.done) == (False, 0)
-    view.slow = False
-    view.tell({"kind": "ack", "view": "a", "seq": view.newest("frame")[0]["seq"], "visible": True})
-    view.do("run")
-    wait_until(lambda: run.done > 20)
-    view.do("stop")
-    wait_until(lambda: not widget.running)
-    view.settle()
-    done = run.done
-    wait_until(lambda: view.newest("frame")[0]["run"] == {"running": False, "done": done, "steps": 400})
-    assert np.abs(view.positions() - widget.points).max() < np.ptp(widget.points) / 65000
-    torch.testing.assert_close(torch.from_numpy(widget.points), run.points)
-    assert widget.embedding.settings["steps"] == done < 400
-    widget.play()
-    assert widget.running
-    wait_until(lambda: not widget.running, 60)
-    assert run.done == 400
-    assert widget.embedding is widget.embedding
-    alone = ldam.TSNE(features, perplexity=8, steps=400, device="cpu")
-    for _ in alone:
-        pass
-    torch.testing.assert_close(torch.from_numpy(widget.points), alone.points)
-    wait_until(lambda: np.abs(view.positions() - widget.points).max() < np.ptp(widget.points) / 65000)
-    widget.play()
-    assert not widget.running
-    view.settle()
-
-
-def test_positions_are_sent_ten_times_a_second_at_most(make: Any) -> None:
-    def walk() -> Iterator[np.ndarray]:
-        for step in range(100_000):
-            yield POINTS + step
-
-    view = View(make(walk()))
-    began = time.monotonic()
-    wait_until(lambda: len(view.of("frame")) >= 6)
-    assert time.monotonic() - began >= 0.3
-    view.widget.pause()
-    done = view.newest("state")[0]["run"]
-    assert (done["running"], done["steps"]) == (False, None)
-    assert done["done"] > 6
-    view.settle()
-
-
-def test_an_iterator_that_ends_or_fails(make: Any) -> None:
-    view = View(make(iter([POINTS, POINTS + 1])))
-    wait_until(lambda: view.of("frame") and not view.widget.running)
-    assert (view.widget.points == POINTS + 1).all()
-
-    def broken() -> Iterator[np.ndarray]:
-        yield POINTS
-        yield POINTS + 2
-        raise ArithmeticError("no more")
-
-    view = View(make(broken()))
-    wait_until(lambda: view.widget.error)
-    assert view.widget.error == "ArithmeticError: no more"
-    assert (view.widget.points == POINTS + 2).all()
-    assert not view.widget.running
-    with pytest.raises(ValueError, match="the iterator of positions is at its end"):
-        make(iter([]))
-
-
-def test_a_slow_page_gets_the_newest(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    widget = make()
-    monkeypatch.setattr(type(widget._loop.pacer), "KEEP_ALIVE", 1e9)
-    view = View(widget, slow=True)
-    wait_until(lambda: view.of("frame"))
-    for step in range(30):
-        widget._chains.show([[step, 0.0]], [0], [True], ["3"])
-        view.settle()
-    assert len(view.of("frame")) == 2
-    view.tell({"kind": "ack", "view": "a", "seq": 2, "visible": True})
-    wait_until(lambda: len(view.of("frame")) == 3)
-    content, buffers = view.newest("frame")
-    assert content["map"] is None
-    assert np.frombuffer(buffers[0], "<f4").tolist() == [29, 0, 0, 1]
-
-
 def test_chains_over_the_map(view: View) -> None:
     widget, picked = view.widget, []
     widget._chains.on_pick = picked.append
@@ -492,13 +338,6 @@ def test_few_and_far(make: Any, points: Any) -> None:
     view.select([0])
     assert view.widget.selection.tolist() == [0]
     view.settle()
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_t_sne_of_few_points_is_finished(make: Any, count: int) -> None:
-    widget = make(ldam.TSNE(np.eye(3)[:count], device="cpu"))
-    wait_until(lambda: not widget.running)
-    assert widget.points.shape == (count, 2)
 
 
 def test_a_closed_map_leaves_nothing(make: Any) -> None:

@@ -18,6 +18,7 @@ export class Tile {
   readonly element = h("li.ldam-at-tile");
   readonly control: HTMLAnchorElement | HTMLButtonElement;
   readonly pictures = h("span.ldam-at-pictures");
+  #placed = "";
   #number = h("b");
   #name = h("span.ldam-at-name");
   #value = h("span.ldam-at-value");
@@ -29,14 +30,24 @@ export class Tile {
     this.element.append(this.control);
   }
 
+  /** Where it is, and which of how many; nothing is written that is so already. */
+  place(x: number, y: number, width: number, height: number, at: number, count: number): void {
+    const placed = `${x} ${y} ${width} ${height} ${count}`;
+    if (placed === this.#placed) return;
+    this.#placed = placed;
+    this.element.style.cssText = `transform: translate(${x}px, ${y}px); width: ${width}px; height: ${height}px`;
+    this.element.setAttribute("aria-setsize", String(count));
+    this.element.setAttribute("aria-posinset", String(at + 1));
+  }
+
   write(unit: number, { name, value, state, href }: TileText): void {
     setText(this.#number, String(unit));
     setText(this.#name, name);
     setText(this.#value, value);
     setText(this.#mark, MARKS[state]);
     this.#mark.hidden = !MARKS[state];
-    this.element.dataset["state"] = state;
-    if (href !== null) this.control.setAttribute("href", href);
+    if (this.element.dataset["state"] !== state) this.element.dataset["state"] = state;
+    if (href !== null && this.control.getAttribute("href") !== href) this.control.setAttribute("href", href);
   }
 }
 
@@ -62,13 +73,17 @@ export class Grid {
   #size = { width: 0, height: 0 };
   #current = 0; // place of the tile that the Tab key reaches
   #chosen: number | null = null;
+  #drawn = [0, 0]; // first and last tile in the page
   #refocus = false; // the tile that had the focus shows another unit now
 
   constructor(linked: boolean, handlers: GridHandlers, signal: AbortSignal) {
     this.#linked = linked;
     this.#handlers = handlers;
     this.element = h("div.ldam-at-scroll", {}, this.#list);
-    this.element.addEventListener("scroll", () => handlers.scrolled(), { passive: true });
+    this.element.addEventListener("scroll", () => {
+      const [first, last] = this.#inSight();
+      if (first !== this.#drawn[0] || last !== this.#drawn[1]) handlers.scrolled();
+    }, { passive: true }); // prettier-ignore
     this.element.addEventListener("keydown", this.#key);
     this.#list.addEventListener("click", this.#click);
     const sizes = new ResizeObserver((entries) => {
@@ -136,8 +151,8 @@ export class Grid {
   draw(): void {
     const { columns } = this;
     const row = this.#rowHeight;
-    const first = Math.max(0, this.#firstRow() - BEYOND) * columns;
-    const last = Math.min(this.#units.length, (Math.ceil((this.element.scrollTop + this.#size.height) / row) + BEYOND) * columns);
+    const [first, last] = this.#inSight();
+    this.#drawn = [first, last];
     const kept = (at: number) => (at >= first && at < last) || at === this.#current; // what has the focus stays
     this.#recycle(kept);
     const step = columns > 1 ? (this.#size.width - GAP) / columns : this.#size.width - GAP;
@@ -149,14 +164,11 @@ export class Grid {
         tile = this.#spare.pop() ?? new Tile(this.#linked);
         this.#tiles.set(at, tile);
       }
-      const { element, control } = tile;
-      element.style.transform = `translate(${Math.round(GAP + (at % columns) * step)}px, ${GAP + Math.floor(at / columns) * row}px)`;
-      element.style.width = `${Math.round(step - GAP)}px`;
-      element.setAttribute("aria-setsize", String(this.#units.length));
-      element.setAttribute("aria-posinset", String(at + 1));
-      control.tabIndex = at === this.#current ? 0 : -1;
-      if (unit === this.#chosen) control.setAttribute("aria-current", "true");
-      else control.removeAttribute("aria-current");
+      const { control } = tile;
+      tile.place(Math.round(GAP + (at % columns) * step), GAP + Math.floor(at / columns) * row, Math.round(step - GAP), row - GAP, at, this.#units.length);
+      const index = at === this.#current ? 0 : -1;
+      if (control.tabIndex !== index) control.tabIndex = index;
+      if (control.hasAttribute("aria-current") !== (unit === this.#chosen)) setCurrent(control, unit === this.#chosen);
       this.#handlers.fill(tile, unit);
     };
     for (let at = first; at < last; at++) place(at);
@@ -184,6 +196,12 @@ export class Grid {
 
   #layOut(): void {
     this.#list.style.height = `${Math.ceil(this.#units.length / this.columns) * this.#rowHeight + GAP}px`;
+  }
+
+  /** The tiles that belong into the page. */
+  #inSight(): [first: number, last: number] {
+    const bottom = Math.ceil((this.element.scrollTop + this.#size.height) / this.#rowHeight);
+    return [Math.max(0, this.#firstRow() - BEYOND) * this.columns, Math.min(this.#units.length, (bottom + BEYOND) * this.columns)];
   }
 
   #firstRow(): number {
@@ -244,4 +262,9 @@ export class Grid {
     this.focus();
     this.#handlers.moved(this.#units[at]!);
   }
+}
+
+function setCurrent(control: Element, current: boolean): void {
+  if (current) control.setAttribute("aria-current", "true");
+  else control.removeAttribute("aria-current");
 }

@@ -30,20 +30,15 @@ export class Picture {
     const { style, classList } = this.element;
     const place = shown && placeOf(shown.layer, shown.sheet, shown.unit, shown.i);
     const url = shown && place && sheets.url(shown.atlas, shown.layer, place);
-    const state = JSON.stringify([url, place?.column, place?.row, width, height]);
+    const state = `${url} ${place?.column} ${place?.row} ${width} ${height}`;
     if (state === this.#painted && (url || !shown)) return;
     this.#painted = state;
     const error = shown && place && !url ? sheets.error(shown.atlas, shown.layer, place) : "";
-    style.width = `${width}px`;
-    style.height = `${height}px`;
-    style.backgroundImage = url ? `url("${url}")` : "";
-    if (url && shown && place) {
-      style.backgroundSize = `${place.columns * width}px auto`;
-      style.backgroundPosition = `-${place.column * width}px -${place.row * height}px`;
-    }
+    const background = url && place && `background: url("${url}") -${place.column * width}px -${place.row * height}px / ${place.columns * width}px auto no-repeat`;
+    style.cssText = `width: ${width}px; height: ${height}px; ${background ?? ""}`;
     classList.toggle("ldam-at-coarse", !!shown && shown.sheet.width < width);
     classList.toggle("ldam-at-empty", !shown);
     classList.toggle("ldam-at-broken", !!error);
-    this.element.title = error;
+    if (this.element.title !== error) this.element.title = error;
   }
 }

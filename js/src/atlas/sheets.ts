@@ -52,7 +52,7 @@ export class Sheets {
 
   /** The address of a sheet; null: it is on its way, or has failed. */
   url(atlas: number, layer: Layer, { block, file }: Place): string | null {
-    const key = JSON.stringify([atlas, layer.name, block, file]);
+    const key = keyOf(atlas, layer, block, file);
     const entry = this.#known.get(key);
     if (entry) {
       this.#known.delete(key);
@@ -73,7 +73,7 @@ export class Sheets {
 
   /** Why a sheet could not be read; "": it could, or is on its way. */
   error(atlas: number, layer: Layer, { block, file }: Place): string {
-    return this.#known.get(JSON.stringify([atlas, layer.name, block, file]))?.error ?? "";
+    return this.#known.get(keyOf(atlas, layer, block, file))?.error ?? "";
   }
 
   /** Everything is to be read again. */
@@ -116,4 +116,8 @@ export class Sheets {
       this.#known.delete(key);
     }
   }
+}
+
+function keyOf(atlas: number, layer: Layer, block: number, file: string): string {
+  return `${atlas}/${layer.folder}/${block}/${file}`;
 }

@@ -1,5 +1,5 @@
 // The interface of a part of the panel. The panel passes every message to every part; each handles what concerns it.
-import type { FilledFrame, Silence } from "../connection";
+import type { FilledFrame, FilledUnit, Silence } from "../connection";
 import type { Changes, Diagnosis, ErrorMessage, Setup, State, UnitBars, Units, UnitTable } from "../protocol";
 
 export interface Part {
@@ -10,6 +10,8 @@ export interface Part {
   /** Every frame, painted or not. */
   frame?(frame: FilledFrame): void;
   units?(message: Units): void;
+  /** Something about the unit whose page is open. */
+  unit?(message: FilledUnit): void;
   diagnosis?(message: Diagnosis): void;
   changes?(message: Changes): void;
   unit_table?(message: UnitTable): void;

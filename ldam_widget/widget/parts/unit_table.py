@@ -27,21 +27,47 @@ class UnitsOfLayer(Part):
         survey: of the model.
         layer: in it.
         table: of the layer.
-        open_unit: shows a unit; called on the loop.
+        show: shows a unit; called on the loop.
+        first: called on the loop when a unit is shown for the first time.
     """
 
     def __init__(
-        self, host: Host, survey: Survey, layer: str, table: UnitTable, open_unit: Callable[[int], object]
+        self,
+        host: Host,
+        survey: Survey,
+        layer: str,
+        table: UnitTable,
+        show: Callable[[int], object],
+        first: Callable[[], object],
     ) -> None:
         super().__init__(host)
-        self._survey, self._layer, self.table, self._show = survey, layer, table, open_unit
-        self.opened: int | None = None
+        self._survey, self._layer, self.table, self._show, self._first = survey, layer, table, show, first
+        self._initial = host.sampler.neurons[0].key
+        self._open = False
+
+    @property
+    def opened(self) -> int | None:
+        """The unit that is sampled; −1: one of another layer; None: none has been opened yet."""
+        if not self._open:
+            return None
+        sampler = self.host.sampler
+        unit = sampler.neurons[-1].unit if sampler.layer == self._layer else None
+        return -1 if unit is None else unit
 
     def open(self, unit: int) -> None:
         """On the loop: show a unit."""
+        first, self._open = not self._open, True
         self._show(unit)
-        self.opened = unit
-        self.host.post_state()
+        if first:
+            self._first()
+
+    def on_new_chains(self) -> None:
+        """A unit has been chosen, here or elsewhere in the panel, or the chains have restarted."""
+        if not self._open and self.host.sampler.neurons[0].key == self._initial:
+            return
+        first, self._open = not self._open, True
+        if first:
+            self._first()
         self._send_bars()
 
     # ---- the page --------------------------------------------------------------------------------------------------
@@ -65,7 +91,7 @@ class UnitsOfLayer(Part):
 
     def _send_bars(self) -> None:
         survey, layer, unit = self._survey, self._layer, self.opened
-        if unit is None:
+        if unit is None or unit < 0:
             return
         found = survey.histogram(layer, unit)
         activations = Bars(found.edges, found.counts) if found.finite else None

@@ -8,6 +8,15 @@ import type { Picture } from "./picture";
 
 const PATIENCE = 2000; // ms in which a tile that is to be enlarged may still appear
 
+export interface CursorActions {
+  announce(text: string): void;
+  highlight(column: number | null): void;
+  /** A tile of this column was enlarged; null: none is any more. */
+  enlarged(column: number | null): void;
+  /** Opens the page of a column's unit. */
+  about(column: number): void;
+}
+
 type Hit = { tile: Tile; x?: number; y?: number };
 
 export class TileCursor {
@@ -17,15 +26,19 @@ export class TileCursor {
   #picture: Picture;
   #announce: (text: string) => void;
   #highlight: (column: number | null) => void;
+  #enlarged: (column: number | null) => void;
+  #about: (column: number) => void;
   #pointer: { x: number; y: number } | null = null;
   #line = 0;
   #column = 0;
   #wanted: (Enlarge & { until: number }) | null = null; // a tile that is not there yet
 
-  constructor(picture: Picture, signal: AbortSignal, on: { announce(text: string): void; highlight(column: number | null): void }) {
+  constructor(picture: Picture, signal: AbortSignal, on: CursorActions) {
     this.#picture = picture;
     this.#announce = on.announce;
     this.#highlight = on.highlight;
+    this.#enlarged = on.enlarged;
+    this.#about = on.about;
     picture.onChange = () => this.update();
     picture.element.append(this.ring);
     const { canvas } = picture;
@@ -82,6 +95,7 @@ export class TileCursor {
       style.transform = `translate(${x - 3}px, ${y - 3}px)`;
       [style.width, style.height] = [`${width + 6}px`, `${height + 6}px`];
     }
+    this.#enlarged(this.#picture.zoom?.column ?? null);
     this.#highlight(focused?.tile.column ?? this.#picture.zoom?.column ?? null);
     setText(this.readout, focused ? this.#describe(focused) : this.#hint());
   }
@@ -177,6 +191,9 @@ export class TileCursor {
       case "End":
         this.#column = columns - 1;
         break;
+      case "u":
+        event.preventDefault();
+        return this.#about(this.#column);
       case "Enter":
       case " ":
         event.preventDefault();
