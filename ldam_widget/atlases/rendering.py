@@ -18,7 +18,7 @@ from .folder import Numbers, Rendered
 from .layout import BLANK, VERDICTS, LayerOfAtlas
 from .measuring import Measured
 from .recipe import UnitRecipe
-from .sampling import MemoryShortError, Sampled, UnitSampler
+from .sampling import MemoryShortError, UnitSampler, UnitSamples
 from .sheets import Levels, shrunk
 from .top_images import TopImages
 
@@ -79,7 +79,7 @@ class Renderer:
             return
         self._take(layer, units, slice(units.start - start, units.stop - start), sampled, rendered)
 
-    def _take(self, layer: LayerOfAtlas, units: range, rows: slice, sampled: Sampled, rendered: Rendered) -> None:
+    def _take(self, layer: LayerOfAtlas, units: range, rows: slice, sampled: UnitSamples, rendered: Rendered) -> None:
         recipe, numbers, shape = self._recipe, rendered.numbers, self._recipe.input_shape
         count, each = len(units), recipe.chains
         shown = self._measured.activations(layer.name, list(units), sampled.images.reshape(-1, *shape))

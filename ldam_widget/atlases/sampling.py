@@ -25,7 +25,7 @@ class MemoryShortError(RuntimeError):
     """There is no memory for a batch of the recipe's size."""
 
 
-class Sampled(NamedTuple):
+class UnitSamples(NamedTuple):
     """What chains have made of some units."""
 
     images: Tensor  # (units, chains, *input_shape), the final samples
@@ -58,7 +58,7 @@ class UnitSampler(Sampler):
         )
         self._require_memory()
 
-    def sampled(self, steps: int) -> Sampled:
+    def sampled(self, steps: int) -> UnitSamples:
         """Run the warm-up, if there is one, and `steps` steps after it."""
         warm_up = self._chains.warm_up
         self.step((0 if warm_up is None else warm_up.left) + steps)
@@ -68,7 +68,7 @@ class UnitSampler(Sampler):
         words = list(found.verdicts)
         for i in np.flatnonzero(self._dead()):
             verdict[i], words[i] = VERDICTS.index("dead"), "the unit is dead or saturated: nothing changes it"
-        return Sampled(
+        return UnitSamples(
             self.images.cpu(),
             self.average_images.mean(1).cpu(),
             np.array(self.temperatures, np.float32),
