@@ -139,7 +139,16 @@ def cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ldam, "train_discriminator", training)
     cap(ldam, "embed", 20, "steps", 99)
     cap(ldam, "TSNE", 20, "steps", 99)
-    few = {"layers": ["layer3"], "steps": STEPS, "warm_up": 2, "chains": 3, "engine": "serial", "progress": False}
-    monkeypatch.setattr(ldam, "atlas", functools.partial(ldam.atlas, **few))
+    few: dict[str, Any] = {
+        "layers": ["layer3"],
+        "steps": STEPS,
+        "warm_up": 2,
+        "chains": 3,
+        "engine": "serial",
+        "progress": False,
+    }
+    few["input_shape"] = (3, 32, 32)
+    whole_atlas = ldam.atlas
+    monkeypatch.setattr(ldam, "atlas", lambda *given, survey=None, **options: whole_atlas(*given, **(options | few)))
     for argument in ("looks", "every", "quench"):
         cap(ldam, "explore", 2, argument, 99)
