@@ -128,6 +128,8 @@ class UnitFinder:
     ) -> None:
         self.weights = hash_of(view)
         self._view = private_view(view, None, QuietNotes(), shared=False)
+        # A pass has hooks in the modules it runs, and the loop's thread measures while this one copies `_view`.
+        self._measured = private_view(self._view, None, QuietNotes())
         self._given, self._asked = survey, asked
         fits = survey is not None and survey.card["model"] == self.weights
         self._survey = survey if fits else None
@@ -239,7 +241,7 @@ class UnitFinder:
     def _measure(self, layer: str, unit: int) -> Callable[[Tensor], Tensor]:
         if layer not in self._networks:
             self._networks[layer] = Network(
-                self._view, self._asked.shape, self._asked.preprocess, [layer], QuietNotes()
+                self._measured, self._asked.shape, self._asked.preprocess, [layer], QuietNotes()
             )
         network = self._networks[layer]
         return lambda pictures: network.values(pictures)[:, unit]

@@ -90,14 +90,15 @@ def unit_view(
         "class_names": sampler.class_names,
         "at": settings.get("at", "center"),
     }
-    cards = [Card("", lambda: UnitFinder(sampler.view, images, survey, Asked(arguments)))]
+    still = private_view(sampler.view, None, QuietNotes())  # with its weights; no pass puts hooks into it
+    cards = [Card("", partial(UnitFinder, still, images, survey, Asked(arguments)), still)]
     if beside is not None:
         view = private_view(beside.model, sampler.device, QuietNotes(), shared=False)
         call_with(view, settings.get("inputs"))
         theirs = checked_survey(beside.survey, view, sampler, "other_survey")
         law = {name: settings[name] for name in _LAW if name in settings} | {"prior": sampler.prior}
         cards[0].name = "this network"
-        cards.append(Card("other", partial(UnitFinder, view, images, theirs, Asked(arguments, law))))
+        cards.append(Card("other", partial(UnitFinder, view, images, theirs, Asked(arguments, law)), view))
     return UnitView(host, picker.select, lambda: display.now, cards, always=always)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torch import nn
+
 from ....analysis.unit import News, Seen, UnitFinder
 from ....network.units import Neuron
 from ....network.view import hash_of
@@ -45,10 +47,12 @@ class Card:
         name: of the network.
         finder: made when it is first needed, and again when the weights have changed.
         make: makes it.
+        view: the network; it is read, and not run.
     """
 
     name: str
     make: Callable[[], UnitFinder]
+    view: nn.Module
     finder: UnitFinder | None = None
 
 
@@ -187,11 +191,11 @@ class UnitView(Part):
             "name": neuron.name, "back": bool(self._before), "networks": [card.name for card in self._cards],
         }  # fmt: skip
         self._say(subject, 0, ({"subject": about}, []))
-        view, shape, pixels, classes = sampler.view, sampler.input_shape, sampler.pixel_range, sampler.class_names or ()
+        shape, pixels, classes = sampler.input_shape, sampler.pixel_range, sampler.class_names or ()
 
         def work() -> Work:
             for number, card in enumerate(self._cards):
-                if card.finder is None or (number == 0 and card.finder.weights != hash_of(view)):
+                if card.finder is None or card.finder.weights != hash_of(card.view):
                     card.finder = card.make()
                 for news in card.finder.about(subject.layer, subject.unit, subject.key):
                     if news is None:
@@ -240,6 +244,7 @@ class UnitView(Part):
     def close(self) -> None:
         self._forget()
         self._background.stop()
+        self._cards.clear()
 
     def setup(self) -> dict[str, Any]:
         return {"unit_page": "always" if self._always else "on demand"}
