@@ -50,9 +50,9 @@ export class ChainTrails {
     return this.#solid[chain] ?? false;
   }
 
-  /** The chain at a pixel of the canvas; -1: none. */
-  at(view: View, column: number, row: number, ratio: number): number {
-    let [best, least] = [-1, NEAR * ratio];
+  /** The chain nearest to a pixel of the canvas, at most `reach` pixels away; -1: none. */
+  at(view: View, column: number, row: number, ratio: number, reach = NEAR * ratio): number {
+    let [best, least] = [-1, reach];
     for (let chain = 0; chain < this.count; chain++) {
       const place = this.place(chain);
       if (!place) continue;
