@@ -110,7 +110,7 @@ test("frames are acknowledged when painted, the newest wins; hidden ones at once
   const talk = new Talk();
   assert.deepEqual(talk.of("ack").map(({ seq, visible }) => [seq, visible]), [[1, true]]);
   talk.frame(2);
-  talk.frame(3, { map: null, chains: { count: 0, neurons: [], fresh: true } }, [new ArrayBuffer(0)]);
+  talk.frame(3, { map: null, chains: { count: 0, neurons: [], colours: [], fresh: true } }, [new ArrayBuffer(0)]);
   page.animate();
   assert.deepEqual(talk.of("ack").map(({ seq }) => seq), [1, 3]);
   page.setHidden(true);
@@ -275,7 +275,7 @@ test("classes that were hidden are shown again with other classes of that name",
 
 test("c and a click enlarge a chain's tile; with Shift, a click selects the point there", () => {
   const talk = new Talk();
-  const chains = (places: number[]) => talk.frame(2, { map: null, chains: { count: places.length / 4, neurons: ["3", "5"], fresh: false } }, [Float32Array.from(places).buffer]);
+  const chains = (places: number[]) => talk.frame(2, { map: null, chains: { count: places.length / 4, neurons: ["3", "5"], colours: [0, 1], fresh: false } }, [Float32Array.from(places).buffer]);
   talk.press("c");
   assert.equal(talk.of("chain").length, 0, "there is none");
   chains([0, 0, 0, 1, 0.4, 0.6, 1, 0, NaN, NaN, 1, 0]);
