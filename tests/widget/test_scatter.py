@@ -271,7 +271,7 @@ def test_chains_over_the_map(view: View) -> None:
     widget._chains.show([[1.5, 2], [np.nan, 0]], [0, 1], [True, False], ["<b>3</b>", "7"])
     wait_until(lambda: (view.newest("frame")[0]["chains"] or {}).get("count"))
     content, buffers = view.newest("frame")
-    assert content["chains"] == {"count": 2, "neurons": ["<b>3</b>", "7"], "fresh": True}
+    assert content["chains"] == {"count": 2, "neurons": ["<b>3</b>", "7"], "colours": [0, 1], "fresh": True}
     np.testing.assert_array_equal(
         np.frombuffer(buffers[0], "<f4").reshape(2, 4), [[1.5, 2, 0, 1], [np.nan, 0, 1, 0]]
     )  # fmt: skip
@@ -306,6 +306,11 @@ def test_files(view: View, tmp_path: Path) -> None:
     widget.save(tmp_path / "map.svg")
     with pytest.raises(ValueError, match="txt"):
         widget.save(tmp_path / "map.txt")
+    widget.color = [f"{i % 12:02}" for i in range(40)]
+    widget.save(tmp_path / "map.svg")
+    drawn = (tmp_path / "map.svg").read_text().lower()
+    for colour in ("#3f90da", "#265683"):  # the first, and a shade of it for the eleventh
+        assert colour in drawn
 
 
 def test_folders_have_names_and_labels(make: Any, tmp_path: Path) -> None:
