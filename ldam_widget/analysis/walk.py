@@ -259,5 +259,8 @@ def _classes(labels: Any, count: int) -> tuple[tuple[str, ...], npt.NDArray[np.i
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise ValueError(f"labels must be one for each of the {count} real images; got shape {values.shape}")
-    names, kind = np.unique(values, return_inverse=True)
+    try:
+        names, kind = np.unique(values, return_inverse=True)
+    except TypeError as error:  # some are None, or of several types
+        raise TypeError(f"labels must be all integers or all text; got {error}") from None
     return tuple(map(str, names)), kind

@@ -214,6 +214,8 @@ def test_what_cannot_be_followed_is_told(mapped: Mapped) -> None:
         ldam.Walk(mapped.map, s, features=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one for each of the 200 real images"):
         ldam.Walk(mapped.map, s, mapped.labels[:5])
+    with pytest.raises(TypeError, match="labels must be all integers or all text"):
+        ldam.Walk(mapped.map, s, ["a", None] * 100)
     for radius in (0, -1, float("nan"), "far"):
         with pytest.raises(ValueError, match="radius must be"):
             ldam.Walk(mapped.map, s, radius=radius)  # type: ignore[arg-type]
