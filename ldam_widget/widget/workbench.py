@@ -127,6 +127,7 @@ class Workbench(Base):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.keep(self)
+        lifetime.shown_by_cell(self)
         return super()._repr_mimebundle_(**kwargs)
 
     def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:

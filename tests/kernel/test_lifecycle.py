@@ -52,6 +52,34 @@ def test_rerunning_a_cell_leaves_one_thread(kernel: KernelClient, view: View) ->
     again.flows()
 
 
+@pytest.mark.parametrize("shows", ["w", "display(w)"])
+def test_a_cell_that_runs_again_gives_back_its_widget(kernel: KernelClient, shows: str) -> None:
+    """IPython keeps what cells return: `Out`, `_` and `_3`. More: `benchmarks/rerun.py`."""
+    kernel.run("import gc, weakref\nseen = weakref.WeakSet()")
+    view = None
+    for _ in range(5):
+        if view is not None:
+            view.close()
+        cell = kernel.run(f"w = widget()\nseen.add(w)\n{shows}", name="the cell")
+        view = View(kernel, cell.model_id)
+        view.next("frame")
+    kernel.run("_ = gc.collect()")
+    assert kernel.value("len(seen)") <= 2  # the present one, and one whose goodbye is on its way
+    assert kernel.value("[loops(), w in seen, w.playing]") == [1, True, True]
+    view.flows()
+
+
+def test_a_result_stays_while_its_cell_is_not_run_again(kernel: KernelClient) -> None:
+    number = kernel.value("get_ipython().execution_count") + 1
+    view = View(kernel, kernel.run("widget()", name="one").model_id)
+    view.next("frame")
+    other = View(kernel, kernel.run("widget()", name="another").model_id)
+    other.next("frame")
+    view.close()
+    kernel.run("import gc; _ = gc.collect()")
+    assert kernel.value(f"Out[{number}].playing")
+
+
 def test_closing_ends_the_thread(kernel: KernelClient, view: View) -> None:
     kernel.run("w.close()")
     assert kernel.value("loops()") == 0
