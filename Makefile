@@ -12,7 +12,7 @@ JS     := $(shell find js/src -type f) js/package.json js/tsconfig.json ldam_wid
 
 export PATH := $(BIN):$(PATH)
 
-.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check bench soak notebooks format clean
+.PHONY: demo check test lint types js-test python-test notebook-test random-test zoo networks kernels browser wheel release-check docs links bench soak atlas notebooks format clean
 
 demo: $(READY) $(BUNDLE)
 	$(BIN)/ldam demo
@@ -86,6 +86,20 @@ wheel: $(READY) $(BUNDLE)
 release-check: $(READY) $(BUNDLE)
 	$(BIN)/python tests/wheel_check.py --dist dist $(if $(TAG),--tag "$$TAG")
 
+# the documentation site, in site/; warnings and broken links are errors
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/tools/links.py site
+
+# does every address outside of the site still answer?
+links: docs
+	$(BIN)/python docs/tools/links.py site --online
+
+# an atlas of the shipped CIFAR network, and a folder to browse it: `python -m http.server -d build/atlas-page`
+atlas: $(READY) $(BUNDLE)
+	$(BIN)/ldam atlas build cifar --out build/atlas
+	$(BIN)/ldam atlas export build/atlas build/atlas-page
+
 notebooks: $(READY) $(BUNDLE)
 	$(BIN)/python notebooks/execute.py
 
@@ -105,4 +119,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist .kernels ldam_widget/static js/node_modules
+	rm -rf build dist site .kernels ldam_widget/static js/node_modules

@@ -2,13 +2,14 @@
 
     LDAM_DATA=… python benchmarks/survey.py [network …]
 
-CPU seconds of this process, one thread. The cost per image is that of more images less that of fewer, so that looking
-at the network and loading torch are not in it; the forward pass runs the same images in batches of the same size, just
-before and after. Networks and images are those of LDAM_DATA (see CONTRIBUTING.md).
+CPU seconds of this process, one thread. The network alone runs on each batch just before the survey does, so that both
+meet the same machine. The first images are not counted, nor is looking at the network. Networks and images are those of
+LDAM_DATA (see CONTRIBUTING.md).
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import resource
@@ -59,10 +60,31 @@ def images(count: int, side: int) -> Tensor:
     return nn.functional.interpolate(noise, (side, side), mode="bicubic").clamp(0, 1)
 
 
-def seconds(run: Any) -> float:
-    before = time.process_time()
-    run()
-    return time.process_time() - before
+class Clock:
+    """Runs the network alone on each batch of a survey, just before the survey does, and counts both times."""
+
+    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor) -> None:
+        self._network, self._mean, self._std = network, mean, std
+        self.alone: list[tuple[float, float, int]] = []  # per batch: when it began, what the network took, images
+
+    def preprocess(self, x: Tensor) -> Tensor:
+        began = time.process_time()
+        x = (x - self._mean) / self._std
+        with torch.no_grad():
+            self._network(x)
+        self.alone.append((began, time.process_time() - began, len(x)))
+        return x
+
+    def ratio(self, few: int, end: float) -> tuple[float, float]:
+        """CPU time of the survey per that of the network, and seconds of the network an image, after `few` images."""
+        counted, images = [], 0
+        for batch in self.alone:
+            if images >= few:
+                counted.append(batch)
+            images += batch[2]
+        plain = sum(seconds for _, seconds, _ in counted)
+        whole = end - counted[0][0]  # with the network alone
+        return (whole - plain) / plain, plain / sum(n for *_, n in counted)
 
 
 def main() -> None:
@@ -72,28 +94,17 @@ def main() -> None:
             continue
         network, x = make(), images(many, side)
         mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (network.mean, network.std))
-
-        def forward(network: nn.Module = network, x: Tensor = x, batch: int = batch, few: int = few,
-                    mean: Tensor = mean, std: Tensor = std) -> None:  # fmt: skip
-            with torch.no_grad():
-                for part in x[few:].split(batch):
-                    network((part - mean) / std)
-
-        def surveyed(count: int, network: nn.Module = network, x: Tensor = x, batch: int = batch,
-                     mean: Tensor = mean, std: Tensor = std) -> ldam.Survey:  # fmt: skip
-            return ldam.survey(
-                network, x[:count], preprocess=lambda x: (x - mean) / std, batch=batch, device="cpu", progress=False
-            )
-
-        found = surveyed(batch)
-        units = sum(found.units(layer) for layer in found.layers)
         ratios, plain = [], []
         for _ in range(ROUNDS):
-            alone = seconds(forward)
-            with_survey = seconds(lambda: surveyed(many)) - seconds(lambda: surveyed(few))  # noqa: B023
-            alone = (alone + seconds(forward)) / 2
-            plain.append(1000 * alone / (many - few))
-            ratios.append(with_survey / alone)
+            clock = Clock(copy.deepcopy(network), mean, std)  # a survey refuses to run the model itself
+            found = ldam.survey(network, x, preprocess=clock.preprocess, batch=batch, device="cpu", progress=False)
+            # looking at the network runs a few images, too, before the first batch
+            first = next(i for i, (*_, n) in enumerate(clock.alone) if n == batch)
+            del clock.alone[:first]
+            ratio, seconds = clock.ratio(few, time.process_time())
+            ratios.append(ratio)
+            plain.append(1000 * seconds)
+        units = sum(found.units(layer) for layer in found.layers)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
             f"{name}: {len(found.layers)} layers, {units:,} units; forward {statistics.median(plain):.1f} ms an image; "

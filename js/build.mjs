@@ -5,7 +5,7 @@ import { readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
-import { typescript } from "./protocol.mjs";
+import { messagesAndShapes, typescript } from "./protocol.mjs";
 
 const here = dirname(fileURLToPath(import.meta.url));
 process.chdir(here);
@@ -24,9 +24,11 @@ if (process.argv.includes("--watch")) {
   const context = await esbuild.context({ ...bundle, sourcemap: "inline" });
   await context.watch();
 } else if (process.argv.includes("--protocol")) {
-  for (const folder of ["src", "src/toolbox"]) {
-    writeFileSync(`${folder}/protocol.ts`, typescript(JSON.parse(readFileSync(`${folder}/protocol.schema.json`, "utf8"))));
-  }
+  const schemaOf = (folder) => JSON.parse(readFileSync(`${folder}/protocol.schema.json`, "utf8"));
+  const [messages, shapes] = messagesAndShapes(schemaOf("src"));
+  writeFileSync("src/protocol.ts", messages);
+  writeFileSync("src/shapes.ts", shapes);
+  for (const folder of ["src/atlas", "src/scatter", "src/toolbox"]) writeFileSync(`${folder}/protocol.ts`, typescript(schemaOf(folder)));
 } else if (process.argv.includes("--test")) {
   // Node 20 cannot read TypeScript: bundle each test, then hand the files to Node's own runner.
   const outdir = "build/tests";

@@ -8,8 +8,21 @@ const WIDE = 120; // characters: a longer union goes over several lines
 
 /** The text of protocol.ts for a schema. */
 export function typescript(schema) {
-  return [HEAD, ...Object.entries(schema.$defs).map(([name, def]) => declaration(name, def))].join("\n");
+  return text(HEAD, Object.entries(schema.$defs));
 }
+
+/** For a long schema: the texts of protocol.ts, with the messages, and of shapes.ts, with what they are made of. */
+export function messagesAndShapes(schema) {
+  const isMessage = ([name, def]) => name === "FromKernel" || name === "ToKernel" || "const" in (def.properties?.kind ?? {});
+  const all = Object.entries(schema.$defs);
+  const messages = all.filter(isMessage);
+  const shapes = all.filter((each) => !isMessage(each));
+  const used = shapes.map(([name]) => name).filter((name) => JSON.stringify(messages).includes(`"#/$defs/${name}"`));
+  const imports = `import type { ${used.sort().join(", ")} } from "./shapes";\n\nexport type * from "./shapes";\n`;
+  return [text(`${HEAD}${imports}`, messages), text(HEAD, shapes)];
+}
+
+const text = (head, defs) => [head, ...defs.map(([name, def]) => declaration(name, def))].join("\n");
 
 function declaration(name, def) {
   const comment = def.description ? `/** ${def.description} */\n` : "";

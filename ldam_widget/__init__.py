@@ -41,11 +41,26 @@ from .toolbox.backward import backward
 if TYPE_CHECKING:
     from . import callbacks
     from .analysis.embed import embed
+    from .analysis.walk import Walk
+    from .atlases import Atlas, atlas
     from .embedding.embedding import Embedding
     from .embedding.tsne import TSNE
+    from .engines import EngineError
     from .pictures import figures
     from .surveys import Survey, survey
-    from .widget import LDAM, Compare, Toolbox, Watch, compare, compare_checkpoints, watch
+    from .widget import (
+        LDAM,
+        AtlasView,
+        Compare,
+        LayerPage,
+        Scatter,
+        Toolbox,
+        UnitPage,
+        Watch,
+        compare,
+        compare_checkpoints,
+        watch,
+    )
 
 __all__ = [
     "EMA",
@@ -53,6 +68,8 @@ __all__ = [
     "LDAM",
     "TSNE",
     "Agreement",
+    "Atlas",
+    "AtlasView",
     "BatchStatistics",
     "Blur",
     "BurnIn",
@@ -62,6 +79,7 @@ __all__ = [
     "Denoiser",
     "Discriminator",
     "Embedding",
+    "EngineError",
     "Exploration",
     "Expression",
     "Frame",
@@ -69,21 +87,26 @@ __all__ = [
     "Jitter",
     "LDAMWarning",
     "Ladder",
+    "LayerPage",
     "Natural",
     "PolynomialDecay",
     "Recipe",
     "Robust",
     "Sampler",
     "SamplingError",
+    "Scatter",
     "Survey",
     "Toolbox",
     "TotalVariation",
     "Trainer",
     "TrainingError",
+    "UnitPage",
+    "Walk",
     "Watch",
     "Window",
     "__version__",
     "activations",
+    "atlas",
     "average_checkpoints",
     "backward",
     "build_discriminator",
@@ -110,12 +133,28 @@ __all__ = [
     "watch",
 ]
 
-_WIDGETS = ("LDAM", "Compare", "Toolbox", "Watch", "compare", "compare_checkpoints", "watch")
+_WIDGETS = (
+    "LDAM",
+    "AtlasView",
+    "Compare",
+    "LayerPage",
+    "Scatter",
+    "Toolbox",
+    "UnitPage",
+    "Watch",
+    "compare",
+    "compare_checkpoints",
+    "watch",
+)
 _MODULES = {"figures": ".pictures.figures", "callbacks": ".callbacks"}
 _LAZY = {
     **_MODULES,
+    "Atlas": ".atlases",
+    "atlas": ".atlases",
     "TSNE": ".embedding.tsne",
+    "EngineError": ".engines",
     "Embedding": ".embedding.embedding",
+    "Walk": ".analysis.walk",
     "embed": ".analysis.embed",
     "Survey": ".surveys",
     "survey": ".surveys",

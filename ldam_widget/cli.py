@@ -1,4 +1,4 @@
-"""The command line: `ldam demo`, `ldam sample`, `ldam layers`, `ldam survey`, `ldam embed`, `ldam train`."""
+"""The command line: `ldam demo | sample | layers | survey | embed | atlas | train`."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from . import kernels
 from ._version import __version__
 from .adversary.rounds import TrainingError
+from .command_line import atlases
 from .command_line.embedding import embed_to
 from .command_line.networks import network_of
 from .command_line.summary import as_json, summary_of
@@ -48,6 +49,7 @@ from .demo.judge import JudgeRecipe
 from .demo.judge import train_judge as fit_judge
 from .demo.train import TrainingResult
 from .demo.train import train_lenet5 as fit_lenet5
+from .engines import EngineError
 from .network.trace import layers as list_layers
 from .objectives import Discriminator
 from .parametrizations import Natural
@@ -62,7 +64,7 @@ class _ReadableErrors(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (ValueError, TypeError, OSError, SamplingError, TrainingError, ImportError) as error:
+        except (ValueError, TypeError, OSError, SamplingError, TrainingError, EngineError, ImportError) as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(2) from error
 
@@ -74,6 +76,7 @@ app = typer.Typer(
 )  # fmt: skip
 train_app = typer.Typer(help="Train a network that comes with the package from scratch.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
+app.add_typer(atlases.app, name="atlas")
 
 ModelOption = Annotated[
     str,

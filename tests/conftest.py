@@ -79,7 +79,8 @@ MARKS = {
     "law": ("law/",),
     "planted": ("law/test_planted",),
     "slow": (
-        "checkpoints/", "demo/", "embedding/", "faults/", "survey/", "test_banded", "test_belief", "test_callbacks",
+        "checkpoints/", "demo/", "documents/", "embedding/", "faults/", "survey/", "test_banded", "test_belief",
+        "test_callbacks",
         "test_change", "test_cli", "test_comparison", "test_dead_neurons", "test_discriminator_training",
         "test_execution", "test_exploration", "test_expressions_work_with", "test_figures", "test_garbage",
         "test_goal", "test_judge", "test_kernels", "test_ladder", "test_natural_works_with", "test_notebooks",
@@ -87,7 +88,7 @@ MARKS = {
         "test_third_party", "test_threads", "test_untouched", "test_warm_up", "widget/test_as_shown",
         "widget/test_belief", "widget/test_compare", "widget/test_live", "widget/test_loop", "widget/test_prior",
         "widget/test_protocol", "widget/test_replay", "widget/test_toolbox", "widget/test_training",
-        "widget/test_watch", "zoo/",
+        "widget/test_watch", "zoo/", "atlas/test_engines",
     ),
 }  # fmt: skip
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from ldam_widget import Jitter, Robust, Sampler
-from ldam_widget.network.receptive_field import Box
+from ldam_widget.network.receptive_field import Box, Fields
 from ldam_widget.pictures import figures, images
-from ldam_widget.pictures.crops import crop_of, moved
+from ldam_widget.pictures.crops import Known, crop_of, moved
 from ldam_widget.pictures.display import Display, axes_of, checked_bands, checked_contrast
 from ldam_widget.sampling.frame import Frame
 
@@ -166,6 +166,7 @@ def test_neurons_look_through_windows_of_one_size() -> None:
     assert crop.windows == ((8, 8, 13, 13), (0, 0, 5, 5), (3, 15, 8, 20))
     assert crop.is_small(20, 20)
     assert not crop.is_small(20, 9)
+    assert crop.boxes == ((8, 8, 13, 13), (0, 0, 3, 3), (3, 17, 8, 20))
     both = crop_of([sampler(layer="0", neurons=[1]), sampler(layer="2", neurons=[1])])
     assert both is not None
     assert both.windows == ((8, 8, 13, 13),)
@@ -176,6 +177,20 @@ def test_expressions_look_through_the_windows_of_all_their_terms() -> None:
     assert crop is not None
     assert crop.windows == ((3, 3, 8, 11), (8, 7, 13, 15))  # 5×8; and 5×5, made as wide
     assert crop_of([sampler(layer="0", neurons=["1@mean - 2", "3"])]) is None
+
+
+def test_fields_are_found_once_for_a_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[tuple[int, ...]] = []
+    box = Fields.box
+    monkeypatch.setattr(Fields, "box", lambda self, at: (looked.append(at), box(self, at))[1])
+    known: Known = {}
+    for neurons in ([1, 2], [3], ["0@0,0", 1]):
+        crop = crop_of([sampler(layer="2", neurons=neurons)], known)
+    assert looked == [(10, 10), (0, 0)]
+    assert crop == crop_of([sampler(layer="2", neurons=["0@0,0", 1])])
+    assert crop is not None
+    assert crop.boxes == ((0, 0, 3, 3), (8, 8, 13, 13))
+    assert crop.windows == ((0, 0, 5, 5), (8, 8, 13, 13))  # of one size
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,16 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "notebooks"))
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-DOWNLOADS = {"imagenet_study"}  # weights, unless there are some at LDAM_DATA
+NEED_DATA = {"imagenet_study", "map"}  # at LDAM_DATA; the former would download weights
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(p, marks=pytest.mark.realdata if p.stem in DOWNLOADS else ()) for p in NOTEBOOKS],
+    [pytest.param(p, marks=pytest.mark.realdata if p.stem in NEED_DATA else ()) for p in NOTEBOOKS],
     ids=lambda path: path.stem,
 )
 def test_runs(path: Path, request: pytest.FixtureRequest) -> None:
-    if path.stem in DOWNLOADS:
+    if path.stem in NEED_DATA:
         request.getfixturevalue("data_folder")
     from execute import execute
 

@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, ErrorMessage, Frame, Pane, Params, Range, Select, Setup, State, ToKernel, Units } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -15,6 +15,10 @@ export interface FilledFrame extends Omit<Frame, "panes"> {
   panes: FilledPane[];
 }
 
+export interface FilledUnit extends Omit<UnitNews, "panes"> {
+  panes?: FilledPane[];
+}
+
 /** The kernel's silence: it never answered this view; its frames are late; it has stopped answering. */
 export type Silence = "never" | "late" | "stopped" | null;
 
@@ -26,8 +30,12 @@ export interface Handlers {
   /** Paint now; returns a promise if pictures have to be decoded first. */
   paint(frame: FilledFrame): void | Promise<void>;
   units(message: Units): void;
+  unit?(message: FilledUnit): void;
   diagnosis(message: Diagnosis): void;
   changes?(message: Changes): void;
+  unit_table?(message: UnitTable): void;
+  unit_bars?(message: UnitBars): void;
+  enlarge?(message: Enlarge): void;
   error(message: ErrorMessage): void;
   download(message: Download, bytes: Uint8Array<ArrayBuffer>): void;
   silence(silence: Silence): void;
@@ -135,6 +143,24 @@ export class Connection {
     this.#ask({ kind: "units", layer, query, offset, limit });
   }
 
+  openUnit(unit: number): void {
+    this.#ask({ kind: "open_unit", unit });
+  }
+
+  exportUnits(request: Omit<ExportUnits, "kind">): void {
+    this.#ask({ kind: "export_units", ...request });
+  }
+
+  /** Opens the page of a unit. */
+  showUnit(what: Omit<ShowUnit, "kind">): void {
+    this.#ask({ kind: "unit", ...what });
+  }
+
+  /** Restarts a chain in one of the unit's top images. */
+  startFrom(rank: number): void {
+    this.#ask({ kind: "start_from", rank });
+  }
+
   lock(name: string, locked: boolean): void {
     this.#ask({ kind: "lock", name, locked });
   }
@@ -206,10 +232,20 @@ export class Connection {
         return this.#receiveFrame(message, buffers);
       case "units":
         return this.#handlers.units(message);
+      case "unit": {
+        const { panes = [], ...rest } = message;
+        return this.#handlers.unit?.({ ...rest, panes: filled(panes, buffers) });
+      }
       case "diagnosis":
         return this.#handlers.diagnosis(message);
       case "changes":
         return this.#handlers.changes?.(message);
+      case "unit_table":
+        return this.#handlers.unit_table?.(message);
+      case "unit_bars":
+        return this.#handlers.unit_bars?.(message);
+      case "enlarge":
+        return this.#handlers.enlarge?.(message);
       case "error":
         return this.#handlers.error(message);
       case "download":
@@ -231,7 +267,7 @@ export class Connection {
     const fill = (frame: Omit<Frame, "earlier">): FilledFrame => {
       const own = rest.slice(0, frame.panes.length);
       rest = rest.slice(frame.panes.length);
-      return { ...frame, panes: frame.panes.flatMap((pane, i) => (own[i] ? [{ ...pane, range: ends(pane.range), bytes: toBytes(own[i]) }] : [])) };
+      return { ...frame, panes: filled(frame.panes, own) };
     };
     const { earlier = [], ...newest } = message;
     const { kind, gen, seq, stats } = newest;
@@ -391,6 +427,10 @@ export class Connection {
     this.#handlers.silence(silence);
   }
 }
+
+/** Panes with their bytes, one buffer each. */
+const filled = (panes: Pane[], buffers: Buffers): FilledPane[] =>
+  panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, range: ends(pane.range), bytes: toBytes(buffers[i]) }] : []));
 
 /** JSON sends non-finite values as null. */
 export const ends = ([low, high]: Range): Ends => [low ?? NaN, high ?? NaN];

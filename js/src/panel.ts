@@ -14,9 +14,11 @@ import { ReducedMotion } from "./parts/picture/reduced-motion";
 import { TileCursor } from "./parts/picture/tile-cursor";
 import { TopBar } from "./parts/top-bar";
 import { Trace } from "./parts/trace";
+import { UnitView } from "./parts/unit/unit-view";
+import { Units } from "./parts/units/units";
 import { WatchBar } from "./parts/watch-bar";
-import type { Action, Download, Setup, State } from "./protocol";
-import { h, setText, throttle } from "./ui/dom";
+import type { Action, Setup, State } from "./protocol";
+import { h, offer, setText, throttle } from "./ui/dom";
 import { formatCount } from "./ui/format";
 import { keepKeys } from "./ui/keys";
 import { watchTheme } from "./ui/theme";
@@ -52,13 +54,17 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     },
     paint: (frame) => (still.admits(frame) ? picture.paint(frame) : undefined),
     units: (message) => parts.forEach((part) => part.units?.(message)),
+    unit: (message) => parts.forEach((part) => part.unit?.(message)),
     diagnosis: (message) => parts.forEach((part) => part.diagnosis?.(message)),
     changes: (message) => parts.forEach((part) => part.changes?.(message)),
+    unit_table: (message) => parts.forEach((part) => part.unit_table?.(message)),
+    unit_bars: (message) => parts.forEach((part) => part.unit_bars?.(message)),
     error: (message) => {
       if (message.error) for (const part of parts) part.refused?.();
       for (const part of parts) part.error?.(message);
     },
-    download: offer,
+    download: ({ filename, mime }, bytes) => offer(filename, new Blob([bytes], { type: mime })),
+    enlarge: (message) => cursor.show(message),
     silence: (silence) => {
       for (const part of parts) part.silence?.(silence);
       if (silence) root.dataset["silence"] = silence;
@@ -82,6 +88,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     act,
     select: (selection) => connection.select(selection),
     units: (...request) => connection.units(...request),
+    about: (what) => connection.showUnit(what),
   });
   const controls = new Controls(prefix, {
     act,
@@ -90,6 +97,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     prior: (prior) => connection.select({ prior }),
     lock: (name, locked) => connection.lock(name, locked),
     display: (change) => connection.display(change),
+    outline: (on) => (picture.outlined = on),
     isStale: (name, answer) => connection.isStale(name, answer),
   });
   const picture = new Picture();
@@ -109,8 +117,24 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     scrub: (index) => connection.scrub(index),
     show: (what) => connection.show(what),
   });
-  const parts: Part[] = [picture, picker, controls, trace, diagnosis, belief, compare, watch, topBar, notices, new MarimoValue(model)];
-  const cursor = new TileCursor(picture, signal, { announce, highlight: (column) => trace.highlight(column) });
+  const units = new Units(
+    prefix,
+    { announce, open: (unit) => connection.openUnit(unit), export: (request) => connection.exportUnits(request) },
+    (closed) => root.classList.toggle("ldam-unopened", closed),
+  );
+  const unit = new UnitView(root, signal, {
+    act,
+    announce,
+    show: (what) => connection.showUnit(what),
+    start: (rank) => connection.startFrom(rank),
+  });
+  const parts: Part[] = [picture, picker, unit, controls, trace, diagnosis, belief, compare, watch, units, topBar, notices, new MarimoValue(model)];
+  const cursor = new TileCursor(picture, signal, {
+    announce,
+    highlight: (column) => trace.highlight(column),
+    enlarged: (column) => unit.enlarged(column),
+    about: (column) => unit.available && connection.showUnit({ column }),
+  });
 
   const begin = (setup: Setup) => {
     known = true;
@@ -126,10 +150,10 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   };
   const speaking = setInterval(() => playing && announce(`playing, step ${formatCount(steps)}`), SPOKEN_EVERY);
 
-  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, trace.element, compare.list.element, diagnosis.element, belief.element);
+  const main = h("div.ldam-main", {}, picker.element, picture.element, cursor.readout, unit.opener, unit.element, trace.element, compare.list.element, diagnosis.element, belief.element);
   const body = h("div.ldam-body", { hidden: true }, main, h("div.ldam-side-panel", {}, controls.element));
   topBar.element.hidden = true; // without a kernel, show no dead buttons
-  root.append(topBar.element, watch.element, notices.element, notices.silenceElement, body, status);
+  root.append(topBar.element, watch.element, notices.element, notices.silenceElement, units.element, body, status);
 
   keepKeys(root, signal);
   const larger = new Larger(root, signal, {
@@ -140,6 +164,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   watchTheme(root, signal, (dark) => parts.forEach((part) => part.theme?.(dark)));
   watchSize(picture.element, signal, (width) => picture.resize(width));
   watchSize(trace.plot, signal, (width, height) => trace.resize(width, height));
+  for (const plot of unit.plots) watchSize(plot.place, signal, (width) => plot.resize(width));
   watchSize(controls.training.plot.place, signal, (width, height) => controls.training.plot.resize(width, height));
   watchVisible(root, signal, (visible) => {
     connection.visible = visible;
@@ -187,14 +212,4 @@ function watchVisible(element: HTMLElement, signal: AbortSignal, changed: (visib
     signal.addEventListener("abort", () => observer.disconnect());
   }
   report();
-}
-
-/** Offers a file as a download. */
-function offer({ filename, mime }: Download, bytes: Uint8Array<ArrayBuffer>): void {
-  const url = URL.createObjectURL(new Blob([bytes], { type: mime }));
-  const link = h("a", { href: url, download: filename });
-  document.body.append(link); // some hosts ignore clicks outside the document
-  link.click();
-  link.remove();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
 }

@@ -69,17 +69,55 @@ const isStill = shape(
   { kind: oneOf("frame"), activations: isTable },
 );
 const isSize = tuple(2, isNumber);
-const isDisplay = shape({
-  contrast: oneOf("as it is", "stretched"),
-  bands: listOf(isNumber),
-  band_count: isNumber,
-  cropped: isFlag,
-  field: orNull(isSize),
-  window: orNull(isSize),
-  picture: isSize,
-});
+const isDisplay = shape(
+  {
+    contrast: oneOf("as it is", "stretched"),
+    bands: listOf(isNumber),
+    band_count: isNumber,
+    cropped: isFlag,
+    field: orNull(isSize),
+    window: orNull(isSize),
+    picture: isSize,
+  },
+  { fields: orNull(listOf(tuple(4, isNumber))) },
+);
 const isRemark = shape({ label: isText, text: isText });
 const isBelief = shape({ running: isFlag, level: oneOf("good", "warn", "wait"), text: isText, neurons: listOf(isRemark) });
+const isBars = shape({ low: isNumber, high: isNumber, counts: listOf(isNumber) });
+const isColumns = shape({
+  unit: listOf(isNumber),
+  dead: listOf(isFlag),
+  best_class: listOf(isText),
+  ...Object.fromEntries(["mean", "max", "zero_share", "selectivity", "partner", "correlation", "change", "kept"].map((name) => [name, perNeuron])),
+});
+const ofMember = { dead: isFlag };
+const isContribution = shape({ layer: isText, unit: isNumber, name: isText, value: isMeasured });
+const isTopImage = shape({ value: isMeasured, name: isText, place: listOf(isNumber) });
+const isHistogram = shape({ low: isMeasured, high: isMeasured, counts: listOf(isNumber), below: isNumber, above: isNumber });
+const isSeen = shape({
+  images: isNumber,
+  of: isNumber,
+  final: isFlag,
+  map: listOf(isNumber),
+  dead: isFlag,
+  silent: isMeasured,
+  mean: isMeasured,
+  histogram: isHistogram,
+  top: listOf(isTopImage),
+  boxes: listOf(listOf(isNumber)),
+});
+const isSubject = shape({ key: isText, layer: isText, unit: isNumber, units: isNumber, name: isText, back: isFlag, networks: listOf(isText) });
+const ofUnit: Record<string, Check> = {
+  subject: isSubject,
+  progress: shape({ done: isNumber, total: isNumber }),
+  seen: isSeen,
+  connections: shape({ inputs: listOf(isContribution), outputs: listOf(isContribution) }),
+  panes: listOf(isPane),
+  optimised: isMeasured,
+  sampled: isMeasured,
+  remark: shape({ about: isText, text: isText }),
+  complete: isFlag,
+};
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };
 const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
@@ -93,7 +131,10 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     training_trace: shape({ rounds: listOf(isNumber), accuracy: listOf(isMeasured), gap: listOf(isMeasured) }),
     models: listOf(shape({ name: isText, note: isText })),
     ...COMPARED,
+    open_unit: isMeasured,
     watch: isWatch,
+    unit_page: oneOf("always", "on demand"),
+    unit_shown: isMeasured,
   },
   state: {
     view: isText,
@@ -102,7 +143,9 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     belief: isBelief,
     discriminator: isDiscriminator,
     ...COMPARED,
+    open_unit: isMeasured,
     watch: isWatch,
+    unit_shown: isMeasured,
   },
   frame: {
     earlier: listOf(isStill),
@@ -116,13 +159,19 @@ const OPTIONAL: Record<FromKernel["kind"], Record<string, Check>> = {
     activations: isTable,
     agreement: listOf(isChange),
     watch: isWatch,
+    unit: orNull(shape({ id: isNumber, values: perNeuron, ranks: perNeuron })),
   },
   units: { problem: isText },
   error: {},
   download: {},
   diagnosis: {},
   changes: {},
+  enlarge: {},
+  unit_table: { activations: orNull(isBars), weights: orNull(isBars) },
+  unit_bars: { activations: orNull(isBars), weights: orNull(isBars) },
+  unit: ofUnit,
 };
+const isEnlarge = shape({ neuron: orNull(isText), chain: isNumber, model: isNumber });
 const LEVELS = new Set<unknown>(["good", "warn", "wait"]);
 
 /** A newer kernel side may send more than this front end knows: unknown messages and fields are dropped. */
@@ -132,11 +181,16 @@ export function parse(content: unknown): FromKernel | null {
   const message = keep(content, OPTIONAL[kind]);
   if (kind === "setup") message["kernel"] = kernelOf(message["kernel"]);
   if (kind === "setup") keepEach(message, "layers", { leaf: isFlag });
+  if (kind === "setup") keepEach(message, "neurons", ofMember);
+  if (kind === "units") keepEach(message, "units", ofMember);
   if (kind === "setup") keepEach(message, "parameters", { of: isText, model: isNumber });
   if (kind === "frame") keepEach(message, "panes", ofPane);
   if (kind === "changes") keepEach(message, "rows", ofChange);
   if (kind === "frame" && isObject(message["stats"])) message["stats"] = keep(message["stats"], { bytes_per_frame: isMeasured });
   if (kind === "changes") return changesOf(message);
+  if (kind === "enlarge" && !isEnlarge(message)) return null;
+  if (kind === "unit_table" && !(isText(message["layer"]) && isNumber(message["images"]) && areUnits(message["columns"]))) return null;
+  if (kind === "unit_table" || kind === "unit_bars") return { activations: null, weights: null, ...message } as unknown as FromKernel;
   if (kind === "diagnosis") {
     if (!isText(message["text"]) || !LEVELS.has(message["level"])) return null;
     const neurons: unknown = message["neurons"];
@@ -155,6 +209,13 @@ function changesOf({ layer, done, total, running, error, rows }: Record<string, 
   if (!isText(layer) || !isNumber(done) || !isNumber(total) || !isFlag(running)) return null;
   const sound = (Array.isArray(rows) ? rows.filter(isChange) : []) as Change[];
   return { kind: "changes", layer, done, total, running, error: isText(error) ? error : "", rows: sound };
+}
+
+/** Columns of one length. */
+function areUnits(columns: unknown): boolean {
+  if (!isColumns(columns)) return false;
+  const lengths = Object.values(columns as Record<string, unknown[]>).map((values) => values.length);
+  return lengths.every((length) => length === lengths[0]);
 }
 
 function kernelOf(content: unknown): Kernel {

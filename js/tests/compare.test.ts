@@ -220,6 +220,14 @@ test("Enter enlarges a tile of any model, beside the other model, their differen
   assert.deepEqual(drawn(), [20, 21, WHITE, 10, 11], "of a difference, what it is the difference of");
 });
 
+test("the kernel enlarges a tile of one model", () => {
+  frame();
+  model.post({ kind: "enlarge", neuron: "k1", chain: 0, model: 1 });
+  assert.ok(root.querySelector(".ldam-zoomed"));
+  key(canvas(), "ArrowDown"); // the next row: of the tile that was enlarged, it is the average of the first model
+  assert.deepEqual(texts(".ldam-head .ldam-name").slice(0, 1), ["epoch 1 average"]);
+});
+
 test("other rows are requested from the kernel; the former ones go when they arrive", () => {
   frame();
   assert.equal(select("rows").value, "both");

@@ -210,3 +210,40 @@ test("where full screen is forbidden, the panel fills the window, says so, and E
   press(find("canvas"), "Escape");
   assert.ok(!root.classList.contains("ldam-full"));
 });
+
+test("receptive fields are outlined in an enlarged tile, and in all of them if asked", () => {
+  const fields = NAMES.map((_, i) => [0, 0, 1, i ? 1 : 2] as [number, number, number, number]); // of 2 × 2 pixels
+  begin({ field: [1, 2], window: [1, 2], fields });
+  frame();
+  const outlines = () => [...root.querySelectorAll<HTMLElement>(".ldam-field")];
+  assert.equal(outlines().length, 0);
+  const box = [...root.querySelectorAll<HTMLInputElement>("input[type=checkbox]")].find((each) => each.closest("label")!.textContent === "outline the receptive field in every tile")!;
+  box.click();
+  const tiles = outlines();
+  assert.ok(tiles.length >= NAMES.length);
+  const sizes = tiles.slice(0, 2).map(({ style }) => [parseFloat(style.width), parseFloat(style.height)] as const);
+  assert.ok(Math.abs(sizes[0]![0] - 2 * sizes[0]![1]) < 1e-6); // both columns, one row
+  assert.ok(Math.abs(sizes[1]![0] - sizes[1]![1]) < 1e-6);
+  assert.deepEqual(model.take("display"), []); // of this view alone
+  box.click();
+  assert.equal(outlines().length, 0);
+  find("canvas").focus();
+  press(find("canvas"), "Enter");
+  assert.ok(outlines().length > 0);
+  state({ field: [2, 2], window: [2, 2], fields: NAMES.map(() => [0, 0, 2, 2]) });
+  assert.equal(outlines().length, 0); // all that is shown
+  state({});
+  assert.equal(outlines().length, 0);
+  assert.ok(hidden(box));
+});
+
+test("a cropped tile shows the part of a receptive field that is in it", () => {
+  begin({ ...FIELD, fields: NAMES.map(() => [3, 4, 5, 5]) });
+  frame((pane) => ({ ...pane, corners: NAMES.map(() => [4, 4]) }));
+  press(find("canvas"), "Enter");
+  const { left, top, width, height } = root.querySelector<HTMLElement>(".ldam-field")!.style;
+  const tile = root.querySelector<HTMLElement>(".ldam-head")!.style;
+  assert.ok(Math.abs(parseFloat(width) - parseFloat(height)) < 1e-6); // one pixel, the first
+  assert.ok(Math.abs(parseFloat(left) - parseFloat(tile.left)) < 2);
+  assert.ok(parseFloat(top) > 0);
+});

@@ -12,11 +12,12 @@ let picker: NeuronPicker;
 let selections: { layer?: string; neurons?: string[] }[];
 let requests: Request[];
 let deeds: string[];
+let pages: unknown[];
 
 beforeEach(() => {
-  [selections, requests, deeds] = [[], [], []];
+  [selections, requests, deeds, pages] = [[], [], [], []];
   picker?.close();
-  picker = new NeuronPicker("p", { select: (selection) => selections.push(selection), units: (...request) => requests.push(request), act: (what) => deeds.push(what) });
+  picker = new NeuronPicker("p", { select: (selection) => selections.push(selection), units: (...request) => requests.push(request), act: (what) => deeds.push(what), about: (what) => pages.push(what) });
   document.body.replaceChildren(picker.element);
   picker.setup(setupMessage());
 });
@@ -286,4 +287,20 @@ test("an expression with a mistake is explained while it is typed, and Enter sen
   type("nothing");
   picker.units({ kind: "units", layer: "fc3", query: "nothing", offset: 0, total: 0, units: [] }); // an older kernel
   assert.equal(picker.element.querySelector(".ldam-count")!.textContent, "no unit found");
+});
+
+test("chips and the list lead to the pages of units, if there are any; dead units are marked", () => {
+  const dead = { key: "k2", label: "2", name: "two", dead: true };
+  const setup = setupMessage();
+  picker.setup({ ...setup, unit_page: "on demand", neurons: [...setup.neurons.slice(0, 2), dead] });
+  assert.deepEqual(chips(), ["0 zero", "1 one", "2 two dead"]);
+  picker.element.querySelectorAll<HTMLButtonElement>("button.ldam-chip-text")[1]!.click();
+  input().click();
+  picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 2, units: [{ key: "7", label: "7", name: "" }, { ...dead, key: "8@1,2" }], problem: "" });
+  assert.deepEqual(options().map((option) => option.textContent), ["about7", "about2 two dead"]);
+  options()[0]!.querySelector<HTMLElement>(".ldam-page-link")!.click();
+  input().click();
+  picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 1, units: [{ ...dead, key: "8@1,2" }], problem: "" });
+  input().dispatchEvent(new page.window.KeyboardEvent("keydown", { key: "Enter", shiftKey: true, bubbles: true }) as never);
+  assert.deepEqual([pages, selections], [[{ column: 1 }, { layer: "fc3", unit: 7 }, { layer: "fc3", unit: 8 }], []]);
 });

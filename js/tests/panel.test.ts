@@ -202,6 +202,35 @@ test("arrow keys choose a tile, Enter enlarges it, Escape goes back", () => {
   assert.equal(root.querySelector(".ldam-zoomed"), null);
 });
 
+test("the kernel enlarges a tile, as soon as its chain is shown, and all are shown again", () => {
+  model.frame(1);
+  page.animate();
+  const enlarged = () => (root.querySelector(".ldam-zoomed") ? all(".ldam-head").map(({ textContent }) => textContent) : null);
+  model.post({ kind: "enlarge", neuron: "k1", chain: 0, model: 0 });
+  assert.match(enlarged()![0]!, /sample/);
+  model.post({ kind: "enlarge", neuron: null, chain: 0, model: 0 });
+  assert.equal(enlarged(), null);
+  for (const wrong of [{ neuron: "unknown" }, { chain: 7 }, { neuron: 3 }, { chain: "0" }]) {
+    model.post({ kind: "enlarge", neuron: "k1", chain: 0, model: 0, ...wrong } as never);
+    assert.equal(enlarged(), null);
+  }
+  model.post({ kind: "enlarge", neuron: "k1", chain: 1, model: 0 });
+  assert.equal(enlarged(), null, "its row is not there yet");
+  const { content, buffers } = frameMessage(2);
+  const sample = content.panes[0]!;
+  const rest = content.panes.slice(1);
+  const [rows, ...shape] = sample.shape;
+  const twice = { ...sample, shape: [2 * rows, ...shape] as typeof sample.shape, labels: ["chain 1", "chain 2"] };
+  const bytes = new Uint8Array(buffers[0]!.byteLength * 2);
+  model.post({ ...content, panes: [twice, ...rest] }, [bytes.buffer, ...buffers.slice(1)]);
+  page.animate();
+  assert.match(enlarged()![0]!, /chain 2/);
+  key(canvas(), "Escape");
+  model.frame(3);
+  page.animate();
+  assert.equal(enlarged(), null, "once is enough");
+});
+
 test("keys do not reach a notebook that listens while they bubble", () => {
   let heard = 0;
   const listen = () => heard++;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import Ajv2020 from "ajv/dist/2020";
-import { isOptional, typescript } from "../protocol.mjs";
+import { isOptional, messagesAndShapes } from "../protocol.mjs";
 import { parse } from "../src/validate";
 
 type Schema = Record<string, any>;
@@ -87,8 +87,9 @@ function without(fields: Fields, name: string): Fields {
   return Object.fromEntries(Object.entries(fields).filter(([each]) => each !== name));
 }
 
-test("protocol.ts is what the schema says; `npm run protocol` writes it", () => {
-  assert.equal(readFileSync("src/protocol.ts", "utf8"), typescript(schema));
+test("protocol.ts and shapes.ts are what the schema says; `npm run protocol` writes them", () => {
+  const written = ["src/protocol.ts", "src/shapes.ts"].map((file) => readFileSync(file, "utf8"));
+  assert.deepEqual(written, messagesAndShapes(schema));
 });
 
 for (const part of KINDS) {

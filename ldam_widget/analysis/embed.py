@@ -19,7 +19,7 @@ from ..embedding.space import Space
 from ..embedding.tsne import TSNE
 from ..network.inputs import Inputs
 from ..network.trace import Preprocess
-from .features import At, LayerFeatures, PixelFeatures, space_of
+from .features import At, InBatches, LayerFeatures, PixelFeatures, range_of, space_of
 
 
 @torch.inference_mode(False)
@@ -76,6 +76,7 @@ def embed(
             points, or both images and features.
     """
     on = chosen_device(device)
+    known: tuple[InBatches, tuple[float, float] | None] | None = None
     if images is not None and features is not None:
         raise ValueError("give images or features, not both")
     if images is None and (model is not None or layer is not None):
@@ -91,6 +92,7 @@ def embed(
         )
         batch = whole("batch", batch, 1)
         space = space_of(made, source, batch=batch, device=on, cache=cache, progress=progress)
+        known = InBatches(made, tuple(source.input_shape), batch), range_of(source, pixel_range)
     elif features is not None:
         space = Space.of(array("features", features, on))
     elif points is not None:
@@ -98,12 +100,19 @@ def embed(
     else:
         raise ValueError("nothing to map: give images (with a model and a layer), or features=, or points=")
     if points is not None:
-        return Embedding(points, space, device=on)
+        return _knowing(Embedding(points, space, device=on), known)
     run = TSNE(
         space, perplexity=perplexity, exaggeration=exaggeration, steps=steps, seed=seed, start=start, method=method,
         device=on, progress=progress,
     )  # fmt: skip
-    return _run(run, progress)
+    return _knowing(_run(run, progress), known)
+
+
+def _knowing(e: Embedding, known: tuple[InBatches, tuple[float, float] | None] | None) -> Embedding:
+    """A map that can place further images, if it was made of images."""
+    if known is not None:
+        e.features_of, e.pixel_range = known
+    return e
 
 
 def _run(run: TSNE, progress: bool) -> Embedding:

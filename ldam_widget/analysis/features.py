@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from tqdm.auto import tqdm
 
 from ..core.notes import Notes
 from ..data import Images, fingerprint
+from ..data.images import DatasetImages
 from ..embedding.space import Space
 from ..network.addresses import Address, parse
 from ..network.capture import Capture
@@ -92,6 +94,31 @@ class PixelFeatures:
 
 
 Features = LayerFeatures | PixelFeatures
+
+
+class InBatches:
+    """Images of this shape -> features, of any number of images, from any thread."""
+
+    def __init__(self, features: Features, input_shape: tuple[int, ...], batch: int = 256) -> None:
+        self._features, self._batch = features, 1 if features.one_by_one else batch
+        self._shape = tuple(input_shape)
+        self._turn = threading.Lock()  # a capture is one pass at a time
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(n, *image) -> (n, d) float32, on the CPU; n ≥ 1. Raises ValueError for images of another shape."""
+        if tuple(images.shape[1:]) != self._shape:
+            raise ValueError(f"images of the map have shape {self._shape}; got {tuple(images.shape[1:])}")
+        with self._turn:
+            return torch.cat([self._features(some) for some in torch.split(images, self._batch)])
+
+
+def range_of(images: Images, given: tuple[float, float] | None) -> tuple[float, float] | None:
+    """The pixel range of images: as given, (0, 1) for pictures and bytes, None for other numbers."""
+    if given is not None:
+        return given
+    if not isinstance(images, DatasetImages):
+        return 0.0, 1.0
+    return (0.0, 1.0) if getattr(images.held, "dtype", None) == torch.uint8 else None
 
 
 def space_of(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from .. import demo as demos
 from .. import kernels
@@ -21,6 +23,17 @@ from ..pictures.display import Display, axes_of, checked_bands, checked_contrast
 from ..sampling.ladder import Ladder
 
 _IMAGENET = (0.485, 0.456, 0.406, 0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Standardise:
+    """x -> (x − mean)/std; can be sent to other processes."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return (x - self.mean.to(x)) / self.std.to(x)
 
 
 def preprocess_of(text: str, shape: tuple[int, ...]) -> Preprocess:
@@ -34,7 +47,7 @@ def preprocess_of(text: str, shape: tuple[int, ...]) -> Preprocess:
     if half > 1 and (len(shape) != 3 or shape[0] != half):
         raise ValueError(f"--preprocess {text}: numbers for {half} channels, and images of shape {shape}")
     mean, std = (torch.tensor(part).view(-1, 1, 1) for part in (numbers[:half], numbers[half:]))
-    return lambda x: (x - mean.to(x)) / std.to(x)
+    return Standardise(mean, std)
 
 
 def display_of(contrast: str, bands: str | None, number: int | None, shape: tuple[int, ...]) -> Display:

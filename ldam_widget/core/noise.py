@@ -49,17 +49,20 @@ class ChainNoise:
 
     Args:
         seed: non-negative integer.
-        neurons, chains: how many of each; the batch axis is neurons × chains, neuron-major.
+        neurons: how many; or the number, ≥ 0, of the stream of each.
+        chains: of each neuron; the batch axis is neurons × chains, neuron-major.
         shape: of one image.
         device: where the numbers are drawn. CPU and CUDA streams differ.
     """
 
-    def __init__(self, seed: int, neurons: int, chains: int, shape: Sequence[int], device: torch.device) -> None:
+    def __init__(
+        self, seed: int, neurons: int | Sequence[int], chains: int, shape: Sequence[int], device: torch.device
+    ) -> None:
         self.shape = tuple(shape)
         self.device = device
         self._seed, self._chains = seed, chains
-        self._numbers = list(range(neurons))  # stream number of each neuron
-        self._next_number = neurons
+        self._numbers = list(range(neurons) if isinstance(neurons, int) else neurons)  # stream number of each neuron
+        self._next_number = max(self._numbers, default=-1) + 1
         self._seeds = [(seed, neuron, chain) for neuron in self._numbers for chain in range(chains)]
         self._normal = _Stream(self._seeds, _NORMAL, self.shape, device)
         self._uniform: dict[_Kind, _Stream] = {}  # created on first use: not every kernel needs one

@@ -70,8 +70,9 @@ class PictureFolder:
             self._labels = torch.tensor([number[parts[0]] if len(parts) > 1 else UNKNOWN for parts in inside])
         else:
             self._labels, self.class_names = checked_labels(labels, len(inside))
+        self.labelled = True  # without files being read
         self.skipped: dict[int, str] = {}
-        self._range, self._notes = pixel_range, Notes() if notes is None else notes
+        self.pixel_range, self._notes = pixel_range, Notes() if notes is None else notes
 
     def __len__(self) -> int:
         return len(self.files)
@@ -90,7 +91,7 @@ class PictureFolder:
 
     def _read(self, index: int) -> Tensor:
         try:
-            return read_picture(self.files[index], self.input_shape, self.fit, self._range)
+            return read_picture(self.files[index], self.input_shape, self.fit, self.pixel_range)
         except PictureError as error:
             if index not in self.skipped:
                 self.skipped[index] = str(error)

@@ -26,13 +26,20 @@ class Images(Protocol):
 
     Attributes:
         input_shape: of one image.
+        pixel_range: (lo, hi) of black and white; None: not given, and then (0, 1) for pictures and bytes.
         class_names: of the labels; () if unknown.
         skipped: number -> why this image cannot be used; of those taken so far.
     """
 
     input_shape: tuple[int, ...]
+    pixel_range: tuple[float, float] | None
     class_names: tuple[str, ...]
     skipped: dict[int, str]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known without images being read."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -106,6 +113,11 @@ class DatasetImages(RealImages):
     def held(self) -> Any:
         """The data as given, arrays as tensors."""
         return self._all
+
+    @property
+    def labelled(self) -> bool:
+        """Whether labels are known without items being read."""
+        return self._told is not None
 
     def name(self, index: int) -> str:
         """The image's number."""

@@ -47,7 +47,7 @@ class RealImages:
             raise ValueError(
                 f"dataset holds {numbers}; images are bytes (torch.uint8, 0 to 255) or floating-point numbers"
             )
-        self._range = pixel_range
+        self.pixel_range = pixel_range
         self.input_shape = self._natural_shape() if input_shape is None else input_shape
         self._check()
 
@@ -118,7 +118,7 @@ class RealImages:
         raise ValueError(f"dataset holds images of shape {have}, but the model takes {want}: resize or crop them first")
 
     def _in_range(self, batch: Tensor) -> Tensor:
-        low, high = self._range or (0.0, 1.0)
+        low, high = self.pixel_range or (0.0, 1.0)
         if batch.dtype == torch.uint8:
             return batch.float() * ((high - low) / 255) + low
         if not batch.is_floating_point():
@@ -129,7 +129,7 @@ class RealImages:
         return batch.float()
 
     def _check(self) -> None:
-        check_range(self._range)
+        check_range(self.pixel_range)
         in_memory = isinstance(self._all, Tensor) and self._all.is_floating_point()
         chosen = self._evenly(_LOOKED_AT_IN_MEMORY if in_memory else _LOOKED_AT)
         for first in range(0, len(chosen), _LOOKED_AT):
@@ -138,9 +138,9 @@ class RealImages:
     def _require_sound(self, some: Tensor) -> None:
         if not bool(some.isfinite().all()):
             raise ValueError("dataset holds numbers that are NaN or infinite")
-        if self._range is None:
+        if self.pixel_range is None:
             return
-        low, high = self._range
+        low, high = self.pixel_range
         slack = _OUTSIDE * (high - low)
         least, most = float(some.min()), float(some.max())
         if least < low - slack or most > high + slack:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+from collections.abc import Callable
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -37,6 +38,9 @@ class Embedding:
     Attributes:
         points: (n, 2) float32, positions.
         settings: how it was made: perplexity, exaggeration, seed, steps done.
+        features_of: images (n, *image) -> features (n, d), as `ldam.embed` computed them, so that further images can
+            be placed; None for a map of features or positions, and for one that was loaded. Can be set.
+        pixel_range: (lo, hi) of these images; None: unknown.
 
     Args:
         points: (n, 2) positions from any method.
@@ -58,6 +62,8 @@ class Embedding:
         self._positions = positions
         self._space: Space | None = None
         self.settings: dict[str, Any] = {}
+        self.features_of: Callable[[Tensor], Tensor] | None = None
+        self.pixel_range: tuple[float, float] | None = None
         if features is not None:
             self._space = features if isinstance(features, Space) else Space.of(array("features", features, on))
             if len(self._space.points) != len(positions):

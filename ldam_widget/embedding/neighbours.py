@@ -17,6 +17,7 @@ MOST_EXACT = {"cpu": 200_000}  # points; more are searched in lists, unless meth
 _MOST_EXACT_ELSEWHERE = 3_000_000
 _BLOCK = {"cpu": 1 << 22}  # distances held at once
 _BLOCK_ELSEWHERE = 1 << 28
+_QUERIES = 128  # compared with a block of points at once
 _GROUP = 32  # distances of which only the smallest is looked at first
 _CANDIDATES = 8192  # points compared with each query in lists, at least
 _ROUNDS = 6  # of k-means
@@ -57,24 +58,45 @@ def nearest(
     if method == "auto":
         few = queries is not None or len(points) <= MOST_EXACT.get(points.device.type, _MOST_EXACT_ELSEWHERE)
         method = "exact" if few else "faiss" if importlib.util.find_spec("faiss") else "lists"
-    if method == "exact" or queries is not None:
-        found = _exact(points, k, queries, progress)
+    if queries is not None:
+        found = _among(points, k, queries)
+    elif method == "exact":
+        found = _exact(points, k, progress)
     else:
         found = _with_faiss(points, k, seed) if method == "faiss" else _in_lists(points, k, seed, progress)
     return _measured(points, points if queries is None else queries, found)
 
 
-def _exact(points: Tensor, k: int, queries: Tensor | None, progress: bool) -> Tensor:
-    rows = points if queries is None else queries
+def _exact(points: Tensor, k: int, progress: bool) -> Tensor:
+    """Of the points themselves."""
     squares = points.square().sum(1)
-    found = torch.empty(len(rows), k, dtype=torch.int64, device=points.device)
+    found = torch.empty(len(points), k, dtype=torch.int64, device=points.device)
     block = max(1, _block(points) // len(points))
-    for first in tqdm(range(0, len(rows), block), "neighbours", unit="block", disable=not progress):
-        some = rows[first : first + block]
+    for first in tqdm(range(0, len(points), block), "neighbours", unit="block", disable=not progress):
+        some = points[first : first + block]
         squared = torch.addmm(squares, some, points.T, alpha=-2)  # less |query|², the same for a whole row
-        if queries is None:
-            squared.diagonal(first).fill_(math.inf)
+        squared.diagonal(first).fill_(math.inf)
         found[first : first + block] = smallest(squared, k)
+    return found
+
+
+def _among(points: Tensor, k: int, queries: Tensor) -> Tensor:
+    """Of others: a few queries at a time with blocks of points, in one piece of memory that stays in the cache."""
+    found = torch.empty(len(queries), k, dtype=torch.int64, device=points.device)
+    block = max(k, _block(points) // _QUERIES // 2)
+    squares = points.square().sum(1)
+    for first in range(0, len(queries), _QUERIES):
+        some, values, columns = queries[first : first + _QUERIES], [], []
+        room = points.new_empty(len(some) * min(block, len(points)))
+        for start in range(0, len(points), block):
+            others = points[start : start + block]
+            squared = room[: len(some) * len(others)].view(len(some), len(others))
+            torch.addmm(squares[start : start + block], some, others.T, alpha=-2, out=squared)
+            best = smallest(squared, min(k, len(others)))
+            values.append(squared.gather(1, best))
+            columns.append(best + start)
+        best = torch.cat(values, 1).topk(k, 1, largest=False, sorted=False).indices
+        found[first : first + _QUERIES] = torch.cat(columns, 1).gather(1, best)
     return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core.notes import Notes
 from .affinities import conditional, symmetric
 from .arguments import array, between, chosen_device, whole
-from .forces import Attraction, Repulsion, is_sparse
+from .forces import Attraction, Repulsion, is_sparse, partition
 from .neighbours import Method, nearest
 from .space import Space, distinct
 
@@ -141,7 +141,8 @@ def cost(space: Space, points: Tensor, perplexity: float) -> float:
     y = points[first].T.contiguous()
     attraction = _attraction(space.points[first], min(perplexity, (len(first) - 1) / 3), "auto", 0, False)
     exact = len(first) <= _MOST_SUMMED or is_sparse(y)  # unlike t-SNE's, such a map may have any scale
-    return attraction.cost(y) + float(Repulsion(exact or None)(y)[1].log())
+    z = partition(y) if exact else Repulsion()(y)[1]
+    return attraction.cost(y) + float(z.log())
 
 
 def _attraction(rows: Tensor, perplexity: float, method: Method, seed: int, progress: bool) -> Attraction:

@@ -198,6 +198,11 @@ class Objective:
         """Images in a batch."""
         return self._scalars.count
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether memory is too short for all images of a step at once."""
+        return not self._coupled and self.at_once < min(self.count, self._batches.most or self.count)
+
     def run_by(
         self, network: nn.Module, memory_format: torch.memory_format, recordings: Recordings | None = None
     ) -> None:

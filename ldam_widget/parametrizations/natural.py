@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -126,6 +127,15 @@ class Natural:
     def shape(self) -> tuple[int, ...] | None:
         """The only image shape it supports; None: any."""
         return tuple(self.card["shape"]) if "directions" in self._tensors else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what was measured, 16 hexadecimal digits."""
+        digest = hashlib.sha256(repr((self.steepness, self.card.get("pixel_range"))).encode())
+        for name, tensor in sorted(self._tensors.items()):
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def from_user_images(self) -> bool:

@@ -23,11 +23,11 @@ class BurnIn:
 
     Args:
         window: pictures, ≥ 2.
-            threshold: activation to reach; None requires only stability, as a chain may start above its stationary law.
-            tolerance: > 0, in standard deviations.
+        threshold: activation to reach; None requires only stability, as a chain may start above its stationary law.
+        tolerance: > 0, in standard deviations.
 
-        Raises:
-            TypeError, ValueError: an argument is not a number or is out of range.
+    Raises:
+        TypeError, ValueError: an argument is not a number or is out of range.
     """
 
     window: int = 50

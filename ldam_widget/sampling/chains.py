@@ -19,6 +19,7 @@ from .first_state import first_state
 from .ladder import SwapRecord, coldest, exchange
 from .regrouping import rows_of, select_rows
 from .settings import Settings
+from .starts import Start
 from .warm_up import WarmUp, as_scales, begun_warm_up, merged, present_norms
 
 Goals = Callable[[Settings, Neurons], Tensor | None]  # the goal of every neuron, (N,)
@@ -90,12 +91,7 @@ class Chains:
         rows = rows_of(places, fixed.per_neuron, state.x.device)
         kept, rows = rows >= 0, rows.clamp_min(0)
         begun = first_state(settings, neurons, noise, kept, state.x[rows])
-        evaluation = Evaluation(
-            *(
-                {name: merged(kept, old[name][rows], value) if name in old else value for name, value in new.items()}
-                for old, new in zip(state.evaluation, begun.evaluation, strict=True)
-            )
-        )
+        evaluation = merged_evaluations(kept, select_rows(state.evaluation, rows), begun.evaluation)
         memory = merged(kept, select_rows(state.memory, rows), begun.memory)
         state = State(begun.x, evaluation, state.step, memory)
         new = ~kept[:: fixed.per_neuron]
@@ -139,6 +135,18 @@ class Chains:
             warm_up=warm_up, swaps=swaps, evaluated_in=_evaluated_in(settings), softness=settings.softness, found=found,
             goals_sought=settings.goals_asked,
         )  # fmt: skip
+
+    def begun_again(self, column: int, start: Start) -> Chains:
+        """The chains of one neuron start elsewhere, under the same law, with the velocities they have.
+
+        Raises:
+            SamplingError: an activation is not finite.
+        """
+        settings, state = replace(self.settings, start=start), self.state
+        kept = torch.arange(len(state.x), device=state.x.device) // settings.fixed.per_neuron != column
+        begun = first_state(settings, self.neurons, self.noise, kept, state.x)
+        state = State(begun.x, merged_evaluations(kept, state.evaluation, begun.evaluation), state.step, state.memory)
+        return replace(self, state=state)
 
     @property
     def _count(self) -> int:
@@ -360,6 +368,16 @@ class Chains:
                 fitted: State = kernel.rescaled(state, own, math.sqrt(softness / at))  # type: ignore[attr-defined]
                 return fitted
         return state
+
+
+def merged_evaluations(kept: Tensor, old: Evaluation, new: Evaluation) -> Evaluation:
+    """Of the chains that are kept (chain · rung,) the old one, where there is one."""
+    return Evaluation(
+        *(
+            {name: merged(kept, a[name], value) if name in a else value for name, value in b.items()}
+            for a, b in zip(old, new, strict=True)
+        )
+    )
 
 
 def _evaluated_in(settings: Settings) -> tuple[Coordinates, float]:

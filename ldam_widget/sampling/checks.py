@@ -38,6 +38,16 @@ def count(name: str, value: Any) -> int:
     return count
 
 
+def index(name: str, value: Any, count: int) -> int:
+    try:
+        number = int(value.__index__())
+    except (AttributeError, TypeError):
+        raise TypeError(f"{name} must be an integer from 0 to {count - 1}; got {value!r}") from None
+    if isinstance(value, bool) or not 0 <= number < count:
+        raise ValueError(f"{name} must be an integer from 0 to {count - 1}; got {value!r}")
+    return number
+
+
 def seed(seed: Any) -> int:
     try:
         number = int(seed.__index__())

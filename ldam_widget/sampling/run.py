@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.noise import ChainNoise
+from ..core.notes import Notes
 from ..core.parameters import GOAL
 from ..core.precision import double
 from ..core.target import NEURON, Kernel, State, Target
@@ -34,6 +35,7 @@ from .quench import quench
 from .readings import Readings
 from .settings import Settings
 from .standing import Standing
+from .starts import Start
 from .warm_up import as_scales, present_norms
 
 P = ParamSpec("P")
@@ -186,12 +188,19 @@ class Run(Readings):
             return change(settings).of_neurons(neurons)
 
         settings, fixed = changed(self._settings), self._settings.fixed
-        noise = ChainNoise(seed, len(neurons.neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
+        noise = ChainNoise(seed, self._streams(neurons), fixed.per_neuron, fixed.input_shape, fixed.device)
         with self._execution.threads():
             state = first_state(settings, neurons, noise)
             chains = Chains.begun(settings, neurons, state, noise, self._goals)
         self._commit(changed, chains, lambda chains: Monitor(self.average, self.burn_in, chains))
         self.seed = seed
+
+    def _own_notes(self) -> Notes:
+        return Notes()
+
+    def _streams(self, neurons: Neurons) -> Sequence[int]:
+        """The number of each neuron's stream of random numbers."""
+        return range(len(neurons.neurons))
 
     @torch.inference_mode(False)
     @explain_out_of_memory
@@ -218,6 +227,16 @@ class Run(Readings):
         forget_missed_goals(found.settings.fixed, staying)
         self._now = found, self._monitor.regrouped(found, places)
         self._follow()
+
+    @torch.inference_mode(False)
+    @explain_out_of_memory
+    def _begin_again(self, column: int, start: Start) -> None:
+        """Restart the chains of one neuron."""
+        self._execution.follow()
+        with self._execution.threads():
+            chains = self._chains.caught_up(self._goals).begun_again(column, start)
+        places = [None if place == column else place for place in range(len(chains.neurons.neurons))]
+        self._now = chains, self._monitor.regrouped(chains, places)
 
     @explain_out_of_memory
     def _go_on(self, change: Callable[[Settings], Settings], z: Tensor, *, same_prior: bool) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..core.notes import Notes
 from ..core.target import NEURON, BindContext, Kernel, Regularizer
 from ..data import RealImages
 from ..diagnostics.belief import Belief
@@ -141,7 +140,7 @@ class Sampler(Stepping):
         dataset: Any = None,
         execution: str = "auto",
     ) -> None:
-        self.notes = Notes()
+        self.notes = self._own_notes()
         shape, pixels = check_shape(input_shape), checks.pixel_range(pixel_range)
         self.seed = checks.seed(seed)
         average, burn_in = checks.average(average), checks.burn_in(burn_in)
@@ -263,6 +262,25 @@ class Sampler(Stepping):
         begin = self._settings.start if start is None else start
         begin = starts.checked(begin, fixed.input_shape, fixed.pixel_range, fixed.chains, fixed.dataset)
         self._start(self._chains.neurons, seed, lambda settings: replace(settings.without_pulse(), start=begin))
+
+    @in_turn
+    def restart_neuron(self, column: int, start: Start) -> None:
+        """Restart the chains of one neuron, such as in a real image; those of the others go on.
+
+        They sample the same law as before: T, scales and step sizes stay. Average and burn-in of this neuron restart,
+        the histories of all.
+
+        Args:
+            column: of the neuron, from 0.
+            start: as in the constructor.
+
+        Raises:
+            SamplingError: the activation there is not finite; the sampler then continues as before.
+            TypeError, ValueError: an invalid column or start.
+        """
+        fixed, column = self._settings.fixed, checks.index("column", column, len(self.neurons))
+        begin = starts.checked(start, fixed.input_shape, fixed.pixel_range, fixed.chains, fixed.dataset)
+        self._begin_again(column, begin)
 
     @in_turn
     def reset_average(self) -> None:

@@ -3,8 +3,8 @@
 from .crops import Crops
 from .histogram import Histogram
 from .results import Survey
-from .running import survey
+from .running import Surveying, survey
 from .statistics import TopImage
 from .units import UnitRow, UnitTable
 
-__all__ = ["Crops", "Histogram", "Survey", "TopImage", "UnitRow", "UnitTable", "survey"]
+__all__ = ["Crops", "Histogram", "Survey", "Surveying", "TopImage", "UnitRow", "UnitTable", "survey"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -84,6 +85,15 @@ class Network:
         """Run a batch of images, (n, *input_shape)."""
         own = torch.Generator().manual_seed(seed)
         return run(self.view, x.to(device_of(self.view)), self.preprocess, self.input_shape, own)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def values(self, x: Tensor) -> Tensor:
+        """The values of the units of the first layer, (n, units) float32: of a map the largest, see `Surveyed`."""
+        layer = self.layers[0]
+        look = Capture(self.view, [layer.address], lambda output: layer.values(layer.maps(output)))
+        parts = torch.split(x, 1) if self.one_by_one else (x,)
+        return torch.cat([look(partial(self.forward, part))[0] for part in parts])
 
     def _outputs(self, images: int, places: list[Address]) -> list[Any] | None:
         """What the layers return for some images; None: the model does not take so many."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from ..core.bars import Bars, bars
 from ..core.notes import QuietNotes
-from ..core.tables import Row, as_html, as_text
+from ..core.tables import Row, as_html, as_text, number
 from ..data.images import Images, images_of
 from ..data.pictures import Fit
+from ..network.own_weights import own_weights
 from ..network.trace import Preprocess
 from ..network.view import device_of, private_view
-from . import folder, statistics
+from . import folder, sheets, statistics
 from .crops import Crops, SecondLook
 from .histogram import Histogram
 from .layout import Network
@@ -32,6 +35,23 @@ class Source(NamedTuple):
 
     network: Network
     images: Images
+
+
+class SurveyParts(NamedTuple):
+    """All of a survey that another process needs, beside the model."""
+
+    card: dict[str, Any]
+    tallies: dict[str, Tally]
+    images: Images | None
+
+    def survey(self, view: nn.Module, preprocess: Preprocess | None) -> Survey:
+        """The survey, with a view of the same model."""
+        source = None
+        if self.images is not None:
+            shape, layers = tuple(self.card["input_shape"]), tuple(self.tallies)
+            with torch.inference_mode(False), torch.no_grad():
+                source = Source(Network(view, shape, preprocess, layers, QuietNotes()), self.images)
+        return Survey(self.card, self.tallies, source)
 
 
 class Survey:
@@ -98,6 +118,15 @@ class Survey:
             survey._source = Source(network, given)
         return survey
 
+    @property
+    def has_images(self) -> bool:
+        """Whether it knows model and images, as crops need."""
+        return self._source is not None
+
+    def carried(self) -> SurveyParts:
+        """What it takes to look at it in another process."""
+        return SurveyParts(self.card, self._tallies, None if self._source is None else self._source.images)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it into a new folder, or in place of an earlier state of it. Raises ValueError if the folder holds
         something else, such as a survey of other parts of the images."""
@@ -152,6 +181,11 @@ class Survey:
             whole.save(out)
         return whole
 
+    @property
+    def source(self) -> Source | None:
+        """The network and the images; None: it was loaded alone."""
+        return self._source
+
     def map(self, layer: str) -> tuple[int, ...]:
         """The positions of a unit: (height, width) of a channel's map; () for one number per image."""
         self._tally(layer)
@@ -166,7 +200,7 @@ class Survey:
 
         Fewer where a unit was not finite for most of the images.
         """
-        return statistics.top_of(self._tally(layer), self._unit(layer, unit))
+        return statistics.top_of(self._tally(layer), self.unit(layer, unit))
 
     def dead(self, layer: str) -> list[int]:
         """Units that are dead: no image makes them positive, at any place, so that a rectifier after them never opens.
@@ -178,7 +212,7 @@ class Survey:
 
     def histogram(self, layer: str, unit: int) -> Histogram:
         """The distribution of a unit's values over the images."""
-        return statistics.histogram(self._counted(layer), self._unit(layer, unit))
+        return statistics.histogram(self._counted(layer), self.unit(layer, unit))
 
     def percentile(self, layer: str, unit: int, value: float) -> float:
         """How many per cent of the images give a unit a smaller value, and half of those that give it the same.
@@ -206,10 +240,64 @@ class Survey:
         """Mean of each unit over the images of each class, (classes, units) float64; NaN: it is finite for none."""
         return statistics.class_means(self._counted(layer))
 
-    def table(self, layer: str) -> UnitTable:
-        """All units of a layer: dead, mean, max, zeros, the class they select, the unit they go with; to sort and
-        export."""
-        return table_of(layer, self._counted(layer), self.class_names)
+    def table(self, layer: str, other: Survey | None = None) -> UnitTable:
+        """All units of a layer: dead, mean, max, zeros, the class they select, the unit they go with; to sort, search
+        and export.
+
+        Selectivity is (a − b)/(|a| + |b|) with a the mean over the class and b that over the others, as in Morcos et
+        al. (2018), arXiv 1803.06959. The partner is the unit with the largest correlation, of either sign.
+
+        Args:
+            other: of another checkpoint, over the same images. `change` is then its mean less the mean here, in
+                standard deviations (Cohen's d), and `kept` the share of the top images that are among its own.
+
+        Raises:
+            ValueError: the other survey is of other images, or has no such layer with as many units.
+        """
+        there = None if other is None else self._counterpart(layer, other)
+        return table_of(layer, self._counted(layer), self.class_names, there)
+
+    def distribution(self, layer: str) -> Bars:
+        """Values of all units of a layer over the images, in 64 bins. Within the bins of a unit's own histogram, they
+        are taken to be spread evenly."""
+        return statistics.distribution(self._counted(layer))
+
+    def sheet(
+        self, layer: str, path: str | os.PathLike[str], units: Iterable[int] | None = None, *, side: int = 48
+    ) -> None:
+        """Save a picture with the top images of every unit, as far as the unit sees them; a line for each unit.
+
+        Args:
+            path: of the picture; its ending determines the format.
+            units: which, in this order; None: all. ``[row.unit for row in r.table(layer).by("selectivity")[:64]]``.
+            side: of a crop, in pixels. Crops are scaled to it, very small ones by an integer factor.
+
+        Raises:
+            ValueError: no units, or as `crops`.
+        """
+        images = self._sourced("a sheet").images
+        chosen = range(self.units(layer)) if units is None else [self.unit(layer, unit) for unit in units]
+        table, across = self.table(layer), self.card["k"]
+        lines = [
+            sheets.SheetLine(
+                str(unit), "dead" if table[unit].dead else number(table[unit].max), partial(self._cut, layer, unit)
+            )
+            for unit in chosen
+        ]
+        title = f"{layer}: the parts of {self.images:,} images that its units see and like most"
+        sheets.draw(title, lines, across, _side(side), images.pixel_range or (0.0, 1.0)).save(Path(path))
+
+    def _cut(self, layer: str, unit: int) -> Tensor | None:
+        return self.crops(layer, unit).images if self.top(layer, unit) else None
+
+    def weights(self, layer: str, unit: int | None = None) -> Bars | None:
+        """Histogram of the weights of a layer's units, or of one; None if the layer has none of its own.
+
+        Raises:
+            ValueError: as `crops`.
+        """
+        found = own_weights(self._sourced("weights").network.view, layer, self.units(layer))
+        return None if found is None else bars(found if unit is None else found[self.unit(layer, unit)])
 
     def crops(self, layer: str, unit: int, rule: str = "image") -> Crops:
         """What a unit sees of its top images: the pixels that the place of its largest value depends on.
@@ -225,12 +313,30 @@ class Survey:
             ValueError: images without height and width, a survey that was loaded without model and images, or a rule
                 other than "image" for a model that has been trained further since.
         """
-        if self._source is None:
-            raise ValueError("this survey was loaded alone; crops need Survey.load(path, model, images)")
-        top = self.top(layer, unit)
+        source, top = self._sourced("crops"), self.top(layer, unit)
         if self._second is None:
-            self._second = SecondLook(self._source.network, self._source.images, self.card["model"])
+            self._second = SecondLook(source.network, source.images, self.card["model"])
         return self._second.crops(layer, unit, top, self.map(layer), rule)
+
+    def _sourced(self, wanted: str) -> Source:
+        if self._source is None:
+            raise ValueError(f"this survey was loaded alone; {wanted} need Survey.load(path, model, images)")
+        return self._source
+
+    def _counterpart(self, layer: str, other: Survey) -> Tally:
+        """The layer in the survey of another checkpoint."""
+        if not isinstance(other, Survey):
+            raise TypeError(f"other must be a Survey of another checkpoint; got {type(other).__name__}")
+        if other.card["data"] != self.card["data"] or other.card["done"] != self.card["done"]:
+            raise ValueError(
+                "other must be a survey of the same images and labels: it is of "
+                f"{other.card['data']}, {other.images:,} done, this one of {self.card['data']}, {self.images:,} done"
+            )
+        if other.units(layer) != self.units(layer):
+            raise ValueError(
+                f"other has {other.units(layer)} units in layer {layer!r}, this survey {self.units(layer)}"
+            )
+        return other._counted(layer)
 
     def _tally(self, layer: str) -> Tally:
         if layer not in self._tallies:
@@ -243,7 +349,8 @@ class Survey:
             raise ValueError(f"layer {layer!r} is not in this survey.{hint}")
         return self._tallies[layer]
 
-    def _unit(self, layer: str, unit: int) -> int:
+    def unit(self, layer: str, unit: Any) -> int:
+        """The number of a unit as a plain int. Raises ValueError if the layer has no such unit."""
         units = self._tally(layer).units
         number = integer(unit)
         if number is None or not 0 <= number < units:
@@ -268,3 +375,10 @@ class Survey:
             shape = "×".join(map(str, self._maps[layer])) or "–"
             rows.append((layer, str(tally.units), shape, f"{self.images:,}", str(len(self.dead(layer)))))
         return rows
+
+
+def _side(side: int) -> int:
+    pixels = integer(side)
+    if pixels is None or not 8 <= pixels <= 512:
+        raise ValueError(f"side must be from 8 to 512 pixels; got {side!r}")
+    return pixels

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..core.notes import Notes
+from ..core.notes import Notes, QuietNotes
 from ..core.random_numbers import outside
 from ..data.images import Images, images_of
 from ..data.pictures import Fit
@@ -112,6 +112,59 @@ def survey(
         running.run(number, parts, None if out is None else Path(out), save_every, progress)
     running.tell(notes)
     return Survey(running.card, running.tallies, Source(network, given))
+
+
+class Surveying:
+    """A survey of one layer, in memory, that is done a batch at a time: whoever runs it can do other things in between.
+
+    Args:
+        view: a private view of the model.
+        images: all of them are surveyed.
+        layer: a name as in `ldam.layers`.
+        input_shape, preprocess: as for `survey`.
+
+    Raises:
+        ValueError: an unknown layer, or one without units.
+    """
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __init__(
+        self,
+        view: nn.Module,
+        images: Images,
+        layer: str,
+        input_shape: tuple[int, ...],
+        preprocess: Preprocess | None,
+        k: int = 9,
+    ) -> None:
+        self.network, self._images = Network(view, input_shape, preprocess, [layer], QuietNotes()), images
+        card = card_of(self.network, images, k, None, True)
+        self._running = _Running(self.network, images, card, False)
+        self.total = len(images)
+        self._size: int = card["batch"]
+        self._batches = math.ceil(self.total / self._size)
+        self._next = 0
+
+    @property
+    def done(self) -> int:
+        """Images surveyed so far."""
+        return min(self.total, self._next * self._size)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def work(self) -> None:
+        """Survey another batch."""
+        early = min(self._batches, math.ceil(LOOKED_AT / self._size))
+        self._running._step(self._next, early, (0, self.total))
+        self._next += 1
+
+    def result(self) -> Survey | None:
+        """The survey so far; None within the first 1,024 images. Later batches show in it, too."""
+        if self.done < min(LOOKED_AT, self.total):
+            return None
+        self._running._save(None)
+        return Survey(self._running.card, self._running.tallies, Source(self.network, self._images))
 
 
 class _Seen(NamedTuple):

@@ -7,9 +7,12 @@ import operator
 from typing import Any
 
 import torch
+from torch import nn
 
+from ..core.notes import QuietNotes
 from ..data.images import Images, fingerprint
 from ..network.capture import Capture
+from ..network.trace import Preprocess
 from ..network.view import hash_of
 from .folder import FORMAT
 from .layout import Network
@@ -85,6 +88,12 @@ def joined(ranges: list[list[int]]) -> list[list[int]]:
 def _batch(shape: tuple[int, ...]) -> int:
     """Independent of the machine, as sums of floating-point numbers within the network depend on it."""
     return max(8, min(_TOGETHER, 1 << max(0, round(math.log2(_PIXELS / math.prod(shape))))))
+
+
+def answers(view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | None, layers: Any) -> list[float]:
+    """What the card of a survey of these layers says of how the model answers. ValueError if it lacks one of them."""
+    with torch.inference_mode(False), torch.no_grad():
+        return _answers(Network(view, shape, preprocess, layers, QuietNotes()))
 
 
 def _answers(network: Network) -> list[float]:

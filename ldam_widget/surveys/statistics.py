@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.bars import Bars, even_edges
 from .histogram import Histogram
 from .tally import BINS, Tally
 
@@ -34,6 +36,47 @@ def maxima(tally: Tally) -> Tensor:
 def means(tally: Tally) -> Tensor:
     """(units,) float64."""
     return tally.sums.double() / tally.scale / tally.counts[:, 0]
+
+
+def spreads(tally: Tally) -> Tensor:
+    """Standard deviation of each unit, (units,) float64; NaN: it was never finite.
+
+    From the sums for correlations, over images for which the whole layer is finite; without them from the histogram,
+    with values outside the bins taken to be the unit's smallest or largest.
+    """
+    constant = maxima(tally) == tally.low
+    if bool(tally.correlated) and bool(tally.complete > 0):
+        n, sums = tally.complete.double(), tally.product_sums.double()
+        variance = (tally.products.diagonal().double() / n - (sums / n) ** 2) / tally.steps**2
+    else:
+        variance = _variance_in_bins(tally)
+    return variance.clamp(min=0).sqrt().masked_fill(constant, 0)
+
+
+def _variance_in_bins(tally: Tally) -> Tensor:
+    low, high = tally.edges.double().unbind(1)
+    inside = low[:, None] + (high - low)[:, None] * (torch.arange(BINS, dtype=torch.float64) + 0.5) / BINS
+    at = torch.cat([torch.minimum(tally.low.double(), low)[:, None], inside, maxima(tally).double()[:, None]], 1)
+    counts = tally.bins.double()
+    at = at.masked_fill(counts == 0, 0)  # NaN where nothing was counted
+    mean = (counts * at).sum(1) / counts.sum(1)
+    return (counts * (at - mean[:, None]) ** 2).sum(1) / counts.sum(1)
+
+
+def distribution(tally: Tally) -> Bars:
+    """Values of all units together, in 64 bins; spread evenly within each unit's own bins."""
+    largest = maxima(tally)
+    known = largest.isfinite()
+    if not bool(known.any()):
+        return Bars((), ())
+    edges = np.array(even_edges(float(tally.low[known].min()), float(largest[known].max()), BINS))
+    below = np.zeros(BINS + 1)  # values smaller than each edge
+    for unit in known.nonzero()[:, 0].tolist():
+        low, high = tally.edges[unit].tolist()
+        ends = np.linspace(low, high, BINS + 1)
+        ends = np.concatenate([[min(float(tally.low[unit]), low)], ends, [max(float(largest[unit]), high)]])
+        below += np.interp(edges, ends, np.concatenate([[0], tally.bins[unit].double().cumsum(0).numpy()]))
+    return Bars(tuple(edges.tolist()), tuple(np.diff(below).tolist()))
 
 
 def histogram(tally: Tally, unit: int) -> Histogram:

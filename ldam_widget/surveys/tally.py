@@ -114,7 +114,7 @@ class Tally:
             self.class_sums.index_add_(0, labels[known], rounded[known].long())
             self.class_counts.index_add_(0, labels[known], finite[known].long())
         if bool(self.correlated):
-            centred = (exact - (low + high) / 2) * (2 ** (_RANGE_BITS + 1) / (high - low))
+            centred = (exact - (low + high) / 2) * self.steps
             centred = centred.round_().clamp_(-_RANGE_LIMIT, _RANGE_LIMIT)[whole]
             self.products += (centred.T @ centred).long()
             self.product_sums += centred.sum(0).long()
@@ -124,6 +124,13 @@ class Tally:
         """Per unit, (units,) float64, what values are multiplied with before they are rounded and added up."""
         largest = self.edges.double().abs().amax(1)
         return torch.ldexp(torch.ones_like(largest), _VALUE_BITS - torch.frexp(largest).exponent)
+
+    @property
+    def steps(self) -> Tensor:
+        """Per unit, (units,) float64, what values are multiplied with for the correlations: steps of its range."""
+        low, high = self.edges.double().unbind(1)
+        steps: Tensor = 2 ** (_RANGE_BITS + 1) / (high - low)
+        return steps
 
     def merge(self, other: Tally) -> None:
         """Add what another tally has of other images. Raises ValueError if the first images gave it other units."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from ..live.loop import Loop
+from ..pictures.bundle import read_bundle
 from . import lifetime
 from .connection import Connection
 from .kernel import honour_requested_subshell, patch_shell_socket, survive_page_reload
-
-STATIC = Path(__file__).parent.parent / "static"
 
 
 class Base(anywidget.AnyWidget):
@@ -70,15 +67,6 @@ class Base(anywidget.AnyWidget):
         self._connection.forget_views()
         if not self._loop.closed:
             self._loop.leave()
-
-
-@functools.cache
-def read_bundle() -> tuple[str, str]:
-    """Script and style sheet of the front end."""
-    script, style = STATIC / "widget.js", STATIC / "widget.css"
-    if not script.exists():
-        raise FileNotFoundError(f"{script} is missing: build the front end with `pip install -e .`")
-    return script.read_text(encoding="utf-8"), style.read_text(encoding="utf-8")
 
 
 def of(reference: Any, use: Any, otherwise: Any) -> Any:

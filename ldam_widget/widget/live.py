@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -29,10 +29,14 @@ from .parts.sliders import Sliders
 from .parts.top_bar import TopBar
 from .parts.trace import ActivationTrace
 from .parts.training import Training
+from .parts.unit.build import checked_survey, unit_view
+from .parts.unit.view import UnitView
 from .player import Player
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from ..surveys import Survey
 
 
 class LDAMArguments(SamplerArguments, total=False):
@@ -40,6 +44,7 @@ class LDAMArguments(SamplerArguments, total=False):
 
     play: bool
     title: str | None
+    survey: Survey | None
 
 
 class LDAM(Player):
@@ -53,7 +58,10 @@ class LDAM(Player):
         title: heading of figures and name of saved files; the model's class name by default.
         dataset: real images (see `RealImages`): a map-style Dataset, tensor or array. The prior is measured on them,
             tiles show how activations rank among theirs, and a discriminator can be trained on them while you watch:
-            if there is no `Discriminator` among the regularisers, a new one of weight 0 is added.
+            if there is no `Discriminator` among the regularisers, a new one of weight 0 is added. The page of a unit
+            shows the strongest of them.
+        survey: of this network, see `ldam.survey`: its images and figures are shown on the pages of units, and units
+            that are dead for them are marked where neurons are chosen.
 
     Every live parameter is an attribute that follows its slider and moves it: ``w.temperature = 3``. Parameters can be
     observed and linked like any trait. The sampler runs on its own thread while the widget is visible.
@@ -67,6 +75,7 @@ class LDAM(Player):
     """
 
     _sampler_class: type[Sampler] = Sampler
+    _picker_class: type[Picker] = Picker
 
     @completed_by(Sampler.__init__)
     def __init__(
@@ -78,6 +87,7 @@ class LDAM(Player):
         input_shape: Sequence[int],
         regularizers: Sequence[Regularizer] = (),
         dataset: Any = None,
+        survey: Survey | None = None,
         **settings: Unpack[OneModelArguments],
     ) -> None:
         if dataset is not None:
@@ -87,9 +97,12 @@ class LDAM(Player):
         built = self._sampler_class(
             model, input_shape=input_shape, regularizers=regularizers, dataset=dataset, **settings
         )
+        survey = checked_survey(survey, built.view, built)
         super().__init__(built, type(model).__name__ if title is None else str(title))
         self._display = DisplayChoice(self)
-        self._picture, self._picker, self._law = Picture(self, self._display), Picker(self), Law(self)
+        self._picture, self._law = Picture(self, self._display), Law(self)
+        self._picker = self._picker_class(self, survey)
+        self._unit = self._make_unit_view(built, dataset, survey, settings)
         self._training, self._belief = Training(self, dataset), BeliefLine(self)
         self._diagnosis = DiagnosisLine(self)
         self._assemble(
@@ -99,6 +112,7 @@ class LDAM(Player):
             Notices(self),
             (
                 self._picker,
+                self._unit,
                 self._law,
                 self._display,
                 ActivationTrace(self),
@@ -107,6 +121,11 @@ class LDAM(Player):
                 self._training,
             ),
         )
+
+    def _make_unit_view(
+        self, sampler: Sampler, dataset: Any, survey: Survey | None, settings: Mapping[str, Any]
+    ) -> UnitView:
+        return unit_view(self, self._picker, self._display, sampler, dataset, survey, settings)
 
     def __repr__(self) -> str:
         if self._running is None:
@@ -123,6 +142,21 @@ class LDAM(Player):
     @layer.setter
     def layer(self, layer: str) -> None:
         self._call(lambda: self._picker.select(layer, None))
+
+    def unit_page(self, column: int | None = 0) -> None:
+        """Open the page of a column's neuron below the picture, as the button "about this unit" does.
+
+        It shows the strongest real images (of `survey`, or of some of `dataset`), what of them the neuron reacts to,
+        how the samples rank among them, what drives it and what it drives, and the picture that an optimiser finds.
+        `UnitPage` is a widget for that alone.
+
+        Args:
+            column: from 0; None closes the page.
+
+        Raises:
+            ValueError: there is no such column, or its neuron is not a single unit.
+        """
+        self._call(self._unit.close_page if column is None else lambda: self._unit.open(column))
 
     def diagnostics(self) -> Diagnostics:
         """How far the chains can be trusted; see `Sampler.diagnostics`."""

@@ -81,8 +81,11 @@ class Panel(Base):
         self.on_msg(self._receive)
 
     def _add(self, part: Part) -> None:
-        """Add a part, before the widget is shown."""
+        """Add a part: before the widget is shown, if it has a counterpart there."""
         self._parts += (part,)
+
+    def _remove(self, part: Part) -> None:
+        self._parts = tuple(each for each in self._parts if each is not part)
 
     # ---- the `Host` of the parts -----------------------------------------------------------------------------------
 

@@ -38,9 +38,9 @@ def frame(
     """Sample tiles, `rows` of them per neuron, and optionally the average."""
     tiles = images.panes(picture, picture.images.ndim - 2, pixel_range, rows, display)
     samples, average = images.row_names(picture, len(tiles.sample), display)
-    panes = [_pane("sample", tiles.samples, tiles.shown, samples, quality)]
+    panes = [pane("sample", tiles.samples, tiles.shown, samples, quality)]
     if with_average:
-        panes.append(_pane("average", tiles.averages, tiles.shown, [average], quality))
+        panes.append(pane("average", tiles.averages, tiles.shown, [average], quality))
     return _message(panes, picture)
 
 
@@ -67,13 +67,13 @@ def comparison_frame(
     panes = []
     if show != "averages":
         panes += [
-            _pane(f"sample:{k}", tile.samples, tile.shown, [f"{name}\n{now}"], quality, model=k)
+            pane(f"sample:{k}", tile.samples, tile.shown, [f"{name}\n{now}"], quality, model=k)
             for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
         ]
     if with_average:
         if show != "samples":
             panes += [
-                _pane(f"average:{k}", tile.averages, tile.shown, [f"{name}\n{average}"], quality, model=k)
+                pane(f"average:{k}", tile.averages, tile.shown, [f"{name}\n{average}"], quality, model=k)
                 for k, (name, tile) in enumerate(zip(names, tiles, strict=True))
             ]
         levels, end = images.signed_levels(images.cropped(images.as_pictures(differences, axes, display), display))
@@ -81,7 +81,7 @@ def comparison_frame(
         for k, row in enumerate(levels, start=1):
             label = "difference\nof averages" if len(levels) == 1 else f"{names[k]}\nminus {names[0]}"
             difference = images.Tiles(row[None], None, tiles[0].samples.corners)
-            panes.append(_pane(f"difference:{k}", difference, (-end, end), [label], exact, model=k, colors="signed"))
+            panes.append(pane(f"difference:{k}", difference, (-end, end), [label], exact, model=k, colors="signed"))
     content, buffers = _message(panes, pictures[0])
     activations = [picture.activation.mean(1).tolist() for picture in pictures]
     return content | {"activations": [[plain(v) for v in row] for row in activations]}, buffers
@@ -113,7 +113,7 @@ def _message(panes: Sequence[Pane], picture: Frame) -> Message:
     return content, [data for _, data in panes]
 
 
-def _pane(
+def pane(
     name: str, tiles: images.Tiles, shown: images.Range, labels: Sequence[str], quality: Quality, **more: Any
 ) -> Pane:
     """Description and pixels of tiles."""

@@ -15,16 +15,17 @@ from ..core.target import Kernel
 from ..network.memory import give_back
 from ..parametrizations import Natural, Transforms
 from ..pictures import images
+from ..pictures.bundle import read_bundle
 from ..sampling.heat import HeatPulse
 from ..sampling.starts import Start
 from . import lifetime, replay
-from .base import read_bundle
 from .panel import Panel
 from .parts import recorder
 from .parts.diagnosis import DiagnosisLine
 from .parts.display import DisplayChoice
 from .parts.law import Law
 from .parts.picker import Picker
+from .parts.picture import Picture
 from .parts.recorder import Recorder
 from .replay import MessageLog
 
@@ -36,6 +37,7 @@ class Player(Panel):
     _diagnosis: DiagnosisLine
     _law: Law
     _picker: Picker
+    _picture: Picture
 
     # ---- parameters ------------------------------------------------------------------------------------------------
 
@@ -146,6 +148,22 @@ class Player(Panel):
     @crop.setter
     def crop(self, crop: bool | None) -> None:
         self._call(lambda: self._display.change_crop(crop))
+
+    def enlarge(self, neuron: Any, chain: int = 0, model: str | None = None) -> None:
+        """Enlarge one tile in the page, as a click on it does.
+
+        Args:
+            neuron: one of `neurons`; None: show all tiles again.
+            chain: from 0. `chains_shown` is raised to show it.
+            model: of a comparison, by name; None: the first.
+
+        Raises:
+            ValueError, TypeError: no such neuron among the displayed ones, chain, or model.
+        """
+        message = self._call(lambda: self._picture.enlargement(neuron, chain, model))
+        if neuron is not None and chain >= self.params.get("chains_shown", chain + 1):
+            self.set(chains_shown=chain + 1)
+        self.post(message)
 
     # ---- running ---------------------------------------------------------------------------------------------------
 

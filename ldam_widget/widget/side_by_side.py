@@ -57,6 +57,8 @@ class Compare(Player):
         ValueError, TypeError: as `Sampler`, naming the model.
     """
 
+    _picture: ComparedPicture
+
     @completed_by(Comparison.__init__)
     def __init__(
         self,
@@ -241,7 +243,7 @@ def compare_checkpoints(
         arguments: as for `Compare`.
 
     Raises:
-        as `load_checkpoint` and `Compare`.
+        ValueError: fewer than two files. Others as `load_checkpoint` and `Compare`.
     """
     if len(paths) < 2:
         raise ValueError(f"compare_checkpoints needs at least two files; got {len(paths)}")

@@ -26,6 +26,7 @@ from ..sampling.checks import pixel_range as checked_range
 from ..toolbox.explorer import Explorer
 from . import lifetime
 from .base import Base, joined, of
+from .idle import Idle
 from .kernel import cell_running
 from .parts.part import Command, Feature
 from .parts.toolbox import screens
@@ -69,7 +70,7 @@ class Workbench(Base):
         super().__init__()
         me = weakref.ref(self)
         self._loop = Loop(
-            _Nothing(self._explorer.probe.device),
+            Idle(self._explorer.probe.device),
             publish=lambda seq: of(me, lambda w: w._publish(seq), 0),
             on_fault=lambda error: of(me, lambda w: w.report(error), None),
             cell_running=cell_running(),
@@ -252,16 +253,3 @@ class Workbench(Base):
 
     def _call(self, action: Callable[[], T]) -> T:
         return self._loop.call(action)
-
-
-class _Nothing:
-    """What the loop runs: pictures come when they are asked for, never by themselves."""
-
-    steps = 0
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.params = {"steps_per_frame": 1.0}
-
-    def step(self, n: int) -> object:
-        return None

@@ -22,7 +22,12 @@ SHELL = """<!doctype html><meta charset="utf-8"><title>test</title>
 <script type="module">
   import widget from "./widget.js";
   const handlers = new Set();
-  const text = (bytes) => btoa(Array.from(new Uint8Array(bytes), (b) => String.fromCharCode(b)).join(""));
+  const text = (bytes) => {
+    const all = new Uint8Array(bytes);
+    let letters = "";
+    for (let at = 0; at < all.length; at += 8192) letters += String.fromCharCode(...all.subarray(at, at + 8192));
+    return btoa(letters);
+  };
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
   window.post = (messages) => {
     for (const [content, buffers] of messages) handlers.forEach((handle) => handle(content, buffers.map(bytes)));

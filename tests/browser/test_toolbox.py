@@ -6,6 +6,7 @@ import base64
 import io
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -288,6 +289,27 @@ def test_dropped_pasted_and_opened_files(make: Make) -> None:
     root.get_by_role("button", name="dismiss error").click()
     bridge.until(lambda: widget.error is None)
     assert bridge.page.title() == "test"
+
+
+def test_a_folder_that_is_dropped(make: Make, tmp_path: Path) -> None:
+    """By the protocol of Chromium's own tools, as scripts in a page cannot make entries of a folder."""
+    bridge = make(images=None)
+    folder = tmp_path / "photos"
+    (folder / "inside").mkdir(parents=True)
+    (folder / "b.png").write_bytes(png((0, 0, 255)))
+    (folder / "inside" / "a.png").write_bytes(png((0, 255, 0)))
+    (folder / "notes.txt").write_text("no picture")
+    box = bridge.root.bounding_box()
+    assert box is not None
+    tools = bridge.page.context.new_cdp_session(bridge.page)
+    data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+    for event in ("dragEnter", "dragOver", "drop"):
+        where = {"x": box["x"] + 40, "y": box["y"] + 80}
+        tools.send("Input.dispatchDragEvent", {"type": event, **where, "data": data})
+    bridge.until(lambda: bridge.widget._sources.count == 2)
+    bridge.settle()
+    assert [file.name for file in bridge.widget._sources._files] == ["b.png", "a.png"]
+    assert not [content for content in bridge.said if content["kind"] == "error" and content["error"]]
 
 
 def test_a_large_file_is_made_smaller_in_the_page(make: Make) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from torch import Tensor, nn
 
-from ldam_widget import L2, LDAM, Compare, Recipe, Watch
+from ldam_widget import L2, LDAM, Compare, LayerPage, Recipe, UnitPage, Watch, survey
 from ldam_widget.kernels import BAOAB
 from ldam_widget.widget.parts import verdicts
 
@@ -70,7 +70,7 @@ class Page(FakePage):
         self.told.append(message)
         self.deliver(message)
         self.settle()
-        end = time.monotonic() + 10
+        end = time.monotonic() + 20
         while effect() == before:
             if time.monotonic() > end:
                 self.missed.append(message)
@@ -83,6 +83,15 @@ class Page(FakePage):
     def count(self, kind: str) -> Callable[[], int]:
         return lambda: len(self.of(kind))
 
+    @property
+    def shown(self) -> object:
+        """Number of the page of a unit that is open."""
+        return self.of("state")[-1]["unit_shown"] if self.of("state") else None
+
+    def completed(self) -> int:
+        """How many pages of units are complete."""
+        return sum("complete" in message for message in self.of("unit"))
+
     def answers(self) -> object:
         """Something that an acknowledgement changes."""
         return self.widget.stats["round_trip_ms"]
@@ -90,7 +99,7 @@ class Page(FakePage):
     def play_until(self, seen: Callable[[], object]) -> None:
         """Play, and acknowledge late, so that pictures find no room and travel with the next one."""
         self.widget.play()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not seen() and time.monotonic() < end:
             time.sleep(0.04)
             self.deliver({"kind": "ack", "view": "a", "seq": self.of("frame")[-1]["seq"], "visible": True})
@@ -116,6 +125,7 @@ def single() -> Page:
     page = Page(w)
     page.tell(page.count("setup"), "hello", view="a")
     w.step(8)
+    w.enlarge("one", chain=1)
     page.play_until(lambda: page.of("diagnosis") and any("earlier" in frame for frame in page.of("frame")))
     page.press(lambda: w.sampler.steps, "step")
     page.press(lambda: w.playing, "play")
@@ -205,7 +215,60 @@ def of_many_bands() -> Page:
     return page
 
 
-CONVERSATIONS = (single, several, in_training, of_many_bands)
+def of_a_layer() -> Page:
+    """The table of a layer's units, without and with one of them open."""
+    r = survey(network(), photographs(), "2", labels=[0, 1] * 20, progress=False)
+    w = LayerPage(network(), "2", survey=r, other=network(2))
+    page = Page(w)
+    page.tell(page.count("unit_table"), "hello", view="a")
+    page.tell(lambda: w.unit, "open_unit", unit=3)
+    w.pause()
+    for what in ("csv", "sheet"):
+        page.tell(page.count("download"), "export_units", what=what, column="max", ascending=False, query="")
+    return page
+
+
+def surveyed() -> nn.Module:
+    """Its first unit is dead."""
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3)), 1)
+    with torch.no_grad():
+        model[0].weight[0], model[0].bias[0] = 0, -1
+    return model.eval()
+
+
+def of_units() -> Page:
+    """Pages of units, on demand, from a survey."""
+    model = surveyed()
+    r = survey(model, photographs(), progress=False)
+    w = LDAM(model, layer="0", neurons=[1, 2], input_shape=RGB, pixel_range=(0, 1), play=False, survey=r)
+    page = Page(w)
+    page.tell(page.count("setup"), "hello", view="a")
+    page.tell(page.count("units"), "units", layer="0", query="", offset=0, limit=3)
+    page.tell(lambda: page.shown, "unit", column=1)
+    page.tell(page.completed, "unit", column=0)
+    page.tell(lambda: w.sampler.images[0].sum().item(), "start_from", rank=1)
+    page.press(lambda: page.shown, "next_unit")
+    page.press(lambda: page.shown, "previous_unit")
+    page.tell(lambda: w.neurons, "unit", layer="0", unit=3)
+    page.press(lambda: w.neurons, "unit_back")
+    page.tell(lambda: w.layer, "unit", layer="2", unit=1)
+    page.press(lambda: w.layer, "unit_back")
+    page.press(lambda: page.shown, "close_unit")
+    return page
+
+
+def of_one_unit() -> Page:
+    """The page of a unit of two networks, with pixels that an optimiser does not take."""
+    w = UnitPage(
+        surveyed(), "2", 1, other=surveyed(), input_shape=RGB, dataset=photographs(), prior=None, warm_up=4, play=False
+    )
+    page = Page(w)
+    page.tell(page.completed, "hello", view="a")
+    w.step(2)
+    return page
+
+
+CONVERSATIONS = (single, several, in_training, of_many_bands, of_a_layer, of_units, of_one_unit)
 
 
 @pytest.fixture(scope="module")
@@ -328,6 +391,7 @@ def test_near_misses_raise_nothing(
     page = data.draw(st.sampled_from(listeners))
     page.deliver(message)
     page.widget.pause()
+    page.deliver({"kind": "do", "what": "stop_scan"})  # a ranking goes on while paused
     page.settle()
     # ipywidgets swallows what a message handler raises, and logs it
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

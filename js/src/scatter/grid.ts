@@ -28,13 +28,17 @@ export class Grid {
     for (let i = 0; i < count; i++) this.order[next[this.cellOf(i)]!++] = i;
   }
 
-  /** The point nearest to a place, at most `radius` away; of several, the one with the lowest index. -1: there is none. */
-  nearest(x: number, y: number, radius: number): number {
+  /**
+   * The point nearest to a place, at most `radius` away; of several, the one with the lowest index. -1: there is none.
+   *
+   * @param allowed which points count; all by default.
+   */
+  nearest(x: number, y: number, radius: number, allowed?: (index: number) => boolean): number {
     let best = -1;
     let least = radius * radius;
     this.around({ left: x - radius, right: x + radius, bottom: y - radius, top: y + radius }, (i) => {
       const squared = (this.points[2 * i]! - x) ** 2 + (this.points[2 * i + 1]! - y) ** 2;
-      if (squared < least || (squared === least && (best < 0 || i < best))) {
+      if ((squared < least || (squared === least && (best < 0 || i < best))) && (!allowed || allowed(i))) {
         best = i;
         least = squared;
       }

@@ -1,5 +1,5 @@
 // Which points a lasso holds: its polygon is drawn into a bitmap once, then each point is one look-up.
-import type { View } from "./view";
+import { boxOf, type View } from "./view";
 
 /** How a gesture changes a selection: alone it replaces it, shift adds, alt removes. */
 export type Mode = "replace" | "add" | "remove";
@@ -30,26 +30,34 @@ export function bitmap(polygon: ArrayLike<number>, width: number, height: number
   return inside;
 }
 
-/** Changes a selection, one byte a point, by the points (x, y, x, y, …) in a polygon of pixels; how many are selected. */
+/**
+ * Changes a selection, one byte a point, by the points (x, y, x, y, …) in a polygon of pixels; how many are selected.
+ *
+ * @param hidden points that cannot be selected, as they are not seen.
+ */
 export function select(
   selection: Uint8Array,
   points: Float32Array,
   view: View,
   polygon: ArrayLike<number>,
   mode: Mode,
+  hidden?: (index: number) => boolean,
 ): number {
   const { width, height, scale } = view;
   const inside = bitmap(polygon, width, height);
-  const left = width / 2 - view.x * scale;
-  const top = height / 2 + view.y * scale;
+  const [left, top] = [width / 2 - view.x * scale, height / 2 + view.y * scale];
+  const box = boxOf(Float32Array.from(polygon)); // in pixels: most points are outside, which is told sooner
+  const [first, last] = [Math.max(box.left, 0), Math.min(box.right, width)];
+  const [highest, lowest] = [Math.max(box.bottom, 0), Math.min(box.top, height)];
   const value = mode === "remove" ? 0 : 1;
+  if (mode === "replace") selection.fill(0);
   let selected = 0;
   for (let i = 0; i < selection.length; i++) {
-    const column = Math.floor(points[2 * i]! * scale + left);
-    const row = Math.floor(top - points[2 * i + 1]! * scale);
-    const held = column >= 0 && column < width && row >= 0 && row < height && inside[row * width + column] === 1;
-    if (held) selection[i] = value;
-    else if (mode === "replace") selection[i] = 0;
+    const column = points[2 * i]! * scale + left;
+    const row = top - points[2 * i + 1]! * scale;
+    if (column >= first && column < last && row >= highest && row < lowest && inside[(row | 0) * width + (column | 0)] === 1) {
+      if (!hidden?.(i)) selection[i] = value;
+    }
     selected += selection[i]!;
   }
   return selected;

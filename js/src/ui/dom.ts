@@ -62,3 +62,13 @@ export function throttle(interval: number, call: () => void): { (): void; now():
 export function replace(parent: Element, ...children: Child[]): void {
   parent.replaceChildren(...children.filter((child): child is Node | string => Boolean(child)));
 }
+
+/** Offers a file as a download. */
+export function offer(filename: string, content: Blob): void {
+  const url = URL.createObjectURL(content);
+  const link = h("a", { href: url, download: filename });
+  document.body.append(link); // some hosts ignore clicks outside the document
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may still be reading it
+}

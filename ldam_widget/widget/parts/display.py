@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...core.parameters import Parameter
-from ...pictures.crops import Crop, crop_of
+from ...pictures.crops import Crop, Known, crop_of
 from ...pictures.display import Display, axes_of, checked_bands, checked_contrast
 from ...sampling.sampler import Sampler
 from ..protocol import Content, flag, integers, text
@@ -24,6 +24,7 @@ class DisplayChoice(Part):
         self._wants_crop: bool | None = None  # None: if the receptive field is small
         self._finding = threading.Lock()  # states are sent by any thread
         self._crop: tuple[object, Crop | None] | None = None  # with the neurons that it is of
+        self._fields: Known = {}  # receptive fields found so far
 
     # ---- from any thread -------------------------------------------------------------------------------------------
 
@@ -69,7 +70,7 @@ class DisplayChoice(Part):
         neurons = [(s.layer, str(s.transforms), *(neuron.key for neuron in s.neurons)) for s in samplers]
         with self._finding:
             if self._crop is None or self._crop[0] != neurons:
-                self._crop = neurons, crop_of(samplers)
+                self._crop = neurons, crop_of(samplers, self._fields)
             return self._crop[1]
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
@@ -114,6 +115,7 @@ class DisplayChoice(Part):
                 "band_count": count,
                 "cropped": self.cropped,
                 "field": None if crop is None else list(crop.field),
+                "fields": None if crop is None else [list(box) for box in crop.boxes],
                 "window": None if crop is None else list(crop.size),
                 "picture": [height, width],
             }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ...network.units import Neuron
 from ...objectives.algebra import neuron as expression
+from ...surveys import Survey
 from ..protocol import Content, integer, text, texts, unit
-from .part import Command, Part
+from .part import Command, Host, Part
 
 _QUERY = 200  # characters
 _PAGE = 500  # units
@@ -21,10 +23,20 @@ class Choice(NamedTuple):
 
 
 class Picker(Part):
-    """Layer selector, chips, searchable list of units, and the strongest inputs of a class."""
+    """Layer selector, chips, searchable list of units, and the strongest inputs of a class.
+
+    Args:
+        host: the panel.
+        survey: of real images; units that are dead for them are marked.
+    """
 
     _newest: Choice | None = None
     _refused = False  # the banner shows what was wrong with the last choice
+
+    def __init__(self, host: Host, survey: Survey | None = None) -> None:
+        super().__init__(host)
+        self._survey = survey
+        self._dead: dict[str, frozenset[int]] = {}  # by layer
 
     def setup(self) -> dict[str, Any]:
         sampler = self.host.sampler
@@ -33,10 +45,16 @@ class Picker(Part):
         return {
             "layer": sampler.layer,
             "layers": [row._asdict() for row in sampler.layers],
-            "neurons": [unit(neuron) for neuron in sampler.neurons],
+            "neurons": [self._unit(neuron) for neuron in sampler.neurons],
             "chains": sampler.chains,
             "wiring": None if names is None else wiring,
         }
+
+    def _unit(self, neuron: Neuron) -> dict[str, Any]:
+        layer, survey = self.host.sampler.layer, self._survey
+        if layer not in self._dead:
+            self._dead[layer] = frozenset(survey.dead(layer) if survey is not None and layer in survey.layers else ())
+        return unit(neuron) | ({"dead": True} if neuron.unit in self._dead[layer] else {})
 
     def select(self, layer: Any, neurons: Iterable[Any] | None, names: Mapping[str, str] | None = None) -> None:
         """On the loop."""
@@ -110,7 +128,7 @@ class Picker(Part):
                 "query": query,
                 "offset": offset,
                 "total": total,
-                "units": [unit(each) for each in units],
+                "units": [self._unit(each) for each in units],
                 "problem": problem,
             }
         )

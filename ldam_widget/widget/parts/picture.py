@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from PIL import Image
 
 from ...core.parameters import Parameter
+from ...embedding.arguments import whole
 from ...pictures import images
+from ...sampling.comparison import Comparison
 from ...sampling.standing import in_short
 from .. import panes
 from ..panes import Quality
@@ -69,6 +71,25 @@ class Picture(Part):
     def rows(self) -> int:
         """Number of chains displayed."""
         return int(self.host.params.get("chains_shown", 1))
+
+    def enlargement(self, neuron: Any, chain: int, model: str | None) -> dict[str, Any]:
+        """The message that enlarges a tile. Raises ValueError or TypeError if there is none such."""
+        runner = self.host.runner
+        models = runner.names if isinstance(runner, Comparison) else ()
+        if model is not None and model not in models:
+            known = f"the models are {', '.join(map(repr, models))}" if models else "there is one model, without a name"
+            raise ValueError(f"unknown model {model!r}; {known}")
+        shown = self.host.sampler.neurons
+        found = (
+            None if neuron is None else next((n for n in shown if neuron in (n.key, n.plain, n.name or n.key)), None)
+        )
+        if neuron is not None and found is None:
+            raise ValueError(f"{neuron!r} is not displayed; neurons are {', '.join(repr(n.plain) for n in shown)}")
+        chain = whole("chain", chain, 0)
+        if chain >= self.host.sampler.chains:
+            raise ValueError(f"chain must be below {self.host.sampler.chains}; got {chain}")
+        at = 0 if model is None else models.index(model)
+        return {"kind": "enlarge", "neuron": None if found is None else found.key, "chain": chain, "model": at}
 
     def encode(self, *, with_average: bool, quality: Quality) -> Message:
         sampler = self.host.sampler

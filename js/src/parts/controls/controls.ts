@@ -26,6 +26,7 @@ export interface ControlsActions {
   act(what: Action): void;
   lock(name: string, locked: boolean): void;
   display(change: DisplayChange): void;
+  outline(on: boolean): void;
   /** Whether the kernel's value predates this view's own change. */
   isStale(name: string, answer?: State): boolean;
 }
@@ -57,7 +58,7 @@ export class Controls implements Part {
     this.#kernel = new KernelHead((name) => on.kernel(name));
     this.#prior = new PriorBox((name) => on.prior(name));
     this.#scales = new ScalesLine(() => on.act("measure_scales"));
-    this.#display = new DisplayBox((change) => on.display(change));
+    this.#display = new DisplayBox((change) => on.display(change), (drawn) => on.outline(drawn));
     this.#locks = new Locks((name, locked) => on.lock(name, locked));
     this.training = new TrainingBox((what) => on.act(what));
   }

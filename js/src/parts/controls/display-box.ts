@@ -26,10 +26,13 @@ export class DisplayBox {
   #crop = h("input", { type: "checkbox" });
   #cropText = h("span");
   #cropRow: HTMLElement;
+  #outline = h("input", { type: "checkbox" });
+  #outlineRow = h("label.ldam-crop", { title: "The enlarged tile always shows it." }, this.#outline, h("span", {}, "outline the receptive field in every tile"));
   #cropping: Toggle;
   #change: (change: DisplayChange) => void;
 
-  constructor(change: (change: DisplayChange) => void) {
+  /** `outline`: in this view alone. */
+  constructor(change: (change: DisplayChange) => void, outline: (on: boolean) => void) {
     this.#change = change;
     this.#contrast = new Choice("contrast", (contrast) => change({ contrast: contrast as Contrast }));
     this.#contrast.options = CONTRASTS;
@@ -42,7 +45,8 @@ export class DisplayBox {
     this.#cropping = new Toggle((cropped) => change({ cropped }), (on) => (this.#crop.checked = on));
     this.#crop.addEventListener("change", () => this.#cropping.press());
     this.#cropRow = h("label.ldam-crop", {}, this.#crop, this.#cropText);
-    this.element = h("div.ldam-display", { hidden: true }, row("contrast", this.#contrast.box), this.#bandRow, this.#cropRow);
+    this.element = h("div.ldam-display", { hidden: true }, row("contrast", this.#contrast.box), this.#bandRow, this.#cropRow, this.#outlineRow);
+    this.#outline.addEventListener("change", () => outline(this.#outline.checked));
   }
 
   /** undefined: no news. */
@@ -100,7 +104,7 @@ export class DisplayBox {
   }
 
   #tellCrop({ field, window, picture, cropped }: Display): void {
-    this.#cropRow.hidden = !field;
+    this.#cropRow.hidden = this.#outlineRow.hidden = !field;
     if (!field || !window) return;
     this.#cropping.update(cropped);
     const size = ([height, width]: [number, number]) => `${height}×${width}`;

@@ -6,14 +6,24 @@ import { unitText } from "../../ui/format";
 const MOST = 20; // chips shown without folding
 const FOLDED = 16; // chips left if there are more
 
+export interface ChipActions {
+  remove(unit: Unit): void;
+  back(): void;
+  leave(): void;
+  /** Opens the page of the unit of the chip at this place. */
+  about(at: number): void;
+}
+
 export class Chips {
   readonly element = h("div.ldam-chips", { role: "group", "aria-label": "neurons" });
-  #on: { remove(unit: Unit): void; back(): void; leave(): void };
+  /** Whether units have pages, which chips then lead to. */
+  pages = false;
+  #on: ChipActions;
   #units: Unit[] = [];
   #unfolded = false;
   #stop = 0; // index of the button that Tab reaches
 
-  constructor(on: { remove(unit: Unit): void; back(): void; leave(): void }) {
+  constructor(on: ChipActions) {
     this.#on = on;
     this.element.addEventListener("keydown", this.#key);
     this.element.addEventListener("focusin", ({ target }) => this.#moveStop(this.#buttons.indexOf(target as HTMLButtonElement)));
@@ -25,7 +35,7 @@ export class Chips {
     this.#units = units;
     const folds = units.length > MOST;
     const shown = folds && !this.#unfolded ? units.slice(0, FOLDED) : units;
-    const chips = shown.map((unit) => this.#chip(unit, units.length === 1));
+    const chips = shown.map((unit, i) => this.#chip(unit, i, units.length === 1));
     replace(this.element, ...chips, folds && this.#fold(units.length - FOLDED), !units.length && this.#nothing());
     this.#moveStop(at >= 0 ? at : this.#stop);
     // A removed chip loses the focus: give it to the next one, so that the keyboard can keep removing.
@@ -35,12 +45,16 @@ export class Chips {
     else this.#on.leave();
   }
 
-  #chip(unit: Unit, only: boolean): HTMLElement {
+  #chip(unit: Unit, at: number, only: boolean): HTMLElement {
     const text = unitText(unit);
     const title = only ? "one neuron has to stay" : `remove ${text}`;
     const remove = h("button.ldam-remove", { type: "button", "aria-label": `remove ${text}`, title, disabled: only }, "×");
     remove.addEventListener("click", () => this.#on.remove(unit));
-    return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, h("b", {}, unit.label), unit.name && ` ${unit.name}`), remove);
+    const parts = [h("b", {}, unit.label), unit.name && ` ${unit.name}`, unit.dead && deadMark()];
+    if (!this.pages) return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, ...parts), remove);
+    const about = h("button.ldam-chip-text", { type: "button", title: `${text}: about this unit` }, ...parts);
+    about.addEventListener("click", () => this.#on.about(at));
+    return h("span.ldam-chip", {}, about, remove);
   }
 
   #fold(hidden: number): HTMLElement {
@@ -85,7 +99,12 @@ export class Chips {
     const to = steps[event.key];
     if (at < 0 || (to === undefined && !removes)) return;
     event.preventDefault(); // do not scroll the page
-    if (removes) buttons[at]!.classList.contains("ldam-remove") && buttons[at]!.click();
+    if (removes) buttons[at]!.closest(".ldam-chip")?.querySelector<HTMLElement>(".ldam-remove")?.click();
     else buttons[Math.max(0, Math.min(to!, buttons.length - 1))]!.focus();
   };
+}
+
+/** Says that no real image makes a unit positive. */
+export function deadMark(): HTMLElement {
+  return h("span.ldam-dead", { title: "no real image of the survey makes it positive" }, " dead");
 }

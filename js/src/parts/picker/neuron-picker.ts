@@ -17,6 +17,8 @@ export interface PickerActions {
   select(selection: Selection): void;
   units(layer: string, query: string, offset: number, limit: number): void;
   act(what: Action): void;
+  /** Opens the page of a column's neuron, or of any unit. */
+  about(what: { column: number } | { layer: string; unit: number }): void;
 }
 
 export class NeuronPicker implements Part {
@@ -43,6 +45,7 @@ export class NeuronPicker implements Part {
       chosen: (key) => this.#selected.some((unit) => unit.key === key),
       toggle: (unit) => this.#toggle(unit),
       write: (text) => actions.select({ neurons: [...this.#selected.map(({ key }) => key), text] }),
+      about: (unit) => this.#about(unit),
       ask: actions.units,
     });
     this.#all = this.#button("all", () => this.#takeFirst(this.#current()?.units ?? 0));
@@ -51,6 +54,7 @@ export class NeuronPicker implements Part {
       remove: (unit) => this.#toggle(unit),
       back: () => this.#show(this.#running),
       leave: () => this.#search.focus(),
+      about: (at) => actions.about({ column: at }),
     });
     this.#first = this.#button(`first ${FIRST}`, () => this.#takeFirst(FIRST));
     this.#layerBox.addEventListener("change", () => {
@@ -70,6 +74,7 @@ export class NeuronPicker implements Part {
 
   setup(setup: Setup): void {
     this.#showLayers(setup);
+    this.#search.pages = this.#chips.pages = setup.unit_page !== undefined;
     this.#wiring.setup(setup);
     this.#only.update(setup.discriminator ?? null);
     const keys = keysOf(setup.neurons);
@@ -114,6 +119,11 @@ export class NeuronPicker implements Part {
 
   close(): void {
     this.#only.close();
+  }
+
+  #about({ key }: Unit): void {
+    const unit = /^\d+/.exec(key);
+    if (unit) this.#actions.about({ layer: this.#layer, unit: Number(unit[0]) });
   }
 
   #current(): Layer | undefined {

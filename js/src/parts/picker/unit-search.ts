@@ -3,6 +3,7 @@
 import type { Unit, Units } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatCount, unitText } from "../../ui/format";
+import { deadMark } from "./chips";
 
 const PAGE = 50;
 const POPUP_WIDTH = 240; // CSS pixels, as in the style sheet
@@ -26,7 +27,10 @@ export class UnitSearch {
   #toggle: (unit: Unit) => void;
   #write: (text: string) => void;
   #ask: (layer: string, query: string, offset: number, limit: number) => void;
+  #about: (unit: Unit) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether units have pages, which the list then leads to. */
+  pages = false;
 
   constructor(
     prefix: string,
@@ -35,6 +39,8 @@ export class UnitSearch {
       toggle(unit: Unit): void;
       /** Text that no unit was found for. */
       write(text: string): void;
+      /** Opens a unit's page. */
+      about(unit: Unit): void;
       ask(layer: string, query: string, offset: number, limit: number): void;
     },
   ) {
@@ -43,6 +49,7 @@ export class UnitSearch {
     this.#toggle = on.toggle;
     this.#write = on.write;
     this.#ask = on.ask;
+    this.#about = on.about;
     const id = `${prefix}-units`;
     this.#input = h("input.ldam-search", {
       type: "text",
@@ -69,7 +76,10 @@ export class UnitSearch {
     this.#popup.addEventListener("mousedown", (event) => event.preventDefault());
     this.#list.addEventListener("click", (event) => {
       const option = (event.target as Element).closest<HTMLElement>("[role=option]");
-      if (option) this.#choose([...this.#list.children].indexOf(option));
+      if (!option) return;
+      const at = [...this.#list.children].indexOf(option);
+      if ((event.target as Element).closest(".ldam-page-link")) this.#open(at);
+      else this.#choose(at);
     });
   }
 
@@ -136,10 +146,12 @@ export class UnitSearch {
         "aria-selected": String(this.#chosen(unit.key)),
         "aria-posinset": i + 1,
         "aria-setsize": this.#total,
-        title: unitText(unit),
+        title: unitText(unit) + (this.pages ? " · Shift+Enter: about this unit" : ""),
       },
+      this.pages && h("span.ldam-page-link", { "aria-hidden": "true", title: "about this unit (Shift+Enter)" }, "about"),
       h("b", {}, unit.label),
       unit.name && ` ${unit.name}`,
+      unit.dead && deadMark(),
     );
   }
 
@@ -208,6 +220,13 @@ export class UnitSearch {
     this.#toggle(unit);
   }
 
+  #open(i: number): void {
+    const unit = this.#units[i];
+    if (!unit || !this.pages) return;
+    this.close();
+    this.#about(unit);
+  }
+
   #key = (event: KeyboardEvent): void => {
     const last = this.#units.length - 1;
     if (event.key === "Escape") {
@@ -221,6 +240,7 @@ export class UnitSearch {
       this.#activate(Math.min(Math.max(this.#active + (event.key === "PageDown" ? 10 : -10), 0), last));
     } else if (event.key === "Enter") {
       if (!this.isOpen) this.open();
+      else if (event.shiftKey && this.pages) this.#open(this.#active);
       else if (this.#waiting) this.#entered = true; // choose the first of the new list, not one of the old
       else this.#enter(this.#active);
     } else return;

@@ -1,4 +1,5 @@
 // Names, activations and row labels, as text over the canvas.
+import type { Field } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatShort, formatSigned } from "../../ui/format";
 import { lineStyle } from "../../ui/theme";
@@ -22,6 +23,9 @@ export class Overlay {
   #sides = h("div");
   #scoreLabels = h("div");
   #modelLabels = h("div");
+  #fields = h("div");
+  #outlined = false;
+  #ratio = 1;
   #legends: { pane: string; legend: SignedLegend }[] = [];
   #pairs = 1; // rows of differences in a block
   #layout: Layout | null = null;
@@ -29,12 +33,36 @@ export class Overlay {
 
   constructor(content: Content) {
     this.#content = content;
-    this.element = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels, this.#modelLabels);
+    this.element = h("div.ldam-overlay", { "aria-hidden": "true" }, this.#heads, this.#sides, this.#scoreLabels, this.#modelLabels, this.#fields);
+  }
+
+  /** Whether receptive fields are outlined in every tile; in large ones they always are. */
+  set outlined(outlined: boolean) {
+    this.#outlined = outlined;
+    this.outline();
+  }
+
+  /** Draws the receptive field of each neuron into its tiles, unless it is all that they show. */
+  outline(): void {
+    const { fields } = this.#content.setup?.display ?? {};
+    const tiles = fields && (this.#outlined || this.#column !== null) ? (this.#layout?.tiles ?? []) : [];
+    replace(this.#fields, ...tiles.map((tile) => this.#boxIn(tile, fields![tile.column])));
+  }
+
+  #boxIn(tile: Tile, field: Field | undefined): HTMLElement | null {
+    const { height, width } = this.#content.pixels;
+    if (!field) return null;
+    const [y, x] = this.#content.image(tile.pane)?.cornerOf(tile.column) ?? [0, 0];
+    const [top, left, bottom, right] = [Math.max(0, field[0] - y), Math.max(0, field[1] - x), Math.min(height, field[2] - y), Math.min(width, field[3] - x)];
+    if (bottom - top === height && right - left === width) return null;
+    const [down, across] = [tile.height / height / this.#ratio, tile.width / width / this.#ratio];
+    const box = { x: tile.x / this.#ratio + left * across, y: tile.y / this.#ratio + top * down, width: (right - left) * across, height: (bottom - top) * down };
+    return place(h("div.ldam-field"), box);
   }
 
   /** Rebuilds for a new layout. `ratio`: device pixels per CSS pixel. */
   build(layout: Layout, column: number | null, ratio: number, dark: boolean): void {
-    [this.#layout, this.#column] = [layout, column];
+    [this.#layout, this.#column, this.#ratio] = [layout, column, ratio];
     const { heads, sides } = layout;
     const { models, setup, neurons } = this.#content;
     const { discriminator } = setup!;
@@ -67,6 +95,7 @@ export class Overlay {
     replace(this.#modelLabels, ...labelled.flatMap(({ x, y, width }) => models.labels(x, y, width, below)));
     this.update();
     this.updateScores();
+    this.outline();
   }
 
   /** Separate, since scores arrive less often than activations. */

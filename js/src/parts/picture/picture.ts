@@ -70,6 +70,7 @@ export class Picture implements Part {
     const now = this.#next ?? this.content.setup;
     if (display && now) {
       this.#amend({ ...now, display });
+      if (!this.#next) this.#overlay.outline();
       this.#label();
     }
     if (show !== undefined) this.#showRows(show);
@@ -116,6 +117,11 @@ export class Picture implements Part {
     if (height === this.#room) return;
     this.#room = height;
     this.#draw();
+  }
+
+  /** Whether receptive fields are outlined in small tiles, too. */
+  set outlined(outlined: boolean) {
+    this.#overlay.outlined = outlined;
   }
 
   /** The model whose rows are shown in place of all models'; null: each model has its own rows. */

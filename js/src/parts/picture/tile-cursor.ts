@@ -1,8 +1,21 @@
 // Pointer and keyboard on the picture: selects, describes and enlarges a tile.
+import type { Enlarge } from "../../protocol";
 import { h, setText } from "../../ui/dom";
 import { unitText } from "../../ui/format";
 import type { Tile } from "./layout";
+import { kindOf, modelOf } from "./models";
 import type { Picture } from "./picture";
+
+const PATIENCE = 2000; // ms in which a tile that is to be enlarged may still appear
+
+export interface CursorActions {
+  announce(text: string): void;
+  highlight(column: number | null): void;
+  /** A tile of this column was enlarged; null: none is any more. */
+  enlarged(column: number | null): void;
+  /** Opens the page of a column's unit. */
+  about(column: number): void;
+}
 
 type Hit = { tile: Tile; x?: number; y?: number };
 
@@ -13,14 +26,19 @@ export class TileCursor {
   #picture: Picture;
   #announce: (text: string) => void;
   #highlight: (column: number | null) => void;
+  #enlarged: (column: number | null) => void;
+  #about: (column: number) => void;
   #pointer: { x: number; y: number } | null = null;
   #line = 0;
   #column = 0;
+  #wanted: (Enlarge & { until: number }) | null = null; // a tile that is not there yet
 
-  constructor(picture: Picture, signal: AbortSignal, on: { announce(text: string): void; highlight(column: number | null): void }) {
+  constructor(picture: Picture, signal: AbortSignal, on: CursorActions) {
     this.#picture = picture;
     this.#announce = on.announce;
     this.#highlight = on.highlight;
+    this.#enlarged = on.enlarged;
+    this.#about = on.about;
     picture.onChange = () => this.update();
     picture.element.append(this.ring);
     const { canvas } = picture;
@@ -42,8 +60,32 @@ export class TileCursor {
     for (const event of ["focus", "blur"]) canvas.addEventListener(event, () => this.update(), { signal });
   }
 
+  /** Enlarges the tile of a chain, or its average if samples are hidden, as soon as it is there; null: goes back. */
+  show(wanted: Enlarge): void {
+    this.#wanted = { ...wanted, until: performance.now() + PATIENCE };
+    this.update();
+  }
+
+  #tryWanted(): void {
+    const wanted = this.#wanted;
+    if (!wanted) return;
+    const { content } = this.#picture;
+    const own = content.lines().map((line, i) => ({ ...line, i })).filter(({ pane }) => !content.models.several || modelOf({ name: pane }) === wanted.model);
+    const row = content.models.several ? 0 : wanted.chain;
+    const column = content.neurons.findIndex(({ key }) => key === wanted.neuron);
+    const samples = own.filter(({ pane }) => kindOf(pane) === "sample");
+    const line = samples.length ? samples.find((each) => each.row === row) : own.find(({ pane }) => kindOf(pane) === "average");
+    const found = wanted.neuron === null || (line && column >= 0);
+    if (found || performance.now() > wanted.until) this.#wanted = null;
+    if (!found) return;
+    if (wanted.neuron === null) return this.#leave();
+    [this.#line, this.#column] = [line!.i, column];
+    this.#enlarge();
+  }
+
   /** Picture or pointer changed: updates ring, readout and the highlight in the trace. */
   update(): void {
+    this.#tryWanted();
     const hit = this.#hit();
     const focused = hit ?? this.#focused();
     this.ring.hidden = !focused || this.#picture.zoom !== null;
@@ -53,6 +95,7 @@ export class TileCursor {
       style.transform = `translate(${x - 3}px, ${y - 3}px)`;
       [style.width, style.height] = [`${width + 6}px`, `${height + 6}px`];
     }
+    this.#enlarged(this.#picture.zoom?.column ?? null);
     this.#highlight(focused?.tile.column ?? this.#picture.zoom?.column ?? null);
     setText(this.readout, focused ? this.#describe(focused) : this.#hint());
   }
@@ -148,6 +191,9 @@ export class TileCursor {
       case "End":
         this.#column = columns - 1;
         break;
+      case "u":
+        event.preventDefault();
+        return this.#about(this.#column);
       case "Enter":
       case " ":
         event.preventDefault();

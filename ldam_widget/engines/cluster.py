@@ -1,0 +1,87 @@
+"""Tasks on a Dask cluster; needs the extra `cluster`.
+
+What the tasks have in common travels once to each worker, also to those that join later, as a worker plugin. A worker
+runs one task at a time, however many threads it has. If a worker dies, Dask gives its task to another one.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Generator, Sequence
+from typing import Any
+
+from distributed import Client, KilledWorker, Worker, WorkerPlugin, as_completed, get_worker
+
+from .outcome import EngineError, Make, Outcome
+
+_RETRIES = 2  # of a task with an error
+
+
+def on_cluster(make: Make, common: Any, tasks: Sequence[Any], client: Client) -> Generator[Outcome, None, None]:
+    """Run tasks on the workers of a client; outcomes come as they are ready.
+
+    Args:
+        make: a function at the top level of a module that workers can import.
+        common, tasks: anything that can be pickled; of small size, for tasks.
+        client: connected, not asynchronous.
+
+    Raises:
+        EngineError: the connection to the scheduler is lost.
+        Exception: an error of a task.
+    """
+    if client.status != "running":
+        raise EngineError(f"the Dask client is {client.status}; connect another one, and the same call goes on")
+    name = f"ldam-{uuid.uuid4().hex}"
+    futures: list[Any] = []
+    try:
+        client.register_plugin(_Common(make, common), name=name)
+        futures = client.map(_run, list(tasks), plugin=name, pure=False, retries=_RETRIES)
+        of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
+        for future in as_completed(futures):
+            task = of[future.key]
+            if future.status == "finished":
+                yield Outcome(task, future.result())
+            elif future.status == "error":
+                error = future.exception()
+                if not isinstance(error, KilledWorker):
+                    raise error
+                yield Outcome(task, lost=f"the workers died at it ({error})")
+            else:
+                raise EngineError("the connection to the Dask scheduler is lost; the same call goes on with another")
+    except OSError as error:  # from the connection; a task's own errors come as its results
+        raise EngineError(f"the connection to the Dask scheduler is lost ({error})") from error
+    finally:
+        _leave(client, futures, name)
+
+
+def _leave(client: Client, futures: list[Any], name: str) -> None:
+    """Take back what is left; nothing to do if the scheduler is gone."""
+    try:
+        if client.status == "running":
+            client.cancel(futures)
+            client.unregister_worker_plugin(name)
+    except Exception:
+        pass
+
+
+class _Common(WorkerPlugin):  # type: ignore[misc]  # distributed is untyped
+    """What the tasks have in common, on a worker."""
+
+    def __init__(self, make: Make, common: Any) -> None:
+        self._make, self._common = make, common
+        self._run: Any = None
+
+    def setup(self, worker: Worker) -> None:
+        """Called when the worker gets it; what takes long waits for the first task."""
+        self._one_at_a_time = threading.Lock()
+
+    def run(self, task: Any) -> Any:
+        with self._one_at_a_time:
+            if self._run is None:
+                self._run = self._make(self._common)
+            return self._run(task)
+
+
+def _run(task: Any, plugin: str) -> Any:
+    return get_worker().plugins[plugin].run(task)

@@ -1,0 +1,287 @@
+"""The page of one unit, below the picture: real images, connections, an optimised picture."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ....analysis.unit import News, Seen, UnitFinder
+from ....network.units import Neuron
+from ....network.view import hash_of
+from ....pictures.display import Display
+from ...protocol import Content, Message, integer, plain, text
+from ..part import Action, Command, Host, Part
+from .background import Background, Work
+from .messages import message
+
+_MOST_BACK = 50  # choices that "back" leads to
+
+
+class Subject(NamedTuple):
+    """The unit that is shown."""
+
+    number: int  # of the choice; what is found out later about another one is dropped
+    layer: str
+    unit: int
+    key: str  # of the neuron that is sampled for it
+    display: Display
+
+
+class Before(NamedTuple):
+    """What "back" leads to."""
+
+    layer: str
+    neurons: list[Any]
+    key: str | None  # of the neuron whose page was open
+
+
+@dataclass
+class Card:
+    """One network's side of the page.
+
+    Attributes:
+        name: of the network.
+        finder: made when it is first needed, and again when the weights have changed.
+        make: makes it.
+        view: the network; it is read, and not run.
+    """
+
+    name: str
+    make: Callable[[], UnitFinder]
+    view: nn.Module
+    finder: UnitFinder | None = None
+
+
+class UnitView(Part):
+    """Shows the page of a unit on demand, or always.
+
+    Args:
+        host: the panel.
+        select: chooses layer and neurons, as `Picker.select`.
+        display: which bands and which slice are shown.
+        cards: the panel's network, and perhaps another one.
+        always: a page is always open.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        select: Callable[[Any, Any], None],
+        display: Callable[[], Display],
+        cards: list[Card],
+        *,
+        always: bool = False,
+    ) -> None:
+        super().__init__(host)
+        self._select, self._display, self._cards, self._always = select, display, cards, always
+        self._subject: Subject | None = None
+        self._number = 0
+        self._before: list[Before] = []
+        self._seen: Seen | None = None  # of the panel's network
+        self._sent: list[Message] = []  # about this subject, for pages that are opened later
+        self._telling = threading.Lock()
+        self._background = Background(lambda: host.loop.playing, host.report)
+
+    # ---- on the loop -----------------------------------------------------------------------------------------------
+
+    @property
+    def column(self) -> int | None:
+        """Of the neuron whose page is open."""
+        subject = self._subject
+        keys = [neuron.key for neuron in self.host.sampler.neurons]
+        return keys.index(subject.key) if subject is not None and subject.key in keys else None
+
+    @property
+    def unit(self) -> int | None:
+        """The unit whose page is open."""
+        return None if self._subject is None else self._subject.unit
+
+    def open(self, column: int) -> None:
+        """Show the page of a column's neuron.
+
+        Raises:
+            ValueError: there is no such column, or it shows no single unit.
+        """
+        neurons = self.host.sampler.neurons
+        if not 0 <= column < len(neurons):
+            raise ValueError(f"column must be from 0 to {len(neurons) - 1}; got {column}")
+        neuron = neurons[column]
+        if neuron.unit is None:
+            raise ValueError(f"{neuron.label} is not a single unit of the layer, and has no page; choose one that is")
+        self._show(neuron)
+
+    def go(self, layer: str, unit: int) -> None:
+        """Show the page of any unit; if it is not among the panel's neurons, it becomes the only one.
+
+        Raises:
+            ValueError: no such layer or unit.
+        """
+        sampler = self.host.sampler
+        shown = [neuron.unit for neuron in sampler.neurons]
+        if layer == sampler.layer and unit in shown:
+            self.open(shown.index(unit))
+            return
+        neurons = sampler.recalled([neuron.key for neuron in sampler.neurons]) or []
+        before = Before(sampler.layer, neurons, None if self._subject is None else self._subject.key)
+        self._before.append(before)
+        try:
+            self._select(layer, [unit])
+        except BaseException:
+            self._before.remove(before)
+            raise
+        del self._before[:-_MOST_BACK]
+        if self._subject is None:
+            self.open(0)
+
+    def step(self, by: int) -> None:
+        """Show the unit that comes so many after this one, cyclically."""
+        if self._subject is not None:
+            self.go(self._subject.layer, (self._subject.unit + by) % self.host.sampler.units)
+
+    def back(self) -> None:
+        """Show what was shown before the last unit was chosen here."""
+        if not self._before:
+            return
+        before = self._before.pop()
+        self._select(before.layer, before.neurons)
+        for neuron in self.host.sampler.neurons:
+            if neuron.key == before.key and neuron.unit is not None:
+                self._show(neuron)
+
+    def close_page(self) -> None:
+        """Show the picture alone."""
+        if self._always:
+            return
+        self._forget()
+        self.host.post_state()
+
+    def start_from(self, rank: int) -> None:
+        """Restart the chains of the unit's neuron in one of its top images."""
+        column, seen = self.column, self._seen
+        if column is None or seen is None or seen.pictures is None or not 0 <= rank < len(seen.pictures):
+            raise ValueError("there is no such image to start from")
+        self.host.sampler.restart_neuron(column, seen.pictures[rank])
+        self.host.begin_anew()
+
+    def on_new_chains(self) -> None:
+        neurons = self.host.sampler.neurons
+        if self._subject is not None and self.column is None:
+            self._forget()
+        if self._subject is None and self._always and neurons[-1].unit is not None:
+            self._show(neurons[-1])
+
+    def _forget(self) -> None:
+        with self._telling:
+            self._subject, self._seen, self._sent = None, None, []
+            self._number += 1
+        self._background.begin(None)
+
+    def _show(self, neuron: Neuron) -> None:
+        sampler = self.host.sampler
+        assert neuron.unit is not None
+        self._forget()
+        subject = Subject(self._number, sampler.layer, neuron.unit, neuron.key, self._display())
+        self._subject = subject
+        about = {
+            "key": neuron.key, "layer": subject.layer, "unit": subject.unit, "units": sampler.units,
+            "name": neuron.name, "back": bool(self._before), "networks": [card.name for card in self._cards],
+        }  # fmt: skip
+        self._say(subject, 0, ({"subject": about}, []))
+        shape, pixels, classes = sampler.input_shape, sampler.pixel_range, sampler.class_names or ()
+
+        def work() -> Work:
+            for number, card in enumerate(self._cards):
+                if card.finder is None or card.finder.weights != hash_of(card.view):
+                    card.finder = card.make()
+                for news in card.finder.about(subject.layer, subject.unit, subject.key):
+                    if news is None:
+                        yield None
+                        continue
+                    content = message(news, (subject.layer, subject.unit), shape, pixels, subject.display, classes)
+                    yield self._teller(subject, number, news, content)
+            yield lambda: self._say(subject, 0, ({"complete": True}, []))
+
+        self._background.begin(work)
+        self.host.post_state()
+
+    # ---- in the background -----------------------------------------------------------------------------------------
+
+    def _teller(self, subject: Subject, card: int, news: News, content: Message) -> Callable[[], None]:
+        def tell() -> None:
+            if card == 0 and isinstance(news, Seen) and subject is self._subject:
+                self._seen = news
+            self._say(subject, card, content)
+
+        return tell
+
+    def _say(self, subject: Subject, card: int, message: Message) -> None:
+        """Tell the page, unless it is about another unit by now."""
+        fields, buffers = message
+        content = {"kind": "unit", "id": subject.number, "card": card} | fields
+        with self._telling:
+            if subject is not self._subject:
+                return
+            if "progress" in fields:  # only the newest is of interest
+                self._sent = [sent for sent in self._sent if "progress" not in sent[0] or sent[0]["card"] != card]
+            self._sent.append((content, buffers))
+        self.host.post(content, buffers)
+
+    # ---- the page --------------------------------------------------------------------------------------------------
+
+    def on_greeting(self) -> None:
+        if self._subject is None and self._always:
+            self.on_new_chains()
+            return
+        with self._telling:
+            sent = list(self._sent)
+        for content, buffers in sent:
+            self.host.post(content, buffers)
+
+    def close(self) -> None:
+        self._forget()
+        self._background.stop()
+        self._cards.clear()
+
+    def setup(self) -> dict[str, Any]:
+        return {"unit_page": "always" if self._always else "on demand"}
+
+    def state(self) -> dict[str, Any]:
+        return {"unit_shown": None if self._subject is None else self._subject.number}
+
+    def gauges(self) -> dict[str, Any]:
+        """How the samples rank on the scale of the survey."""
+        subject, seen, column = self._subject, self._seen, self.column
+        if subject is None or column is None:
+            return {}
+        if seen is None or seen.measure is None:
+            return {"unit": None}
+        values = seen.measure(self.host.sampler.images[column]).tolist()
+        ranks = [seen.survey.percentile(subject.layer, subject.unit, v) if v == v else v for v in values]
+        return {
+            "unit": {"id": subject.number, "values": [plain(v) for v in values], "ranks": [plain(r) for r in ranks]}
+        }
+
+    def actions(self) -> Mapping[str, Action]:
+        return {
+            "close_unit": self.close_page,
+            "unit_back": self.back,
+            "previous_unit": lambda: self.step(-1),
+            "next_unit": lambda: self.step(1),
+        }
+
+    def messages(self) -> Mapping[str, Callable[[Content], Command | None]]:
+        return {"unit": self._read_choice, "start_from": self._read_start}
+
+    def _read_choice(self, content: Content) -> Command | None:
+        column, layer, unit = integer(content, "column"), text(content, "layer"), integer(content, "unit")
+        if column is not None:
+            return Command(lambda: self.open(column), hurry=False)
+        return None if layer is None or unit is None else Command(lambda: self.go(layer, unit))
+
+    def _read_start(self, content: Content) -> Command | None:
+        rank = integer(content, "rank")
+        return None if rank is None else Command(lambda: self.start_from(rank))

@@ -1,0 +1,196 @@
+"""The page of a unit: what it says against a survey, and the ways to another unit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ldam_widget import LDAM, Survey, UnitPage, survey
+
+from ..conftest import with_fixed_weights
+from .page import Message, SettlingPage
+
+SHAPE = (3, 12, 12)
+Make = Callable[..., tuple[Any, SettlingPage]]
+
+
+def network(seed: int = 1) -> nn.Module:
+    return with_fixed_weights(
+        lambda: nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3)), seed
+    ).eval()
+
+
+def photographs(count: int = 60) -> Tensor:
+    return torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(scope="module")
+def surveyed() -> Survey:
+    return survey(network(), photographs(), progress=False)
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    widgets: list[Any] = []
+
+    def made(kind: Any, *where: Any, **options: Any) -> tuple[Any, SettlingPage]:
+        settings = {"input_shape": SHAPE, "pixel_range": (0, 1), "play": False, "prior": None, "warm_up": 4}
+        widgets.append(kind(network(), *where, **settings | options))
+        page = SettlingPage(widgets[-1])
+        page.receive(kind="hello", view="a")
+        return widgets[-1], page
+
+    yield made
+    for widget in widgets:
+        widget.close()
+
+
+def about(
+    page: SettlingPage, ended: Callable[[Message], object] = lambda message: "complete" in message
+) -> list[Message]:
+    """All that is said of the unit shown, up to some message."""
+    end = time.monotonic() + 60
+    while True:
+        now = page.of("unit")[-1]["id"] if page.of("unit") else None
+        said = [message for message in page.of("unit") if message["id"] == now]
+        if any(ended(message) for message in said):
+            return said
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def seen(page: SettlingPage) -> Message:
+    return next(
+        m["seen"] for m in about(page, lambda m: m.get("seen", {}).get("final")) if m.get("seen", {}).get("final")
+    )
+
+
+def pixels(page: SettlingPage, name: str) -> Any:
+    """Of a pane of the newest page, (n, height, width, channels)."""
+    for content, buffers in reversed(page.sent):
+        for pane, data in zip(content.get("panes", []), buffers, strict=False):
+            if content["kind"] == "unit" and pane["name"] == name and pane["encoding"] == "raw":
+                return np.frombuffer(data, np.uint8).reshape(pane["shape"])[0]
+    raise AssertionError(f"no pane {name}")
+
+
+def test_it_says_what_the_survey_says(make: Make, surveyed: Survey) -> None:
+    _w, page = make(UnitPage, "2", 3, survey=surveyed)
+    said, top = seen(page), surveyed.top("2", 3)
+    about(page)
+    assert [each["value"] for each in said["top"]] == [each.value for each in top]
+    assert [each["place"] for each in said["top"]] == [list(divmod(each.place, 8)) for each in top]
+    assert sum(said["histogram"]["counts"]) + said["histogram"]["above"] + said["histogram"]["below"] == 60
+    whole = photographs()[[each.image for each in top]]
+    assert np.abs(pixels(page, "whole") - whole.permute(0, 2, 3, 1).numpy() * 255).max() <= 0.51
+    crops = surveyed.crops("2", 3).images
+    assert np.abs(pixels(page, "crops") - crops.permute(0, 2, 3, 1).numpy() * 255).max() <= 0.51
+    assert pixels(page, "deconvolution").shape == (9, 5, 5, 3)
+    assert pixels(page, "optimised").shape[1:3] == SHAPE[1:]
+
+
+def test_samples_are_ranked_by_the_largest_value_on_their_map(make: Make, surveyed: Survey) -> None:
+    w, page = make(UnitPage, "2", 1, survey=surveyed, chains=2)
+    seen(page)
+    w.step(6)
+    w._call(lambda: w._loop.send_now())
+    reading = page.last("frame")["unit"]
+    with torch.no_grad():
+        expected = network()[:3](w.sampler.images[0])[:, 1].flatten(1).amax(1)
+    assert reading["values"] == pytest.approx(expected.tolist(), rel=1e-4)
+    assert reading["ranks"] == pytest.approx([surveyed.percentile("2", 1, value) for value in reading["values"]])
+
+
+def test_with_a_dataset_alone_it_looks_at_the_images_itself(make: Make, surveyed: Survey) -> None:
+    _, page = make(UnitPage, "2", 3, dataset=photographs())
+    said = seen(page)
+    assert [each["value"] for each in said["top"]] == pytest.approx(
+        [each.value for each in surveyed.top("2", 3)], rel=1e-5
+    )
+    assert said["images"] == said["of"] == 60
+    assert any(m.get("progress") == {"done": 60, "total": 60} for m in page.of("unit"))
+
+
+def test_chains_start_from_an_image(make: Make, surveyed: Survey) -> None:
+    w, page = make(LDAM, layer="2", neurons=[0, 3], survey=surveyed)
+    w.step(8)
+    other = w.sampler.images[0]
+    w.unit_page(1)
+    said = seen(page)
+    page.receive(kind="start_from", rank=2)
+    image = surveyed.top("2", 3)[2].image
+    assert said["top"][2]["name"] == str(image)
+    assert torch.allclose(w.sampler.images[1, 0], photographs()[image], atol=1e-6)
+    assert torch.equal(w.sampler.images[0], other)
+    page.receive(kind="start_from", rank=9)
+    assert "no such image" in (w.error or "")
+
+
+def test_the_ways_to_another_unit(make: Make) -> None:
+    w, page = make(UnitPage, "2", 3)
+    assert (w.layer, w.unit, w.neurons) == ("2", 3, [3])
+    w.next(), w.next()
+    assert w.unit == 0  # after the last one
+    w.previous()
+    w.unit = 2
+    page.receive(kind="do", what="next_unit")
+    page.receive(kind="unit", layer="4", unit=1)
+    assert (w.layer, w.unit) == ("4", 1)
+    page.receive(kind="do", what="unit_back")
+    page.receive(kind="do", what="unit_back")
+    assert (w.layer, w.unit) == ("2", 2)
+    page.receive(kind="select", neurons=["2", "4"])  # one more: it takes the place of the other
+    assert (w.neurons, page.last("unit")["id"] >= 6) == ([4], True)
+    w.layer = "0"
+    assert (w.layer, w.unit) == ("0", 0)
+    for wrong, message in (("3 - 2", "single units"), ("-1", "single units"), (99, "out of range")):
+        with pytest.raises(ValueError, match=message):
+            w.unit = wrong
+    assert (w.layer, w.unit) == ("0", 0)
+    assert not page.of("error")
+
+
+def test_a_page_in_a_panel_follows_and_closes(make: Make) -> None:
+    w, page = make(LDAM, layer="2", neurons=[0, 3, "1 - 2"])
+    assert page.last("setup")["unit_shown"] is None
+    assert page.last("setup")["unit_page"] == "on demand"
+    page.receive(kind="unit", column=1)
+    assert about(page, lambda m: "subject" in m)[0]["subject"]["unit"] == 3
+    w.neurons = [3, 4]  # it stays
+    assert page.last("setup")["unit_shown"] is not None
+    w.neurons = [4]
+    assert page.last("setup")["unit_shown"] is None
+    w.unit_page(0)
+    w.unit_page(None)
+    assert page.last("state")["unit_shown"] is None
+    w.neurons = ["1 - 2", 1]
+    with pytest.raises(ValueError, match="not a single unit"):
+        w.unit_page(0)
+    with pytest.raises(ValueError, match="column must be from 0 to 1; got 2"):
+        w.unit_page(2)
+    w.unit_page(1)
+    page.receive(kind="unit", layer="4", unit=2)
+    assert (w.layer, w.neurons) == ("4", [2])
+    page.receive(kind="do", what="unit_back")
+    assert (w.layer, w.neurons) == ("2", ["1 - 2", 1])
+
+
+def test_bad_input_is_named(make: Make, surveyed: Survey) -> None:
+    for options, error, message in (
+        ({"survey": "survey/"}, TypeError, "survey must be what ldam.survey"),
+        ({"survey": survey(network(2), photographs(), layers="2", progress=False)}, ValueError, "other weights"),
+        ({"survey": surveyed, "preprocess": lambda x: 3 * x}, ValueError, "another preprocess="),
+        ({"neurons": [1]}, TypeError, "unit= in place of neurons="),
+        ({"other_survey": surveyed}, ValueError, "without other"),
+        ({"other": network(2), "other_survey": surveyed}, ValueError, "other_survey is of another network"),
+    ):
+        with pytest.raises(error, match=message):
+            make(UnitPage, "2", 0, **options)
+    with pytest.raises(ValueError, match="images of shape"):
+        make(UnitPage, "2", 0, survey=surveyed, input_shape=(3, 14, 14))
