@@ -283,8 +283,6 @@ class Panel(Base):
     # ---- messages from the front end -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        lifetime.keep(self)
-        lifetime.shown_by_cell(self)
         self._saved.begin()
         self._top_bar.begin()
         return super()._repr_mimebundle_(**kwargs)
