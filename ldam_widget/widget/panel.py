@@ -299,7 +299,7 @@ class Panel(Base):
             case Hello():
                 lifetime.keep(self)
                 self._top_bar.begin()
-                self._loop.submit(self._greet)
+                self._run(Command(self._greet, hurry=False))
             case Bye():
                 if not self.seen:
                     self._loop.leave()

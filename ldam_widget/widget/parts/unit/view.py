@@ -91,9 +91,11 @@ class UnitView(Part):
     @property
     def column(self) -> int | None:
         """Of the neuron whose page is open."""
-        subject = self._subject
-        keys = [neuron.key for neuron in self.host.sampler.neurons]
-        return keys.index(subject.key) if subject is not None and subject.key in keys else None
+        subject, sampler = self._subject, self.host.sampler
+        if subject is None or subject.layer != sampler.layer:  # keys are the same in all layers
+            return None
+        keys = [neuron.key for neuron in sampler.neurons]
+        return keys.index(subject.key) if subject.key in keys else None
 
     @property
     def unit(self) -> int | None:
@@ -257,10 +259,10 @@ class UnitView(Part):
         subject, seen, column = self._subject, self._seen, self.column
         if subject is None or column is None:
             return {}
-        if seen is None or seen.measure is None:
+        if seen is None:
             return {"unit": None}
         values = seen.measure(self.host.sampler.images[column]).tolist()
-        ranks = [seen.survey.percentile(subject.layer, subject.unit, v) if v == v else v for v in values]
+        ranks = [seen.histogram.percentile(v) if v == v else v for v in values]
         return {
             "unit": {"id": subject.number, "values": [plain(v) for v in values], "ranks": [plain(r) for r in ranks]}
         }
