@@ -124,12 +124,17 @@ def test_chains_start_from_an_image(make: Make, surveyed: Survey) -> None:
     other = w.sampler.images[0]
     w.unit_page(1)
     said = seen(page)
-    page.receive(kind="start_from", rank=2)
+    here = {"id": page.last("unit")["id"], "images": 60}
+    for stale in ({"images": 50}, {"id": here["id"] - 1}):
+        page.receive(kind="start_from", rank=2, **here | stale)
+        assert "others by now" in (w.error or "")
+        assert w.sampler.steps == 8
+    page.receive(kind="start_from", rank=2, **here)
     image = surveyed.top("2", 3)[2].image
     assert said["top"][2]["name"] == str(image)
     assert torch.allclose(w.sampler.images[1, 0], photographs()[image], atol=1e-6)
     assert torch.equal(w.sampler.images[0], other)
-    page.receive(kind="start_from", rank=9)
+    page.receive(kind="start_from", rank=9, **here)
     assert "no such image" in (w.error or "")
 
 
