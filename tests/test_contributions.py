@@ -78,3 +78,23 @@ def test_inputs_of_a_channel_lie_beyond_the_pooling_and_add_up() -> None:
 def test_an_unknown_layer_is_named() -> None:
     with pytest.raises(ValueError, match="'conv9' is not run"):
         connections(traced(network()), "conv9", 0, images())
+
+
+def test_in_half_precision_they_add_up() -> None:
+    """The sum over images and positions goes beyond 65,504, where half precision ends."""
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 2, 1, bias=False), nn.Linear(200, 2, bias=False)
+            nn.init.constant_(self.first.weight, 30)
+            nn.init.constant_(self.second.weight, 30)
+            self.first.half()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.second(self.first(x.half()).flatten(1).float())
+            return found
+
+    model, x = Half(), images()
+    found = connections(traced(model), "second", 1, x)
+    assert sum(each.value for each in found.inputs) == pytest.approx(model(x)[:, 1].mean().item(), rel=1e-3)

@@ -1,5 +1,5 @@
 // One view's connection to the kernel: newest frame wins, acks, heartbeat, slider changes coalesced per animation frame.
-import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
+import type { Action, ChangeDisplay, Changes, Diagnosis, Download, Enlarge, ErrorMessage, ExportUnits, Frame, Pane, Params, Range, Select, Setup, ShowUnit, StartFrom, State, ToKernel, UnitBars, UnitNews, Units, UnitTable } from "./protocol";
 import { parse } from "./validate";
 
 export type Selection = Omit<Select, "kind">;
@@ -157,8 +157,8 @@ export class Connection {
   }
 
   /** Restarts a chain in one of the unit's top images. */
-  startFrom(rank: number): void {
-    this.#ask({ kind: "start_from", rank });
+  startFrom(which: Omit<StartFrom, "kind">): void {
+    this.#ask({ kind: "start_from", ...which });
   }
 
   lock(name: string, locked: boolean): void {

@@ -126,7 +126,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     act,
     announce,
     show: (what) => connection.showUnit(what),
-    start: (rank) => connection.startFrom(rank),
+    start: (which) => connection.startFrom(which),
   });
   const parts: Part[] = [picture, picker, unit, controls, trace, diagnosis, belief, compare, watch, units, topBar, notices, new MarimoValue(model)];
   const cursor = new TileCursor(picture, signal, {

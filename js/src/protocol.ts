@@ -294,6 +294,8 @@ export interface ShowUnit {
 /** Restarts the chains of the unit's neuron in one of its top images. */
 export interface StartFrom {
   kind: "start_from";
+  id: number; // of the unit's page
+  images: number; // `seen.images` of the list shown: more may have been looked at since
   rank: number; // index in `seen.top`
 }
 

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -20,9 +21,10 @@ from ..network.contributions import Connections, connections
 from ..network.receptive_field import Box
 from ..network.trace import Preprocess
 from ..network.traced import Traced
-from ..network.view import hash_of, private_view
+from ..network.view import device_of, hash_of, private_view
 from ..sampling.sampler import Sampler
 from ..surveys import Survey, Surveying, TopImage
+from ..surveys.histogram import Histogram
 from ..surveys.layout import Network
 
 ASCENT_STEPS = 200
@@ -47,6 +49,7 @@ class Seen(NamedTuple):
     """What real images say. `pictures` is None where the survey was loaded without them."""
 
     survey: Survey
+    histogram: Histogram  # of the unit; later batches change the survey
     of: int  # images there are in all
     top: list[TopImage]
     names: list[str]  # of the top images: a number or a file's name, and the class if it is known
@@ -117,7 +120,7 @@ class UnitFinder:
 
     Args:
         view: a private view of the network; a copy of it is looked at.
-        images: real images; None: those of the survey, if any.
+        images: real images, or None.
         survey: of this network; layers that it lacks are surveyed in part, on `images`.
         asked: see `Asked`.
     """
@@ -137,7 +140,7 @@ class UnitFinder:
         self._surveys: dict[str, Surveying] = {}
         self._networks: dict[str, Network] = {}
         self._traced: Traced | None = None
-        self._known: OrderedDict[tuple[str, int], list[News]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, int, str], list[News]] = OrderedDict()
 
     def about(self, layer: str, unit: int, key: str) -> Iterator[News | None]:
         """Everything about a unit, the quickest first; None ends a piece of work that found nothing yet.
@@ -146,16 +149,17 @@ class UnitFinder:
             layer, unit: a name as in `ldam.layers`, and a number.
             key: the neuron that is sampled for it.
         """
-        if (layer, unit) in self._known:
-            self._known.move_to_end((layer, unit))
-            yield from self._known[layer, unit]
+        asked = layer, unit, key
+        if asked in self._known:
+            self._known.move_to_end(asked)
+            yield from self._known[asked]
             return
         found: list[News] = []
         for news in self._find(layer, unit, key):
             if news is not None and not (isinstance(news, Progress) or (isinstance(news, Seen) and not news.final)):
                 found.append(news)
             yield news
-        self._known[layer, unit] = found
+        self._known[asked] = found
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
 
@@ -179,7 +183,7 @@ class UnitFinder:
         """An error in one thing leaves the others alone."""
         try:
             result = yield from work()
-        except (ValueError, TypeError, RuntimeError, MemoryError) as error:
+        except Exception as error:  # of the user's model, preprocess or data set, too
             yield Remark(about, str(error) or type(error).__name__)
             return None
         return result
@@ -188,7 +192,7 @@ class UnitFinder:
 
     def _look(self, layer: str, unit: int) -> Finding[Seen | None]:
         if self._survey is not None and layer in self._survey.layers:
-            seen = self._seen(self._survey, layer, unit, self._survey.images, final=True)
+            seen = self._seen(self._survey, layer, unit, self._survey.card["images"], final=True)
             yield seen
             return seen
         if self._images is None:
@@ -223,8 +227,9 @@ class UnitFinder:
 
     def _seen(self, survey: Survey, layer: str, unit: int, of: int, *, final: bool) -> Seen:
         top, source, measure = survey.top(layer, unit), survey.source, self._measure(layer, unit)
+        known = partial(Seen, survey, survey.histogram(layer, unit), of, top)
         if source is None or not top:
-            return Seen(survey, of, top, [str(each.image) for each in top], None, None, (), measure, final)
+            return known([str(each.image) for each in top], None, None, (), measure, final)
         chosen = torch.tensor([each.image for each in top])
         pictures, labels = source.images.take(chosen), source.images.labels(chosen).tolist()
         classes = source.images.class_names or self._asked.arguments.get("class_names") or ()
@@ -235,8 +240,8 @@ class UnitFinder:
         try:
             crops = survey.crops(layer, unit)
         except ValueError:  # no height and width, or a network that refuses NaN
-            return Seen(survey, of, top, names, pictures, None, (), measure, final)
-        return Seen(survey, of, top, names, pictures, crops.images, crops.boxes, measure, final)
+            return known(names, pictures, None, (), measure, final)
+        return known(names, pictures, crops.images, crops.boxes, measure, final)
 
     def _measure(self, layer: str, unit: int) -> Callable[[Tensor], Tensor]:
         if layer not in self._networks:
@@ -257,7 +262,7 @@ class UnitFinder:
             self._traced = Traced.of(self._view, self._asked.shape, self._asked.preprocess, None, QuietNotes())
         yield None
         if top is not None:
-            yield connections(self._traced, layer, unit, top.to(next(self._view.parameters()).device))
+            yield connections(self._traced, layer, unit, top.to(device_of(self._view)))
 
     def _climb(self, layer: str, key: str, strongest: float) -> Finding[None]:
         if self._asked.arguments.get("pixel_range") is None:

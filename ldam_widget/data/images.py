@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
@@ -86,6 +87,31 @@ def images_of(
     if input_shape is None:
         raise ValueError("input_shape is needed for a folder of pictures, e.g. input_shape=(3, 224, 224)")
     return PictureFolder(source, input_shape, pixel_range, fit=fit, labels=labels, notes=notes)
+
+
+def known_range(images: Images) -> tuple[float, float] | None:
+    """(lo, hi) of black and white: as given, or (0, 1) if 16 of the images lie within; None: unknown."""
+    if images.pixel_range is not None:
+        return images.pixel_range
+    some = _some(images)
+    return (0.0, 1.0) if bool(((some >= 0) & (some <= 1) | some.isnan()).all()) else None
+
+
+def shown_range(images: Images) -> tuple[float, float]:
+    """Pixel values to show as black and white: `known_range`, or ± the 99.5th percentile of |x| in 16 of the images."""
+    known = known_range(images)
+    if known is not None:
+        return known
+    some = _some(images)
+    sizes = some[some.isfinite()].abs().numpy()
+    top = max(float(np.quantile(sizes, 0.995)), 1e-6) if len(sizes) else 1.0
+    return -top, top
+
+
+def _some(images: Images) -> Tensor:
+    """16 of them, spread evenly."""
+    chosen = torch.linspace(0, len(images) - 1, min(16, len(images)), dtype=torch.float64).round().long()
+    return images.take(chosen).cpu()
 
 
 class DatasetImages(RealImages):

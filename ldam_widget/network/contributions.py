@@ -101,7 +101,7 @@ def _inputs(
     for each, grad in zip(usable, grads, strict=True):
         if grad is None:
             continue
-        total = _units(kept[each.address].detach() * grad, each.axis).flatten(1).sum(1) / len(images)
+        total = _units(kept[each.address].detach().double() * grad, each.axis).flatten(1).sum(1) / len(images)
         if int((_units(grad, each.axis).flatten(1).abs().sum(1) > 0).sum()) > 1:
             return _strongest(each, total, k)
     return ()

@@ -41,6 +41,8 @@ class Histogram(NamedTuple):
         return 100 * self._below(value) / self.finite if self.finite else math.nan
 
     def _below(self, value: float) -> float:
+        if self.lowest == self.top[0]:  # constant
+            return self.finite * (0.5 if value == self.lowest else float(value > self.lowest))
         if value > self.top[-1] or self.finite == len(self.top):
             return self.finite - sum((top > value) + 0.5 * (top == value) for top in self.top)
         if value < self.lowest:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..core.bars import Bars, bars
 from ..core.notes import QuietNotes
 from ..core.tables import Row, as_html, as_text, number
-from ..data.images import Images, images_of
+from ..data.images import Images, images_of, shown_range
 from ..data.pictures import Fit
 from ..network.own_weights import own_weights
 from ..network.trace import Preprocess
@@ -285,7 +285,7 @@ class Survey:
             for unit in chosen
         ]
         title = f"{layer}: the parts of {self.images:,} images that its units see and like most"
-        sheets.draw(title, lines, across, _side(side), images.pixel_range or (0.0, 1.0)).save(Path(path))
+        sheets.draw(title, lines, across, _side(side), shown_range(images)).save(Path(path))
 
     def _cut(self, layer: str, unit: int) -> Tensor | None:
         return self.crops(layer, unit).images if self.top(layer, unit) else None

@@ -70,12 +70,16 @@ def distribution(tally: Tally) -> Bars:
     if not bool(known.any()):
         return Bars((), ())
     edges = np.array(even_edges(float(tally.low[known].min()), float(largest[known].max()), BINS))
-    below = np.zeros(BINS + 1)  # values smaller than each edge
+    below = np.zeros(BINS + 1)  # values smaller than each edge; all are smaller than the last one
     for unit in known.nonzero()[:, 0].tolist():
         low, high = tally.edges[unit].tolist()
         ends = np.linspace(low, high, BINS + 1)
         ends = np.concatenate([[min(float(tally.low[unit]), low)], ends, [max(float(largest[unit]), high)]])
-        below += np.interp(edges, ends, np.concatenate([[0], tally.bins[unit].double().cumsum(0).numpy()]))
+        ends = ends.clip(float(tally.low[unit]), float(largest[unit]))  # bins may be wider than what lies in them
+        counted = tally.bins[unit].double().cumsum(0).numpy()
+        below[:-1] += np.interp(edges[:-1], ends, np.concatenate([[0], counted]), left=0)
+        below[-1] += counted[-1]
+    below[0] = 0
     return Bars(tuple(edges.tolist()), tuple(np.diff(below).tolist()))
 
 

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from typing_extensions import Unpack
 
+from ..data.images import known_range
 from ..sampling.sampler import Sampler
 from ..surveys.results import Survey
 from ..surveys.running import survey as surveyed
@@ -110,11 +110,8 @@ def _settings(survey: Survey) -> dict[str, Any]:
     """How pictures reach the model, as in the survey."""
     found: dict[str, Any] = {"input_shape": survey.card["input_shape"]}
     if survey.source is not None:
-        images = survey.source.images
-        some = images.take(torch.arange(min(16, len(images))))
-        known = bool(((some >= 0) & (some <= 1) | some.isnan()).all())
         found["preprocess"] = survey.source.network.preprocess
-        found["pixel_range"] = images.pixel_range or ((0.0, 1.0) if known else None)
+        found["pixel_range"] = known_range(survey.source.images)
     return found
 
 

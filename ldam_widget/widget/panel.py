@@ -302,7 +302,7 @@ class Panel(Base):
             case Hello():
                 lifetime.keep(self)
                 self._top_bar.begin()
-                self._loop.submit(lambda: self._greet(message.hides))
+                self._run(Command(lambda: self._greet(message.hides), hurry=False))
             case Bye():
                 if not self.seen:
                     self._loop.leave()

@@ -62,7 +62,7 @@ class UnitPage(LDAM):
         layer: a name as in `ldam.layers`; None: what the model returns.
         unit: its number, or a class name.
         survey: of this network, see `ldam.survey`. Without one, or for layers that it lacks, some of the images of
-            `dataset` are looked at: a few thousand, in the background.
+            `dataset`, or else of the survey, are looked at: a few thousand, in the background.
         other: another checkpoint, whose unit of the same number is shown beside this one.
         other_survey: of the other checkpoint.
 

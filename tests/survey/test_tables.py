@@ -154,7 +154,9 @@ def test_histograms_of_weights(survey: ldam.Survey) -> None:
         survey.weights("conv1", 6)
 
 
-def test_a_sheet_of_top_images(survey: ldam.Survey, images: Tensor, tmp_path: Path) -> None:
+def test_a_sheet_of_top_images(images: Tensor, tmp_path: Path) -> None:
+    images = images[:1100]  # from 0 to 1
+    survey = ldam.survey(functional(), images, batch=BATCH, progress=False)
     survey.sheet("conv1", tmp_path / "sheet.png", side=48)
     page = np.array(Image.open(tmp_path / "sheet.png"))
     crops = survey.crops("conv1", 0).images  # (9, 1, 3, 3): enlarged sixteenfold
@@ -197,3 +199,29 @@ def test_loaded_alone(survey: ldam.Survey, tmp_path: Path) -> None:
         alone.sheet("conv1", tmp_path / "x.png")
     with pytest.raises(ValueError, match="loaded alone; weights need"):
         alone.weights("conv1")
+
+
+def test_units_that_never_change_are_counted() -> None:
+    """Their bins are as wide as the widest of the layer, though all of their values are one."""
+    network = nn.Conv2d(3, 3, 3)
+    with torch.no_grad():
+        network.weight[1:] = 0
+        network.bias[:] = torch.tensor([0.0, 50.0, -2.0])
+    r = ldam.survey(network, torch.rand(40, 3, 6, 6), progress=False)
+    (layer,) = r.layers
+    found = r.distribution(layer)
+    assert (found.edges[0], found.edges[-1]) == (-2, 50)
+    assert sum(found.counts) == pytest.approx(120)
+    assert (found.counts[-1], found.counts[0]) == (40, 40)
+    assert [r.percentile(layer, 1, value) for value in (49, 50, 51)] == [0, 50, 100]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-3, 3), (0, 1)])
+def test_a_sheet_of_images_on_any_scale(low: float, high: float, tmp_path: Path) -> None:
+    """Black and white are where the images are, though no pixel_range tells it."""
+    images = low + (high - low) * torch.rand(30, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    r = ldam.survey(nn.Sequential(nn.Conv2d(1, 2, 3)), images, progress=False)
+    r.sheet("0", tmp_path / "sheet.png", side=12)
+    shown = np.asarray(Image.open(tmp_path / "sheet.png").convert("L"))[22:, 64:][:80]  # beside the names
+    assert np.unique(shown).size > 40
+    assert (shown == 0).mean() < 0.05

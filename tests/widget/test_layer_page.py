@@ -191,3 +191,9 @@ def test_refused_arguments(survey: ldam.Survey) -> None:
         ldam.LayerPage(network(), "1", survey=survey)
     with pytest.raises(ValueError, match="unit must be from 0 to 5"):
         ldam.LayerPage(network(), "0", survey=survey, unit=9)
+
+
+def test_another_layer_is_no_unit_of_this_one(page: SettlingPage, widget: ldam.LayerPage) -> None:
+    """Its first unit has the same number as the one that would have been opened."""
+    widget.layer = "3"
+    assert page.last("setup")["open_unit"] == -1

@@ -246,7 +246,7 @@ def of_units() -> Page:
     page.tell(page.count("units"), "units", layer="0", query="", offset=0, limit=3)
     page.tell(lambda: page.shown, "unit", column=1)
     page.tell(page.completed, "unit", column=0)
-    page.tell(lambda: w.sampler.images[0].sum().item(), "start_from", rank=1)
+    page.tell(lambda: w.sampler.images[0].sum().item(), "start_from", id=page.last("unit")["id"], images=40, rank=1)
     page.press(lambda: page.shown, "next_unit")
     page.press(lambda: page.shown, "previous_unit")
     page.tell(lambda: w.neurons, "unit", layer="0", unit=3)

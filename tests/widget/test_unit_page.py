@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from ldam_widget import LDAM, Survey, UnitPage, survey
 
@@ -123,12 +124,17 @@ def test_chains_start_from_an_image(make: Make, surveyed: Survey) -> None:
     other = w.sampler.images[0]
     w.unit_page(1)
     said = seen(page)
-    page.receive(kind="start_from", rank=2)
+    here = {"id": page.last("unit")["id"], "images": 60}
+    for stale in ({"images": 50}, {"id": here["id"] - 1}):
+        page.receive(kind="start_from", rank=2, **here | stale)
+        assert "others by now" in (w.error or "")
+        assert w.sampler.steps == 8
+    page.receive(kind="start_from", rank=2, **here)
     image = surveyed.top("2", 3)[2].image
     assert said["top"][2]["name"] == str(image)
     assert torch.allclose(w.sampler.images[1, 0], photographs()[image], atol=1e-6)
     assert torch.equal(w.sampler.images[0], other)
-    page.receive(kind="start_from", rank=9)
+    page.receive(kind="start_from", rank=9, **here)
     assert "no such image" in (w.error or "")
 
 
@@ -194,3 +200,97 @@ def test_bad_input_is_named(make: Make, surveyed: Survey) -> None:
             make(UnitPage, "2", 0, **options)
     with pytest.raises(ValueError, match="images of shape"):
         make(UnitPage, "2", 0, survey=surveyed, input_shape=(3, 14, 14))
+
+
+def test_the_same_number_in_another_layer_is_another_unit(make: Make, surveyed: Survey) -> None:
+    """Keys of neurons do not name their layer."""
+    w, page = make(UnitPage, "2", 1, survey=surveyed)
+    seen(page)
+    page.receive(kind="unit", layer="4", unit=1)
+    assert seen(page)["top"][0]["value"] == surveyed.top("4", 1)[0].value
+    w.step(2)
+    w._call(lambda: w._loop.send_now())
+    reading = page.last("frame")["unit"]
+    with torch.no_grad():
+        expected = network()(w.sampler.images[0])[:, 1].flatten(1).amax(1)
+    assert reading["values"] == pytest.approx(expected.tolist(), rel=1e-4)
+    w.layer = "0"
+    w.unit = 1
+    assert seen(page)["top"][0]["value"] == surveyed.top("0", 1)[0].value
+    page.receive(kind="do", what="unit_back")
+    w, page = make(LDAM, layer="2", neurons=[0, 1], survey=surveyed)
+    w.unit_page(0)
+    w.layer = "4"
+    assert page.last("setup")["unit_shown"] is None
+
+
+def test_another_place_of_the_same_unit_is_optimised_anew(make: Make, surveyed: Survey) -> None:
+    w, page = make(UnitPage, "2", 1, survey=surveyed)
+    about(page)
+    w.unit = "1@0,0"
+    about(page)
+    first, second = (message["optimised"] for message in page.of("unit") if "optimised" in message)
+    assert first != second
+
+
+def test_images_of_the_survey_are_looked_at_for_layers_that_it_lacks(make: Make, surveyed: Survey) -> None:
+    part = survey(network(), photographs(), layers="0", progress=False)
+    _, page = make(UnitPage, "2", 3, survey=part)
+    assert seen(page)["top"][0]["value"] == pytest.approx(surveyed.top("2", 3)[0].value, rel=1e-5)
+
+
+def test_what_cannot_be_had_is_told_and_the_rest_is_shown(make: Make, tmp_path: Any) -> None:
+    class Interrupted(Dataset[Tensor]):
+        read = 0
+
+        def __len__(self) -> int:
+            return 1500
+
+        def __getitem__(self, index: int) -> Tensor:
+            Interrupted.read += 1
+            if Interrupted.read > 400:
+                raise KeyboardInterrupt
+            return photographs()[index % 60]
+
+    with pytest.raises(KeyboardInterrupt):
+        survey(network(), Interrupted(), layers="2", out=tmp_path / "s", batch=64, progress=False)
+    _, page = make(UnitPage, "2", 3, survey=Survey.load(tmp_path / "s"))
+    said = about(page)
+    assert any("within the first 1,024 images" in message.get("remark", {}).get("text", "") for message in said)
+    assert any("optimised" in message for message in said)
+
+
+def test_a_network_without_parameters(make: Make) -> None:
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("kernel", network()[0].weight.detach())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.conv2d(x, self.kernel)  # type: ignore[arg-type]
+
+    w = UnitPage(Fixed(), None, 1, input_shape=SHAPE, pixel_range=(0, 1), play=False, prior=None, dataset=photographs())
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    assert not [message["remark"] for message in about(page) if "remark" in message]
+    w.close()
+
+
+def test_a_data_set_that_fails_is_told_while_paused() -> None:
+    class Vanishing(Dataset[Tensor]):
+        gone = False
+
+        def __len__(self) -> int:
+            return 300
+
+        def __getitem__(self, index: int) -> Tensor:
+            if self.gone:
+                raise OSError("the file has vanished")
+            return photographs()[index % 60]
+
+    data = Vanishing()
+    w = UnitPage(network(), "2", 3, input_shape=SHAPE, pixel_range=(0, 1), play=False, prior=None, dataset=data)
+    data.gone = True
+    SettlingPage(w).receive(kind="hello", view="a")
+    assert "the file has vanished" in (w.error or "")
+    w.close()

@@ -42,7 +42,7 @@ class UnitsOfLayer(Part):
     ) -> None:
         super().__init__(host)
         self._survey, self._layer, self.table, self._show, self._first = survey, layer, table, show, first
-        self._initial = host.sampler.neurons[0].key
+        self._initial = host.sampler.layer, host.sampler.neurons[0].key
         self._open = False
 
     @property
@@ -63,7 +63,7 @@ class UnitsOfLayer(Part):
 
     def on_new_chains(self) -> None:
         """A unit has been chosen, here or elsewhere in the panel, or the chains have restarted."""
-        if not self._open and self.host.sampler.neurons[0].key == self._initial:
+        if not self._open and (self.host.sampler.layer, self.host.sampler.neurons[0].key) == self._initial:
             return
         first, self._open = not self._open, True
         if first:

@@ -25,8 +25,9 @@ export class Card {
   #remarks = h("div.ldam-note");
   #more = h("div.ldam-note", {}, "finding out more …");
   #seen: UnitSeen | null = null;
+  #turn = 0; // pictures of an earlier unit may be ready later
 
-  constructor(on: { start: ((rank: number) => void) | null; go(layer: string, unit: number): void }) {
+  constructor(on: { start: ((images: number, rank: number) => void) | null; go(layer: string, unit: number): void }) {
     this.#top = new TopImages(on.start);
     this.#inputs = new Connections("driven by", on.go);
     this.#outputs = new Connections("drives", on.go);
@@ -38,6 +39,7 @@ export class Card {
 
   /** Another unit: nothing is known yet. */
   clear(network: string): void {
+    this.#turn++;
     setText(this.#name, network);
     this.#name.hidden = !network;
     this.#seen = null;
@@ -64,8 +66,8 @@ export class Card {
       if (["crops", "whole", "deconvolution"].includes(pane.name)) void this.#top.load(pane);
       else {
         const value = pane.name === "optimised" ? optimised : pane.name === "sample" ? sampled : undefined;
-        const strip = new Strip();
-        void strip.load(pane).then(() => this.#still(pane.name, strip, value));
+        const [strip, turn] = [new Strip(), this.#turn];
+        void strip.load(pane).then(() => turn === this.#turn && this.#still(pane.name, strip, value));
       }
     }
   }

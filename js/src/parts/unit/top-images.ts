@@ -24,11 +24,11 @@ export class TopImages {
   #shown = ""; // what the list was built from
   #said = "";
 
-  /** `start`: begins a chain in an image; null where chains are not run. */
-  constructor(start: ((rank: number) => void) | null) {
+  /** `start`: begins a chain in an image, of so many looked at; null where chains are not run. */
+  constructor(start: ((images: number, rank: number) => void) | null) {
     if (start) {
       this.#start = h("button.ldam-button", { type: "button", title: "restart this unit's chains in this picture; the others go on" }, "start a chain from this image");
-      this.#start.addEventListener("click", () => start(this.#chosen));
+      this.#start.addEventListener("click", () => this.#seen && start(this.#seen.images, this.#chosen));
     }
     this.#detail.append(h("div.ldam-page-whole", {}, this.#picture, this.#box), h("div.ldam-page-say", {}, this.#text, this.#start ?? ""));
     this.element = h("div.ldam-page-block", { hidden: true }, h("div.ldam-page-caption", {}, h("b", {}, "strongest real images"), " ", this.#caption), this.#list, this.#detail);
@@ -55,6 +55,7 @@ export class TopImages {
     if (!strip) return;
     await strip.load(pane);
     this.#build();
+    this.#choose(this.#chosen); // the picture on show may be an earlier one's
   }
 
   #build(): void {

@@ -1,6 +1,6 @@
 // The page of one unit, below the picture. Opened from an enlarged tile, from a chip or the list of units; or always open.
 import type { FilledFrame, FilledUnit } from "../../connection";
-import type { Action, Setup, State, Unit } from "../../protocol";
+import type { Action, Setup, StartFrom, State, Unit } from "../../protocol";
 import { h, setText } from "../../ui/dom";
 import { unitText } from "../../ui/format";
 import type { Part } from "../part";
@@ -14,7 +14,8 @@ export interface UnitActions {
   act(what: Action): void;
   /** Opens the page of a column's neuron, or of any unit. */
   show(what: { column: number } | { layer: string; unit: number }): void;
-  start(rank: number): void;
+  /** Restarts the unit's chains in one of its top images. */
+  start(which: Omit<StartFrom, "kind">): void;
   announce(text: string): void;
 }
 
@@ -37,7 +38,7 @@ export class UnitView implements Part {
   constructor(root: HTMLElement, signal: AbortSignal, on: UnitActions) {
     this.#on = on;
     const go = (layer: string, unit: number) => on.show({ layer, unit });
-    this.#cards = [new Card({ start: on.start, go }), new Card({ start: null, go })];
+    this.#cards = [new Card({ start: (images, rank) => on.start({ id: this.#id!, images, rank }), go }), new Card({ start: null, go })];
     this.#row.append(...this.#cards.map((card) => card.element));
     const previous = button("‹", "previous unit", `the unit before this one (${PREVIOUS})`, () => on.act("previous_unit"));
     const next = button("›", "next unit", `the unit after this one (${NEXT})`, () => on.act("next_unit"));

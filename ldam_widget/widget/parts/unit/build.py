@@ -82,6 +82,8 @@ def unit_view(
         TypeError, ValueError: as `checked_survey` and `private_view`, for the other checkpoint.
     """
     images = _images(dataset, sampler)
+    if images is None and survey is not None and survey.source is not None:
+        images = survey.source.images
     arguments = {
         "input_shape": sampler.input_shape,
         "preprocess": sampler.preprocess,

@@ -74,7 +74,7 @@ def message(
 
 
 def _seen(seen: Seen, layer: str, unit: int) -> dict[str, Any]:
-    histogram, survey = seen.survey.histogram(layer, unit), seen.survey
+    histogram, survey = seen.histogram, seen.survey
     places = survey.map(layer)
     return {
         "images": survey.images,

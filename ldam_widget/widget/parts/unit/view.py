@@ -91,9 +91,11 @@ class UnitView(Part):
     @property
     def column(self) -> int | None:
         """Of the neuron whose page is open."""
-        subject = self._subject
-        keys = [neuron.key for neuron in self.host.sampler.neurons]
-        return keys.index(subject.key) if subject is not None and subject.key in keys else None
+        subject, sampler = self._subject, self.host.sampler
+        if subject is None or subject.layer != sampler.layer:  # keys are the same in all layers
+            return None
+        keys = [neuron.key for neuron in sampler.neurons]
+        return keys.index(subject.key) if subject.key in keys else None
 
     @property
     def unit(self) -> int | None:
@@ -159,11 +161,22 @@ class UnitView(Part):
         self._forget()
         self.host.post_state()
 
-    def start_from(self, rank: int) -> None:
-        """Restart the chains of the unit's neuron in one of its top images."""
+    def start_from(self, number: int, images: int, rank: int) -> None:
+        """Restart the chains of the unit's neuron in one of its top images.
+
+        Args:
+            number: of the page's subject.
+            images: so many had been looked at when they were chosen from.
+            rank: among the top images, from 0.
+
+        Raises:
+            ValueError: there is no such image, or others are shown by now.
+        """
         column, seen = self.column, self._seen
         if column is None or seen is None or seen.pictures is None or not 0 <= rank < len(seen.pictures):
             raise ValueError("there is no such image to start from")
+        if self._subject is None or (number, images) != (self._subject.number, seen.survey.images):
+            raise ValueError("the strongest images are others by now; choose again")
         self.host.sampler.restart_neuron(column, seen.pictures[rank])
         self.host.begin_anew()
 
@@ -257,10 +270,10 @@ class UnitView(Part):
         subject, seen, column = self._subject, self._seen, self.column
         if subject is None or column is None:
             return {}
-        if seen is None or seen.measure is None:
+        if seen is None:
             return {"unit": None}
         values = seen.measure(self.host.sampler.images[column]).tolist()
-        ranks = [seen.survey.percentile(subject.layer, subject.unit, v) if v == v else v for v in values]
+        ranks = [seen.histogram.percentile(v) if v == v else v for v in values]
         return {
             "unit": {"id": subject.number, "values": [plain(v) for v in values], "ranks": [plain(r) for r in ranks]}
         }
@@ -283,5 +296,7 @@ class UnitView(Part):
         return None if layer is None or unit is None else Command(lambda: self.go(layer, unit))
 
     def _read_start(self, content: Content) -> Command | None:
-        rank = integer(content, "rank")
-        return None if rank is None else Command(lambda: self.start_from(rank))
+        number, images, rank = (integer(content, name) for name in ("id", "images", "rank"))
+        if number is None or images is None or rank is None:
+            return None
+        return Command(lambda: self.start_from(number, images, rank))
