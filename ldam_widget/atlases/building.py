@@ -28,6 +28,7 @@ from .measuring import Judge, Measured
 from .planning import settled, tasks_of
 from .reading import Atlas
 from .recipe import checked
+from .sampling import try_settings
 from .working import BlockWorker, Factory, Job, Receipt, Task, model_of
 
 
@@ -119,7 +120,9 @@ def atlas(
     network = model_of(model)
     chosen = layers if isinstance(layers, str) else list(layers)
     measured = Measured(network, recipe, chosen, judge, device, notes)
-    card = settled(where, described(network, measured, recipe, found, tuple(map(str, class_names))), overwrite)
+    try_settings(network, next(iter(measured.layers)), recipe, device)
+    names = checks.class_names(class_names) or ()
+    card = settled(where, described(network, measured, recipe, found, names), overwrite)
     del measured
     tasks = tasks_of(where, card, overwrite, notes)[number::parts]
     job = Job(

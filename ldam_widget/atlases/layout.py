@@ -19,7 +19,7 @@ atlas.json
     recipe          all that pictures and numbers follow from; see `recipe.UnitRecipe`
     recipe_hash     of it; blocks carry the same
     model           {"name": class, "weights": hash}
-    answers         mean output of every layer for a fixed image: shows another code or preprocessing
+    answers         mean output of every layer, and of a judge, for a fixed image: shows another code or preprocessing
     input_shape     of one image
     class_names     of the units of the model's output; [] if unknown
     survey          {"images": how many, "k": top images a unit}, or null
