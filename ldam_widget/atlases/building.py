@@ -28,6 +28,7 @@ from .measuring import Judge, Measured
 from .planning import settled, tasks_of
 from .reading import Atlas
 from .recipe import checked
+from .sampling import try_settings
 from .working import BlockWorker, Factory, Job, Receipt, Task, model_of
 
 
@@ -83,9 +84,10 @@ def atlas(
             folder, crops of these.
         judge: names the class of an average: a module or function, pictures (n, *input_shape) -> scores (n, classes).
             None: the model itself, if it returns such scores.
-        engine: "processes", "serial" (in this process), or a `distributed.Client`, whose workers must see `out` under
-            the same path. The bytes do not depend on it. Models that cannot be sent to processes, such as those whose
-            class is defined in a notebook, are rendered serially, with a note.
+        engine: "processes" (in a script, call under ``if __name__ == "__main__":``), "serial" (in this process), or a
+            `distributed.Client`, whose workers must see `out` under the same path. The bytes do not depend on it.
+            Models that cannot be sent to processes, such as those whose class is defined in a notebook, are rendered
+            serially, with a note.
         workers: processes; None: as many as there are CPUs for, or one for each GPU.
         threads: CPU threads of a worker.
         part: (i, n): only every n-th block, from the i-th on; for array jobs that share a folder.
@@ -119,7 +121,9 @@ def atlas(
     network = model_of(model)
     chosen = layers if isinstance(layers, str) else list(layers)
     measured = Measured(network, recipe, chosen, judge, device, notes)
-    card = settled(where, described(network, measured, recipe, found, tuple(map(str, class_names))), overwrite)
+    try_settings(network, next(iter(measured.layers)), recipe, device)
+    names = checks.class_names(class_names) or ()
+    card = settled(where, described(network, measured, recipe, found, names), overwrite)
     del measured
     tasks = tasks_of(where, card, overwrite, notes)[number::parts]
     job = Job(
@@ -194,7 +198,7 @@ def _engine(engine: Any, workers: int | None, threads: int, device: str | None) 
         return lambda job, tasks: _processes(job, tasks, count, threads, device)
     if isinstance(engine, str):
         raise ValueError(f'engine must be "processes", "serial" or a distributed.Client; got {engine!r}')
-    if type(engine).__name__ == "Client" and type(engine).__module__.startswith("distributed"):
+    if any(kind.__name__ == "Client" and kind.__module__.startswith("distributed") for kind in type(engine).__mro__):
         from ..engines.cluster import on_cluster  # needs the extra `cluster`
 
         return lambda job, tasks: on_cluster(BlockWorker, job, tasks, engine)
@@ -205,8 +209,9 @@ def _processes(
     job: Job, tasks: Sequence[Task], workers: int | None, threads: int, device: str | None
 ) -> Generator[Outcome, None, None]:
     """In processes; in this one if the model cannot be sent to others, as the bytes are the same."""
-    devices = torch.cuda.device_count() if device is None and torch.cuda.is_available() else 0
-    count = workers or devices or max(1, _cpus() // threads)
+    devices = torch.cuda.device_count() if device in (None, "cuda") and torch.cuda.is_available() else 0
+    on_cpu = torch.device(device or "cpu").type == "cpu"
+    count = workers or devices or (max(1, _cpus() // threads) if on_cpu else 1)
     try:
         yield from in_processes(BlockWorker, job, tasks, count, threads=threads, devices=devices)
     except UnsendableError as error:

@@ -12,9 +12,10 @@ from .._version import __version__
 from ..network.receptive_field import receptive_field
 from ..pictures.images import as_pictures
 from ..surveys import Survey
+from ..surveys.settings import answers
 from .layout import FORMAT, LayerOfAtlas, Sheets, folders_of
 from .measuring import Measured
-from .recipe import UnitRecipe, hash_of_card
+from .recipe import UnitRecipe, hash_of_card, same_answers
 from .sheets import fitting
 
 
@@ -24,10 +25,10 @@ def described(
     """What atlas.json will say; its layers as `LayerOfAtlas`.
 
     Raises:
-        ValueError: the survey is of another model, or of images of another shape.
+        ValueError: the survey is of another model or preprocessing, or of images of another shape.
     """
-    weights, answers = measured.hash(), measured.answers()
-    _require_same(survey, weights, recipe)
+    weights, answered = measured.hash(), measured.answers()
+    _require_same(survey, weights, recipe, measured)
     of_survey = None
     if survey is not None:
         of_survey = f"{survey.card['data']}; {survey.images} surveyed; {survey.card['k']} kept"
@@ -43,9 +44,9 @@ def described(
     return {
         "format": FORMAT,
         "recipe": card,
-        "recipe_hash": hash_of_card(card, answers),
+        "recipe_hash": hash_of_card(card, answered),
         "model": {"name": type(model).__name__, "weights": weights},
-        "answers": answers,
+        "answers": answered,
         "input_shape": list(recipe.input_shape),
         "class_names": list(class_names),
         "survey": None if survey is None else {"images": survey.images, "k": survey.card["k"]},
@@ -73,7 +74,7 @@ def _sheets(model: nn.Module, layer: str, recipe: UnitRecipe, survey: Survey | N
     return found
 
 
-def _require_same(survey: Survey | None, weights: str, recipe: UnitRecipe) -> None:
+def _require_same(survey: Survey | None, weights: str, recipe: UnitRecipe, measured: Measured) -> None:
     if survey is None:
         return
     if survey.card["model"] != weights:
@@ -82,3 +83,6 @@ def _require_same(survey: Survey | None, weights: str, recipe: UnitRecipe) -> No
         raise ValueError(
             f"survey= is of images of shape {tuple(survey.card['input_shape'])}, and input_shape={recipe.input_shape}"
         )
+    found = answers(measured.view, recipe.input_shape, measured.preprocess, survey.layers)
+    if not same_answers(survey.card["answers"], found):
+        raise ValueError("survey= is of a model that answers differently: other code, or another preprocess=")

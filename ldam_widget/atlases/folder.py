@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
 import socket
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,9 @@ from . import sheets
 from .layout import CARD, DONE, FORMAT, NUMBERS, LayerOfAtlas, block_name
 
 Numbers = dict[str, npt.NDArray[Any]]
+_KEYS = {"format", "recipe", "layer", "block", "first", "units", "failures", "verdicts", "files"}  # of done.json
+_OF_CARD = {"recipe_hash": str, "recipe": dict, "answers": list, "class_names": list, "versions": dict, "model": dict}
+_OF_SYSTEM = {"Thumbs.db", "desktop.ini"}  # and hidden files, such as .DS_Store: made by whoever looks at a folder
 
 
 class Rendered(NamedTuple):
@@ -82,7 +87,6 @@ def write_block(
     home.mkdir(exist_ok=True)
     clean(home)
     draft = home / f".{block_name(block)}.{_writer()}"
-    shutil.rmtree(draft, ignore_errors=True)
     try:
         draft.mkdir()
         for name, content in files.items():
@@ -125,7 +129,9 @@ def load_card(atlas: Path) -> dict[str, Any]:
         raise ValueError(f"{path} does not describe an atlas that this version can read ({FORMAT})")
     try:
         layers = [LayerOfAtlas.read(each) for each in card["layers"]]
-        str(card["recipe_hash"])
+        for key, kind in _OF_CARD.items():
+            if not isinstance(card[key], kind):
+                raise TypeError(f"{key} is {card[key]!r}")
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from error
     return card | {"layers": layers}
@@ -150,7 +156,7 @@ def load_done(atlas: Path, layer: LayerOfAtlas, block: int, recipe: str) -> dict
     path = home / DONE
     try:
         done = json.loads(path.read_text(encoding="utf-8"))
-        known = {"format", "recipe", "layer", "block", "first", "units", "failures", "verdicts", "files"} <= done.keys()
+        known = done.keys() >= _KEYS and all(isinstance(done[key], dict) for key in ("failures", "verdicts", "files"))
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{home} is damaged: {DONE} is missing or unreadable ({error})") from error
     if not known or done["format"] != FORMAT:
@@ -164,14 +170,17 @@ def load_done(atlas: Path, layer: LayerOfAtlas, block: int, recipe: str) -> dict
     missing = sorted(wanted - done["files"].keys())
     if missing:
         raise ValueError(f"{home} is damaged: it has no {missing[0]}")
-    for name, (size, _) in done["files"].items():
+    foreign = sorted(done["files"].keys() - wanted)
+    if foreign:
+        raise ValueError(f"{home} is damaged: {DONE} names another file, {foreign[0]}")
+    for name, noted in done["files"].items():
         try:
             found = (home / name).stat().st_size
         except OSError as error:
             raise ValueError(f"{home} is damaged: {name} is missing") from error
-        if found != size:
-            raise ValueError(f"{home} is damaged: {name} has {found:,} bytes of {size:,}")
-    foreign = sorted(each.name for each in home.iterdir() if each.name not in {DONE, *done["files"]})
+        if not isinstance(noted, list) or len(noted) != 2 or found != noted[0]:
+            raise ValueError(f"{home} is damaged: {name} has {found:,} bytes; noted are {noted!r}")
+    foreign = sorted(name for name in _names_in(home) if name not in {DONE, *wanted})
     if foreign:
         raise ValueError(f"{home} holds a foreign file, {foreign[0]}")
     whole: dict[str, Any] = done
@@ -217,6 +226,14 @@ def foreign_files(atlas: Path, layers: list[LayerOfAtlas]) -> list[str]:
     return found
 
 
+def _names_in(home: Path) -> list[str]:
+    """What lies in the folder of a block; ValueError if it is gone."""
+    try:
+        return [name for name in os.listdir(home) if not name.startswith(".") and name not in _OF_SYSTEM]
+    except OSError as error:
+        raise ValueError(f"{home} cannot be read: {error}") from error
+
+
 def clean(home: Path) -> None:
     """Remove what killed builders of this machine have left in the folder of a layer, or of the atlas."""
     host = re.escape(_host())
@@ -228,18 +245,17 @@ def clean(home: Path) -> None:
 
 def _put(draft: Path, home: Path, replace: bool) -> None:
     """Rename the draft of a block to its place."""
-    if replace and home.exists():
-        old = home.with_name(f".{home.name}-old.{_writer()}")
-        shutil.rmtree(old, ignore_errors=True)
-        home.rename(old)
-        draft.rename(home)
-        shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
-        return
+    old = home.with_name(f".{home.name}-old.{_writer()}")
+    if replace:
+        with contextlib.suppress(FileNotFoundError):  # of another builder, who is replacing it as well
+            home.rename(old)
     try:
         draft.rename(home)
     except OSError:
         if not (home / DONE).exists():
             raise  # otherwise another builder was faster, with the same bytes
+    finally:
+        shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
 
 
 def _host() -> str:
@@ -247,7 +263,8 @@ def _host() -> str:
 
 
 def _writer() -> str:
-    return f"{_host()}.{os.getpid()}"
+    """Part of the names of what is not whole: no two are the same, also of threads, and of containers of one host."""
+    return f"{uuid.uuid4().hex[:8]}.{_host()}.{os.getpid()}"
 
 
 def _alive(process: int) -> bool:

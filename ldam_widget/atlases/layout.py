@@ -9,7 +9,7 @@
         numbers.safetensors
         done.json                           names, sizes and hashes of the other files; failures in words
     atlas/<layer folder>/00017.failed.json  a block that could not be rendered, and why: {"recipe", "why"}
-    atlas/<layer folder>/.00017.HOST.PID/   a block that is being written; renamed once it is whole
+    atlas/<layer folder>/.00017.….HOST.PID/ a block that is being written; renamed once it is whole
 
 A block appears at a stroke, by renaming its folder, so it is whole or it is not there. The same recipe gives the same
 bytes in every file, except where machines or versions of libraries round differently.
@@ -19,7 +19,7 @@ atlas.json
     recipe          all that pictures and numbers follow from; see `recipe.UnitRecipe`
     recipe_hash     of it; blocks carry the same
     model           {"name": class, "weights": hash}
-    answers         mean output of every layer for a fixed image: shows another code or preprocessing
+    answers         mean output of every layer, and of a judge, for a fixed image: shows another code or preprocessing
     input_shape     of one image
     class_names     of the units of the model's output; [] if unknown
     survey          {"images": how many, "k": top images a unit}, or null
@@ -142,6 +142,9 @@ class LayerOfAtlas(NamedTuple):
     @classmethod
     def read(cls, card: dict[str, Any]) -> LayerOfAtlas:
         """The inverse of `card`. Raises KeyError, TypeError or ValueError for something else."""
+        unknown = sorted(set(card["sheets"]) - set(KINDS))
+        if unknown:  # files are named after them
+            raise ValueError(f"kind of pictures {unknown[0]!r}")
         sheets = {
             kind: Sheets(kind, (int(each["tile"][0]), int(each["tile"][1])), int(each["tiles"]))
             for kind, each in card["sheets"].items()
@@ -155,9 +158,11 @@ class LayerOfAtlas(NamedTuple):
 def folders_of(names: list[str]) -> dict[str, str]:
     """A folder for each layer; names that differ only in letters that folders cannot have get different ones."""
     found: dict[str, str] = {}
-    taken: set[str] = set()
+    taken = {CARD, "index.html", "index.sqlite"}  # not layers
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:100] or "_"
+        plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:100].rstrip(".") or "_"
+        if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", plain, re.IGNORECASE):  # no file of Windows can be
+            plain = f"_{plain}"
         folder, number = plain, 1
         while folder.lower() in taken:  # some file systems ignore case
             number += 1

@@ -16,6 +16,7 @@ from ..execution.threads import cpu_threads
 from ..network.capture import Capture
 from ..network.first_pass import first_pass
 from ..network.inputs import call_with
+from ..network.surroundings import without_ambient_modes
 from ..network.trace import for_batches, trace
 from ..network.units import centre
 from ..network.view import choose_device, device_of, hash_of, private_view
@@ -77,6 +78,8 @@ class Measured:
             view = private_view(judge, device_of(self.view), notes)
             self.judged_by, self._judge = hash_of(view), view
         elif judge is not None:
+            if not callable(judge):
+                raise TypeError(f"judge must be a module or a function of pictures that returns scores; got {judge!r}")
             self.judged_by, self._judge = getattr(judge, "__qualname__", type(judge).__name__), judge
         own = trace(self.view, recipe.input_shape, self.preprocess, None, QuietNotes()).own.address
         self._own = None if own is None else Capture(self.view, [own])
@@ -85,15 +88,19 @@ class Measured:
         """Of the model's weights."""
         return hash_of(self.view)
 
+    @without_ambient_modes()
     @torch.no_grad()
     def answers(self) -> list[float]:
-        """The mean output of each layer, without sign, for random images: shows what the weights do not."""
+        """The mean output of each layer, and of a judge, without sign, for random images: shows what the weights and
+        names do not. Raises TypeError if the judge returns no scores."""
         own = torch.Generator().manual_seed(1)
-        x = torch.rand(1, *self._recipe.input_shape, generator=own, device="cpu")
+        x = torch.rand(1, *self._recipe.input_shape, generator=own, device="cpu", dtype=torch.float32)
         layers = self._network.layers
         capture = Capture(self.view, [each.address for each in layers], lambda output: float(output.abs().mean()))
         with cpu_threads(self._recipe.threads):
             found: list[float] = capture(lambda: self._network.forward(x))
+            if self._judge is not None:
+                found.append(float(self._scores(x).float().abs().mean()))
         return [value if np.isfinite(value) else 0.0 for value in found]
 
     @torch.inference_mode(False)
@@ -134,7 +141,10 @@ class Measured:
     def _scores(self, x: Tensor) -> Any:
         x = x.to(device_of(self.view))
         if self._judge is not None:
-            return self._judge(x)
+            scores = self._judge(x)
+            if not isinstance(scores, Tensor):
+                raise TypeError(f"judge must return a tensor of scores (n, classes); got {type(scores).__name__}")
+            return scores
         return None if self._own is None else self._own(lambda: self._network.forward(x))[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import io
 import os
@@ -213,8 +214,9 @@ class Atlas:
         for layer in self.layers:
             for block in self.blocks(layer):
                 buffer = io.BytesIO()
-                self.sheet(block, "average").save(buffer, "PNG")
-                return buffer.getvalue()
+                with contextlib.suppress(ValueError):  # a damaged sheet
+                    self.sheet(block, "average").save(buffer, "PNG")
+                    return buffer.getvalue()
         return None
 
     def __repr__(self) -> str:

@@ -7,9 +7,8 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
-
-from torch import nn
 
 from ..core.target import Kernel
 from ..network.trace import Preprocess
@@ -84,13 +83,13 @@ class UnitRecipe:
             "survey": survey,
             "judge": judge,
             "steps": self.steps,
-            "warm_up": self.warm_up,
+            "warm_up": None if self.warm_up is None else int(self.warm_up),
             "chains": self.chains,
             "seed": self.seed,
             "kernel": _written("kernel", self.kernel),
             "prior": None if self.prior is None else f"{self.prior.source} ({self.prior.fingerprint})",
             "transforms": _written("transforms", self.transforms),
-            "temperature": self.temperature,
+            "temperature": None if self.temperature is None else float(self.temperature),
             "goal": self.goal,
             "pixel_range": None if self.pixel_range is None else list(self.pixel_range),
             "at": self.at,
@@ -129,8 +128,8 @@ def checked(
             'execution="auto" depends on a trial, so that blocks would differ in rounding; give "plain", or what '
             "Sampler(…).execution has found"
         )
-    if goal is not None and (isinstance(goal, (bool, str)) or not isinstance(goal, (int, float)) or goal != goal):
-        raise ValueError(f"goal must be a number, the same for all units, or None; got {goal!r}")
+    if goal is not None and (isinstance(goal, bool) or not isinstance(goal, Real) or not math.isfinite(goal)):
+        raise ValueError(f"goal must be a finite number, the same for all units, or None; got {goal!r}")
     found = priors.resolved(prior, input_shape, pixels, None, kernel)
     if kernel is None:
         kernel = defaults.kernel_for(defaults.size_of(input_shape, pixels), natural=found is not None)
@@ -188,8 +187,3 @@ def _written(name: str, value: Any) -> str | None:
             f"{name}={text} has no text of its own, by which an atlas could know it again: make its class a dataclass"
         )
     return None if value is None else text
-
-
-def name_of(model: nn.Module) -> str:
-    """The class of a model."""
-    return type(model).__name__

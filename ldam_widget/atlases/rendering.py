@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..execution.threads import cpu_threads
 from ..network.memory import is_out_of_memory
+from ..network.surroundings import without_ambient_modes
 from ..pictures.images import as_pictures, to_levels, value_range
 from ..sampling.sampler import SamplingError
 from ..surveys import Survey
@@ -54,7 +55,7 @@ class Renderer:
         }
         numbers = _no_numbers(len(units), recipe.chains)
         rendered = Rendered(pictures, numbers, {}, {})
-        with cpu_threads(recipe.threads):
+        with cpu_threads(recipe.threads), without_ambient_modes():
             for first in range(units.start, units.stop, recipe.units_at_once):
                 self._render(layer, range(first, min(first + recipe.units_at_once, units.stop)), units.start, rendered)
             if self._top is not None:

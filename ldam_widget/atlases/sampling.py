@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from ..core.notes import Notes, QuietNotes
 from ..core.target import NEURON
 from ..objectives.neuron import Neurons
 from ..sampling.burn_in import BurnIn
-from ..sampling.sampler import Sampler
+from ..sampling.sampler import Sampler, SamplingError
 from .layout import VERDICTS
 from .recipe import UnitRecipe, stream_of
 
@@ -35,6 +36,12 @@ class UnitSamples(NamedTuple):
     ess: npt.NDArray[np.float32]
     verdict: npt.NDArray[np.int8]
     words: list[str]  # the verdicts
+
+
+def try_settings(model: nn.Module, layer: str, recipe: UnitRecipe, device: str | None) -> None:
+    """Raise ValueError or TypeError, as `Sampler`, for a recipe that fits no unit."""
+    with contextlib.suppress(SamplingError, MemoryShortError):  # it is told of every unit
+        UnitSampler(model, layer, [0], recipe, device)
 
 
 class UnitSampler(Sampler):

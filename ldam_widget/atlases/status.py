@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import statistics
 import time
@@ -92,7 +93,8 @@ def status_of(atlas: Path, card: dict[str, Any], *, verify: bool = False) -> Sta
             units += done["units"]
             size += sum(length for length, _ in done["files"].values())
             failures |= {f"{layer.name}:{unit}": why for unit, why in done["failures"].items()}
-            times.append((atlas / layer.folder / block_name(block) / DONE).stat().st_mtime)
+            with contextlib.suppress(OSError):  # it is being replaced
+                times.append((atlas / layer.folder / block_name(block) / DONE).stat().st_mtime)
         counts[layer.name] = whole, layer.blocks
     problems += [f"{name} is a foreign file" for name in folder.foreign_files(atlas, layers)]
     total = sum(layer.units for layer in layers)

@@ -81,7 +81,8 @@ def build(
 ) -> None:
     """Render every unit: samples, average, numbers. Stop it when you like; the same command continues.
 
-    The folder is valid at any moment. Several commands may share one, and one machine or many.
+    The folder is valid at any moment. Several commands may share one, and one machine or many. Exit code 2: some of the
+    blocks could not be rendered; the others are there.
     """
     network, settings = network_of(model, weights, input_shape)
     if preprocess is not None:
@@ -106,6 +107,9 @@ def build(
         typer.echo(f"stopped; {out} keeps what is done, and the same command continues", err=True)
         raise typer.Exit(130) from None
     typer.echo(made.status())
+    left = missing_of(made, part_of(blocks))
+    if left:
+        raise ValueError(f"{left} of the blocks could not be rendered; the same command tries them again")
 
 
 @app.command()
@@ -145,6 +149,13 @@ def part_of(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def missing_of(made: Atlas, part: tuple[int, int]) -> int:
+    """How many blocks of a part are not there."""
+    every = [(layer, block) for layer in made.layers.values() for block in range(layer.blocks)]
+    there = {(block.layer.name, block.number) for layer in made.layers for block in made.blocks(layer)}
+    return sum((layer.name, block) not in there for layer, block in every[part[0] :: part[1]])
+
+
 def _survey(
     path: Path | None, images: Path | None, network: nn.Module, settings: dict[str, Any]
 ) -> Survey | Path | None:
@@ -153,7 +164,7 @@ def _survey(
     if path is None:
         raise ValueError("--images belongs to --survey: give the folder that ldam survey has made of them")
     given = {key: settings[key] for key in ("preprocess", "pixel_range") if key in settings}
-    return Survey.load(path, network, images, **given)
+    return Survey.load(path, network, images.resolve(), **given)  # workers may be in other folders
 
 
 def _client(address: str) -> Any:

@@ -6,9 +6,11 @@ runs one task at a time, however many threads it has. If a worker dies, Dask giv
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
-from collections.abc import Generator, Sequence
+from asyncio import CancelledError
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from distributed import Client, KilledWorker, Worker, WorkerPlugin, as_completed, get_worker
@@ -28,31 +30,47 @@ def on_cluster(make: Make, common: Any, tasks: Sequence[Any], client: Client) ->
 
     Raises:
         EngineError: the connection to the scheduler is lost.
-        Exception: an error of a task.
+        Exception: an error of a task, such as of a worker that does not see the folder.
+        TypeError: the client is asynchronous.
     """
+    if client.asynchronous:
+        raise TypeError("engine is an asynchronous Dask client; connect one with asynchronous=False")
     if client.status != "running":
         raise EngineError(f"the Dask client is {client.status}; connect another one, and the same call goes on")
     name = f"ldam-{uuid.uuid4().hex}"
     futures: list[Any] = []
     try:
-        client.register_plugin(_Common(make, common), name=name)
-        futures = client.map(_run, list(tasks), plugin=name, pure=False, retries=_RETRIES)
+        with _told_of_the_connection():
+            client.register_plugin(_Common(make, common), name=name)
+            futures = client.map(_run, list(tasks), plugin=name, pure=False, retries=_RETRIES)
         of = {future.key: task for future, task in zip(futures, tasks, strict=True)}
         for future in as_completed(futures):
-            task = of[future.key]
-            if future.status == "finished":
-                yield Outcome(task, future.result())
-            elif future.status == "error":
-                error = future.exception()
-                if not isinstance(error, KilledWorker):
-                    raise error
-                yield Outcome(task, lost=f"the workers died at it ({error})")
-            else:
-                raise EngineError("the connection to the Dask scheduler is lost; the same call goes on with another")
-    except OSError as error:  # from the connection; a task's own errors come as its results
-        raise EngineError(f"the connection to the Dask scheduler is lost ({error})") from error
+            yield _outcome(of[future.key], future)
     finally:
         _leave(client, futures, name)
+
+
+def _outcome(task: Any, future: Any) -> Outcome:
+    """How a task went. Raises its error, or EngineError if nobody knows."""
+    with _told_of_the_connection():
+        if future.status == "finished":
+            return Outcome(task, future.result())
+        if future.status != "error":
+            raise OSError(f"a task is {future.status}")
+        error = future.exception()
+    if isinstance(error, KilledWorker):
+        return Outcome(task, lost=f"the workers died at it ({error})")
+    raise error
+
+
+@contextlib.contextmanager
+def _told_of_the_connection() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, CancelledError) as error:
+        raise EngineError(
+            f"the connection to the Dask scheduler is lost ({error}); connect to another one, and the same call goes on"
+        ) from error
 
 
 def _leave(client: Client, futures: list[Any], name: str) -> None:

@@ -63,7 +63,7 @@ class _Worker:
         self.number, self.ready = number, False
         self.task: Any = None
         self.connection, theirs = context.Pipe()
-        device = number % devices if devices else None
+        device = visible(number % devices) if devices else None
         self.process: SpawnProcess = context.Process(target=_work, args=(theirs, threads, device), daemon=True)
         self.process.start()
         theirs.close()
@@ -162,12 +162,18 @@ class _Pool:
             worker.end()
 
 
-def _work(connection: Connection, threads: int, device: int | None) -> None:
+def visible(device: int) -> str:
+    """The name by which the environment knows one of the CUDA devices that this process sees."""
+    chosen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return chosen[device] if device < len(chosen) else str(device)
+
+
+def _work(connection: Connection, threads: int, device: str | None) -> None:
     """A worker: gets what tasks have in common, then tasks, until the connection closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+        os.environ["CUDA_VISIBLE_DEVICES"] = device
     torch.set_num_threads(threads)
     with contextlib.suppress(EOFError, OSError):  # nobody listens any more
         content = connection.recv_bytes()

@@ -99,7 +99,7 @@ def answers(view: nn.Module, shape: tuple[int, ...], preprocess: Preprocess | No
 def _answers(network: Network) -> list[float]:
     """The mean output of each layer, without sign, for random images: shows what the weights do not."""
     own = torch.Generator().manual_seed(1)
-    x = torch.rand(1, *network.input_shape, generator=own, device="cpu")
+    x = torch.rand(1, *network.input_shape, generator=own, device="cpu", dtype=torch.float32)
     capture = Capture(network.view, [each.address for each in network.layers], lambda out: float(out.abs().mean()))
     found: list[float] = capture(lambda: network.forward(x))
     return [value if math.isfinite(value) else 0.0 for value in found]

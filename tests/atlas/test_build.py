@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import warnings
@@ -79,6 +80,34 @@ def test_the_callers_random_numbers_and_model_stay_as_they_are(tmp_path: Path) -
     assert network.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_modes_of_the_caller_do_not_matter(whole: ldam.Atlas, tmp_path: Path) -> None:
+    """Processes would not see them, so bytes would depend on the engine."""
+    network = small()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            ldam.atlas(network, out=tmp_path / "atlas", engine="serial", **QUICK)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert bytes_of(tmp_path / "atlas") == bytes_of(whole.path)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    given = QUICK | {"warm_up": np.int64(4), "temperature": np.float32(0.5), "goal": None}
+    made = ldam.atlas(small(), "fc", out=tmp_path, engine="serial", **given)
+    assert (made.recipe["warm_up"], made.recipe["temperature"]) == (4, 0.5)
+
+
+def test_another_judge_of_the_same_name_is_another_recipe(tmp_path: Path) -> None:
+    for number, raises in ((1.0, False), (2.0, True)):
+
+        def judge(x: Tensor, number: float = number) -> Tensor:
+            return torch.full((len(x), 3), number)
+
+        with pytest.raises(ValueError, match="answers differently") if raises else contextlib.nullcontext():
+            ldam.atlas(small(), "fc", out=tmp_path, engine="serial", judge=judge, **QUICK)
 
 
 def test_seeds_differ_between_units_layers_and_seeds() -> None:
@@ -309,6 +338,8 @@ def test_a_survey_adds_percentiles_top_images_and_crops(tmp_path: Path) -> None:
     np.testing.assert_array_equal(alone.numbers("conv2")["percentile"], numbers["percentile"])
     with pytest.raises(ValueError, match="survey= is of another model"):
         ldam.atlas(small(4), out=tmp_path / "c", engine="serial", survey=found, **QUICK)
+    with pytest.raises(ValueError, match="survey= is of a model that answers differently"):
+        ldam.atlas(small(), out=tmp_path / "c", engine="serial", survey=found, preprocess=twice, **QUICK)
 
 
 def test_a_vector_input_and_a_model_of_tokens(tmp_path: Path) -> None:
@@ -326,7 +357,17 @@ def test_a_vector_input_and_a_model_of_tokens(tmp_path: Path) -> None:
         ({"steps": 0}, ValueError, "steps"),
         ({"chains": 0}, ValueError, "chains"),
         ({"execution": "auto"}, ValueError, "depends on a trial"),
-        ({"goal": "p99"}, ValueError, "goal must be a number"),
+        ({"goal": "p99"}, ValueError, "goal must be a finite number"),
+        ({"goal": float("inf")}, ValueError, "goal must be a finite number"),
+        ({"temperature": "hot"}, TypeError, "temperature must be"),
+        ({"temperature": float("nan")}, ValueError, "temperature must be"),
+        ({"at": "edge"}, ValueError, "at must be"),
+        ({"transforms": "x"}, TypeError, "transforms must be"),
+        ({"execution": "fast"}, ValueError, "execution must be"),
+        ({"warm_up": 0}, ValueError, "warm_up must be"),
+        ({"judge": 3}, TypeError, "judge must be"),
+        ({"judge": lambda x: "a cat"}, TypeError, "judge must return a tensor of scores"),
+        ({"class_names": 3}, TypeError, "class_names must be"),
         ({"engine": "ray"}, ValueError, "engine must be"),
         ({"engine": 3}, TypeError, "engine must be"),
         ({"part": (2, 2)}, ValueError, r"part must be \(i, n\)"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,62 @@ def test_layers_have_folders_of_their_own() -> None:
     assert found == {"a.b": "a.b", "a/b": "a_b", "A/b": "A_b_2", "a_b": "a_b_3", "...": "_", "layer1.0#2": "layer1.0_2"}
 
 
+def test_folders_of_layers_are_folders_everywhere() -> None:
+    found = folders_of(["aux", "Con.1", "auxiliary", "atlas.json", "index.html", "a" * 99 + ".b", "x" * 300])
+    assert list(found.values()) == [
+        "_aux", "_Con.1", "auxiliary", "atlas.json_2", "index.html_2", "a" * 99, "x" * 100,
+    ]  # fmt: skip
+    assert len({folder.lower() for folder in folders_of(["y" * 200, "Y" * 200, "y" * 201]).values()}) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sheets", {"../../../evil": {"tile": [8, 8], "tiles": 9}}),
+        ("sheets", {"samples": {"tile": [8], "tiles": 9}}),
+        ("folder", ".."),
+        ("folder", "a/b"),
+        ("recipe", None),
+        ("class_names", 3),
+        ("model", []),
+    ],
+)
+def test_a_card_that_leads_elsewhere_or_lacks_something_is_refused(atlas: Atlas, key: str, value: object) -> None:
+    card = json.loads((atlas.path / "atlas.json").read_text())
+    (card["layers"][1] if key in card["layers"][1] else card)[key] = value
+    (atlas.path / "atlas.json").write_text(json.dumps(card))
+    with pytest.raises(ValueError, match=r"atlas\.json is damaged"):
+        Atlas(atlas.path)
+
+
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db", ".nfs0001"])
+def test_files_of_the_system_do_no_harm(atlas: Atlas, name: str) -> None:
+    (atlas.path / "fc" / "00000" / name).write_bytes(b"made by whoever looked at the folder")
+    assert atlas.picture("fc", 1) is not None
+    assert atlas.status(verify=True).problems == ()
+
+
+def test_two_threads_write_one_block(atlas: Atlas) -> None:
+    layer, errors = atlas.layer("fc"), []
+    made = rendered(layer, 0, 4, 9, seed=1)
+
+    def write() -> None:
+        try:
+            for _ in range(5):
+                folder.write_block(atlas.path, layer, 0, atlas.recipe_hash, made, replace=True)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert atlas.status(verify=True).problems == ()
+    assert {each.name for each in (atlas.path / "fc").iterdir()} == {"00000"}
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         synthetic_atlas(tmp_path / name, LAYERS)
@@ -124,6 +181,10 @@ def damage(atlas: Atlas, how: str) -> None:
         (home / "done.json").write_text(json.dumps(done | {"recipe": "fedcba9876543210"}))
     elif how == "version":
         (home / "done.json").write_text(json.dumps(done | {"format": "ldam-atlas-0"}))
+    elif how == "no lists":
+        (home / "done.json").write_text(json.dumps(done | {"files": dict.fromkeys(done["files"], 3)}))
+    elif how == "leads elsewhere":
+        (home / "done.json").write_text(json.dumps(done | {"files": done["files"] | {"../../secret": [1, "0"]}}))
     elif how == "moved":
         home.rename(home.with_name("00002x"))
         (atlas.path / "block.conv1" / "00000").rename(home)
@@ -139,6 +200,8 @@ def damage(atlas: Atlas, how: str) -> None:
         ("foreign", "foreign file, notes.txt"),
         ("recipe", "another recipe (fedcba"),
         ("version", "another version (ldam-atlas-0"),
+        ("no lists", "noted are 3"),
+        ("leads elsewhere", "names another file, ../../secret"),
         ("moved", "it has been moved"),
     ],
 )
