@@ -70,6 +70,9 @@ const LOST = "comm_live_update"; // sent by ipywidgets when the kernel restarts 
 // Kernel messages can be delayed while a cell runs: after this many ms, an unanswered change no longer hides the kernel's value.
 const ECHO_LOST = 5000;
 
+/** Whether base.css hides the picture that the cell keeps for the saved notebook: in JupyterLab and Notebook. */
+const hidesSaved = () => document.body.dataset["jpThemeLight"] !== undefined;
+
 export class Connection {
   readonly view = Math.random().toString(36).slice(2, 10);
   #model: Model;
@@ -372,7 +375,7 @@ export class Connection {
 
   #hello(): void {
     this.#helloAt = performance.now();
-    this.#ask({ kind: "hello", view: this.view });
+    this.#ask({ kind: "hello", view: this.view, hides: hidesSaved() });
   }
 
   /** Sends a message that expects an answer. */

@@ -190,6 +190,7 @@ export interface UnitNews {
 export interface Hello {
   kind: "hello";
   view: View;
+  hides?: boolean; // the page hides the picture that the cell keeps for the saved notebook
 }
 
 /** This view is gone. When the last one goes, the kernel pauses at once. */

@@ -54,7 +54,7 @@ test("unknown kinds and rubbish are no messages", () => {
   assert.equal(parse({ kind: "frame" })?.kind, "frame");
 });
 
-test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello", view: connection.view }]));
+test("a view says hello first", () => assert.deepEqual(model.sent, [{ kind: "hello", view: connection.view, hides: false }]));
 
 test("frames are painted one an animation frame, the eight newest of them", () => {
   model.post(setupMessage());

@@ -110,7 +110,7 @@ test("frames are acknowledged when painted, the newest wins; hidden ones at once
   const talk = new Talk();
   assert.deepEqual(talk.of("ack").map(({ seq, visible }) => [seq, visible]), [[1, true]]);
   talk.frame(2);
-  talk.frame(3, { map: null, chains: { count: 0, neurons: [], fresh: true } }, [new ArrayBuffer(0)]);
+  talk.frame(3, { map: null, chains: { count: 0, neurons: [], colours: [], fresh: true } }, [new ArrayBuffer(0)]);
   page.animate();
   assert.deepEqual(talk.of("ack").map(({ seq }) => seq), [1, 3]);
   page.setHidden(true);
@@ -224,6 +224,10 @@ test("colours are chosen, numbers have a bar", () => {
   box.value = "<i>size</i>";
   box.dispatchEvent(new window.Event("change"));
   assert.deepEqual(talk.of("colour").map(({ name, rev }) => [name, rev]), [["<i>size</i>", 1]]);
+  talk.press("a"); // a later selection does not make the answer to the choice an old one
+  talk.tell({ kind: "state", ...STATE, view: talk.of("hello")[0]!.view, rev: 1, colour: "label", colours: ["label", "<i>size</i>", "new"] });
+  assert.equal(box.value, "label");
+  assert.equal(box.options.length, 4);
   talk.tell({ kind: "colours", name: "<i>size</i>", type: "numbers", classes: [], low: -1.5, high: 200 }, [Uint8Array.of(0, 100, 254, 255).buffer]);
   const legend = talk.root.querySelector(".ldam-sc-legend")!;
   assert.equal(legend.querySelector("[role=img]")!.getAttribute("aria-label"), "<i>size</i>, from -1.5 to 200");
@@ -254,6 +258,42 @@ test("one point, and a map without pictures", () => {
   for (const key of ["+", "-", "ArrowLeft", "0"]) talk.press(key);
   page.animate();
   assert.equal(talk.of("pictures").flatMap(({ indices }) => indices).join(), "0", "the caption of what was picked");
+  talk.close();
+});
+
+test("classes that were hidden are shown again with other classes of that name", () => {
+  const talk = new Talk();
+  talk.button("<u>cat</u>, 2 points").click();
+  talk.tell(COLOURS, [Uint8Array.of(0, 0, 1, 255).buffer]);
+  talk.press("a");
+  assert.equal(talk.sent, 0b1100);
+  talk.tell({ ...COLOURS, classes: [{ name: "ship", count: 2 }, { name: "dog", count: 1 }] }, [Uint8Array.of(0, 0, 1, 255).buffer]);
+  talk.press("a");
+  assert.equal(talk.sent, 0b1111);
+  talk.close();
+});
+
+test("c and a click enlarge a chain's tile; with Shift, a click selects the point there", () => {
+  const talk = new Talk();
+  const chains = (places: number[]) => talk.frame(2, { map: null, chains: { count: places.length / 4, neurons: ["3", "5"], colours: [0, 1], fresh: false } }, [Float32Array.from(places).buffer]);
+  talk.press("c");
+  assert.equal(talk.of("chain").length, 0, "there is none");
+  chains([0, 0, 0, 1, 0.4, 0.6, 1, 0, NaN, NaN, 1, 0]);
+  page.animate();
+  talk.press("c");
+  assert.deepEqual(talk.of("chain").map(({ index }) => index), [1]);
+  const [width, height] = [parseFloat(talk.canvas.style.width), parseFloat(talk.canvas.style.height)];
+  const half = 0.45 * Math.min(width, height);
+  const corner = { clientX: width / 2 - half, clientY: height / 2 + half, bubbles: true, button: 0 }; // where point 0 is
+  const click = (more: MouseEventInit) => {
+    for (const kind of ["pointerdown", "pointerup"]) talk.canvas.dispatchEvent(Object.assign(new window.MouseEvent(kind, { ...corner, ...more }), { pointerId: 1 }));
+  };
+  click({});
+  assert.deepEqual(talk.of("chain").map(({ index }) => index), [1, 0]);
+  assert.equal(talk.of("select").length, 0);
+  click({ shiftKey: true });
+  assert.equal(talk.sent, 0b0001);
+  assert.equal(talk.of("chain").length, 2);
   talk.close();
 });
 

@@ -149,15 +149,15 @@ function chains(rows: number[][]): Uint8Array<ArrayBuffer> {
 test("chains leave trails, which begin anew when told; the nearest one is clicked", () => {
   const trails = new ChainTrails();
   const view = fitted({ left: 0, right: 10, bottom: 0, top: 10 }, 100, 100);
-  trails.take({ count: 2, neurons: ["<b>3</b>", "7"], fresh: true }, chains([[5, 5, 0, 1], [NaN, 0, 1, 0]])); // prettier-ignore
+  trails.take({ count: 2, neurons: ["<b>3</b>", "7"], colours: [3, 7], fresh: true }, chains([[5, 5, 0, 1], [NaN, 0, 1, 0]])); // prettier-ignore
   assert.equal(trails.place(1), null);
   assert.equal(trails.at(view, 50, 50, 1), 0);
   assert.equal(trails.at(view, 90, 90, 1), -1);
-  trails.take({ count: 2, neurons: ["<b>3</b>", "7"], fresh: false }, chains([[6, 5, 0, 0], [5.5, 5, 1, 1]])); // prettier-ignore
+  trails.take({ count: 2, neurons: ["<b>3</b>", "7"], colours: [3, 7], fresh: false }, chains([[6, 5, 0, 0], [5.5, 5, 1, 1]])); // prettier-ignore
   assert.deepEqual([trails.neuron(0), trails.isSolid(0), trails.neuron(1), trails.isSolid(1)], ["<b>3</b>", false, "7", true]);
   assert.equal(trails.at(view, 54, 50, 1), 1);
   assert.deepEqual(trails.place(0), { x: 6, y: 5 });
-  trails.take({ count: 0, neurons: [], fresh: true }, chains([]));
+  trails.take({ count: 0, neurons: [], colours: [], fresh: true }, chains([]));
   assert.equal(trails.count, 0);
 });
 
@@ -168,7 +168,7 @@ function gestures(tool: Tool = "move"): { said: unknown[][]; press: (key: string
   canvas.tabIndex = 0;
   Object.defineProperties(canvas, { clientWidth: { value: 200 }, clientHeight: { value: 100 } });
   const said: unknown[][] = [];
-  const names = ["pan", "zoom", "fit", "draw", "enclose", "pick", "all", "hover", "clear", "use", "help"] as const;
+  const names = ["pan", "zoom", "fit", "draw", "enclose", "pick", "all", "hover", "chain", "clear", "use", "help"] as const;
   const on = Object.fromEntries(names.map((name) => [name, (...what: unknown[]) => said.push([name, ...what])])) as unknown as Gestures;
   listen(canvas, on, () => tool, new AbortController().signal);
   const pointer = (type: string, [clientX, clientY]: number[], more: object) =>

@@ -101,7 +101,7 @@ class Walk:
         self._followed()
         self.radius = float(walking.usual_gap(e.points) or 1.0 if radius is None else radius)
         self.classes, self._class = _classes(labels, len(e))
-        self._steps: dict[str, int] = {}
+        self._seen: dict[str, tuple[str, int]] = {}  # layer and steps of each model
         self._visited: dict[tuple[str, str], npt.NDArray[np.bool_]] = {}
         self._pending: dict[tuple[str, str], list[Floats]] = {}  # solid positions that are not in `_visited` yet
         self._tracks = Tracks.none()
@@ -132,11 +132,16 @@ class Walk:
     # ---- moving ----------------------------------------------------------------------------------------------------
 
     @torch.inference_mode(False)
-    def update(self) -> None:
+    def update(self, *, restarted: bool = False) -> None:
         """Place the current samples.
 
         Neurons that were not there before start where their neighbours are; so do restarted chains. Chains that have
-        diverged have no position: NaN, hollow, at an infinite distance, `nearest` −1.
+        diverged have no position: NaN, hollow, at an infinite distance, `nearest` −1. What was visited is forgotten
+        when a model's layer changes.
+
+        Args:
+            restarted: all chains were restarted since the last update. That they have taken fewer steps than at the
+                last update says so, too.
 
         Raises:
             ValueError: samples or features that do not fit the map.
@@ -147,9 +152,12 @@ class Walk:
         fresh: set[str] = set()  # models whose chains were restarted
         for model, sampler in self._followed():
             frame = sampler.frame()
-            if frame.steps < self._steps.get(model, 0):
+            layer, steps = self._seen.get(model, (sampler.layer, 0))
+            if restarted or frame.steps < steps or sampler.layer != layer:
                 fresh.add(model)
-            self._steps[model] = frame.steps
+            if sampler.layer != layer:
+                self._forget(model)
+            self._seen[model] = sampler.layer, frame.steps
             walkers += _walkers(model, frame.neurons, frame.images.shape[1])
             images.append(self._in_range(frame.images.flatten(0, 1), sampler.pixel_range))
         before = {walker: i for i, walker in enumerate(self.walkers) if walker.model not in fresh}
@@ -173,6 +181,12 @@ class Walk:
         """Forget trails and coverage, such as those of a burn-in; positions stay."""
         self._tracks = self._tracks.forgotten()
         self._visited, self._pending = {}, {}
+
+    def _forget(self, model: str) -> None:
+        """What the neurons of a layer visited, before those of another get their names."""
+        for known in (self._visited, self._pending):
+            for key in [key for key in known if key[0] == model]:
+                del known[key]
 
     def _features_of(self, images: list[Tensor]) -> Tensor:
         """(W, d)."""
@@ -245,5 +259,8 @@ def _classes(labels: Any, count: int) -> tuple[tuple[str, ...], npt.NDArray[np.i
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise ValueError(f"labels must be one for each of the {count} real images; got shape {values.shape}")
-    names, kind = np.unique(values, return_inverse=True)
+    try:
+        names, kind = np.unique(values, return_inverse=True)
+    except TypeError as error:  # some are None, or of several types
+        raise TypeError(f"labels must be all integers or all text; got {error}") from None
     return tuple(map(str, names)), kind

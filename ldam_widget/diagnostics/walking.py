@@ -71,10 +71,19 @@ def places(positions: Positions, radius: float) -> npt.NDArray[np.int64]:
         return labels
     squares = np.floor(positions[known] / radius).astype(np.int64)
     cells, cell = np.unique(squares, axis=0, return_inverse=True)
-    touching = (np.abs(cells[:, None] - cells) <= 1).all(2)
+    number = {(column, row): i for i, (column, row) in enumerate(cells.tolist())}
+    touching = [
+        (i, other)
+        for (column, row), i in number.items()
+        for right, up in ((1, -1), (1, 0), (1, 1), (0, 1))
+        if (other := number.get((column + right, row + up))) is not None
+    ]
+    one, other = np.array(touching, dtype=np.int64).reshape(-1, 2).T
     group = np.arange(len(cells))
     while True:  # the smallest number spreads over everything that touches
-        lower = np.where(touching, group, len(cells)).min(1)
+        lower = group.copy()
+        np.minimum.at(lower, one, group[other])
+        np.minimum.at(lower, other, group[one])
         lower = lower[lower]
         if (lower == group).all():
             break

@@ -53,7 +53,7 @@ class Embedding:
 
     def __init__(self, points: Any, features: Any = None, *, device: torch.device | str | None = None) -> None:
         on = chosen_device(device)
-        positions = array("points", points, on).float()
+        positions = array("points", points, on).float().clone()  # the caller's may change
         if positions.shape[1] != 2:
             raise ValueError(
                 f"points must be positions on a map, (n, 2); got {tuple(positions.shape)}. For a map of these rows: "

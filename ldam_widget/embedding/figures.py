@@ -76,6 +76,15 @@ def _classes(axis: Any, points: npt.NDArray[Any], labels: npt.NDArray[Any], dots
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
+def _class_colour(level: int) -> tuple[float, ...]:
+    """As in the page, `classColour`: after ten, darker and lighter shades of the same."""
+    red, green, blue, _ = to_rgba(COLOURS[level % len(COLOURS)])
+    towards = (None, 0.0, 1.0)[level // len(COLOURS) % 3]
+    if towards is None:
+        return red, green, blue, 1.0
+    return *(each + 0.4 * (towards - each) for each in (red, green, blue)), 1.0
+
+
 def coloured(
     points: npt.NDArray[Any],
     levels: npt.NDArray[np.uint8],
@@ -95,7 +104,7 @@ def coloured(
     axis = figure.subplots()
     table = np.full((256, 4), to_rgba("#8a8f98"))
     if numbers is None:
-        table[:255] = [to_rgba(COLOURS[i % len(COLOURS)]) for i in range(255)]
+        table[:255] = [_class_colour(i) for i in range(255)]
     else:
         table[:255] = colormaps["cividis"](np.linspace(0, 1, 255))
     rgba = table[levels]

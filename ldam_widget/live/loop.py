@@ -83,6 +83,7 @@ class Loop:
         self.closed = False
         self.pacer = Pacer(clock())
         self.observers: list[Callable[[], None]] = []  # called on the thread after every frame, sent or not
+        self.on_idle: Callable[[], None] | None = None  # called on the thread before it ends, paused or at rest
         self.chore: Callable[[], None] | None = None  # work in small units, on the thread between frames, seen or not
         self.earlier: deque[Any] = deque(maxlen=EARLIER)  # pictures to send with the next frame, read by `publish`
         self._publish, self._on_fault, self._cell_running, self._clock = publish, on_fault, cell_running, clock
@@ -262,6 +263,9 @@ class Loop:
         try:
             command, future = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
         except queue.Empty:
+            if not active and self.chore is None and self.on_idle is not None and not self.closed:
+                with contextlib.suppress(Exception):  # the thread must end properly
+                    self.on_idle()
             return active or self._stay()
         if self.closed:
             _refuse(future)

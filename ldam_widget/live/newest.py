@@ -75,6 +75,7 @@ class Newest:
                     self._work()
                 except BaseException as error:
                     self._ended.set()
+                    self._thread = None
                     self._failed(error)
                     return
                 took = time.monotonic() - began

@@ -112,10 +112,6 @@ class AtlasView(Base):
 
     # ---- messages from the page, on whatever thread the kernel picked -----------------------------------------------
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        lifetime.keep(self)
-        return super()._repr_mimebundle_(**kwargs)
-
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         if self._loop.closed:
             return

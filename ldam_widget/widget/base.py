@@ -54,6 +54,11 @@ class Base(anywidget.AnyWidget):
         if unknown:
             super().add_traits(**unknown)
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        lifetime.keep(self)
+        lifetime.shown_by_cell(self)
+        return super()._repr_mimebundle_(**kwargs)
+
     def _refuse_copy(self, *_: Any) -> Any:
         raise TypeError(
             f"a widget ({type(self).__name__}) cannot be copied or pickled: it is tied to its thread and its page. "

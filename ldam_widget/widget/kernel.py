@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 from comm import get_comm_manager
+
+RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for what cells returned
 
 
 class _Watch:
@@ -38,6 +41,52 @@ def cell_running() -> Callable[[], bool]:
         shell.events.register("post_run_cell", _watch.after)
     watch = _watch
     return lambda: watch.running
+
+
+def current_cell() -> tuple[str, int] | None:
+    """The cell that runs, by the notebook's name for it or else by its code, and its execution count."""
+    shell = _shell()
+    kernel = getattr(shell, "kernel", None)
+    if shell is None or kernel is None:
+        return None
+    parent = kernel.get_parent() or {}
+    name = parent.get("metadata", {}).get("cellId") or parent.get("content", {}).get("code")
+    return (str(name), shell.execution_count) if name else None
+
+
+def forget_result(value: object) -> None:
+    """Remove a value from IPython's history of results (`Out`, `_`, `_3`), which keeps everything that cells return."""
+    shell = _shell()
+    if shell is None:
+        return
+    outputs, hook = shell.user_ns.get("_oh", {}), shell.displayhook
+    for count in [count for count, result in outputs.items() if result is value]:
+        del outputs[count]
+    for names in (shell.user_ns, shell.user_ns_hidden):
+        for name in [name for name, kept in names.items() if kept is value and RESULT.fullmatch(name)]:
+            if name[-1] == "_":
+                names[name] = None
+            else:
+                del names[name]
+    for name in ("_", "__", "___"):
+        if getattr(hook, name, None) is value:
+            setattr(hook, name, None)
+
+
+def publish(bundle: dict[str, str], display_id: str, *, update: bool) -> bool:
+    """Add an output to the cell that runs, or replace an earlier one, from any thread. Returns whether there is a
+    kernel to do it."""
+    shell = _shell()
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None or not hasattr(kernel, "iopub_socket"):
+        return False
+    if not update:
+        shell.display_pub.publish(bundle, transient={"display_id": display_id})
+        return True
+    # not through `display_pub`: at this moment it may be collecting the outputs of a cell of the user's
+    content = {"data": bundle, "metadata": {}, "transient": {"display_id": display_id}}
+    kernel.session.send(kernel.iopub_socket, "update_display_data", content, parent=kernel.get_parent())
+    return True
 
 
 def patch_shell_socket() -> None:

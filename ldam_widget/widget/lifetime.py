@@ -8,7 +8,10 @@ from typing import Any
 
 from ipywidgets.widgets import widget as registry
 
+from .kernel import current_cell, forget_result
+
 _shown: set[Any] = set()
+_of_cell: dict[str, list[tuple[int, weakref.ref[Any]]]] = {}  # cell -> execution count and widget shown
 
 
 class _Handle:
@@ -49,6 +52,19 @@ def hold_weakly(widget: Any) -> None:
 def keep(widget: Any) -> None:
     """Keep a widget alive while it is shown, even if the user holds no reference."""
     _shown.add(widget)
+
+
+def shown_by_cell(widget: Any) -> None:
+    """A cell is about to show a widget: those that it has shown in an earlier run are not results any more."""
+    cell = current_cell()
+    if cell is None:
+        return
+    name, run = cell
+    others = [(at, seen) for at, seen in _of_cell.pop(name, []) if seen() is not None]
+    for at, seen in others:
+        if at != run:
+            forget_result(seen())
+    _of_cell[name] = [*((at, seen) for at, seen in others if at == run), (run, weakref.ref(widget))]
 
 
 def let_go(widget: Any) -> None:

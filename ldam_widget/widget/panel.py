@@ -27,6 +27,7 @@ from .kernel import cell_running
 from .parts.notices import Notices
 from .parts.part import Command, Part
 from .parts.picture import Picture
+from .parts.saved import Saved
 from .parts.sliders import Sliders
 from .parts.top_bar import TopBar
 from .protocol import Ack, Bye, Do, Hello, Other, Set, fault
@@ -69,10 +70,12 @@ class Panel(Base):
     ) -> None:
         """Set the parts, and start listening."""
         self._top_bar, self._notices = top_bar, notices
-        self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, *others)
+        self._saved = Saved(self, picture.page)
+        self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, self._saved, *others)
         self._stream = Stream(self, picture, lambda: self._parts)
         me = weakref.ref(self)
         self._loop.observers.append(lambda: of(me, lambda w: w._on_frame(), None))
+        self._loop.on_idle = lambda: of(me, lambda w: w._saved.refresh(), None)
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self._sliders = sliders
         self.on_msg(self._receive)
@@ -280,7 +283,7 @@ class Panel(Base):
     # ---- messages from the front end -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        lifetime.keep(self)
+        self._saved.begin()
         self._top_bar.begin()
         return super()._repr_mimebundle_(**kwargs)
 
@@ -299,7 +302,7 @@ class Panel(Base):
             case Hello():
                 lifetime.keep(self)
                 self._top_bar.begin()
-                self._run(Command(self._greet, hurry=False))
+                self._run(Command(lambda: self._greet(message.hides), hurry=False))
             case Bye():
                 if not self.seen:
                     self._loop.leave()
@@ -348,7 +351,7 @@ class Panel(Base):
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
-    def _greet(self) -> None:
+    def _greet(self, hides: bool) -> None:
         """A view has appeared."""
         self._loop.pacer.wake(time.monotonic())
         self._stream.refresh()
@@ -356,6 +359,7 @@ class Panel(Base):
         self._loop.send_now()
         for part in self._parts:
             part.on_greeting()
+        self._saved.greeted(hides)
 
     def _on_frame(self) -> None:
         for part in self._parts:

@@ -27,9 +27,10 @@ Message = tuple[dict[str, Any], list[bytes]]
 
 
 class Hello(NamedTuple):
-    """A view has appeared."""
+    """A view has appeared. `hides`: in a page that hides the saved picture while there is a panel."""
 
     view: str
+    hides: bool = False
 
 
 class Bye(NamedTuple):
@@ -78,7 +79,7 @@ def parse(content: Any) -> FromPage | None:
     view = text(content, "view") or ""
     match content.get("kind"):
         case "hello":
-            return Hello(view)
+            return Hello(view, content.get("hides") is True)
         case "bye":
             return Bye(view)
         case "ack":

@@ -196,7 +196,9 @@ class Scatter(MapView):
                 "ldam.embed(images, model=…, layer=…), or set its features_of"
             )
             return
-        self._following = Following(widget, Walk(e, widget, None if labels is None else labels.names()), self._chains)
+        names = None if labels is None else labels.names()
+        classes = () if labels is None else [name for name, _ in labels.classes]
+        self._following = Following(widget, Walk(e, widget, names), self._chains, classes)
 
     @property
     def walk(self) -> Walk:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, expect
 
 AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 # One line for each element at fault: the rule, what to do, and the element.
@@ -26,13 +26,13 @@ def violations(root: Locator) -> list[str]:
 
 
 def violations_in_both_themes(root: Locator) -> list[str]:
-    """Of an element in a page that states its theme as our test pages do, `<body data-theme="dark">`."""
+    """Of a panel in a page that states its theme as our test pages do, `<body data-theme="dark">`."""
     found = []
     for theme, back in (("light", "#fff"), ("dark", "#111")):
         root.page.evaluate(
             "([theme, back]) => { document.body.dataset.theme = theme; document.body.style.background = back; }",
             [theme, back],
         )
-        root.page.wait_for_timeout(100)  # the panel is told of the change
+        expect(root).to_have_attribute("data-theme", theme)
         found += [f"{theme}: {each}" for each in violations(root)]
     return found

@@ -89,7 +89,7 @@ def test_what_unfolds(page: Page) -> None:
     bare = BarePanel(page)
     remarks = [{"label": f"{i}", "text": "R-hat 1.01, 400 effective samples"} for i in range(40)]
     doubts = {"running": False, "level": "warn", "text": "belief: doubtful", "neurons": remarks}
-    bare.setup(40, belief=doubts)
+    bare.setup(40, belief=doubts, playing=False)  # or it would soon miss its kernel
     bare.frame({"colors": "signed", "range": [-1, 1]}, burn_in_step=2)
     bare.post({"kind": "diagnosis", "level": "good", "text": "chains agree", "neurons": remarks})
     for button in bare.root.get_by_role("button", name="each neuron").all():

@@ -17,6 +17,7 @@ from torch import nn
 import ldam_widget as ldam
 
 from ..conftest import with_fixed_weights
+from .axe import violations_in_both_themes
 from .bridge import Bridge
 
 pytestmark = pytest.mark.browser
@@ -97,6 +98,7 @@ def test_sorted_searched_and_opened(make: Make) -> None:
     bridge.until(lambda: opened(bridge) == ordered[1])
     expect(root.locator(".ldam-body")).to_be_visible()
     expect(root.locator("tr.ldam-units-open td").first).to_have_text(str(ordered[1]))
+    assert violations_in_both_themes(root) == []
     keyboard.type("img 9")  # letters go into the search box
     box = root.get_by_role("searchbox", name="search units")
     expect(box).to_be_focused()

@@ -314,6 +314,15 @@ def test_chains_are_drawn_named_and_picked(make: Make) -> None:
     expect(bridge.root.locator(".ldam-sc-tip")).to_contain_text(EVIL)
     bridge.page.mouse.click(*hollow)
     bridge.until(lambda: picked == [1])
+    press(bridge, "c")
+    bridge.until(lambda: picked == [1, 1])
+    bridge.widget._chains.show([[3, 2.5], [7.1, 6.1]], [0, 1], [True, False], [EVIL, "seven"])  # on a point
+    bridge.settle(0.3)
+    bridge.page.keyboard.down("Shift")
+    bridge.page.mouse.click(*at(bridge, 7.1, 6.1))
+    bridge.page.keyboard.up("Shift")
+    selected(bridge, [SIDE * 6 + 7])
+    assert picked == [1, 1]
     expect(canvas(bridge)).to_have_attribute("aria-label", re.compile("2 chains"))
 
 

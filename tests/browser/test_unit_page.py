@@ -13,6 +13,7 @@ from torch import nn
 import ldam_widget as ldam
 
 from ..conftest import with_fixed_weights
+from .axe import violations_in_both_themes
 from .bridge import Bridge
 
 pytestmark = pytest.mark.browser
@@ -65,6 +66,7 @@ def test_by_keyboard_and_by_click_to_other_units(make: Make) -> None:
     )
     assert painted > 10
     expect(region.get_by_role("img", name="optimised picture")).to_be_visible()
+    assert violations_in_both_themes(bridge.root) == []
     bridge.root.locator("canvas.ldam-canvas").press("]")
     bridge.until(lambda: w.unit == 4)
     bridge.root.locator("canvas.ldam-canvas").press("]")

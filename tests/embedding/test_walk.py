@@ -114,6 +114,38 @@ def test_new_neurons_and_restarts_break_trails(mapped: Mapped) -> None:
     assert walk.trails.shape == (1, 6, 2)
 
 
+def test_restarts_that_only_the_caller_knows_of(mapped: Mapped) -> None:
+    s = mapped.sampler()
+    walk = ldam.Walk(mapped.map, s)
+    s.step(3)
+    walk.update()
+    s.restart(seed=1)
+    s.step(5)
+    walk.update(restarted=True)
+    assert np.isnan(walk.trails[0]).all()
+    np.testing.assert_array_equal(
+        walk.positions, mapped.map.place(mapped.net.hidden(s.images.flatten(0, 1).flatten(1)).detach()).positions
+    )
+
+
+def test_units_of_another_layer_have_been_nowhere(mapped: Mapped) -> None:
+    def solid(images: torch.Tensor) -> torch.Tensor:
+        return mapped.net.hidden(mapped.images[: len(images)].flatten(1)).detach()
+
+    s = mapped.sampler()
+    walk = ldam.Walk(mapped.map, s, features=solid)
+    s.step(1)
+    walk.update()
+    assert walk.visited("", "0").any()
+    s.select("hidden", [0, 2])
+    s.step(5)
+    walk._features = lambda images: torch.full((len(images), 12), 1e3)  # far from all
+    walk.update()
+    assert np.isnan(walk.trails[0]).all()
+    assert not walk.solid.any()
+    assert not walk.visited("", "0").any()
+
+
 def test_chains_that_have_diverged_have_no_position(mapped: Mapped) -> None:
     s = mapped.sampler(pixel_range=None, kernel=ldam.kernels.ULA(0.1))
     s.step(2)
@@ -182,6 +214,8 @@ def test_what_cannot_be_followed_is_told(mapped: Mapped) -> None:
         ldam.Walk(mapped.map, s, features=3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="one for each of the 200 real images"):
         ldam.Walk(mapped.map, s, mapped.labels[:5])
+    with pytest.raises(TypeError, match="labels must be all integers or all text"):
+        ldam.Walk(mapped.map, s, ["a", None] * 100)
     for radius in (0, -1, float("nan"), "far"):
         with pytest.raises(ValueError, match="radius must be"):
             ldam.Walk(mapped.map, s, radius=radius)  # type: ignore[arg-type]

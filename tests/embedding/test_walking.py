@@ -85,6 +85,13 @@ def test_places_are_squares_that_touch() -> None:
     assert (np.diff(sizes) <= 0).all(), "the largest comes first"
 
 
+def test_places_of_many_positions() -> None:
+    """A chain that never comes back: every position has a square of its own."""
+    line = np.arange(20_000)[:, None] * np.array([1.0, 0.5])
+    assert (walking.places(line, 1.0) == 0).all()
+    assert len(np.unique(walking.places(3 * line, 1.0))) == 20_000
+
+
 def test_places_of_positions_that_are_missing() -> None:
     positions = np.array([[np.nan, 0], [0, 0], [9, 9], [9, 9]])
     np.testing.assert_array_equal(walking.places(positions, RADIUS), [-1, 1, 0, 0])

@@ -59,10 +59,14 @@ class Cell:
         return "".join(c["text"] for kind, c in self.outputs if kind == "stream" and c["name"] == "stdout")
 
     @property
+    def shown(self) -> list[str]:
+        """Ids of the widgets that it displayed so far."""
+        return [str(c["data"][VIEW_TYPE]["model_id"]) for _, c in self.outputs if VIEW_TYPE in c.get("data", {})]
+
+    @property
     def model_id(self) -> str:
         """Of the widget that it displayed."""
-        shown = [c["data"][VIEW_TYPE] for _, c in self.outputs if VIEW_TYPE in c.get("data", {})]
-        return str(shown[-1]["model_id"])
+        return self.shown[-1]
 
 
 class KernelClient:
@@ -123,11 +127,11 @@ class KernelClient:
 
     # ---- cells -----------------------------------------------------------------------------------------------------
 
-    def start(self, code: str) -> Cell:
-        """Execute a cell; returns at once."""
+    def start(self, code: str, *, name: str | None = None) -> Cell:
+        """Execute a cell; returns at once. `name`: the notebook's id of the cell; a new one if None."""
         content = {"code": code, "silent": False, "store_history": True, "user_expressions": {}}
         message = self._session.msg("execute_request", content | {"allow_stdin": False, "stop_on_error": True})
-        message["metadata"] = {"deletedCells": [], "recordTiming": False, "cellId": f"cell-{len(self._cells)}"}
+        message["metadata"] = {"deletedCells": [], "recordTiming": False, "cellId": name or f"cell-{len(self._cells)}"}
         with self.changed:
             cell = self._cells[message["header"]["msg_id"]] = Cell()
         self._outbox.put(("shell", message))
@@ -138,9 +142,9 @@ class KernelClient:
         self.wait(lambda: cell.done, timeout, "the cell did not end")
         return cell
 
-    def run(self, code: str, timeout: float = PATIENCE) -> Cell:
+    def run(self, code: str, timeout: float = PATIENCE, *, name: str | None = None) -> Cell:
         """Execute a cell that must not fail."""
-        cell = self.finish(self.start(code), timeout)
+        cell = self.finish(self.start(code, name=name), timeout)
         assert cell.reply is not None
         assert cell.reply["status"] == "ok", "\n".join(cell.reply.get("traceback", [str(cell.reply)]))
         return cell

@@ -55,7 +55,7 @@ def test_a_cell_longer_than_it_takes_to_rest(kernel: KernelClient, view: View) -
 def test_views_that_appear_while_a_cell_runs(kernel: KernelClient) -> None:
     """A view's hello may be handled only after the cell that shows it; it must be able to draw all the same."""
     cell = kernel.start("w = widget()\ndisplay(w)\ntime.sleep(5)")
-    kernel.wait(lambda: cell.outputs)
+    kernel.wait(lambda: cell.shown)
     view = View(kernel, cell.model_id)
     time.sleep(2.5)
     view.answers = False

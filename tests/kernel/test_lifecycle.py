@@ -52,6 +52,54 @@ def test_rerunning_a_cell_leaves_one_thread(kernel: KernelClient, view: View) ->
     again.flows()
 
 
+def _only_one_stays(kernel: KernelClient) -> None:
+    """The page's goodbye to the one before may still be on its way."""
+    end = time.monotonic() + 60
+    while kernel.value("[gc.collect() and 0, len(seen), loops()]")[1:] != [1, 1] and time.monotonic() < end:
+        time.sleep(0.2)
+    assert kernel.value("[len(seen), loops()]") == [1, 1]
+
+
+@pytest.mark.parametrize("shows", ["w", "display(w)"])
+def test_a_cell_that_runs_again_gives_back_its_widget(kernel: KernelClient, shows: str) -> None:
+    """IPython keeps what cells return: `Out`, `_` and `_3`. More: `benchmarks/rerun.py`."""
+    kernel.run("import gc, weakref\nseen = weakref.WeakSet()")
+    view = None
+    for _ in range(5):
+        if view is not None:
+            view.close()
+        cell = kernel.run(f"w = widget()\nseen.add(w)\n{shows}", name="the cell")
+        view = View(kernel, cell.model_id)
+        view.next("frame")
+    _only_one_stays(kernel)
+    assert kernel.value("[loops(), w in seen, w.playing]") == [1, True, True]
+    view.flows()
+
+
+def test_a_cell_that_runs_again_gives_back_its_map(kernel: KernelClient) -> None:
+    kernel.run("import gc, weakref, numpy as np\nseen = weakref.WeakSet()")
+    view = None
+    for _ in range(4):
+        if view is not None:
+            view.close()
+        cell = kernel.run("m = ldam.Scatter(np.random.rand(50, 2))\nseen.add(m)\nm", name="the map's cell")
+        view = View(kernel, cell.model_id)
+        view.next("setup")
+    _only_one_stays(kernel)
+    assert kernel.value("m in seen")
+
+
+def test_a_result_stays_while_its_cell_is_not_run_again(kernel: KernelClient) -> None:
+    number = kernel.value("get_ipython().execution_count") + 1
+    view = View(kernel, kernel.run("widget()", name="one").model_id)
+    view.next("frame")
+    other = View(kernel, kernel.run("widget()", name="another").model_id)
+    other.next("frame")
+    view.close()
+    kernel.run("import gc; _ = gc.collect()")
+    assert kernel.value(f"Out[{number}].playing")
+
+
 def test_closing_ends_the_thread(kernel: KernelClient, view: View) -> None:
     kernel.run("w.close()")
     assert kernel.value("loops()") == 0

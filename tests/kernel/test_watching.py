@@ -61,7 +61,7 @@ def wait(condition):
 def test_a_training_cell(kernel: KernelClient) -> None:
     kernel.run(f"{TRAINING}\nhandles = {kernel.handles_while_busy}")
     cell = kernel.start("model = train(watched, seconds=0.02)")
-    kernel.wait(lambda: cell.outputs)  # the watch shows itself, before the loop
+    kernel.wait(lambda: cell.shown)  # the watch shows itself, before the loop
     view = View(kernel, cell.model_id)
     if kernel.handles_while_busy:
         view.next("frame", lambda f: f.get("watch") and f["watch"]["shown"] >= 60)

@@ -13,7 +13,7 @@ def loop_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "ldam-loop"]
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 10) -> None:
+def wait_until(condition: Callable[[], object], timeout: float = 60) -> None:
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -24,7 +24,7 @@ def wait_until(condition: Callable[[], object], timeout: float = 10) -> None:
 def no_thread_is_left() -> Iterator[None]:
     yield
     for thread in loop_threads():
-        thread.join(timeout=3)
+        thread.join(timeout=30)
     assert not loop_threads()
 
 

@@ -47,6 +47,16 @@ def test_a_chain_that_is_not_shown_is_shown_and_enlarged() -> None:
         w.enlarge(1)
 
 
+def test_a_number_is_a_unit_before_it_is_a_name() -> None:
+    w = LDAM(net(), neurons=[0, 1], class_names=list("12345"), **FLAT)
+    page = FakePage(w)
+    page.receive(kind="hello", view="a")
+    for neuron, key in ((1, "1"), ("1", "1"), ("0", "0"), ("2", "1")):
+        w.enlarge(neuron)
+        assert page.last("enlarge")["neuron"] == key
+    w.close()
+
+
 def test_of_a_comparison_by_model() -> None:
     w = Compare({"one": net(), "other": net()}, neurons=[0], chains=3, **FLAT)
     page = FakePage(w)

@@ -66,6 +66,24 @@ def on_the_map(s: Scatter, page: FakePage) -> np.ndarray:
     return np.frombuffer(chains[-1][1][-1], "<f4").reshape(-1, 4)
 
 
+def seen_colours(page: FakePage) -> list[int]:
+    found: list[int] = [c["chains"]["colours"] for c in page.of("frame") if c["chains"] and c["chains"]["count"]][-1]
+    return found
+
+
+@pytest.mark.parametrize("named", [{}, {"class_names": ["zero", "one", "two", "three"]}])
+def test_a_chain_has_the_colour_of_its_class(real: Images, made: list[Any], named: dict[str, Any]) -> None:
+    w = LDAM(net(), neurons=[2, 0, 3], **PIXELS, **named)
+    s = Scatter(real.map, labels=real.labels, follow=w, **named)
+    made += [s, w]
+    page = FakePage(s)
+    page.receive(kind="hello", view="a")
+    until(lambda: page.of("frame"))
+    page.receive(kind="ack", view="a", seq=page.last("frame")["seq"], visible=True)
+    until(lambda: any(c["chains"] and c["chains"]["count"] for c in page.of("frame")))
+    assert seen_colours(page) == [2, 0, 5]
+
+
 def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Images, made: list[Any]) -> None:
     w = LDAM(net(), neurons=[3, 1], chains=2, class_names=["a", "b", "c", "d"], **PIXELS)
     s = Scatter(real.map, images=real.images, labels=real.labels, class_names=["x", "y", "z"], follow=w)
@@ -83,6 +101,7 @@ def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Ima
     np.testing.assert_array_equal(rows[:, 3], s.walk.solid)
     (frame,) = {tuple(c["chains"]["neurons"]) for c in page.of("frame") if c["chains"] and c["chains"]["count"]}
     assert frame == ("3 d", "1 b")
+    assert seen_colours(page) == [3, 4], "after the classes of the points"
     page.receive(kind="chain", index=3)
     until(lambda: panel.of("enlarge"))
     assert panel.last("enlarge") == {"kind": "enlarge", "neuron": "1", "chain": 1, "model": 0}
@@ -120,6 +139,21 @@ def test_trails_begin_anew_with_other_neurons(real: Images, made: list[Any]) -> 
     w.neurons = [2]
     until(lambda: seen()[-1]["count"] == 2)
     assert seen()[-1]["fresh"]
+
+
+def test_a_restart_that_many_steps_follow_begins_trails_anew(real: Images, made: list[Any]) -> None:
+    w = LDAM(net(), neurons=[0, 1], **PIXELS)
+    s = Scatter(real.map, follow=w)
+    made += [s, w]
+    w.step(3)
+    until(lambda: len(s.walk.trails))
+    following = s._need_chains()
+    with following._turn:  # as if the walk were slow
+        w.restart(seed=9)
+        w.step(30)
+        before = len(s.walk.trails)
+    until(lambda: len(s.walk.trails) > before)
+    assert np.isnan(s.walk.trails[:before]).all()
 
 
 def test_what_cannot_be_followed(real: Images, made: list[Any]) -> None:

@@ -445,7 +445,7 @@ def test_leaving_rests_at_once_and_play_wakes(run: Run) -> None:
     wait_until(lambda: len(run.frames) > 5)
     run.answers = False
     run.loop.leave()
-    wait_until(lambda: not run.loop.alive, timeout=1)
+    wait_until(lambda: not run.loop.alive)
     sent = len(run.frames)
     run.answers = True
     run.loop.play()

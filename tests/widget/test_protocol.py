@@ -163,7 +163,7 @@ def single() -> Page:
     page.press(lambda: w.discriminator_only, "discriminator_only")
     page.press(lambda: w.discriminator_only, "with_neurons")
     w.set(goal="p50")
-    page.tell(page.count("setup"), "hello", view="b")  # with the course of the training
+    page.tell(page.count("setup"), "hello", view="b", hides=True)  # with the course of the training
     return page
 
 

@@ -217,6 +217,35 @@ def test_many_kinds(make: Any) -> None:
     view.settle()
 
 
+@pytest.mark.parametrize(
+    ("values", "classes", "levels"),
+    [
+        (np.array([3, 1, 3], object), ["1", "3"], [1, 0, 1]),
+        (["b", None, "a"], ["a", "b"], [1, 255, 0]),
+        (np.array([float("nan"), "x", ""], object), ["x"], [255, 0, 255]),
+        ([None, None, None], [], [255, 255, 255]),
+        ([-1, -1, -1], [], [255, 255, 255]),
+        (["=1+1", "a,b", "=1+1"], ["=1+1", "a,b"], [0, 1, 0]),
+        (torch.tensor([0.0, 1.0, 2.0], dtype=torch.bfloat16), [], [0, 127, 254]),
+        ([1e308, 0.0, -1e308], [], [254, 127, 0]),
+    ],
+    ids=["objects", "None", "NaN", "nothing", "unknown", "text", "bfloat16", "far"],
+)
+def test_odd_labels(make: Any, tmp_path: Path, values: Any, classes: list[str], levels: list[int]) -> None:
+    view = View(make(POINTS[:3], labels=values, color={"x": values}))
+    wait_until(lambda: view.of("colours"))
+    content, (sent,) = view.newest("colours")
+    assert [each["name"] for each in content["classes"]] == classes
+    assert np.frombuffer(sent, np.uint8).tolist() == levels
+    view.widget.to_csv(tmp_path / "map.csv")
+    rows = list(csv.DictReader((tmp_path / "map.csv").open(encoding="utf-8")))
+    assert list(rows[0]) == ["index", "x", "y", "label", "colour x", "selected"]
+    if classes:
+        expected = ["" if level == 255 else classes[level] for level in levels]
+        assert [row["label"] for row in rows] == [row["colour x"] for row in rows] == expected
+    view.settle()
+
+
 def test_predicted_classes(make: Any, tmp_path: Path) -> None:
     model = classifier()
     names = ["w", "x", "y", "z"]
@@ -242,7 +271,7 @@ def test_chains_over_the_map(view: View) -> None:
     widget._chains.show([[1.5, 2], [np.nan, 0]], [0, 1], [True, False], ["<b>3</b>", "7"])
     wait_until(lambda: (view.newest("frame")[0]["chains"] or {}).get("count"))
     content, buffers = view.newest("frame")
-    assert content["chains"] == {"count": 2, "neurons": ["<b>3</b>", "7"], "fresh": True}
+    assert content["chains"] == {"count": 2, "neurons": ["<b>3</b>", "7"], "colours": [0, 1], "fresh": True}
     np.testing.assert_array_equal(
         np.frombuffer(buffers[0], "<f4").reshape(2, 4), [[1.5, 2, 0, 1], [np.nan, 0, 1, 0]]
     )  # fmt: skip
@@ -277,6 +306,11 @@ def test_files(view: View, tmp_path: Path) -> None:
     widget.save(tmp_path / "map.svg")
     with pytest.raises(ValueError, match="txt"):
         widget.save(tmp_path / "map.txt")
+    widget.color = [f"{i % 12:02}" for i in range(40)]
+    widget.save(tmp_path / "map.svg")
+    drawn = (tmp_path / "map.svg").read_text().lower()
+    for colour in ("#3f90da", "#265683"):  # the first, and a shade of it for the eleventh
+        assert colour in drawn
 
 
 def test_folders_have_names_and_labels(make: Any, tmp_path: Path) -> None:
@@ -297,6 +331,12 @@ def test_arguments_that_do_not_fit(make: Any) -> None:
         ({"images": IMAGES[:7]}, ValueError, "images must be one per point, 40; got 7"),
         ({"model": classifier()}, ValueError, "model predicts the classes of images: give images=, too"),
         ({"color": "predicted"}, ValueError, "one of none; got 'predicted'; \"predicted\" needs model= and images="),
+        ({"labels": [[1, 2], [3]]}, TypeError, "labels must be numbers or text, one per point; got list"),
+        (
+            {"labels": np.zeros((40, 1))},
+            ValueError,
+            r"labels must be one per point, 40; got ndarray of shape \(40, 1\)",
+        ),
         ({"color": [1.0]}, ValueError, "color must be one per point, 40"),
         (
             {"follow": classifier()},

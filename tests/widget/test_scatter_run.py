@@ -103,6 +103,47 @@ def test_a_slow_page_gets_the_newest(make: Any, monkeypatch: pytest.MonkeyPatch)
     assert np.frombuffer(buffers[0], "<f4").tolist() == [29, 0, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.full_like(POINTS, np.nan), "points holds numbers that are NaN"),
+        (POINTS[:3], "the iterator gave 3 positions, before 40"),
+        (None, "points must be rows of numbers"),
+    ],
+)
+def test_wrong_positions_end_an_iterator_and_are_told(make: Any, wrong: Any, words: str) -> None:
+    def walk() -> Iterator[Any]:
+        yield POINTS
+        yield POINTS + 1
+        yield "no positions" if wrong is None else wrong
+        while True:
+            yield POINTS + 3
+
+    view = View(make(walk()))
+    wait_until(lambda: view.widget.error)
+    assert words in view.widget.error
+    wait_until(lambda: not view.widget.running)
+    assert (view.widget.points == POINTS + 1).all()
+    wait_until(lambda: np.abs(view.positions() - view.widget.points).max() < 1e-3)
+    view.settle()
+
+
+def test_an_iterator_may_change_its_array_in_place(make: Any) -> None:
+    own = POINTS.copy()
+
+    def walk() -> Iterator[np.ndarray]:
+        yield own
+        own[:] = 0
+        yield own
+
+    widget = make(walk(), play=False)
+    before = widget.points
+    widget.play()
+    wait_until(lambda: not widget.running)
+    assert (before == POINTS).all()
+    assert not widget.points.any()
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_t_sne_of_few_points_is_finished(make: Any, count: int) -> None:
     widget = make(ldam.TSNE(np.eye(3)[:count], device="cpu"))

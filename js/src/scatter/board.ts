@@ -159,9 +159,11 @@ export class Board {
     }
   }
 
-  /** The chain at CSS pixels; -1: none. */
-  chainAt([x, y]: [x: number, y: number]): number {
-    return this.chains.at(this.view, x * this.ratio, y * this.ratio, this.ratio);
+  /** The chain at CSS pixels; null: the one in view that is nearest to the middle. -1: none. */
+  chainAt(place: [x: number, y: number] | null): number {
+    if (place) return this.chains.at(this.view, place[0] * this.ratio, place[1] * this.ratio, this.ratio);
+    const [column, row] = [this.view.width / 2, this.view.height / 2];
+    return this.chains.at(this.view, column, row, this.ratio, Math.hypot(column, row));
   }
 
   place(index: number): Mark {

@@ -16,6 +16,8 @@ export interface Gestures {
   enclose(outline: number[], mode: Mode): void;
   /** A click, or Enter: `x`, `y` in CSS pixels; null: the middle. */
   pick(at: [x: number, y: number] | null, mode: Mode): void;
+  /** The chain nearest to the middle is meant, as by a click on it. */
+  chain(): void;
   /** Everything in view. */
   all(mode: Mode): void;
   /** The pointer is at a place; null: it has left. */
@@ -109,6 +111,7 @@ export function listen(canvas: HTMLElement, on: Gestures, tool: () => Tool, sign
       Enter: () => on.pick(null, modeOf(event)),
       a: () => on.all(modeOf(event)),
       A: () => on.all(modeOf(event)),
+      c: () => on.chain(),
       m: () => on.use("move"),
       l: () => on.use("lasso"),
       r: () => on.use("rectangle"),
@@ -131,6 +134,7 @@ export const HELP: [string, string][] = [
   ["Alt and drag", "remove from the selection"],
   ["click, Enter", "select the point under the pointer, or nearest to the middle; with Shift or Alt, add or remove it"],
   ["a", "select everything in view; with Shift or Alt, add or remove it"],
+  ["click a chain, c", "enlarge its tile in the followed widget; with c, of the chain nearest to the middle"],
   ["Escape", "give up the shape; clear the selection"],
   ["← → ↑ ↓", "look further to that side; with Shift, five times as far"],
   ["+ −, wheel", "zoom; the wheel zooms once the map was clicked, or with Ctrl"],

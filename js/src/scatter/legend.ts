@@ -19,7 +19,8 @@ export class Legend {
   }
 
   take(message: Colours, levels: Uint8Array): void {
-    const alike = this.#message?.name === message.name && this.#message.classes.length === message.classes.length;
+    const names = ({ name, classes }: Colours) => JSON.stringify([name, ...classes.map((each) => each.name)]);
+    const alike = this.#message !== null && names(this.#message) === names(message);
     if (!alike) this.shown.fill(1);
     this.#message = message;
     this.#none = 0;

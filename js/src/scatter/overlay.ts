@@ -1,5 +1,5 @@
 // What is drawn over the points: a shape in progress, the point under the pointer, chains with their trails.
-import { classColour, css } from "./colours";
+import { classColour, css, type Rgb } from "./colours";
 import type { Chains } from "./protocol";
 import { toPixel, type View } from "./view";
 
@@ -15,6 +15,7 @@ export interface Mark {
 export class ChainTrails {
   #trails: number[][] = []; // x, y, … of each chain, the newest last
   #neurons: number[] = [];
+  #colours: number[] = [];
   #solid: boolean[] = [];
   names: string[] = [];
 
@@ -22,11 +23,12 @@ export class ChainTrails {
     return this.#trails.length;
   }
 
-  take({ count, neurons, fresh }: Chains, bytes: Uint8Array<ArrayBuffer>): void {
+  take({ count, neurons, colours, fresh }: Chains, bytes: Uint8Array<ArrayBuffer>): void {
     const data = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const number = (chain: number, field: number) => data.getFloat32(16 * chain + 4 * field, true);
     if (fresh || count !== this.count) this.#trails = Array.from({ length: count }, () => []);
     this.names = neurons;
+    this.#colours = colours;
     this.#neurons = Array.from({ length: count }, (_, chain) => number(chain, 2));
     this.#solid = Array.from({ length: count }, (_, chain) => number(chain, 3) > 0.5);
     for (let chain = 0; chain < count; chain++) {
@@ -46,13 +48,17 @@ export class ChainTrails {
     return this.names[this.#neurons[chain] ?? -1] ?? "";
   }
 
+  #colour(chain: number, dark: boolean): Rgb {
+    return classColour(this.#colours[this.#neurons[chain] ?? -1] ?? 0, dark);
+  }
+
   isSolid(chain: number): boolean {
     return this.#solid[chain] ?? false;
   }
 
-  /** The chain at a pixel of the canvas; -1: none. */
-  at(view: View, column: number, row: number, ratio: number): number {
-    let [best, least] = [-1, NEAR * ratio];
+  /** The chain nearest to a pixel of the canvas, at most `reach` pixels away; -1: none. */
+  at(view: View, column: number, row: number, ratio: number, reach = NEAR * ratio): number {
+    let [best, least] = [-1, reach];
     for (let chain = 0; chain < this.count; chain++) {
       const place = this.place(chain);
       if (!place) continue;
@@ -66,7 +72,7 @@ export class ChainTrails {
   draw(context: CanvasRenderingContext2D, view: View, ratio: number, dark: boolean): void {
     const rim = dark ? "#000" : "#fff";
     for (let chain = 0; chain < this.count; chain++) {
-      const colour = classColour(Math.max(this.#neurons[chain] ?? 0, 0), dark);
+      const colour = this.#colour(chain, dark);
       const trail = this.#trails[chain]!;
       context.lineWidth = 1.8 * ratio;
       context.lineJoin = "round";
@@ -83,7 +89,7 @@ export class ChainTrails {
     for (let chain = 0; chain < this.count; chain++) {
       const place = this.place(chain);
       if (!place) continue;
-      const colour = css(classColour(Math.max(this.#neurons[chain] ?? 0, 0), dark));
+      const colour = css(this.#colour(chain, dark));
       circle(context, toPixel(view, place.x, place.y), HEAD * ratio);
       context.lineWidth = 5 * ratio;
       context.strokeStyle = rim;

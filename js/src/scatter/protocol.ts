@@ -53,6 +53,7 @@ export interface Box {
 export interface Chains {
   count: number; // chains; 0: none are shown
   neurons: string[]; // their names; chains are coloured by neuron
+  colours: number[]; // of each neuron, as that of a class; a neuron that is a class of the points has its colour
   fresh: boolean; // trails begin anew
 }
 

@@ -42,6 +42,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     state: (message) => told(message),
     frame: ({ map, chains, run }, points, places) => {
       if (map && points) board.move(positions(points, map));
+      if (map && pointed >= 0) board.mark = board.place(pointed);
       if (chains && places) board.chains.take(chains, places);
       if (setup) bar.run(run, setup.count, busy);
       describe();
@@ -171,6 +172,8 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     tip.show(words, `point ${formatCount(pointed)}`, found, board.pixel(pointed), [board.canvas.clientWidth, board.canvas.clientHeight]);
   };
 
+  const chainText = (chain: number) => `chain ${chain + 1}${board.chains.isSolid(chain) ? "" : ", off the data"}`;
+
   const use = (chosen: Tool) => {
     tool = chosen;
     bar.tool = tool;
@@ -203,7 +206,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
       change(selection, select(selection, board.points, board.view, shape, mode, board.hidden));
     },
     pick: (at: [number, number] | null, mode: Mode) => {
-      const chain = at ? board.chainAt(at) : -1;
+      const chain = at && mode === "replace" ? board.chainAt(at) : -1;
       if (chain >= 0) return wire.chain(chain);
       const index = board.at(at);
       if (index < 0) return announce("no point here");
@@ -212,11 +215,17 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
       announce(`point ${index}, ${thumbnails.get(index)?.caption ?? legend.name(board.levels[index]!)}, ${formatCount(board.selected)} selected`);
     },
     all: (mode: Mode) => choose(board.inView(), mode),
+    chain: () => {
+      const chain = board.chainAt(null);
+      if (chain < 0) return announce("no chain");
+      wire.chain(chain);
+      announce(`${chainText(chain)}: its tile is enlarged`);
+    },
     hover: (at: [number, number] | null) => {
       const chain = at ? board.chainAt(at) : -1;
       if (chain >= 0 && at) {
         point(-1);
-        return tip.show(board.chains.neuron(chain), `chain ${chain + 1}${board.chains.isSolid(chain) ? "" : ", off the data"}`, undefined, at, [board.canvas.clientWidth, board.canvas.clientHeight]);
+        return tip.show(board.chains.neuron(chain), chainText(chain), undefined, at, [board.canvas.clientWidth, board.canvas.clientHeight]);
       }
       tip.hide();
       point(at ? board.at(at) : -1);

@@ -42,7 +42,7 @@ export class Wire {
   #next: Waiting | null = null; // to be painted
   #scheduled = 0;
   #visible = true;
-  #rev = 0;
+  #revs = { colour: 0, select: 0 }; // of the last messages
   #askedAt: number | null = null; // when the oldest unanswered message was sent
   #helloAt = 0;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -70,11 +70,11 @@ export class Wire {
   }
 
   colour(name: string): void {
-    this.#send({ kind: "colour", view: this.view, rev: ++this.#rev, name }, true);
+    this.#send({ kind: "colour", view: this.view, rev: ++this.#revs.colour, name }, true);
   }
 
   select(bits: ArrayBuffer): void {
-    this.#send({ kind: "select", view: this.view, rev: ++this.#rev }, false, [bits]);
+    this.#send({ kind: "select", view: this.view, rev: ++this.#revs.select }, false, [bits]);
   }
 
   pictures(indices: number[]): void {
@@ -85,9 +85,9 @@ export class Wire {
     this.#send({ kind: "chain", index });
   }
 
-  /** Whether a message answers an earlier change of this view than its last one. */
-  old({ view, rev }: { view: string; rev: number }): boolean {
-    return view === this.view && rev < this.#rev;
+  /** Whether a message answers an earlier change of this view than its last one of that kind. */
+  old({ kind, view, rev }: State | Selected): boolean {
+    return view === this.view && rev < this.#revs[kind === "state" ? "colour" : "select"];
   }
 
   set visible(visible: boolean) {

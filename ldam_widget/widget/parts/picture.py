@@ -80,9 +80,10 @@ class Picture(Part):
             known = f"the models are {', '.join(map(repr, models))}" if models else "there is one model, without a name"
             raise ValueError(f"unknown model {model!r}; {known}")
         shown = self.host.sampler.neurons
-        found = (
-            None if neuron is None else next((n for n in shown if neuron in (n.key, n.plain, n.name or n.key)), None)
-        )
+        found = None
+        if neuron is not None:  # a number may be the name of another neuron
+            exact = (n for n in shown if neuron in (n.key, n.plain))
+            found = next(exact, None) or next((n for n in shown if n.name and neuron == n.name), None)
         if neuron is not None and found is None:
             raise ValueError(f"{neuron!r} is not displayed; neurons are {', '.join(repr(n.plain) for n in shown)}")
         chain = whole("chain", chain, 0)

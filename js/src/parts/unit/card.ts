@@ -129,7 +129,7 @@ class Connections {
     this.element.hidden = !contributions.length;
     const links = contributions.map(({ layer, unit, name, value }) => {
       const [said, change] = [name && ` ${name}`, formatSigned(value ?? NaN, 2)];
-      const button = h("button.ldam-link", { type: "button", "aria-label": `about unit ${unit}${said} of ${layer}, ${change}` }, h("b", {}, `${layer}:${unit}${said}`), ` ${change}`);
+      const button = h("button.ldam-link", { type: "button", title: `about unit ${unit}${said} of ${layer}` }, h("b", {}, `${layer}:${unit}${said}`), ` ${change}`);
       button.addEventListener("click", () => this.#go(layer, unit));
       return button;
     });

@@ -25,11 +25,20 @@ class ChainOverlay(Feature):
     def __init__(self) -> None:
         self.on_pick: Callable[[int], object] | None = None
         self.due = False
-        self._now: tuple[dict[str, Any], bytes] = ({"count": 0, "neurons": [], "fresh": True}, b"")
+        self._now: tuple[dict[str, Any], bytes] = ({"count": 0, "neurons": [], "colours": [], "fresh": True}, b"")
         self._table: dict[str, Any] | None = None
         self._fresh = True  # trails begin anew with what is sent next
 
-    def show(self, positions: Any, neuron: Any, solid: Any, names: Sequence[str], *, fresh: bool = False) -> None:
+    def show(
+        self,
+        positions: Any,
+        neuron: Any,
+        solid: Any,
+        names: Sequence[str],
+        *,
+        colours: Sequence[int] | None = None,
+        fresh: bool = False,
+    ) -> None:
         """Draw chains.
 
         Args:
@@ -37,13 +46,15 @@ class ChainOverlay(Feature):
             neuron: (m,) index into `names`.
             solid: (m,) booleans; False: drawn hollow, since it lies off the real points.
             names: of the neurons.
+            colours: of the neurons, as numbers of classes; None: 0, 1, …
             fresh: begin trails anew, as after a restart or with other neurons.
         """
         places = np.asarray(positions, np.float32).reshape(-1, 2)
         table = np.empty((len(places), 4), "<f4")
         table[:, :2] = places
         table[:, 2], table[:, 3] = np.asarray(neuron, np.float32), np.asarray(solid, np.float32)
-        content = {"count": len(places), "neurons": [str(name)[:200] for name in names]}
+        content: dict[str, Any] = {"count": len(places), "neurons": [str(name)[:200] for name in names]}
+        content["colours"] = list(range(len(names)) if colours is None else colours)
         self._fresh = self._fresh or fresh or self._now[0]["count"] != len(places)
         self._now = content, table.tobytes()
         self.due = True

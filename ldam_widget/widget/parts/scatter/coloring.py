@@ -57,8 +57,8 @@ def one_colour(count: int) -> Coloring:
 def coloring(values: Any, count: int, name: str, class_names: Sequence[str] = ()) -> Coloring:
     """Values (n,) of points as levels.
 
-    Text and booleans are classes; so are integers of at most 254 kinds, of which −1 is no class. Other numbers are
-    numbers. Of more than 254 kinds of text, all but the 253 most frequent are one class.
+    Text and booleans are classes; empty text and None are no class. So are integers of at most 254 kinds, of which −1
+    is no class. Other numbers are numbers. Of more than 254 kinds of text, all but the 253 most frequent are one class.
 
     Args:
         values: array, tensor or list.
@@ -70,7 +70,15 @@ def coloring(values: Any, count: int, name: str, class_names: Sequence[str] = ()
         TypeError: neither numbers nor text.
         ValueError: another number of values than points.
     """
-    given = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype.is_floating_point else values  # NumPy knows no bfloat16
+    try:
+        given = np.asarray(values)
+    except ValueError as error:  # such as lists of several lengths
+        raise TypeError(
+            f"{name} must be numbers or text, one per point; got {type(values).__name__}: {error}"
+        ) from None
     if given.shape != (count,):
         raise ValueError(f"{name} must be one per point, {count}; got {type(values).__name__} of shape {given.shape}")
     if given.dtype.kind == "O":
@@ -88,16 +96,28 @@ def coloring(values: Any, count: int, name: str, class_names: Sequence[str] = ()
 
 def _of_objects(given: Values, name: str) -> Values:
     """Python objects, as in a column of pandas."""
-    if all(isinstance(value, str) for value in given):
-        return given.astype(str)
+    missing = np.array([value is None or (isinstance(value, float) and value != value) for value in given])
+    present = given[~missing]
+    if len(present) and all(isinstance(value, str) for value in present):
+        return np.where(missing, "", given).astype(str)
     try:
-        return given.astype(float)
+        if len(present) and not missing.any() and all(isinstance(value, (int, np.integer)) for value in present):
+            return np.array(given.tolist())
+        return np.where(missing, np.nan, given).astype(float)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be numbers or text, one per point; got {given[0]!r:.80}, …") from None
 
 
 def _texts(given: Values) -> Coloring:
     names, kind, counts = np.unique(given, return_inverse=True, return_counts=True)
+    if names[0] == "":
+        known = given != ""
+        if not known.any():
+            return Coloring("classes", np.full(len(given), NONE, np.uint8), values=given)
+        found = _texts(given[known])
+        levels = np.full(len(given), NONE, np.uint8)
+        levels[known] = found.levels
+        return found._replace(levels=levels, values=given)
     if len(names) > MOST_CLASSES:
         kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_CLASSES - 1])
         order = np.full(len(names), MOST_CLASSES - 1)
@@ -128,6 +148,6 @@ def _numbers(given: Values) -> Coloring:
         return Coloring("numbers", levels, values=given)
     exact = given.astype(np.float64)
     low, high = float(exact[finite].min()), float(exact[finite].max())
-    span = (high - low) or 1.0
-    levels[finite] = np.rint((exact[finite] - low) / span * _LAST).astype(np.uint8)
+    span = (high / 2 - low / 2) or 1.0  # the whole may be too large a number
+    levels[finite] = np.rint((exact[finite] / 2 - low / 2) / span * _LAST).astype(np.uint8)
     return Coloring("numbers", levels, low=low, high=high, values=given)

@@ -30,7 +30,9 @@ def table(
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["index", "x", "y", *colourings, "selected", *([] if name is None else ["name"])])
+    own = ["index", "x", "y"], ["selected", *([] if name is None else ["name"])]
+    taken = {heading for part in own for heading in part}
+    writer.writerow([*own[0], *(f"colour {each}" if each in taken else each for each in colourings), *own[1]])
     selected = np.zeros(len(points), np.int8)
     selected[selection] = 1
     columns = [_column(each) for each in colourings.values()]

@@ -47,7 +47,7 @@ class Positions(Feature):
             self._embedding = given if isinstance(given, Embedding) else Embedding(given)
             self._points = self._embedding.points
         self._moving = self._iterator is not None  # there may be further positions
-        self._latest: Any = None  # not yet in `_points`
+        self._latest: Tensor | None = None  # of a t-SNE, not yet in `_points`
         self._sent = -float("inf")
         self._lock = threading.Lock()
         self.due = True  # positions that were not sent
@@ -59,7 +59,7 @@ class Positions(Feature):
         """Positions (n, 2) now; from any thread."""
         with self._lock:
             if self._latest is not None:
-                self._points, self._latest = self._checked(self._latest), None
+                self._points, self._latest = _array(self._latest), None
             return self._points
 
     @property
@@ -100,7 +100,10 @@ class Positions(Feature):
                     self._moving = False
                     break
                 with self._lock:
-                    self._latest = latest
+                    if self._run is None:
+                        self._points = self._checked(latest)
+                    else:
+                        self._latest = latest
                 self._embedding = None
                 self.done = self.done + 1 if self._run is None else self._run.done
                 now = time.monotonic()
@@ -116,9 +119,7 @@ class Positions(Feature):
                 self.stop()
 
     def _checked(self, latest: Any) -> Points:
-        if self._run is not None:
-            return _array(latest)
-        points = Embedding(latest).points
+        points = Embedding(latest, device="cpu").points
         if points.shape != self._points.shape:
             raise ValueError(f"the iterator gave {len(points)} positions, before {len(self._points)}")
         return points
