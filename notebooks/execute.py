@@ -20,7 +20,7 @@ def execute(path: Path) -> nbformat.NotebookNode:
     """The executed notebook; raises CellExecutionError where a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     # Widget state in a file holds the whole front end: the pictures in the outputs are what a reader needs.
-    patience = None if os.environ.get("LDAM_STUDY") == "full" else 300
+    patience = None if os.environ.get("LDAM_STUDY") == "full" else 600
     client = NotebookClient(
         notebook,
         timeout=patience,

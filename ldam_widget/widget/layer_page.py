@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 from typing_extensions import Unpack
 
-from ..data.images import known_range
 from ..sampling.sampler import Sampler
 from ..surveys.results import Survey
 from ..surveys.running import survey as surveyed
@@ -55,7 +54,7 @@ class LayerPage(UnitPage):
         opened = None if unit is None else survey.unit(layer, unit)
         initial = next((row.unit for row in table if not row.dead), 0)
         beside = None if there is None or there.source is None else there.source.network.view
-        given: Any = {**_settings(survey), "play": False, **settings}
+        given: Any = {"play": False, **settings}
         super().__init__(
             model, layer, initial, survey=survey, other=beside, other_survey=None if beside is None else there, **given
         )
@@ -104,15 +103,6 @@ class LayerPage(UnitPage):
     def sheet(self, path: str | os.PathLike[str], units: Iterable[int] | None = None, *, side: int = 48) -> None:
         """Save a picture with the top images of every unit, or of some; see `Survey.sheet`."""
         self._survey.sheet(self._surveyed_layer, path, units, side=side)
-
-
-def _settings(survey: Survey) -> dict[str, Any]:
-    """How pictures reach the model, as in the survey."""
-    found: dict[str, Any] = {"input_shape": survey.card["input_shape"]}
-    if survey.source is not None:
-        found["preprocess"] = survey.source.network.preprocess
-        found["pixel_range"] = known_range(survey.source.images)
-    return found
 
 
 def _surveyed(model: nn.Module, survey: Survey, layer: str) -> Survey:

@@ -47,6 +47,8 @@ def hold_weakly(widget: Any) -> None:
 
     widget.comm.on_msg(receive)
     registry._instances[widget.model_id] = _Handle(widget)
+    # also if it never came to be, by an error in its making, and cannot be closed
+    weakref.finalize(widget, registry._instances.pop, widget.model_id, None).atexit = False
 
 
 def keep(widget: Any) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 from typing_extensions import Unpack
 
 from ..core.target import Regularizer
+from ..data.images import known_range
 from ..network.trace import Preprocess
 from ..objectives.algebra import Expression
 from ..sampling.arguments import LawArguments, completed_by
 from ..sampling.sampler import Sampler
+from ..surveys import Survey
 from .live import LDAM
 from .parts.picker import Picker
 from .parts.unit.build import Beside, unit_view
 from .parts.unit.view import UnitView
-
-if TYPE_CHECKING:
-    from ..surveys import Survey
 
 
 class UnitArguments(LawArguments, total=False):
@@ -61,6 +60,7 @@ class UnitPage(LDAM):
         model: any `nn.Module`; it is left unchanged.
         layer: a name as in `ldam.layers`; None: what the model returns.
         unit: its number, or a class name.
+        input_shape, preprocess, pixel_range: None: as in the survey.
         survey: of this network, see `ldam.survey`. Without one, or for layers that it lacks, some of the images of
             `dataset`, or else of the survey, are looked at: a few thousand, in the background.
         other: another checkpoint, whose unit of the same number is shown beside this one.
@@ -79,7 +79,7 @@ class UnitPage(LDAM):
         layer: str | None = None,
         unit: int | str = 0,
         *,
-        input_shape: Sequence[int],
+        input_shape: Sequence[int] | None = None,
         survey: Survey | None = None,
         other: nn.Module | None = None,
         other_survey: Survey | None = None,
@@ -90,7 +90,12 @@ class UnitPage(LDAM):
         if other is None and other_survey is not None:
             raise ValueError("other_survey is given without other, the network that it is of")
         self._beside = None if other is None else Beside(other, other_survey)
-        super().__init__(model, layer=layer, neurons=[unit], input_shape=input_shape, survey=survey, **settings)
+        given: dict[str, Any] = {**(settings_of(survey) if isinstance(survey, Survey) else {}), **settings}
+        if input_shape is not None:
+            given["input_shape"] = input_shape
+        elif "input_shape" not in given:
+            raise TypeError("input_shape is needed where no survey= is given: the shape of one image, as (3, 224, 224)")
+        super().__init__(model, layer=layer, neurons=[unit], survey=survey, **given)
 
     def _make_unit_view(
         self, sampler: Sampler, dataset: Any, survey: Survey | None, settings: Mapping[str, Any]
@@ -133,3 +138,12 @@ class UnitPage(LDAM):
         """The page is always open. ValueError for any other column than 0."""
         if column != 0:
             raise ValueError(f"a UnitPage shows one unit, column 0; got column={column!r}")
+
+
+def settings_of(survey: Survey) -> dict[str, Any]:
+    """How pictures reach the model, as in the survey."""
+    found: dict[str, Any] = {"input_shape": survey.card["input_shape"]}
+    if survey.source is not None:
+        found["preprocess"] = survey.source.network.preprocess
+        found["pixel_range"] = known_range(survey.source.images)
+    return found

@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -405,3 +406,11 @@ def test_a_map_that_nobody_holds_is_freed() -> None:
     view.settle()
     del widget, view
     wait_until(lambda: (gc.collect(), gone() is None)[1])
+
+
+def test_a_map_that_never_came_to_be_leaves_nothing_behind() -> None:
+    """A dead widget in ipywidgets' registry would make the notebook impossible to save with its widgets."""
+    with pytest.raises(ValueError, match="images"):
+        ldam.Scatter(np.random.default_rng(0).random((20, 2)), images=torch.rand(3, 1, 8, 8))
+    gc.collect()
+    ipywidgets.Widget.get_manager_state()

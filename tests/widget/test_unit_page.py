@@ -96,6 +96,23 @@ def test_it_says_what_the_survey_says(make: Make, surveyed: Survey) -> None:
     assert pixels(page, "optimised").shape[1:3] == SHAPE[1:]
 
 
+def test_how_pictures_reach_the_model_is_known_from_the_survey() -> None:
+    model = network()
+    r = survey(model, photographs(), preprocess=lambda x: x * 2, pixel_range=(0, 1), progress=False)
+    w = UnitPage(model, "2", 3, survey=r, play=False, prior=None)
+    try:
+        assert w.sampler.input_shape == SHAPE
+        assert w.sampler.pixel_range == (0, 1)
+        with torch.no_grad():
+            expected = model[:3](w.sampler.images[0, 0][None] * 2)[0, 3]
+        centre = expected[expected.shape[0] // 2, expected.shape[1] // 2]
+        torch.testing.assert_close(w.sampler.activation[0, 0].cpu(), centre, rtol=1e-3, atol=1e-4)
+    finally:
+        w.close()
+    with pytest.raises(TypeError, match="input_shape is needed"):
+        UnitPage(model, "2", 3, play=False)
+
+
 def test_samples_are_ranked_by_the_largest_value_on_their_map(make: Make, surveyed: Survey) -> None:
     w, page = make(UnitPage, "2", 1, survey=surveyed, chains=2)
     seen(page)
