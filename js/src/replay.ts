@@ -83,7 +83,11 @@ class Player implements Model {
   /** As now, not as it was recorded; every run is a generation of its own, so that the trace begins anew. */
   #adapted(content: FromKernel): FromKernel {
     const now = { playing: this.#playing, recording: false };
-    if (content.kind === "setup") return { ...content, ...now, gen: this.#generation(content.gen), device: `${content.device} · recorded` };
+    if (content.kind === "setup") {
+      const setup = { ...content, ...now, gen: this.#generation(content.gen), device: `${content.device} · recorded` };
+      delete setup.unit_page; // pages of units need the kernel
+      return setup;
+    }
     if (content.kind === "state") return { ...content, ...now };
     if (content.kind === "frame") return { ...content, gen: this.#generation(content.gen) };
     return content;

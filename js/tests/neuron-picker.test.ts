@@ -290,14 +290,17 @@ test("an expression with a mistake is explained while it is typed, and Enter sen
 });
 
 test("chips and the list lead to the pages of units, if there are any; dead units are marked", () => {
-  const dead = { key: "k2", label: "2", name: "two", dead: true };
+  const dead = { key: "2", label: "2", name: "two", dead: true };
+  const sum = { key: "3 - 0.5*5", label: "3 - 0.5·5", name: "" };
   const setup = setupMessage();
-  picker.setup({ ...setup, unit_page: "on demand", neurons: [...setup.neurons.slice(0, 2), dead] });
-  assert.deepEqual(chips(), ["0 zero", "1 one", "2 two dead"]);
+  const units = setup.neurons.slice(0, 2).map((unit, i) => ({ ...unit, key: String(i) }));
+  picker.setup({ ...setup, unit_page: "on demand", neurons: [...units, dead, sum] });
+  assert.deepEqual(chips(), ["0 zero", "1 one", "2 two dead", "3 - 0.5·5"]);
+  assert.equal(picker.element.querySelectorAll("button.ldam-chip-text").length, 3); // an expression has no page
   picker.element.querySelectorAll<HTMLButtonElement>("button.ldam-chip-text")[1]!.click();
   input().click();
-  picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 2, units: [{ key: "7", label: "7", name: "" }, { ...dead, key: "8@1,2" }], problem: "" });
-  assert.deepEqual(options().map((option) => option.textContent), ["about7", "about2 two dead"]);
+  picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 3, units: [{ key: "7", label: "7", name: "" }, { ...dead, key: "8@1,2" }, sum], problem: "" });
+  assert.deepEqual(options().map((option) => option.textContent), ["about7", "about2 two dead", "3 - 0.5·5"]);
   options()[0]!.querySelector<HTMLElement>(".ldam-page-link")!.click();
   input().click();
   picker.units({ kind: "units", layer: "fc3", query: "", offset: 0, total: 1, units: [{ ...dead, key: "8@1,2" }], problem: "" });

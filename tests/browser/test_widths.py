@@ -57,7 +57,8 @@ def test_width_of_a_panel(opened: Notebook, layout: str) -> None:
     cell = 1 + list(LAYOUTS).index(layout)
     opened.run_cell(cell)
     shown = opened.page.locator(".jp-Cell").nth(cell)
-    output = shown.locator(".jp-OutputArea-output").first
+    # the cell has another output beside a panel, hidden: what is saved of it
+    output = shown.locator(".jp-OutputArea-output", has=opened.page.locator(".ldam")).first
     panels = output.locator(".ldam:visible")
     is_there = any(panels.locator(".ldam-main:visible").count() == len(LAYOUTS[layout]) for _ in pauses(30))
     assert is_there, shown.inner_html()

@@ -2,6 +2,7 @@
 import type { Unit } from "../../protocol";
 import { h, replace } from "../../ui/dom";
 import { unitText } from "../../ui/format";
+import { unitNumber } from "./unit-number";
 
 const MOST = 20; // chips shown without folding
 const FOLDED = 16; // chips left if there are more
@@ -51,7 +52,7 @@ export class Chips {
     const remove = h("button.ldam-remove", { type: "button", "aria-label": `remove ${text}`, title, disabled: only }, "×");
     remove.addEventListener("click", () => this.#on.remove(unit));
     const parts = [h("b", {}, unit.label), unit.name && ` ${unit.name}`, unit.dead && deadMark()];
-    if (!this.pages) return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, ...parts), remove);
+    if (!this.pages || unitNumber(unit.key) === null) return h("span.ldam-chip", {}, h("span.ldam-chip-text", { title: text }, ...parts), remove);
     const about = h("button.ldam-chip-text", { type: "button", title: `${text}: about this unit` }, ...parts);
     about.addEventListener("click", () => this.#on.about(at));
     return h("span.ldam-chip", {}, about, remove);

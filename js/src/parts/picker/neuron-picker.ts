@@ -5,6 +5,7 @@ import { h, replace } from "../../ui/dom";
 import { formatCount } from "../../ui/format";
 import { Chips } from "./chips";
 import { DiscriminatorOnly } from "./discriminator-only";
+import { unitNumber } from "./unit-number";
 import { UnitSearch } from "./unit-search";
 import { WiringBox } from "./wiring-box";
 import type { Part } from "../part";
@@ -122,8 +123,8 @@ export class NeuronPicker implements Part {
   }
 
   #about({ key }: Unit): void {
-    const unit = /^\d+/.exec(key);
-    if (unit) this.#actions.about({ layer: this.#layer, unit: Number(unit[0]) });
+    const unit = unitNumber(key);
+    if (unit !== null) this.#actions.about({ layer: this.#layer, unit });
   }
 
   #current(): Layer | undefined {

@@ -4,6 +4,7 @@ import type { Unit, Units } from "../../protocol";
 import { h, replace, setText } from "../../ui/dom";
 import { formatCount, unitText } from "../../ui/format";
 import { deadMark } from "./chips";
+import { unitNumber } from "./unit-number";
 
 const PAGE = 50;
 const POPUP_WIDTH = 240; // CSS pixels, as in the style sheet
@@ -146,9 +147,9 @@ export class UnitSearch {
         "aria-selected": String(this.#chosen(unit.key)),
         "aria-posinset": i + 1,
         "aria-setsize": this.#total,
-        title: unitText(unit) + (this.pages ? " · Shift+Enter: about this unit" : ""),
+        title: unitText(unit) + (this.#hasPage(unit) ? " · Shift+Enter: about this unit" : ""),
       },
-      this.pages && h("span.ldam-page-link", { "aria-hidden": "true", title: "about this unit (Shift+Enter)" }, "about"),
+      this.#hasPage(unit) && h("span.ldam-page-link", { "aria-hidden": "true", title: "about this unit (Shift+Enter)" }, "about"),
       h("b", {}, unit.label),
       unit.name && ` ${unit.name}`,
       unit.dead && deadMark(),
@@ -222,9 +223,13 @@ export class UnitSearch {
 
   #open(i: number): void {
     const unit = this.#units[i];
-    if (!unit || !this.pages) return;
+    if (!unit || !this.#hasPage(unit)) return;
     this.close();
     this.#about(unit);
+  }
+
+  #hasPage({ key }: Unit): boolean {
+    return this.pages && unitNumber(key) !== null;
   }
 
   #key = (event: KeyboardEvent): void => {
