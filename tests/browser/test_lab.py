@@ -332,8 +332,10 @@ def test_dark_theme_is_dark(notebook: Notebook) -> None:
     shade = "e => getComputedStyle(e).backgroundColor"
     light = widget.root.evaluate(shade)
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
-    assert soon(lambda: widget.root.evaluate(shade) != light)
-    notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})
+    try:
+        assert soon(lambda: widget.root.evaluate(shade) != light)
+    finally:
+        notebook.command("apputils:change-theme", {"theme": "JupyterLab Light"})
 
 
 def test_sliders_stay_behind_while_the_longer_picture_is_scrolled_through(notebook: Notebook) -> None:
