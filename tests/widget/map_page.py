@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 
 import ldam_widget as ldam
 
+from .conftest import wait_until
+
 DEFS = json.loads((Path(__file__).parents[2] / "js/src/scatter/protocol.schema.json").read_text("utf-8"))["$defs"]
 RNG = np.random.default_rng(5)
 POINTS = RNG.normal(size=(40, 2)).astype(np.float32)
@@ -56,10 +58,13 @@ class View:
         return [each for each in tuple(self.said) if each[0]["kind"] == kind]
 
     def newest(self, kind: str) -> tuple[dict[str, Any], list[bytes]]:
+        """Waits for the first one."""
+        wait_until(lambda: self.of(kind))
         return self.of(kind)[-1]
 
     def positions(self) -> np.ndarray:
-        """Of the last frame that has some."""
+        """Of the last frame that has some; waits for the first one."""
+        wait_until(lambda: any(content["map"] for content, _ in self.of("frame")))
         content, buffers = [each for each in self.of("frame") if each[0]["map"]][-1]
         box = content["map"]
         levels = np.frombuffer(buffers[0], "<u2").reshape(-1, 2) / 65535

@@ -124,7 +124,7 @@ def test_wrong_positions_end_an_iterator_and_are_told(make: Any, wrong: Any, wor
     assert words in view.widget.error
     wait_until(lambda: not view.widget.running)
     assert (view.widget.points == POINTS + 1).all()
-    wait_until(lambda: view.of("frame") and np.abs(view.positions() - view.widget.points).max() < 1e-3)
+    wait_until(lambda: np.abs(view.positions() - view.widget.points).max() < 1e-3)
     view.settle()
 
 
