@@ -7,35 +7,27 @@ takes long, such as t-SNE, is a generator given to `start`; the loop advances it
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import traitlets
 
 from ..core.notes import Notes
-from ..live.loop import Loop
-from ..network.memory import give_back
-from . import lifetime
-from .base import Base, joined, of
-from .idle import Idle
-from .kernel import cell_running
-from .parts.part import Action, Command, Feature
+from .base import joined, of
 from .parts.scatter.chains import ChainOverlay
 from .parts.scatter.colours import ColourChoice
 from .parts.scatter.positions import Positions
 from .parts.scatter.selecting import PointIndices, of_bits, to_bits
 from .parts.scatter.thumbnails import Thumbnails
-from .protocol import Ack, Bye, Do, Hello, Other, Set, fault, integer, text
+from .protocol import Other, integer, text
+from .tool import Tool
 
-T = TypeVar("T")
 
-
-class MapView(Base):
+class MapView(Tool):
     """The `Plot` of the map's parts.
 
     Args:
@@ -59,39 +51,24 @@ class MapView(Base):
         follows: bool,
     ) -> None:
         self.count = len(positions.points)
-        self._title, self._notes, self._follows = title, notes, follows
-        self._error: dict[str, str] | None = None
-        self._lock = threading.Lock()
-        self._queued = False  # an offer is on the loop's queue
+        self._follows = follows
         self._jobs: deque[Iterator[None]] = deque()
         self._selected_by = ("", 0)
-        super().__init__()
-        me = weakref.ref(self)
-        self._loop = Loop(
-            Idle(torch.device("cpu")),
-            publish=lambda seq: of(me, lambda w: w._publish(seq), 0),
-            on_fault=lambda error: of(me, lambda w: w.report(error), None),
-            cell_running=cell_running(),
-        )
+        super().__init__(title, notes, torch.device("cpu"))
         self._positions, self._colours, self._pictures, self._chains = positions, colours, pictures, ChainOverlay()
-        self._parts: tuple[Feature, ...] = (positions, colours, pictures, self._chains)
+        self._parts = (positions, colours, pictures, self._chains)
         for part in (positions, colours, pictures, self._chains):
             part.plot = self
-        self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
-        self.on_msg(self._receive)
+        self._open()
+        me = weakref.ref(self)
         self.observe(lambda _: of(me, lambda w: w._post_selection(), None), "selection")
 
-    def close(self) -> None:
-        """Stop the thread, forget points and pictures, and remove the widget from the page."""
-        loop = self.__dict__.get("_loop")
-        if loop is not None and not loop.closed and "_finalizer" in self.__dict__:
-            self._positions.close()
-            self._finalizer()
-            self._jobs.clear()
-            self._pictures.images = None
-            lifetime.let_go(self)
-            give_back()
-        super().close()
+    def _before_closing(self) -> None:
+        self._positions.close()
+
+    def _forget(self) -> None:
+        self._jobs.clear()
+        self._pictures.images = None
 
     # ---- the `Plot` of the parts -----------------------------------------------------------------------------------
 
@@ -105,11 +82,7 @@ class MapView(Base):
 
     def offer(self) -> None:
         """Send a frame with all that is due, soon, when the page can take it; from any thread."""
-        with self._lock:
-            if self._queued:
-                return
-            self._queued = True
-        self._loop.submit(self._offer)
+        self._request_turn()
 
     def start(self, job: Iterator[None]) -> None:
         """Advance a generator on the loop, between messages, until it ends."""
@@ -121,71 +94,20 @@ class MapView(Base):
 
         self._loop.submit(begin)
 
-    def report(self, error: BaseException | None) -> None:
-        """Show an error in the banner; None removes the banner."""
-        said = None if error is None else fault(error) | {"hint": ""}
-        if said != self._error:
-            self._error = said
-            self.post({"kind": "error", "error": said})
-
     # ---- messages from the page, on whatever thread the kernel picked ----------------------------------------------
 
-    def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
-        if self._loop.closed:
+    def _hear(self, message: Other, buffers: Sequence[Any]) -> None:
+        if message.kind != "select":
+            super()._hear(message, buffers)
             return
-        message = self._connection.read(content)
-        match message:
-            case Ack():
-                self._loop.acknowledge(message.seq, message.visible)
-                if message.visible and self._due:
-                    self.offer()
-            case Hello():
-                lifetime.keep(self)
-                self._run(Command(self._greet))
-            case Bye():
-                if not self._connection.shown:
-                    lifetime.let_go(self)
-            case Do(action="dismiss_error"):
-                self.report(None)
-            case Do():
-                self._press(message.action)
-            case Other(kind="select"):
-                view, rev = text(message.content, "view"), integer(message.content, "rev")
-                selection = of_bits(buffers or (), self.count)
-                if view is not None and rev is not None and selection is not None:
-                    self._selected_by = view, rev
-                    try:
-                        self.selection = selection  # observers run here, as those of any widget
-                    finally:
-                        self._selected_by = "", 0
-            case Other():
-                for part in self._parts:
-                    read = part.messages().get(message.kind)
-                    self._run(None if read is None else read(message.content))
-            case Set() | None:
-                pass
-
-    def _press(self, action: str) -> None:
-        for actions in (self._actions(), *(part.actions() for part in self._parts)):
-            if action in actions:
-                self._run(Command(actions[action]))
-
-    def _actions(self) -> Mapping[str, Action]:
-        """Buttons of the widget itself."""
-        return {}
-
-    def _run(self, command: Command | None) -> None:
-        """Run on the loop; errors go to the banner, since there is no Python caller to catch them."""
-        if command is None:
-            return
-
-        def run() -> None:
+        view, rev = text(message.content, "view"), integer(message.content, "rev")
+        selection = of_bits(buffers, self.count)
+        if view is not None and rev is not None and selection is not None:
+            self._selected_by = view, rev
             try:
-                command.run()
-            except Exception as error:
-                self.report(error)
-
-        self._loop.submit(run)
+                self.selection = selection  # observers run here, as those of any widget
+            finally:
+                self._selected_by = "", 0
 
     def _post_selection(self) -> None:
         view, rev = self._selected_by
@@ -217,9 +139,7 @@ class MapView(Base):
     def _due(self) -> bool:
         return self._positions.due or self._chains.due
 
-    def _offer(self) -> None:
-        with self._lock:
-            self._queued = False
+    def _turn(self) -> None:
         if self._due and self._connection.seen and self._loop.pacer.may_send(time.monotonic()):
             self._loop.send_now()
 
@@ -246,9 +166,3 @@ class MapView(Base):
             pass
         except Exception as error:
             self.report(error)
-
-    # ---- from Python -----------------------------------------------------------------------------------------------
-
-    def _call(self, action: Callable[[], T]) -> T:
-        """Run on the loop; errors are raised here."""
-        return self._loop.call(action)

@@ -7,9 +7,7 @@ while the page has not painted what it was sent. So a slow network or connection
 
 from __future__ import annotations
 
-import threading
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -19,25 +17,20 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..data import PictureError, images_of
-from ..live.loop import Loop
-from ..network.memory import give_back
 from ..network.trace import Preprocess, check_shape
 from ..sampling.checks import pixel_range as checked_range
 from ..toolbox.explorer import Explorer
-from . import lifetime
-from .base import Base, joined, of
-from .idle import Idle
-from .kernel import cell_running
-from .parts.part import Command, Feature
+from .base import joined
 from .parts.toolbox import screens
 from .parts.toolbox.choices import Choices
 from .parts.toolbox.sources import Sources
-from .protocol import Ack, Bye, Do, Hello, Message, Other, Set, fault, plains
+from .protocol import Message, Other, plains
+from .tool import Tool
 
 T = TypeVar("T")
 
 
-class Workbench(Base):
+class Workbench(Tool):
     """The `Bench` of the toolbox's parts. Takes the arguments of `Toolbox`."""
 
     _kind = traitlets.Unicode("toolbox").tag(sync=True)  # tells the page what to show
@@ -64,36 +57,17 @@ class Workbench(Base):
             model, shape, preprocess=preprocess, device=device, labels=() if labels is None else labels, other=compare,
             pixel_range=(low, high), notes=notes,
         )  # fmt: skip
-        self._title = type(model).__name__ if title is None else str(title)
-        self._notes = notes
-        self._error: dict[str, str] | None = None
-        super().__init__()
-        me = weakref.ref(self)
-        self._loop = Loop(
-            Idle(self._explorer.probe.device),
-            publish=lambda seq: of(me, lambda w: w._publish(seq), 0),
-            on_fault=lambda error: of(me, lambda w: w.report(error), None),
-            cell_running=cell_running(),
-        )
-        self._lock = threading.Lock()
-        self._queued = False  # a look is on the loop's queue
-        self._due = False  # a look was put off: the window is full, or nobody sees it
+        name = type(model).__name__ if title is None else str(title)
+        super().__init__(name, notes, self._explorer.probe.device)
+        self._put_off = False  # a look: the window is full, or nobody sees it
         self._ready: Message | None = None
         self._sources = Sources(self, found, shape, (low, high))
-        self._parts: tuple[Feature, ...] = (self._sources, Choices(self, self._set_echo))
-        self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
-        self.on_msg(self._receive)
+        self._parts = (self._sources, Choices(self, self._set_echo))
+        self._open()
 
-    def close(self) -> None:
-        """Stop the thread, forget the model and the pictures, and remove the widget from the page."""
-        loop = self.__dict__.get("_loop")
-        if loop is not None and not loop.closed and "_finalizer" in self.__dict__:
-            self._finalizer()
-            self._sources.close()
-            self._explorer, self._ready = None, None
-            lifetime.let_go(self)
-            give_back()
-        super().close()
+    def _forget(self) -> None:
+        self._sources.close()
+        self._explorer, self._ready = None, None
 
     # ---- the `Bench` of the parts ----------------------------------------------------------------------------------
 
@@ -106,68 +80,17 @@ class Workbench(Base):
 
     def look(self) -> None:
         """Show the present picture soon; from any thread. Several requests are one."""
-        with self._lock:
-            if self._queued:
-                return
-            self._queued = True
-        self._loop.submit(self._look)
+        self._request_turn()
 
     def post_state(self) -> None:
         """Send everything that may have changed."""
         self._connection.post({"kind": "state", **self._connection.echo} | joined(part.state() for part in self._parts))
 
-    def report(self, error: BaseException | None) -> None:
-        """Show an error in the banner; None removes the banner."""
-        said = None if error is None else fault(error) | {"hint": ""}
-        if said == self._error:  # with a camera, the same again at every picture
-            return
-        self._error = said
-        self._connection.post({"kind": "error", "error": self._error})
-
-    # ---- messages from the page, on whatever thread the kernel picked -----------------------------------------------
-
-    def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:
-        if self._loop.closed:
-            return
-        message = self._connection.read(content)
-        match message:
-            case Ack():
-                self._loop.acknowledge(message.seq, message.visible)
-                if self._due and message.visible:
-                    self.look()
-            case Hello():
-                lifetime.keep(self)
-                self._run(Command(self._greet))
-            case Bye():
-                if not self._connection.shown:
-                    lifetime.let_go(self)
-            case Do(action="dismiss_error"):
-                self.report(None)
-            case Do():
-                for part in self._parts:
-                    if message.action in part.actions():
-                        self._run(Command(part.actions()[message.action]))
-            case Other(kind="picture"):
-                self._run(self._sources.hear(message.content, buffers or ()))
-            case Other():
-                for part in self._parts:
-                    read = part.messages().get(message.kind)
-                    self._run(None if read is None else read(message.content))
-            case Set() | None:
-                pass
-
-    def _run(self, command: Command | None) -> None:
-        """Run on the loop; errors go to the banner, since there is no Python caller to catch them."""
-        if command is None:
-            return
-
-        def run() -> None:
-            try:
-                command.run()
-            except Exception as error:
-                self.report(error)
-
-        self._loop.submit(run)
+    def _hear(self, message: Other, buffers: Sequence[Any]) -> None:
+        if message.kind == "picture":
+            self._run(self._sources.hear(message.content, buffers))
+        else:
+            super()._hear(message, buffers)
 
     def _set_echo(self, view: str, rev: int) -> None:
         self._connection.echo = {"view": view, "rev": rev}
@@ -189,16 +112,18 @@ class Workbench(Base):
         self._connection.post(head | self._connection.echo | joined(more))
         self.look()
 
-    def _look(self) -> None:
+    @property
+    def _due(self) -> bool:
+        return self._put_off
+
+    def _turn(self) -> None:
         """Find out what the present picture does, and send it, unless the page cannot take it now."""
-        with self._lock:
-            self._queued = False
         if self._explorer is None:
             return
-        self._due = True  # first: an answer may come just now
+        self._put_off = True  # first: an answer may come just now
         if not self._connection.seen or not self._loop.pacer.may_send(time.monotonic()):
             return
-        self._due = False
+        self._put_off = False
         try:
             began = time.perf_counter()
             picture = self._sources.current(self.explorer.choice.fit)
@@ -245,6 +170,3 @@ class Workbench(Base):
 
         self._call(change)
         self.look()
-
-    def _call(self, action: Callable[[], T]) -> T:
-        return self._loop.call(action)

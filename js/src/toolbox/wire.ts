@@ -1,9 +1,10 @@
-// One view's conversation with the kernel: newest frame wins, a frame is acknowledged once painted, own changes show at once.
-import { toBytes } from "../connection";
+// One view's conversation with the kernel about pictures in a network: own changes show at once.
+import { type Bytes, type Model, ToolWire } from "../tool-wire";
 import type { Action, Changes, Choice, ErrorMessage, Frame, FromKernel, Pane, Setup, State, ToKernel } from "./protocol";
 
+export type { Model } from "../tool-wire";
 export interface FilledPane extends Pane {
-  bytes: Uint8Array<ArrayBuffer>;
+  bytes: Bytes;
 }
 export interface FilledFrame extends Omit<Frame, "panes"> {
   panes: FilledPane[];
@@ -20,57 +21,25 @@ export interface Handlers {
   silent(silent: boolean): void;
 }
 
-/** The part of an anywidget model used here. */
-export interface Model {
-  on(event: string, callback: (content: unknown, buffers?: (DataView | ArrayBuffer)[]) => void): void;
-  off(event: string, callback: (content: unknown, buffers?: (DataView | ArrayBuffer)[]) => void): void;
-  send(content: ToKernel, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
-}
-
-const ASK_AGAIN = 4000; // ms without an answer after which hello is sent again
-const SILENT = 8000; // ms without an answer after which the user is told
 const ECHO_LOST = 3000; // ms after which an unanswered change no longer hides the kernel's value
-const KINDS = ["setup", "state", "frame", "error"];
 
-export class Wire {
-  readonly view = Math.random().toString(36).slice(2, 10);
-  #model: Model;
+export class Wire extends ToolWire<FromKernel, ToKernel, FilledFrame> {
   #handlers: Handlers;
-  #next: FilledFrame | null = null; // to be painted
-  #scheduled = 0;
-  #painting = false;
-  #visible = true;
   #rev = 0;
   #own = new Map<string, { value: unknown; rev: number; at: number }>(); // own changes not yet confirmed
   #pictures = 0;
-  #askedAt: number | null = null; // when the oldest unanswered message was sent
-  #helloAt = 0;
-  #timer: ReturnType<typeof setInterval> | undefined;
 
   constructor(model: Model, handlers: Handlers) {
-    this.#model = model;
+    super(model, ["setup", "state", "frame", "error"], (silent) => handlers.silent(silent));
     this.#handlers = handlers;
   }
 
-  start(): void {
-    this.#model.on("msg:custom", this.#receive);
-    this.#timer = setInterval(this.#watch, 1000);
-    this.#hello();
-  }
-
-  close(): void {
-    this.#send({ kind: "bye", view: this.view });
-    this.#model.off("msg:custom", this.#receive);
-    clearInterval(this.#timer);
-    cancelAnimationFrame(this.#scheduled);
-  }
-
   do(what: Action): void {
-    this.#send({ kind: "do", what }, true);
+    this.send({ kind: "do", what }, true);
   }
 
   use(what: string): void {
-    this.#send({ kind: "source", what }, true);
+    this.send({ kind: "source", what }, true);
   }
 
   change(choice: Changes): void {
@@ -78,13 +47,13 @@ export class Wire {
     for (const [name, value] of Object.entries(choice)) {
       if (name !== "pinned") this.#own.set(name, { value, rev, at: performance.now() });
     }
-    this.#send({ kind: "change", view: this.view, rev, choice }, true);
+    this.send({ kind: "change", view: this.view, rev, choice }, true);
   }
 
   /** Returns the number of the picture. */
   picture(name: string, bytes: ArrayBuffer, camera: boolean): number {
     const number = ++this.#pictures;
-    this.#send({ kind: "picture", name: name.slice(0, 200), camera, number }, !camera, [bytes]);
+    this.send({ kind: "picture", name: name.slice(0, 200), camera, number }, !camera, [bytes]);
     return number;
   }
 
@@ -103,19 +72,7 @@ export class Wire {
     this.#own.clear();
   }
 
-  set visible(visible: boolean) {
-    if (visible === this.#visible) return;
-    this.#visible = visible;
-    if (this.#next && !visible) this.#ack(this.#next.seq);
-    else if (visible) this.#ack(0); // it is seen again: what was put off may come
-    this.#schedule();
-  }
-
-  #receive = (content: unknown, buffers: (DataView | ArrayBuffer)[] = []): void => {
-    const message = content as FromKernel | null;
-    if (typeof message !== "object" || message === null || !KINDS.includes(message.kind)) return; // of a newer kernel side
-    this.#askedAt = null;
-    this.#handlers.silent(false);
+  protected receive(message: FromKernel, bytes: (Bytes | undefined)[]): void {
     switch (message.kind) {
       case "setup":
         return this.#handlers.setup(message);
@@ -125,60 +82,15 @@ export class Wire {
         if (message.error) this.forget();
         return this.#handlers.error(message);
       case "frame": {
-        const panes = message.panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, bytes: toBytes(buffers[i]) }] : []));
-        this.#next = { ...message, panes };
-        this.#handlers.frame(this.#next);
-        if (this.#visible) this.#schedule();
-        else this.#ack(message.seq);
+        const panes = message.panes.flatMap((pane, i) => (bytes[i] ? [{ ...pane, bytes: bytes[i] }] : []));
+        const frame = { ...message, panes };
+        this.#handlers.frame(frame);
+        this.show(frame);
       }
     }
-  };
-
-  #schedule(): void {
-    if (this.#next && this.#visible && !this.#painting) this.#scheduled ||= requestAnimationFrame(this.#paint);
   }
 
-  #paint = (): void => {
-    this.#scheduled = 0;
-    const frame = this.#next;
-    if (!frame || !this.#visible) return;
-    this.#next = null;
-    const painted = this.#handlers.paint(frame);
-    if (!painted) return this.#ack(frame.seq);
-    this.#painting = true;
-    painted
-      .catch((error: unknown) => console.warn("ldam: a picture could not be decoded", error))
-      .finally(() => {
-        this.#painting = false;
-        this.#ack(frame.seq);
-        this.#schedule();
-      });
-  };
-
-  #ack(seq: number): void {
-    this.#send({ kind: "ack", view: this.view, seq, visible: this.#visible });
-  }
-
-  #hello(): void {
-    this.#helloAt = performance.now();
-    this.#send({ kind: "hello", view: this.view }, true);
-  }
-
-  #watch = (): void => {
-    if (this.#askedAt === null || !this.#visible) return;
-    const now = performance.now();
-    if (now - this.#askedAt >= SILENT) this.#handlers.silent(true);
-    if (now - this.#helloAt >= ASK_AGAIN) this.#hello();
-  };
-
-  #send(message: ToKernel, answered = false, buffers?: ArrayBuffer[]): void {
-    if (answered) this.#askedAt ??= performance.now();
-    try {
-      if (buffers) this.#model.send(message, undefined, buffers);
-      else this.#model.send(message);
-    } catch (error) {
-      // A notebook opened without its kernel has no comm to send on; the user is told by the silence.
-      console.warn("ldam: could not send", message.kind, error);
-    }
+  protected paint(frame: FilledFrame): void | Promise<void> {
+    return this.#handlers.paint(frame);
   }
 }
