@@ -63,7 +63,7 @@ def until(condition: Callable[[], object]) -> None:
 def on_the_map(s: Scatter, page: FakePage) -> np.ndarray:
     """(m, 4) of the newest frame with chains: x, y, neuron, solid."""
     chains = [(c, b) for c, b in page.sent if c["kind"] == "frame" and c["chains"] is not None]
-    return np.frombuffer(chains[-1][1][-1], "<f4").reshape(-1, 4)
+    return np.frombuffer(chains[-1][1][-1] if chains else b"", "<f4").reshape(-1, 4)
 
 
 def seen_colours(page: FakePage) -> list[int]:
@@ -93,9 +93,10 @@ def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Ima
     panel.receive(kind="hello", view="b")
     w.step(20)
     features = net()[1](w.sampler.images.flatten(0, 1).flatten(1)).detach()
-    until(lambda: np.allclose(s.walk.nearest, real.map.place(features).neighbours[:, 0]) and len(s.walk.trails))
+    expected = real.map.place(features).neighbours[:, 0]
+    until(lambda: len(s.walk.trails) and np.array_equal(s.walk.nearest, expected))
     page.receive(kind="ack", view="a", seq=page.last("frame")["seq"], visible=True)
-    until(lambda: np.allclose(on_the_map(s, page)[:, :2], s.walk.positions))
+    until(lambda: len(on_the_map(s, page)) == 4 and np.allclose(on_the_map(s, page)[:, :2], s.walk.positions))
     rows = on_the_map(s, page)
     np.testing.assert_array_equal(rows[:, 2], [0, 0, 1, 1])
     np.testing.assert_array_equal(rows[:, 3], s.walk.solid)
