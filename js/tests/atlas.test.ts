@@ -7,7 +7,7 @@ import { showAtlas } from "../src/atlas/atlas";
 import type { Index, Layer, Table } from "../src/atlas/protocol";
 import { placeOf, Sheets } from "../src/atlas/sheets";
 import type { Listener, Source } from "../src/atlas/source";
-import { caption, chosenUnits, factsOf, ordersOf } from "../src/atlas/table";
+import { caption, chosenUnits, factsOf, nameOf, ordersOf } from "../src/atlas/table";
 
 for (const name of ["location", "history"] as const) Object.defineProperty(globalThis, name, { value: page.window[name], configurable: true });
 
@@ -157,6 +157,11 @@ test("units are searched, filtered and sorted", () => {
   assert.deepEqual(chosenUnits(many, "12", "all", "activation", null).slice(0, 3), [12, 112, 120]);
   assert.deepEqual(ordersOf(table), ["number", "activation", "r_hat", "similar"]);
   assert.deepEqual([caption(table, "activation", 2), caption(table, "number", 2), caption(table, "activation", 7)], ["98.0", "", ""]);
+});
+
+test("a class that is called like its unit is not written twice", () => {
+  const table = { ...tableOf(3), names: ["0", "seven", "1"] };
+  assert.deepEqual([0, 1, 2, 3].map((unit) => nameOf(table, unit)), ["", "seven", "1", ""]);
 });
 
 test("numbers are put into words", () => {

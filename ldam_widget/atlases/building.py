@@ -31,6 +31,8 @@ from .recipe import checked
 from .sampling import try_settings
 from .working import BlockWorker, Factory, Job, Receipt, Task, model_of
 
+_LEAST_PICTURE = 16  # pixels per side from which on people look for something in a picture
+
 
 @torch.inference_mode(False)
 def atlas(
@@ -115,6 +117,11 @@ def atlas(
         temperature=temperature, goal=goal, warm_up=warm_up, preprocess=preprocess, pixel_range=pixel_range, at=at,
         batch=batch, threads=threads, execution=execution, tile=tile,
     )  # fmt: skip
+    if prior == "auto" and recipe.prior is None and len(shape) == 3 and min(shape[1:]) >= _LEAST_PICTURE:
+        notes.tell(
+            "pictures are of plain pixels, in which few units can be read: give prior=ldam.Natural.of(images) with "
+            "images like those of the training, or prior=None if pixels are what you want"
+        )
     number, parts = _part(part)
     run = _engine(engine, workers, recipe.threads, device)
     found = survey if survey is None or isinstance(survey, Survey) else Survey.load(survey)

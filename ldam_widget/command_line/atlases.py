@@ -64,7 +64,9 @@ def build(
     chains: Annotated[int, typer.Option(min=1, help="For each unit.")] = 4,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     kernel: Annotated[str | None, typer.Option(help="As of ldam sample; default: BAOAB.")] = None,
-    prior: Annotated[str, typer.Option(help="auto, natural, pixels, or a file that Natural.save wrote.")] = "auto",
+    prior: Annotated[
+        str, typer.Option(help="auto, natural, pixels, or a file that Natural.save wrote; mnist, cifar: known.")
+    ] = "auto",
     goal: Annotated[float | None, typer.Option(help="Target mean activation, the same for all units.")] = None,
     survey: Annotated[Path | None, typer.Option(help="Folder of ldam survey; adds percentiles, top images.")] = None,
     images: Annotated[Path | None, typer.Option(help="The pictures of the survey; adds crops.")] = None,
@@ -98,7 +100,7 @@ def build(
             NamedNetwork.found_from_anywhere(model, weights, input_shape),
             layers if layers == "all" else [name.strip() for name in layers.split(",")],
             out=out, steps=steps, warm_up=warm_up, chains=chains, seed=seed, kernel=kernel_of(kernel, None, None, None),
-            prior=prior_of(prior, model), goal=goal,  # type: ignore[arg-type]  # checked there
+            prior=prior_of(prior, model, auto="natural"), goal=goal,  # type: ignore[arg-type]  # checked there
             survey=_survey(survey, images, network, chosen), engine=engine, workers=workers or None, threads=threads,
             batch=batch, tile=tile, part=part_of(blocks), overwrite=overwrite, device=device,
             progress=sys.stderr.isatty(), **chosen,

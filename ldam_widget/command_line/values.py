@@ -59,10 +59,13 @@ def display_of(contrast: str, bands: str | None, number: int | None, shape: tupl
     return Display(checked_contrast(contrast), chosen, number)
 
 
-def prior_of(text: str, model: str) -> Natural | str:
-    """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package."""
+def prior_of(text: str, model: str, *, auto: str = "auto") -> Natural | str:
+    """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package.
+
+    `auto`: what "auto" means for a network of the package, for which "natural" is known.
+    """
     shipped = model.partition(":")[0]
-    if text == "natural" and shipped in ("mnist", "cifar"):
+    if (auto if text == "auto" else text) == "natural" and shipped in ("mnist", "cifar"):
         return demos.mnist().prior if shipped == "mnist" else demos.cifar().prior
     return text if text in ("auto", "natural", "pixels") else Natural.load(text)
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import ldam_widget as ldam
 from ldam_widget.atlases import folder, rendering
 from ldam_widget.atlases.recipe import checked
 from ldam_widget.atlases.sampling import UnitSampler
 
+from ..conftest import with_fixed_weights
 from .networks import QUICK, SHAPE, ReLUs, another_each_time, small
 from .test_store import bytes_of
 
@@ -312,6 +313,16 @@ def test_judge_prior_goal_and_class_names(tmp_path: Path) -> None:
     assert made.class_names == tuple("abcde")
     assert made.layer("fc").sheets["samples"].tile == (5, 5)
     assert "judge" in made.recipe["judge"]
+
+
+def test_pictures_of_plain_pixels_are_told_of_unless_asked_for(tmp_path: Path) -> None:
+    network = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), 1)
+    given = {**QUICK, "input_shape": (1, 16, 16), "engine": "serial"}
+    with pytest.warns(ldam.LDAMWarning, match=r"plain pixels.*Natural\.of\(images\)"):
+        ldam.atlas(network, out=tmp_path / "a", **given)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ldam.LDAMWarning)
+        ldam.atlas(network, out=tmp_path / "b", prior=None, **given)
 
 
 def test_a_survey_adds_percentiles_top_images_and_crops(tmp_path: Path) -> None:

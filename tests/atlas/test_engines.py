@@ -340,6 +340,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     last = run(app, ["atlas", "build", model, *given, *out])
     assert "81 of 81 units rendered" in last.output
     assert "complete" in last.output
+    digits = ["atlas", "build", "mnist", "--layers", "fc3", "--steps", "2", "--warm-up", "4", "--workers", "0"]
+    assert run(app, [*digits, "--out", str(tmp_path / "digits")]).exit_code == 0
+    assert ldam.demo.mnist().prior.fingerprint in ldam.Atlas(tmp_path / "digits").recipe["prior"], "of its images"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ldam_widget.network.memory.budget", lambda device: 1000.0)
         short = ["atlas", "build", model, *given, "--out", str(tmp_path / "short"), "--workers", "0"]

@@ -8,6 +8,7 @@ import io
 import re
 import threading
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -150,7 +151,7 @@ def test_links_and_going_back(opened: Opened) -> None:
     assert not page.locator("img").count()
     address = page.get_by_role("heading", name="69").get_by_role("link")
     assert address.evaluate("link => link.href") == page.url
-    likes = page.get_by_role("region", name="unit 69").get_by_role("listitem")
+    likes = page.get_by_role("list", name="similar units").get_by_role("listitem")
     expect(likes).to_have_count(8)
     other = likes.first.inner_text().split()[0]
     likes.first.click()
@@ -283,6 +284,17 @@ def test_in_jupyterlab(page: Page, server: Server) -> None:
     tile(page, 2).click()
     expect(page.get_by_role("region", name="unit 2 of block.conv1")).to_be_visible()
     expect(page.get_by_role("img", name="samples 1")).to_have_attribute("style", re.compile("url"))
+    facts = page.locator(".ldam-at-facts")
+    sides = facts.evaluate(
+        "e => [...e.children].map(row => [...row.children].map(cell => {"
+        " const text = document.createRange(); text.selectNodeContents(cell);"
+        " const box = text.getBoundingClientRect(); return [box.left, box.right, box.top, box.bottom]; }))"
+    )
+    box = facts.bounding_box()
+    assert box is not None
+    assert len(sides) > 4
+    assert all(name[1] < text[0] and text[1] <= box["x"] + box["width"] + 1 for name, text in sides), "side by side"
+    assert all(max(a[3], b[3]) <= c[2] for (a, b), (c, _) in pairwise(sides)), "one below the other"
     page.keyboard.press("n")
     page.keyboard.press("x")  # would cut the cell
     expect(page.get_by_role("region", name="unit 3 of block.conv1")).to_be_visible()

@@ -11,7 +11,7 @@ import { heightOf, Picture } from "./picture";
 import type { Index, Layer, Sheet, Table } from "./protocol";
 import { Sheets } from "./sheets";
 import type { Source } from "./source";
-import { caption, chosenUnits } from "./table";
+import { caption, chosenUnits, nameOf } from "./table";
 import { type Side, UnitPage } from "./unit-page";
 
 const PAIR_GAP = 4; // CSS pixels between the pictures of two atlases
@@ -134,7 +134,7 @@ export function showAtlas(source: Source, parent: HTMLElement, signal: AbortSign
   const fill = (tile: Tile, at: number) => {
     const { layer, table } = sides[0]!;
     const state = table.states[at]!;
-    tile.write(at, { name: table.names[at] ?? "", value: caption(table, bar.order, at), state, href: linked ? `#${written({ layer: layer.name, unit: at })}` : null });
+    tile.write(at, { name: nameOf(table, at), value: caption(table, bar.order, at), state, href: linked ? `#${written({ layer: layer.name, unit: at })}` : null });
     let shown = pictures.get(tile);
     if (!shown || shown.length !== sides.length) {
       shown = sides.map(() => new Picture());

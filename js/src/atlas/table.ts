@@ -30,6 +30,12 @@ export const FILTERS: Record<Filter, string> = {
 /** The short mark on a tile; "": nothing to note. */
 export const MARKS: Record<State, string> = { good: "", wait: "", warn: "doubtful", dead: "dead", failed: "failed", missing: "not yet" };
 
+/** The class of a unit; "": it has none, or one that is its number. */
+export function nameOf(table: Table, unit: number): string {
+  const name = table.names[unit] ?? "";
+  return name === String(unit) ? "" : name;
+}
+
 /** A number of a unit; null: unknown. */
 export function valueOf(table: Table, column: string, unit: number): number | null {
   return table.columns.find(({ name }) => name === column)?.values[unit] ?? null;

@@ -5,7 +5,7 @@ import { written } from "./address";
 import { Picture, type Shown } from "./picture";
 import type { Atlas, Layer, Sheet, Table } from "./protocol";
 import type { Sheets } from "./sheets";
-import { factsOf, MARKS } from "./table";
+import { factsOf, MARKS, nameOf } from "./table";
 
 const TITLES: Record<string, string> = { average: "average", samples: "samples", top: "top images", deconv: "what of them matters (deconvolution)" };
 const SIZES: Record<string, number> = { average: 160, samples: 104, top: 84, deconv: 84 }; // CSS pixels
@@ -60,7 +60,7 @@ export class UnitPage {
   /** `at`: its place in the list of `count` units; -1: it is not in the list. */
   show(unit: number, sides: Side[], at: number, count: number): void {
     const { layer, table } = sides[0]!;
-    const name = table.names[unit];
+    const name = nameOf(table, unit);
     this.#pictures = [];
     this.element.hidden = false;
     this.element.setAttribute("aria-label", `unit ${unit} of ${layer.name}`);
@@ -87,7 +87,8 @@ export class UnitPage {
   #side(side: Side, unit: number, several: boolean): HTMLElement {
     const { atlas, layer, table } = side;
     const facts = factsOf(table, unit);
-    const list = h("dl.ldam-at-facts", {}, ...facts.flatMap(({ name, text }) => [h("dt", {}, name), h("dd", {}, text)]));
+    // Not a <dl>: notebooks style its children with rules of higher specificity than class selectors.
+    const list = h("div.ldam-at-facts", { role: "list", "aria-label": "numbers" }, ...facts.map(({ name, text }) => h("div", { role: "listitem" }, h("span.ldam-at-fact", {}, name), h("span", {}, text))));
     const rendered = table.states[unit] !== "missing";
     const level = several ? "h4" : "h3"; // no level is left out
     const groups = rendered ? inOrder(layer.sheets).map((sheet) => this.#group(side, sheet, unit, level)) : [];
@@ -125,7 +126,7 @@ export class UnitPage {
     const items = others.map((other) => {
       const picture = new Picture();
       this.#pictures.push({ picture, shown: { atlas: number, layer, sheet, unit: other, i: 0 }, width: SMALL });
-      const text = h("span.ldam-note", {}, [String(other), table.names[other], table.states[other] === "dead" && MARKS.dead].filter(Boolean).join(" "));
+      const text = h("span.ldam-note", {}, [String(other), nameOf(table, other), table.states[other] === "dead" && MARKS.dead].filter(Boolean).join(" "));
       const control = this.#linked
         ? h("a.ldam-at-like", { href: `#${written({ layer: layer.name, unit: other })}` }, picture.element, text)
         : h("button.ldam-at-like", { type: "button" }, picture.element, text);
@@ -136,7 +137,7 @@ export class UnitPage {
       });
       return h("li", {}, control);
     });
-    return h("div.ldam-at-group", {}, h("h3.ldam-at-kind", {}, "similar units"), h("ul.ldam-at-likes", {}, ...items));
+    return h("div.ldam-at-group", {}, h("h3.ldam-at-kind", {}, "similar units"), h("ul.ldam-at-likes", { "aria-label": "similar units" }, ...items));
   }
 }
 
