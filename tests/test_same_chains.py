@@ -33,7 +33,8 @@ CASES: dict[str, dict[str, Any]] = {
         "temperature": 1.0,
     },
     "GHMC": {"kernel": GHMC(), "l2": 0.2, "warm_up": 12, **UNSCALED},
-    "MALA": {"kernel": MALA(), "pixel_range": (0, 1), "l2": 0.2, "warm_up": 12, **UNSCALED},
+    # with walls, steps that are found would let rounding grow until a proposal is accepted on one processor alone
+    "MALA": {"kernel": MALA(step_size=0.05), "pixel_range": (0, 1), "l2": 0.2, **UNSCALED},
     "ULA": {"kernel": ULA(), "pixel_range": (0, 1), "scale": "none", "temperature": 0.5},
     "LeimkuhlerMatthews": {"kernel": LeimkuhlerMatthews(), "pixel_range": (0, 1), "scale": "none", "temperature": 0.5},
     "ladder": {"kernel": BAOAB(step_size=0.05), "pixel_range": (0, 1), "ladder": (1, 2, 4), **UNSCALED},
