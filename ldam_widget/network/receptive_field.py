@@ -200,7 +200,7 @@ class Fields:
             x = image[None].requires_grad_(True)
             units = self._units(x, place)
             seed = torch.rand(units.shape, generator=own).to(units)  # all ones might cancel
-            (grad,) = torch.autograd.grad(units, x, seed, allow_unused=True)
+            (grad,) = torch.autograd.grad((units * seed).sum(), x, allow_unused=True)  # see `core.vjp`
             box = None if grad is None else box_of(grad[0] != 0)
             found = found.around(box) if found and box else found or box
         return found

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..core.random_numbers import drawing_from
+from ..core.vjp import vjp
 from ..execution.recordings import Recordings, Tensors
 from ..network import memory
 from ..network.addresses import select
@@ -263,7 +264,7 @@ class Objective:
             outputs = self._forward(x)
             made = tuple(output.detach() for output in outputs)
             seeds = self._scalars.seeds(made, given)
-            (grad,) = backward(outputs, x, seeds) if self.leaky else torch.autograd.grad(outputs, x, seeds)
+            grad = backward(outputs, x, seeds)[0] if self.leaky else vjp(outputs, x, seeds)
         return (*made, grad.contiguous())
 
     def _forward(self, x: Tensor) -> Tensors:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..core.target import Term
+from ..core.vjp import vjp
 from ..parametrizations import Transforms
 
 
@@ -39,6 +40,6 @@ class Transformed:
                 free = x.detach().requires_grad_(True)
                 seen = self.transforms.apply(free, change)
             own, slope = self.term.evaluate(seen.detach())
-            (back,) = torch.autograd.grad(seen, free, slope)
+            back = vjp([seen], free, [slope])
             value, grad = value + own, grad + back
         return value / self.draws, grad / self.draws
