@@ -109,7 +109,8 @@ def test_some_layers_by_any_of_their_names(model: nn.Module) -> None:
     for name, listed in asked.items():
         assert torch.equal(found[name], expected[listed]), name
     assert torch.equal(ldam.activations(model, x, "fc")["fc"], expected["fc"])
-    assert torch.equal(ldam.activations(model, x, [""])[""], model(x))
+    with torch.no_grad():  # with gradients, some processors take another path
+        assert torch.equal(ldam.activations(model, x, [""])[""], model(x))
 
 
 def test_of_a_model_that_is_one_layer(linear: nn.Module) -> None:

@@ -19,6 +19,7 @@ def vjp(outputs: Sequence[Tensor], x: Tensor, seeds: Sequence[Tensor]) -> Tensor
         seeds: one for each output, of its shape.
     """
     with torch.enable_grad():
-        first, *rest = [(output * seed).sum() for output, seed in zip(outputs, seeds, strict=True)]
+        weights = [seed.clone() if seed.is_inference() else seed for seed in seeds]  # to be saved for backward
+        first, *rest = [(output * weight).sum() for output, weight in zip(outputs, weights, strict=True)]
         total = sum(rest, first)
     return torch.autograd.grad(total, x)[0]
