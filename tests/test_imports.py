@@ -166,6 +166,7 @@ print("sampled", s.steps)
 """
 
 
+@pytest.mark.slow
 def test_a_script_samples_where_jupyter_and_matplotlib_are_not_installed() -> None:
     blocked = sorted(JUPYTER | {"matplotlib"})
     code = WITHOUT.format(blocked=blocked)
@@ -174,6 +175,7 @@ def test_a_script_samples_where_jupyter_and_matplotlib_are_not_installed() -> No
     assert run.stdout.strip() == "sampled 24"
 
 
+@pytest.mark.slow
 def test_importing_the_package_is_light() -> None:
     """What is only used by some is imported on first use; by widgets, the libraries of figures and diagnostics."""
     code = """

@@ -118,6 +118,7 @@ def test_a_preset_is_the_toolbox_on_the_shipped_lenet(preset: str) -> None:
     require_toolbox(term, [3, 7], (1, 28, 28), preset, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 @pytest.mark.parametrize("preset", TABLE)
 def test_a_preset_is_the_toolbox_on_a_resnet(preset: str, data_folder: Any) -> None:

@@ -33,6 +33,7 @@ def test_as_autograd_bit_for_bit(dtype: torch.dtype, count: int) -> None:
         assert torch.equal(vjp(outputs, x, seeds), expected)
 
 
+@pytest.mark.slow
 def test_the_first_step_does_not_load_sympy() -> None:
     """It would take longer than the step."""
     subprocess.run([sys.executable, "-c", FIRST_STEP], check=True)
