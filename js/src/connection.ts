@@ -71,7 +71,7 @@ const LOST = "comm_live_update"; // sent by ipywidgets when the kernel restarts 
 const ECHO_LOST = 5000;
 
 /** Whether base.css hides the picture that the cell keeps for the saved notebook: in JupyterLab and Notebook. */
-const hidesSaved = () => document.body.dataset["jpThemeLight"] !== undefined;
+export const hidesSaved = () => document.body.dataset["jpThemeLight"] !== undefined;
 
 export class Connection {
   readonly view = Math.random().toString(36).slice(2, 10);

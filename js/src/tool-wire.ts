@@ -1,6 +1,6 @@
 // What the views of the toolbox and of the map have in common in their conversations with the kernel: the newest frame
 // wins, a frame is acknowledged once painted, and the user is told if the kernel is silent.
-import { toBytes } from "./connection";
+import { hidesSaved, toBytes } from "./connection";
 
 export type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -111,7 +111,7 @@ export abstract class ToolWire<Incoming extends { kind: string }, Outgoing exten
 
   #hello(): void {
     this.#helloAt = performance.now();
-    this.#say({ kind: "hello", view: this.view }, true);
+    this.#say({ kind: "hello", view: this.view, hides: hidesSaved() }, true);
   }
 
   #watch = (): void => {

@@ -85,6 +85,16 @@ def _class_colour(level: int) -> tuple[float, ...]:
     return *(each + 0.4 * (towards - each) for each in (red, green, blue)), 1.0
 
 
+def colour_table(*, numbers: bool) -> npt.NDArray[np.float64]:
+    """RGBA (256, 4) of the levels of numbers, or of classes; 255 is grey."""
+    table = np.full((256, 4), to_rgba("#8a8f98"))
+    if numbers:
+        table[:255] = colormaps["cividis"](np.linspace(0, 1, 255))
+    else:
+        table[:255] = [_class_colour(i) for i in range(255)]
+    return table
+
+
 def coloured(
     points: npt.NDArray[Any],
     levels: npt.NDArray[np.uint8],
@@ -102,11 +112,7 @@ def coloured(
     """
     figure = PaperFigure(figsize=(_INCHES, _INCHES), layout="constrained")
     axis = figure.subplots()
-    table = np.full((256, 4), to_rgba("#8a8f98"))
-    if numbers is None:
-        table[:255] = [_class_colour(i) for i in range(255)]
-    else:
-        table[:255] = colormaps["cividis"](np.linspace(0, 1, 255))
+    table = colour_table(numbers=numbers is not None)
     rgba = table[levels]
     rgba[:, 3] = np.where(pale, 0.12, 0.85)
     order = np.argsort(~pale, kind="stable")

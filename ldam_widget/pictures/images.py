@@ -271,7 +271,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
         tile: small tiles are enlarged by an integer factor to about this many pixels.
     """
     n_rows, n_columns, height, width, _ = tiles.shape
-    columns, rows = [_printable(text) for text in columns], [_printable(text) for text in rows]
+    columns, rows = [printable(text) for text in columns], [printable(text) for text in rows]
     factor = max(1, round(tile / max(height, width)))
     height, width, gap = height * factor, width * factor, 4
     font = ImageFont.load_default()
@@ -284,7 +284,7 @@ def grid(tiles: Levels, columns: Sequence[str] = (), rows: Sequence[str] = (), t
     for column in range(n_columns):
         x = left + gap + column * (width + gap)
         if column < len(columns):
-            text = "\n".join(_fit(line, font, width) for line in columns[column].split("\n"))
+            text = "\n".join(fitted(line, font, width) for line in columns[column].split("\n"))
             draw.multiline_text((x + width // 2, 2), text, "black", font, anchor="ma", align="center", spacing=2)
         for row in range(n_rows):
             big = tiles[row, column].repeat(factor, 0).repeat(factor, 1)
@@ -327,13 +327,13 @@ def _grey(page: Image.Image) -> bool:
     return array.ndim == 2 or bool((array[..., 0] == array[..., 1]).all() and (array[..., 1] == array[..., 2]).all())
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace characters that Pillow's own font lacks: it draws boxes for "×" and "é"."""
     plain = unicodedata.normalize("NFD", text.translate({ord("×"): "x", ord("−"): "-"}))
     return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
-def _fit(text: str, font: Any, width: int) -> str:
+def fitted(text: str, font: Any, width: int) -> str:
     """Shorten a line to the width of its column."""
     if font.getlength(text) <= width:
         return text

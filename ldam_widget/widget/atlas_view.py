@@ -11,9 +11,11 @@ from typing import Any
 
 import torch
 import traitlets
+from PIL import Image
 
 from ..atlases import Atlas
 from ..atlases.pages import pages_of
+from ..atlases.still import still
 from ..live.loop import Loop
 from . import lifetime
 from .base import Base, of
@@ -44,6 +46,7 @@ class AtlasView(Base):
         ValueError: it is damaged; names do not fit; the atlases have no layer in common.
     """
 
+    _INSTEAD = 'atlas.export("site/") writes what it would show'
     _kind = traitlets.Unicode("atlas").tag(sync=True)  # tells the page what to show
 
     def __init__(
@@ -69,6 +72,7 @@ class AtlasView(Base):
             on_fault=lambda error: None,  # every question is answered, with words if it fails
             cell_running=cell_running(),
         )
+        self._save_pictures()
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self.on_msg(self._receive)
 
@@ -116,10 +120,11 @@ class AtlasView(Base):
         if self._loop.closed:
             return
         me = weakref.ref(self)
-        match self._connection.read(content):
+        message = self._connection.read(content)
+        match message:
             case Hello():
                 lifetime.keep(self)
-                self._loop.submit(lambda: of(me, lambda view: view._greet(), None))
+                self._loop.submit(lambda: of(me, lambda view: view._greet(message.hides), None))
             case Bye():
                 if not self._connection.shown:
                     lifetime.let_go(self)
@@ -133,15 +138,20 @@ class AtlasView(Base):
         if layer is not None and any(layer in atlas.layers for atlas in self._atlases.values()):
             with self._lock:
                 self._selection = (layer, unit)
+            self._loop.submit(lambda: None)  # so that it falls idle, and its picture is saved
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
-    def _greet(self) -> None:
+    def _greet(self, hides: bool) -> None:
         """A view has appeared."""
         self._connection.post(self._pages.overview())
         chosen = self.selection
         if chosen is not None:
             self._connection.post({"kind": "show", "layer": chosen[0], "unit": chosen[1]})
+        self._saved.greeted(hides)
+
+    def _still(self) -> Image.Image | None:
+        return still(next(iter(self._atlases.values())), self._pages.title, self.selection)
 
     def _answer(self, question: Content) -> None:
         ask = text(question, "ask")

@@ -8,22 +8,26 @@ from typing import Any
 
 import anywidget
 import traitlets
+from PIL import Image
 
 from ..live.loop import Loop
 from ..pictures.bundle import read_bundle
 from . import lifetime
 from .connection import Connection
 from .kernel import honour_requested_subshell, patch_shell_socket, survive_page_reload
+from .parts.saved import Saved
 
 
 class Base(anywidget.AnyWidget):
-    """A widget that is freed once nobody holds or shows it; subclasses make its `_loop`."""
+    """A widget that is freed once nobody holds or shows it; subclasses make its `_loop`, then call `_save_pictures`."""
 
     # declared here, or anywidget would add them by giving every widget a class of its own
     _esm = traitlets.Unicode().tag(sync=True)
     _css = traitlets.Unicode().tag(sync=True)
     _anywidget_id = traitlets.Unicode().tag(sync=True)
     _loop: Loop
+    _saved: Saved
+    _INSTEAD = ""  # what to do where the widget cannot be shown
 
     def __init__(self) -> None:
         read_bundle()  # raises FileNotFoundError before anything starts
@@ -57,7 +61,24 @@ class Base(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         lifetime.keep(self)
         lifetime.shown_by_cell(self)
+        if not self._loop.closed:
+            self._saved.begin(pictured=self._pictured)
         return super()._repr_mimebundle_(**kwargs)
+
+    def _save_pictures(self) -> None:
+        """Have the notebook keep a picture of the widget."""
+        self._saved = Saved(lambda: repr(self), self._still, lambda: self._connection.seen, self._loop, self._INSTEAD)
+        me = weakref.ref(self)
+        self._loop.on_idle = lambda: of(me, lambda w: w._saved.refresh(), None)
+
+    @property
+    def _pictured(self) -> bool:
+        """Whether there is a picture before a page has shown the widget."""
+        return True
+
+    def _still(self) -> Image.Image | None:
+        """On the loop: what is displayed, for the saved notebook; None: there is nothing that may be saved."""
+        raise NotImplementedError
 
     def _refuse_copy(self, *_: Any) -> Any:
         raise TypeError(

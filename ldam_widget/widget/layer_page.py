@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from PIL import Image
 from torch import nn
 from typing_extensions import Unpack
 
@@ -17,6 +19,8 @@ from .parts.unit.build import unit_view
 from .parts.unit.view import UnitView
 from .parts.unit_table import UnitsOfLayer
 from .unit_page import UnitArguments, UnitPage
+
+_SAVED = 24  # units in the picture that a notebook saves before one is opened
 
 
 class LayerPage(UnitPage):
@@ -61,6 +65,7 @@ class LayerPage(UnitPage):
         self._units = UnitsOfLayer(self, survey, layer, table, self._open_unit, self._top_bar.play)
         self._add(self._units)
         self._survey, self._surveyed_layer = survey, layer
+        self._sheet: Image.Image | None = None  # of the first units
         if opened is not None:
             self._call(lambda: self._units.open(opened))
 
@@ -68,6 +73,17 @@ class LayerPage(UnitPage):
         self, sampler: Sampler, dataset: Any, survey: Survey | None, settings: Mapping[str, Any]
     ) -> UnitView:
         return unit_view(self, self._picker, self._display, sampler, dataset, survey, settings, self._beside)
+
+    def _still(self) -> Image.Image | None:
+        if self.opened:
+            return super()._still()
+        if self._survey.source is not None and self._sheet is None:
+            self._sheet = Image.open(io.BytesIO(self._units.sheet([row.unit for row in self.table[:_SAVED]])))
+        return self._sheet
+
+    @property
+    def _pictured(self) -> bool:
+        return True
 
     def _open_unit(self, unit: int) -> None:
         self._picker.select(self._surveyed_layer, [unit])

@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 import traitlets
+from PIL import Image
 
 from ..core.notes import Notes
 from .base import joined, of
 from .parts.scatter.chains import ChainOverlay
 from .parts.scatter.colours import ColourChoice
+from .parts.scatter.export import picture
 from .parts.scatter.positions import Positions
 from .parts.scatter.selecting import PointIndices, of_bits, to_bits
 from .parts.scatter.thumbnails import Thumbnails
@@ -37,6 +39,7 @@ class MapView(Tool):
         follows: whether there is a sampler that can start from the selection.
     """
 
+    _INSTEAD = 's.save("map.png") saves what it would show'
     _kind = traitlets.Unicode("scatter").tag(sync=True)  # tells the page what to show
     selection = PointIndices()
 
@@ -113,6 +116,7 @@ class MapView(Tool):
         view, rev = self._selected_by
         content = {"kind": "selected", "view": view, "rev": rev, "count": len(self.selection)}
         self.post(content, [to_bits(self.selection, self.count)])
+        self._loop.submit(lambda: None)  # so that it falls idle, and its picture is saved
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
 
@@ -152,6 +156,9 @@ class MapView(Tool):
                 buffers.append(data)
         self.post(content, buffers)
         return sum(map(len, buffers))
+
+    def _still(self) -> Image.Image:
+        return picture(self._positions.points, self._colours.shown, self.selection, self._title)
 
     def _work(self) -> None:
         """The next piece of the next job."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import traitlets
+from PIL import Image
 
 from ..core.schedules import PolynomialDecay
 from ..live.loop import Loop
@@ -27,7 +28,7 @@ from .kernel import cell_running
 from .parts.notices import Notices
 from .parts.part import Command, Part
 from .parts.picture import Picture
-from .parts.saved import Saved
+from .parts.saved import TILE
 from .parts.sliders import Sliders
 from .parts.top_bar import TopBar
 from .protocol import Ack, Bye, Do, Hello, Other, Set, fault
@@ -45,6 +46,7 @@ class Panel(Base):
         title: heading of figures and name of saved files.
     """
 
+    _INSTEAD = 'w.export_html("run.html") and w.snapshot() save what it would show'
     settings = WidgetSettings()
     _sliders: Sliders
     _held: dict[str, tuple[Any, Any]] | None = None  # what observers of live parameters have not been told yet
@@ -70,12 +72,12 @@ class Panel(Base):
     ) -> None:
         """Set the parts, and start listening."""
         self._top_bar, self._notices = top_bar, notices
-        self._saved = Saved(self, picture.page)
-        self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, self._saved, *others)
+        self._draw = picture.page
+        self._save_pictures()
+        self._parts: tuple[Part, ...] = (sliders, picture, top_bar, notices, *others)
         self._stream = Stream(self, picture, lambda: self._parts)
         me = weakref.ref(self)
         self._loop.observers.append(lambda: of(me, lambda w: w._on_frame(), None))
-        self._loop.on_idle = lambda: of(me, lambda w: w._saved.refresh(), None)
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self._sliders = sliders
         self.on_msg(self._receive)
@@ -283,9 +285,16 @@ class Panel(Base):
     # ---- messages from the front end -------------------------------------------------------------------------------
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        self._saved.begin()
+        bundle = super()._repr_mimebundle_(**kwargs)
         self._top_bar.begin()
-        return super()._repr_mimebundle_(**kwargs)
+        return bundle
+
+    @property
+    def _pictured(self) -> bool:
+        return self.runner.steps > 0
+
+    def _still(self) -> Image.Image | None:
+        return self._draw(TILE)
 
     def _receive(self, _widget: Any, content: Any, _buffers: Any) -> None:
         """Handle a message, on whatever thread the kernel picked."""
@@ -364,6 +373,7 @@ class Panel(Base):
     def _on_frame(self) -> None:
         for part in self._parts:
             part.on_frame()
+        self._saved.when_due()
 
     def _on_fault(self, error: BaseException) -> None:
         """The run has stopped with an error."""

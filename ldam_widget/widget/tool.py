@@ -42,13 +42,14 @@ class Tool(Base):
         me = weakref.ref(self)
         self._loop = Loop(
             Idle(device),
-            publish=lambda seq: of(me, lambda w: w._publish(seq), 0),
+            publish=lambda seq: of(me, lambda w: w._send_frame(seq), 0),
             on_fault=lambda error: of(me, lambda w: w.report(error), None),
             cell_running=cell_running(),
         )
 
     def _open(self) -> None:
         """Listen to pages."""
+        self._save_pictures()
         self._finalizer = weakref.finalize(self, self._loop.close)  # also at exit
         self.on_msg(self._receive)
 
@@ -88,7 +89,7 @@ class Tool(Base):
                     self._request_turn()
             case Hello():
                 lifetime.keep(self)
-                self._run(Command(self._greet))
+                self._run(Command(lambda: self._welcome(message.hides)))
             case Bye():
                 if not self._connection.shown:
                     lifetime.let_go(self)
@@ -154,9 +155,18 @@ class Tool(Base):
         """Send what is due, unless the page cannot take it now."""
         raise NotImplementedError
 
+    def _welcome(self, hides: bool) -> None:
+        self._greet()
+        self._saved.greeted(hides)
+
     def _greet(self) -> None:
         """A view has appeared."""
         raise NotImplementedError
+
+    def _send_frame(self, seq: int) -> int:
+        size = self._publish(seq)
+        self._saved.when_due()
+        return size
 
     def _publish(self, seq: int) -> int:
         """Send a frame; returns its bytes."""

@@ -13,17 +13,19 @@ from typing import Any, TypeVar
 
 import torch
 import traitlets
+from PIL import Image
 from torch import Tensor, nn
 
 from ..core.notes import Notes
 from ..data import PictureError, images_of
 from ..network.trace import Preprocess, check_shape
 from ..sampling.checks import pixel_range as checked_range
-from ..toolbox.explorer import Explorer
+from ..toolbox.explorer import Explorer, Shown
 from .base import joined
 from .parts.toolbox import screens
 from .parts.toolbox.choices import Choices
-from .parts.toolbox.sources import Sources
+from .parts.toolbox.sources import CAMERA, Sources
+from .parts.toolbox.still import still
 from .protocol import Message, Other, plains
 from .tool import Tool
 
@@ -61,13 +63,14 @@ class Workbench(Tool):
         super().__init__(name, notes, self._explorer.probe.device)
         self._put_off = False  # a look: the window is full, or nobody sees it
         self._ready: Message | None = None
+        self._newest: tuple[Shown, str] | None = None  # what is shown, and the picture's name; None: of a camera
         self._sources = Sources(self, found, shape, (low, high))
         self._parts = (self._sources, Choices(self, self._set_echo))
         self._open()
 
     def _forget(self) -> None:
         self._sources.close()
-        self._explorer, self._ready = None, None
+        self._explorer, self._ready, self._newest = None, None, None
 
     # ---- the `Bench` of the parts ----------------------------------------------------------------------------------
 
@@ -129,13 +132,15 @@ class Workbench(Tool):
             picture = self._sources.current(self.explorer.choice.fit)
             if picture is None:
                 return
-            content, buffers = screens.message(self.explorer.look(picture))
+            name, camera = self._sources.name[:200], self._sources.source == CAMERA
+            shown = self.explorer.look(picture)
+            content, buffers = screens.message(shown)
             content |= {
-                "name": self._sources.name[:200],
+                "name": name,
                 "answers": self._sources.answers,
                 "ms": 1e3 * (time.perf_counter() - began),
             }
-            self._ready = content, buffers
+            self._ready, self._newest = (content, buffers), None if camera else (shown, name)
         except Exception as error:
             if not self._loop.closed:
                 self.report(error)
@@ -150,6 +155,10 @@ class Workbench(Tool):
         speed = {name: stats[name] for name in ("frames_per_second", "round_trip_ms")}
         self._connection.post(content | {"seq": seq, "stats": plains(speed)}, buffers)
         return sum(map(len, buffers))
+
+    def _still(self) -> Image.Image | None:
+        """None for the camera: who saves a notebook does not expect to save a photograph of themselves."""
+        return None if self._newest is None else still(self._newest[0], self._title, self._newest[1])
 
     def _picture(self) -> Tensor:
         picture = self._sources.current(self.explorer.choice.fit)

@@ -1,4 +1,4 @@
-"""What a saved notebook keeps of a panel, in JupyterLab."""
+"""What a saved notebook keeps of a panel or a map, in JupyterLab."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,11 @@ MAKE = """
 import torch, ldam_widget as ldam
 w = ldam.LDAM(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3)).eval(), input_shape=(1, 8, 8), seed=0)
 w
+"""
+MAP = """
+import numpy as np, ldam_widget as ldam
+s = ldam.Scatter(np.random.default_rng(0).normal(size=(50, 2)), labels=["a", "b"] * 25)
+s
 """
 VIEW = "application/vnd.jupyter.widget-view+json"
 OUTPUTS = "() => window.jupyterapp.shell.currentWidget.context.model.toJSON().cells[0].outputs"
@@ -48,7 +54,7 @@ def test_the_newest_picture_is_saved_and_shown_where_there_is_no_panel(notebook:
     widget = notebook.widget().wait()
     widget.button("pause").click()
     notebook.python("import numpy as np; w.step(500)")
-    notebook.python("snap = np.asarray(w._saved._page(56)); print(snap.shape)")
+    notebook.python("snap = np.asarray(w._still()); print(snap.shape)")
     wanted = np.array(json.loads(notebook.python("import json; print(json.dumps(snap.tolist()))")), np.uint8)
     assert soon(lambda: np.array_equal(picture(notebook), wanted))
     assert soon(lambda: [VIEW in data for data in outputs(notebook)] == [False, True])
@@ -70,6 +76,28 @@ def test_the_newest_picture_is_saved_and_shown_where_there_is_no_panel(notebook:
     notebook.page.wait_for_selector(".jp-Notebook .jp-Cell")
     expect(images).to_be_visible()
     assert notebook.page.locator(".ldam button:visible").count() == 0
+
+
+def test_of_a_map_the_newest_selection_is_kept(browser: Browser, server: Server) -> None:
+    with watched_page(browser) as page:
+        notebook = Notebook(page, server, server.write([MAP], "map.ipynb"))
+        notebook.run_cell(0)
+        page.locator(".ldam canvas").first.wait_for()
+        notebook.python("s.selection = range(20)")
+        assert soon(lambda: any("20 selected" in data["text/plain"] for data in outputs(notebook)))
+        wanted = notebook.python(
+            "s.selection = range(30); from hashlib import sha256; print(sha256(s._still().tobytes()).hexdigest())"
+        )
+        assert soon(lambda: sha256(picture(notebook).tobytes()).hexdigest() == wanted)
+        images = page.locator(".jp-OutputArea img")
+        expect(images).to_have_count(1)
+        expect(images).to_be_hidden()
+        notebook.save()
+        notebook.python("s.close()")
+        notebook.command("kernelmenu:shutdown")
+        page.reload()
+        page.wait_for_selector(".jp-Notebook .jp-Cell")
+        expect(images).to_be_visible()
 
 
 def test_a_line_of_text_stays_where_there_are_no_panels(browser: Browser, server: Server) -> None:

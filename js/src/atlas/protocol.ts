@@ -84,6 +84,7 @@ export interface Show {
 export interface Hello {
   kind: "hello";
   view: string;
+  hides?: boolean; // the page hides the picture that the cell keeps for the saved notebook
 }
 
 export interface Bye {

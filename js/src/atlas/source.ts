@@ -1,4 +1,5 @@
 // Where an atlas comes from: files beside the page, or a kernel.
+import { hidesSaved } from "../connection";
 import type { Answer, FromKernel, Index, Layer, Table, ToKernel } from "./protocol";
 
 export interface Listener {
@@ -107,9 +108,9 @@ export class Kernel implements Source {
   open(listener: Listener): void {
     this.#listener = listener;
     this.#model.on("msg:custom", this.#receive);
-    this.#model.send({ kind: "hello", view: this.#view });
+    this.#model.send({ kind: "hello", view: this.#view, hides: hidesSaved() });
     this.#hello = setInterval(() => {
-      this.#model.send({ kind: "hello", view: this.#view });
+      this.#model.send({ kind: "hello", view: this.#view, hides: hidesSaved() });
       listener.failed(NO_ANSWER);
     }, ASK_AGAIN);
   }

@@ -120,6 +120,7 @@ export interface ErrorMessage {
 export interface Hello {
   kind: "hello";
   view: string;
+  hides?: boolean; // the page hides the picture that the cell keeps for the saved notebook
 }
 
 /** A view has gone. */

@@ -65,7 +65,10 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     download: ({ filename, mime }, bytes) => offer(filename, new Blob([bytes], { type: mime })),
     coverage: (message) => coverage.take(message),
     error: ({ error }) => showError(error?.message ?? ""),
-    silent: (silent) => setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : ""),
+    silent: (silent) => {
+      setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : "");
+      root.toggleAttribute("data-silent", silent); // the saved picture appears
+    },
   });
 
   const arrived = throttle(50, () => {

@@ -62,7 +62,10 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
       showError(error?.message ?? "");
       if (error) show();
     },
-    silent: (silent) => setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : ""),
+    silent: (silent) => {
+      setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : "");
+      root.toggleAttribute("data-silent", silent); // the saved picture appears
+    },
   });
   const prefix = `ldam-${wire.view}`;
 

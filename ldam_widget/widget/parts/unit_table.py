@@ -120,11 +120,14 @@ class UnitsOfLayer(Part):
             rows.write(written)
             self._download(f"{name}.csv", "text/csv", written.getvalue().encode())
             return
-        units = [row.unit for row in rows[:MOST_ON_A_SHEET]]
+        self._download(f"{name}.png", "image/png", self.sheet([row.unit for row in rows[:MOST_ON_A_SHEET]]))
+
+    def sheet(self, units: list[int]) -> bytes:
+        """A PNG with the top images of some units. Raises ValueError as `Survey.sheet`."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "sheet.png")
             self._survey.sheet(self._layer, path, units)
-            self._download(f"{name}.png", "image/png", path.read_bytes())
+            return path.read_bytes()
 
     def _download(self, filename: str, mime: str, data: bytes) -> None:
         self.host.post({"kind": "download", "filename": filename, "mime": mime}, [data])

@@ -1,0 +1,78 @@
+"""A saved notebook as a web page: its pictures, without kernel and network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from .conftest import watched_page
+from .lab import Notebook, Server, soon
+from .test_saved import MAKE, MAP, picture
+
+nbconvert = pytest.importorskip("nbconvert", reason="nbconvert comes with JupyterLab, which is not installed")
+pytestmark = pytest.mark.browser
+
+VISIBLE = """() => [...document.querySelectorAll(".jp-OutputArea img")].filter(e => e.checkVisibility())
+  .map(e => [e.src, e.naturalWidth])"""
+
+
+@pytest.fixture
+def offline(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1000, "height": 800}, offline=True)
+    yield context.new_page()
+    context.close()
+
+
+def converted(notebook: Path, page: Page) -> None:
+    """Show the notebook as nbconvert makes a page of it."""
+    body, _ = nbconvert.HTMLExporter().from_filename(str(notebook))
+    made = notebook.with_suffix(".html")
+    made.write_text(body, encoding="utf-8")
+    page.goto(made.as_uri(), wait_until="domcontentloaded")
+
+
+def pixels(source: str) -> Any:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition("base64,")[2]))).convert("RGB"))
+
+
+def test_a_notebook_saved_beside_a_working_panel(browser: Browser, server: Server, offline: Page) -> None:
+    with watched_page(browser) as page:
+        notebook = Notebook(page, server, server.write([MAKE], "page.ipynb"))
+        notebook.run_cell(0)
+        notebook.widget().wait().button("pause").click()
+        notebook.python("import json, numpy as np; w.step(300)")
+        wanted = np.array(json.loads(notebook.python("print(json.dumps(np.asarray(w._still()).tolist()))")), np.uint8)
+        assert soon(lambda: np.array_equal(picture(notebook), wanted))
+        notebook.save()
+        path = server.root / notebook.name
+        assert soon(lambda: any("image/png" in o["data"] for o in json.loads(path.read_text())["cells"][0]["outputs"]))
+        notebook.python("w.close()")
+    converted(path, offline)
+    ((source, width),) = offline.evaluate(VISIBLE)
+    assert width == wanted.shape[1]
+    assert np.array_equal(pixels(source), wanted)
+    assert offline.locator("button:visible").count() == 0
+
+
+@pytest.mark.parametrize("code", [MAKE.replace("\nw\n", "\nw.step(20)\nw"), MAP], ids=["panel", "map"])
+def test_a_notebook_that_no_page_has_shown(code: str, tmp_path: Path, offline: Page) -> None:
+    """As `jupyter nbconvert --execute` runs it."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    path = tmp_path / "run.ipynb"
+    nbformat.write(notebook, path)
+    converted(path, offline)
+    ((source, width),) = offline.evaluate(VISIBLE)
+    assert width > 100
+    assert len(np.unique(pixels(source))) > 10
