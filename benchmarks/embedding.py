@@ -3,6 +3,7 @@
     pip install openTSNE scikit-learn
     OMP_NUM_THREADS=1 python benchmarks/embedding.py mnist/ --points 5000 20000
     python benchmarks/embedding.py mnist/ --points 60000 --alone
+    python benchmarks/embedding.py mnist/ --points 20000 --alone --layer fc2
 
 Both get the same 50 principal components. Cost is the exact KL divergence of both maps from openTSNE's affinities, with
 Z by direct sums in double precision. Ten nearest neighbours on the map vote for the label.
@@ -22,6 +23,7 @@ import torch
 
 import ldam_widget as ldam
 from ldam_widget.data.mnist import load_mnist
+from ldam_widget.demo.lenet import preprocess
 from ldam_widget.embedding.quality import quality
 from ldam_widget.embedding.space import Space
 
@@ -47,14 +49,16 @@ def exact_cost(affinities: Any, points: np.ndarray) -> float:
     return float(torch.special.xlogy(weights, weights * (1 + apart)).sum() + np.log(z))
 
 
-def accuracy(points: np.ndarray, labels: torch.Tensor, among: np.ndarray | None = None, own: Any = None) -> float:
-    """How often the ten nearest points of `among` (itself: without the point) have the label."""
+def accuracy(
+    points: np.ndarray, labels: torch.Tensor, among: np.ndarray | None = None, own: Any = None, k: int = 10
+) -> float:
+    """How often the k nearest points of `among` (itself: without the point) have the label."""
     y = torch.from_numpy(np.asarray(points, np.float32))
     known, names = (y, labels) if among is None else (torch.from_numpy(among), own)
     right = 0
     for first in range(0, len(y), 1000):
-        near = torch.cdist(y[first : first + 1000], known).topk(11, largest=False).indices
-        near = near[:, 1:] if among is None else near[:, :10]
+        near = torch.cdist(y[first : first + 1000], known).topk(k + 1, largest=False).indices
+        near = near[:, 1:] if among is None else near[:, :k]
         right += int((names[near].mode(1).values == labels[first : first + 1000]).sum())
     return right / len(y)
 
@@ -105,8 +109,10 @@ def placing(e: ldam.Embedding, labels: torch.Tensor, features: torch.Tensor, own
     noise = e.place(torch.rand(HELD_OUT, features.shape[1], generator=torch.Generator().manual_seed(0)))
     mixed = e.place((features + features.roll(1, 0)) / 2)
     cpu, wall = (1000 * float(np.median(part)) for part in zip(*times, strict=True))
-    right = accuracy(placed.positions, own, e.points, labels)
-    print(f"placed among {len(e.points):,}: label {right:.3f} of {HELD_OUT:,}; {CHAINS} chains, a frame:")
+    right, nearest = (accuracy(placed.positions, own, e.points, labels, k) for k in (10, 1))
+    known = float((labels[torch.from_numpy(placed.neighbours[:, 0])] == own).float().mean())
+    print(f"placed among {len(e.points):,}: label {right:.3f} of {HELD_OUT:,} by ten neighbours, {nearest:.3f} by one")
+    print(f"  (by one among the features {known:.3f}); {CHAINS} chains, a frame:")
     print(f"  {cpu:.1f} ms CPU, {wall:.1f} ms wall")
     for name, found in (("digits", placed), ("means of two digits", mixed), ("uniform noise", noise)):
         print(
@@ -121,10 +127,15 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder of MNIST's idx files")
     parser.add_argument("--points", type=int, nargs="+", default=[5000, 20000])
     parser.add_argument("--alone", action="store_true", help="without openTSNE")
+    parser.add_argument("--layer", help="map what a layer of the shipped LeNet-5 makes of the digits, such as fc2")
     asked = parser.parse_args()
     images, labels = load_mnist(asked.data)
     unseen, own = (part[:HELD_OUT] for part in load_mnist(asked.data, "test"))
-    pixels, held_out = (part.flatten(1).float() / 255 for part in (images, unseen))
+    pixels, held_out = (part.unsqueeze(1).float() / 255 for part in (images[: max(asked.points)], unseen))
+    if asked.layer:
+        model, layer = ldam.demo.mnist().model, asked.layer
+        pixels, held_out = (ldam.activations(model, preprocess(part), layer)[layer] for part in (pixels, held_out))
+    pixels, held_out = pixels.flatten(1), held_out.flatten(1)
     for count in asked.points:
         if not asked.alone:
             beside(pixels[:count], labels[:count])

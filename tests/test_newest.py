@@ -50,21 +50,37 @@ def test_it_takes_a_share_of_the_time() -> None:
         assert again - ended >= 3.9 * (ended - began) * 0.99
 
 
-def test_an_error_ends_it_and_so_does_stop() -> None:
+def test_an_error_is_told_and_the_next_poke_tries_again() -> None:
     failed: list[BaseException] = []
-    told = threading.Event()
+    told, done = threading.Event(), threading.Event()
+    faults: list[BaseException] = [ValueError("of the work"), SystemExit(3)]
 
-    def wrong() -> None:
-        raise ValueError("of the work")
+    def work() -> None:
+        if faults:
+            raise faults.pop(0)
+        done.set()
 
-    follower = Newest(wrong, lambda error: (failed.append(error), told.set()))
+    def tell(error: BaseException) -> None:
+        failed.append(error)
+        told.set()
+        raise RuntimeError("while it was told")
+
+    follower = Newest(work, tell, period=0)
+    for _ in range(2):
+        told.clear()
+        follower.poke()
+        assert told.wait(PATIENCE)
+    assert not done.wait(0.05)  # without a poke, nothing is tried
     follower.poke()
-    assert told.wait(PATIENCE)
-    assert follower.stopped
-    follower.poke()
-    assert [str(error) for error in failed] == ["of the work"]
+    assert done.wait(PATIENCE)
+    assert [str(error) for error in failed] == ["of the work", "3"]
+    assert not follower.stopped
+    follower.stop()
+
+
+def test_after_stop_nothing_is_called() -> None:
     calls: list[int] = []
-    stopped = Newest(lambda: calls.append(1), failed.append)
+    stopped = Newest(lambda: calls.append(1), calls.append)  # type: ignore[arg-type]
     stopped.stop()
     stopped.poke()
     time.sleep(0.05)

@@ -150,14 +150,13 @@ class Walk:
         walkers: list[Walker] = []
         images: list[Tensor] = []
         fresh: set[str] = set()  # models whose chains were restarted
+        seen: dict[str, tuple[str, int]] = {}
         for model, sampler in self._followed():
             frame = sampler.frame()
             layer, steps = self._seen.get(model, (sampler.layer, 0))
             if restarted or frame.steps < steps or sampler.layer != layer:
                 fresh.add(model)
-            if sampler.layer != layer:
-                self._forget(model)
-            self._seen[model] = sampler.layer, frame.steps
+            seen[model] = sampler.layer, frame.steps
             walkers += _walkers(model, frame.neurons, frame.images.shape[1])
             images.append(self._in_range(frame.images.flatten(0, 1), sampler.pixel_range))
         before = {walker: i for i, walker in enumerate(self.walkers) if walker.model not in fresh}
@@ -168,6 +167,11 @@ class Walk:
         sound = features.isfinite().all(1)
         placed = self._map.place(torch.where(sound.unsqueeze(1), features, 0), start=start)
         known = sound.cpu().numpy()
+        # nothing fails from here on, so that an update that failed can be repeated
+        for model, (layer, _) in self._seen.items():
+            if model in seen and seen[model][0] != layer:
+                self._forget(model)
+        self._seen = seen
         self.walkers = tuple(walkers)
         self.positions, self.solid = np.where(known[:, None], placed.positions, np.float32("nan")), placed.solid & known
         self.distance, self.spread = (np.where(known, part, np.inf) for part in (placed.distance, placed.spread))

@@ -133,7 +133,8 @@ class Embedding:
             features: (m, d), of the kind the map was made from (before its reduction to 50 dimensions); (m, …) is
                 flattened.
             start: (m, 2), where to begin: the last positions of points that move, so that their tracks are smooth.
-                Rows with NaN, and None: the weighted mean of the neighbours' positions.
+                Rows with NaN, and None: the one among the neighbours that has the others nearest to it on
+                the map.
 
         Returns:
             positions, distance to the nearest real point, spread of the neighbours, whether both are usual for real

@@ -28,6 +28,7 @@ _SPEED = 0.5  # share of the way to where the attraction alone would be in balan
 _LONGEST = 0.02  # step, in units of the map's width
 _SAME = 1e-3  # distance of points that count as the same, in units of the usual distance of nearest neighbours
 _LOOKED_AT = 2000  # real points, for their own range
+_TOGETHER = 4096  # new points whose neighbours are compared with each other at once
 _USUAL = 0.9  # share of the real points that is in their range
 
 
@@ -82,7 +83,7 @@ class Placing:
         distances, order = torch.hypot(distances, off).sort(dim=1, stable=True)
         found, pull = found.gather(1, order), pull.gather(1, order)
         around = self._points[found]  # (m, k, 2)
-        y = (pull.unsqueeze(2) * around).sum(1)
+        y = _central(pull, around)
         if start is not None:
             y = torch.where(start.isfinite().all(1, keepdim=True), start, y)
         for _ in range(_STEPS):
@@ -104,6 +105,19 @@ class Placing:
         step = _SPEED * ((w.unsqueeze(2) * around).sum(1) + push) / total - _SPEED * y
         length = torch.linalg.vector_norm(step, dim=1, keepdim=True)
         return torch.addcmul(y, step, (self._longest / length.clamp(min=1e-12)).clamp(max=1))
+
+
+def _central(pull: Tensor, around: Tensor) -> Tensor:
+    """(m, k), (m, k, 2) -> (m, 2): the neighbour at which the attraction costs least.
+
+    The mean of neighbours in two clusters lies in neither, and often stays there: the cost has several minima.
+    """
+    found = []
+    for p, places in zip(pull.split(_TOGETHER), around.split(_TOGETHER), strict=True):
+        apart = (places.unsqueeze(2) - places.unsqueeze(1)).square_().sum(3)
+        cost = (apart.log1p_() @ p.unsqueeze(2)).squeeze(2)
+        found.append(places.take_along_dim(cost.argmin(1).view(-1, 1, 1), 1).squeeze(1))
+    return torch.cat(found)
 
 
 def _spread(y: Tensor, around: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ class Newest:
     The last poke is never lost. The thread is a daemon, and lives only while there are pokes.
 
     Args:
-        work: called on the thread. An exception ends the following.
+        work: called on the thread. An exception loses this call alone: the next poke is another attempt.
         failed: called on the thread with that exception.
         period: seconds between the beginnings of two calls, at least.
         share: of the time that work may take, 0…1.
@@ -63,7 +64,7 @@ class Newest:
 
     @property
     def stopped(self) -> bool:
-        """Whether it was stopped, or has failed."""
+        """Whether it was stopped."""
         return self._ended.is_set()
 
     def _run(self) -> None:
@@ -73,11 +74,9 @@ class Newest:
                 began = time.monotonic()
                 try:
                     self._work()
-                except BaseException as error:
-                    self._ended.set()
-                    self._thread = None
-                    self._failed(error)
-                    return
+                except BaseException as error:  # also a model that calls sys.exit(), which would end the thread
+                    with contextlib.suppress(Exception):  # if telling failed, there is nobody left to tell
+                        self._failed(error)
                 took = time.monotonic() - began
                 self._ended.wait(max(self._period, took / self._share) - took)
 

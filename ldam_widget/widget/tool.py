@@ -76,6 +76,11 @@ class Tool(Base):
             self._error = said
             self._connection.post({"kind": "error", "error": said})
 
+    def retract(self, error: BaseException) -> None:
+        """Remove the banner if it shows this error."""
+        if self._error == fault(error) | {"hint": ""}:
+            self.report(None)
+
     # ---- messages from the page, on whatever thread the kernel picked ----------------------------------------------
 
     def _receive(self, _widget: Any, content: Any, buffers: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 import ldam_widget as ldam
+from ldam_widget.data.mnist import load_mnist
+from ldam_widget.demo import lenet
 
 from .clouds import clusters
 
@@ -115,6 +118,55 @@ def test_where_it_starts_and_what_it_is_placed_with_do_not_matter_in_the_end(map
         settled.append(torch.from_numpy(mapped.map.place(mapped.unseen[:5], start=settled[-1]).positions))
     np.testing.assert_allclose(mapped.map.place(mapped.unseen[:5], start=start).positions[1:], alone[1:], atol=1e-3)
     assert float((settled[-1][0] - torch.from_numpy(together.positions[0])).norm()) < 0.1
+
+
+def test_between_two_clusters_a_point_joins_one(mapped: Mapped) -> None:
+    """Its cost, by direct sums, is about as low as at the best of its neighbours, and not that of the void between."""
+    from ldam_widget.embedding.affinities import conditional
+
+    first, second = (mapped.features[mapped.kind == k] for k in (0, 1))
+    between = torch.cat([first[:60] * share + second[:60] * (1 - share) for share in (0.4, 0.5, 0.6)])
+    placed = mapped.map.place(between)
+    near = torch.from_numpy(placed.neighbours)
+    kinds = mapped.kind[near]
+    mixed = (kinds == 0).any(1) & (kinds == 1).any(1)
+    assert mixed.sum() > 10
+    p = conditional(torch.cdist(between, mapped.features).gather(1, near), 5.0).double()
+    known = torch.from_numpy(mapped.map.points).double()
+
+    def cost(y: Tensor) -> Tensor:
+        """(m, 2) or, of several places each, (m, k, 2)."""
+        every = y if y.ndim == 3 else y.unsqueeze(1)
+        attraction = (p.unsqueeze(1) * (known[near].unsqueeze(1) - every.unsqueeze(2)).square().sum(3).log1p()).sum(2)
+        z = (1 / (1 + (every.unsqueeze(2) - known).square().sum(3))).sum(2)
+        return (attraction + z.log()).view(y.shape[:-1])
+
+    best = cost(known[near]).amin(1)
+    reached = cost(torch.from_numpy(placed.positions).double())
+    mean = cost((p.unsqueeze(2) * known[near]).sum(1))
+    assert float((mean - best)[mixed].median()) > 0.3, "else any start will do"
+    assert float((reached - best)[mixed].quantile(0.9)) < 0.1
+
+
+def label_accuracy(e: ldam.Embedding, features: Tensor, labels: Tensor, known: Tensor) -> float:
+    """How often the nearest real point on the map has the label."""
+    places = torch.from_numpy(e.place(features).positions)
+    near = torch.cdist(places, torch.from_numpy(e.points)).argmin(1)
+    return float((known[near] == labels).float().mean())
+
+
+@pytest.mark.realdata
+def test_unseen_digits_land_among_their_own(data_folder: Path) -> None:
+    """Of 1,000 digits 93 %: by their pixels among 10,000, and among 3,000 by what a network makes of them."""
+    known, labels = load_mnist(data_folder / "mnist")
+    unseen, own = (part[:1000] for part in load_mnist(data_folder / "mnist", "test"))
+    digits, held_out = (part.unsqueeze(1).float() / 255 for part in (known[:10_000], unseen))
+    e = ldam.embed(digits, steps=400, progress=False)
+    assert label_accuracy(e, held_out.flatten(1), own, labels) >= 0.93
+    model = ldam.demo.mnist().model
+    small = ldam.embed(digits[:3000], model=model, layer="fc2", preprocess=lenet.preprocess, progress=False)
+    assert small.features_of is not None
+    assert label_accuracy(small, small.features_of(held_out), own, labels) >= 0.93
 
 
 @pytest.mark.parametrize("scale", [0.01, 10.0, 1000.0])

@@ -181,6 +181,78 @@ def test_a_widget_of_other_images_is_told_in_the_banner(real: Images, made: list
     assert "images of the map have shape (1, 4, 4); got (1, 3, 3)" in str(s.error)
 
 
+def test_the_walk_goes_on_after_a_fault_of_the_sampler(real: Images, made: list[Any]) -> None:
+    faults: list[str] = []
+
+    def unreliable(images: torch.Tensor) -> torch.Tensor:
+        if faults:
+            raise RuntimeError(faults[0])
+        return images
+
+    w = LDAM(net(), neurons=[0, 1], preprocess=unreliable, **PIXELS)
+    s = Scatter(real.map, follow=w)
+    made += [s, w]
+    w.step(3)
+    until(lambda: len(s.walk.trails))
+    faults.append("the GPU is gone")
+    w.play()
+    until(lambda: w.error is not None)
+    faults.clear()
+    before = len(s.walk.trails)
+    w.play()
+    until(lambda: len(s.walk.trails) > before)
+    w.pause()
+    w.step(1)
+    latest = net().get_submodule("1")(w.sampler.images.flatten(0, 1).flatten(1)).detach()
+    until(lambda: np.array_equal(s.walk.nearest, real.map.place(latest).neighbours[:, 0]))
+    assert s.error is None
+
+
+def test_the_walk_goes_on_after_a_fault_of_the_placing(made: list[Any], real: Images) -> None:
+    faults: list[str] = []
+    e = ldam.embed(real.images, model=net(), layer="1", perplexity=8, steps=20, progress=False)
+    features = e.features_of
+    assert features is not None
+
+    def unreliable(images: torch.Tensor) -> Any:
+        if faults:
+            raise RuntimeError(faults[0])
+        return features(images)
+
+    e.features_of = unreliable
+    w = LDAM(net(), neurons=[0, 1], **PIXELS)
+    s = Scatter(e, follow=w)
+    made += [s, w]
+    page = FakePage(s)
+    page.receive(kind="hello", view="a")
+    w.step(3)
+    until(lambda: len(s.walk.trails) and s.walk.walkers)
+    placed = s.walk.positions
+    faults.append("out of memory")
+    w.restart(seed=9)
+    until(lambda: s.error is not None)
+    assert "out of memory" in str(s.error)
+    page.receive(kind="do", what="dismiss_error")
+    until(lambda: s.error is None)
+    told = len(page.of("error"))
+    w.step(1)
+    w.step(1)
+    time.sleep(0.3)
+    assert len(page.of("error")) == told, "told once"
+    np.testing.assert_array_equal(s.walk.positions, placed)
+    faults.clear()
+    before = len(s.walk.trails)
+    w.step(1)
+    until(lambda: len(s.walk.trails) > before)
+    assert np.isnan(s.walk.trails[:before]).all(), "restarted while nothing was placed"
+    faults.append("again")
+    w.step(1)
+    until(lambda: s.error is not None)
+    faults.clear()
+    w.step(1)
+    until(lambda: s.error is None)
+
+
 def test_neither_keeps_the_other_alive_and_either_may_be_closed_first(real: Images) -> None:
     w = LDAM(net(), neurons=[0], **PIXELS)
 

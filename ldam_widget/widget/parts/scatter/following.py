@@ -41,6 +41,7 @@ class Following:
         self._table_due = 0.0
         self._restarts = 0
         self._before: tuple[Any, ...] = ()  # the walkers that are drawn
+        self._fault: BaseException | None = None  # why the last update failed
         me = weakref.ref(self)
         self._newest = Newest(
             lambda: of(me, lambda f: f._update(), None), lambda error: of(me, lambda f: f._failed(error), None)
@@ -73,21 +74,28 @@ class Following:
 
     def _update(self) -> None:
         with self._turn:
-            walk = self.walk
-            restarts = self._poker.restarts
-            walk.update(restarted=restarts != self._restarts)
-            self._restarts = restarts
-            neurons = list(dict.fromkeys(walker[:3] for walker in walk.walkers))
-            number = [neurons.index(walker[:3]) for walker in walk.walkers]
-            restarted = len(walk.trails) > 1 and bool(np.isnan(walk.trails[-2]).any())
-            fresh = walk.walkers != self._before or restarted
-            self._before = walk.walkers
-            names = [f"{model}: {name}" if model else name for model, _, name in neurons]
-            self._overlay.show(walk.positions, number, walk.solid, names, colours=self._colours(neurons), fresh=fresh)
-            now = time.monotonic()
-            if now >= self._table_due:
-                self._overlay.tell(walk.coverage())
-                self._table_due = now + _TABLE_PERIOD
+            self._place()
+        if self._fault is not None:
+            self._overlay.plot.retract(self._fault)
+            self._fault = None
+
+    def _place(self) -> None:
+        """Of the present pictures; the turn is held."""
+        walk = self.walk
+        restarts = self._poker.restarts
+        walk.update(restarted=restarts != self._restarts)
+        self._restarts = restarts
+        neurons = list(dict.fromkeys(walker[:3] for walker in walk.walkers))
+        number = [neurons.index(walker[:3]) for walker in walk.walkers]
+        restarted = len(walk.trails) > 1 and bool(np.isnan(walk.trails[-2]).any())
+        fresh = walk.walkers != self._before or restarted
+        self._before = walk.walkers
+        names = [f"{model}: {name}" if model else name for model, _, name in neurons]
+        self._overlay.show(walk.positions, number, walk.solid, names, colours=self._colours(neurons), fresh=fresh)
+        now = time.monotonic()
+        if now >= self._table_due:
+            self._overlay.tell(walk.coverage())
+            self._table_due = now + _TABLE_PERIOD
 
     def _colours(self, neurons: list[tuple[str, str, str]]) -> list[int]:
         """Of a class of the points: its own. Of other neurons, and of several models: further ones."""
@@ -101,7 +109,9 @@ class Following:
     def _failed(self, error: BaseException) -> None:
         if self._widget.loop.closed:
             return  # its chains stay where they were
-        self._overlay.plot.report(error)
+        if repr(error) != repr(self._fault):  # told once, though it may return with every picture
+            self._overlay.plot.report(error)
+        self._fault = error
 
     # ---- on the map's loop -----------------------------------------------------------------------------------------
 

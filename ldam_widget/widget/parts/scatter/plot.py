@@ -28,3 +28,7 @@ class Plot(Protocol):
     def report(self, error: BaseException | None) -> None:
         """Show an error in the banner; None removes the banner."""
         ...
+
+    def retract(self, error: BaseException) -> None:
+        """Remove the banner if it shows this error."""
+        ...
