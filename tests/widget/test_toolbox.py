@@ -153,7 +153,7 @@ def test_a_page_chooses_everything(view: View, toolbox: ldam.Toolbox) -> None:
 
 def test_a_refused_change_is_told_and_undone(view: View, toolbox: ldam.Toolbox) -> None:
     view.change(layer="of tomorrow")
-    view.until(lambda: toolbox.error)
+    view.until(lambda: view.of("error"))
     assert "unknown layer 'of tomorrow'" in view.of("error")[-1]["error"]["message"]
     assert view.of("state")[-1]["rev"] == 1
     assert view.of("state")[-1]["choice"]["layer"] == "0"
