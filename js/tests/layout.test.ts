@@ -33,6 +33,13 @@ for (const width of [320, 480, 780, 1400]) {
   }
 }
 
+test("on dense screens photographs are as large as elsewhere", () => {
+  for (const width of [700, 780, 900, 1400]) {
+    const [usual, dense] = [1, 2].map((ratio) => arrange(ROWS, 10, size(224), room({ width, ratio, budget: 640 })));
+    assert.ok(dense!.tiles[0]!.width / 2 >= usual!.tiles[0]!.width - 4, `${width}: ${dense!.tiles[0]!.width / 2} < ${usual!.tiles[0]!.width}`);
+  }
+});
+
 test("ten digits stand in one row where they fit, in two where they do not, or are much larger by that", () => {
   const [low, high] = [300, 440].map((budget) => arrange(ROWS, 10, size(28), room({ budget })));
   assert.deepEqual([low!.perBlock, low!.tiles[0]!.width], [10, 56]);

@@ -29,7 +29,7 @@ export interface Layout {
   width: number; // CSS pixels
   height: number;
   perBlock: number; // columns side by side
-  smooth: boolean; // scaled down: average pixels instead of dropping them
+  smooth: boolean; // scaled by no integer: average pixels instead of dropping or doubling some
 }
 
 export interface Room {
@@ -61,7 +61,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const vector = Math.min(size.height, size.width) <= VECTOR;
   const aspect = vector ? Math.min(Math.max(size.height / size.width, 1 / 3), 3) : size.height / size.width;
   const legible = Math.min(size.width / ratio > PHOTO ? LEGIBLE_PHOTO : LEGIBLE, available);
-  const fit = candidates(size.width / ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
+  const fit = candidates(size.width, ratio, Math.min(available, room.largest ?? 512)).map((tile) => {
     const perBlock = Math.max(1, Math.floor((available + LEAST_GAP) / (tile + LEAST_GAP)));
     const blocks = Math.ceil(columns / perBlock);
     const block = head + lines.length * (tile * aspect + GAP) - GAP;
@@ -84,7 +84,7 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   const pitch = Math.min((available + gap) / perBlock, tile + SPREAD);
   const headWidth = Math.max(pitch - 4, tile);
   const block = head + lines.length * (tall + GAP) - GAP;
-  const layout: Layout = { tiles: [], heads: [], sides: [], width, height: 0, perBlock, smooth: size.width > tileWidth };
+  const layout: Layout = { tiles: [], heads: [], sides: [], width, height: 0, perBlock, smooth: tileWidth % size.width !== 0 };
   for (let b = 0; b < blocks; b++) {
     const top = b * (block + BLOCK_GAP);
     for (const [line, cell] of lines.entries()) {
@@ -103,10 +103,19 @@ export function arrange(lines: Omit<Cell, "column">[], columns: number, size: { 
   return layout;
 }
 
-/** Tile widths in CSS pixels from large to small: integer multiples of the native size, and smaller sizes for large pictures. */
-function candidates(native: number, largest: number): number[] {
+/**
+ * Tile widths in CSS pixels from large to small: integer multiples of the native size; for large pictures smaller sizes,
+ * and on dense screens, where no pixel is seen by itself, those between one and two pixels a pixel.
+ */
+function candidates(pixels: number, ratio: number, largest: number): number[] {
+  const native = pixels / ratio;
   const sizes: number[] = [];
-  for (let k = Math.floor(largest / native); k >= 1; k--) sizes.push(k * native);
+  for (let k = Math.floor(largest / native); k >= 1; k--) {
+    if (k === 1 && ratio > 1 && pixels > SHRUNK) {
+      for (let size = Math.floor(Math.min(2 * native - 1, largest) / 4) * 4; size > native; size -= 4) sizes.push(size);
+    }
+    sizes.push(k * native);
+  }
   if (native > SHRUNK || (native > PHOTO && !sizes.length)) {
     for (let size = Math.floor(Math.min(native - 1, largest) / 4) * 4; size >= 48; size -= 4) sizes.push(size);
   }
