@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def _forwards(values: Any) -> Any:
+    """torch has no negative strides, such as those of ``values[:, ::-1]``."""
+    return values.copy() if min(values.strides, default=0) < 0 else values
+
+
 def array(name: str, values: Any, device: torch.device | None = None) -> Tensor:
     """Rows of numbers (n, d) as floating-point numbers, further axes flattened.
 
@@ -18,7 +23,7 @@ def array(name: str, values: Any, device: torch.device | None = None) -> Tensor:
         ValueError: one axis or none, no rows or columns, NaN, infinite in single precision.
     """
     try:
-        rows = values.detach() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
+        rows = values.detach() if isinstance(values, Tensor) else torch.as_tensor(_forwards(np.asarray(values)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name} must be rows of numbers, one row a point, as an array, a tensor or lists of one length; got "

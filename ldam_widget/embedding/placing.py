@@ -113,7 +113,7 @@ def _central(pull: Tensor, around: Tensor) -> Tensor:
     The mean of neighbours in two clusters lies in neither, and often stays there: the cost has several minima.
     """
     found = []
-    for p, places in zip(pull.split(_TOGETHER), around.split(_TOGETHER), strict=True):
+    for p, places in zip(torch.split(pull, _TOGETHER), torch.split(around, _TOGETHER), strict=True):
         apart = (places.unsqueeze(2) - places.unsqueeze(1)).square_().sum(3)
         cost = (apart.log1p_() @ p.unsqueeze(2)).squeeze(2)
         found.append(places.take_along_dim(cost.argmin(1).view(-1, 1, 1), 1).squeeze(1))

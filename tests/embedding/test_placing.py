@@ -221,6 +221,7 @@ def test_a_layout_from_elsewhere(mapped: Mapped) -> None:
     assert np.isfinite(e.place(mapped.unseen).positions).all()
     assert e.kl > mapped.map.kl
     assert 0 < e.trust < mapped.map.trust
+    np.testing.assert_array_equal(ldam.Embedding(layout[:, ::-1]).points, e.points[:, ::-1])
     bare = ldam.Embedding(layout)
     assert np.isnan([bare.kl, bare.trust, bare.kept]).all()
     with pytest.raises(ValueError, match=r"positions only.*ldam.embed\(points=…, features=…\)"):

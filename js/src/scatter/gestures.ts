@@ -42,13 +42,22 @@ export function modeOf({ shiftKey, altKey }: Modifiers): Mode {
   return altKey ? "remove" : shiftKey ? "add" : "replace";
 }
 
-/** Listens on the map's canvas; `tool` is what a drag without modifiers does. */
+const apart = ([x, y]: [number, number], [u, v]: [number, number]) => Math.max(Math.hypot(x - u, y - v), 1);
+
+/**
+ * Listens on the map's canvas; `tool` is what a drag without modifiers does.
+ *
+ * One finger scrolls the page until the map is tapped, which gives it the focus; the style sheet tells the browser so.
+ */
 export function listen(canvas: HTMLElement, on: Gestures, tool: () => Tool, signal: AbortSignal): void {
-  let drag: { id: number; how: Tool; mode: Mode; start: [number, number]; last: [number, number]; moved: boolean; outline: number[] } | null = null;
+  let drag: { id: number; how: Tool | "tap"; mode: Mode; start: [number, number]; last: [number, number]; moved: boolean; outline: number[] } | null = null;
   const at = (event: MouseEvent): [number, number] => {
     const box = canvas.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top];
   };
+  const fingers = new Map<number, [number, number]>(); // that touch the map
+  let pinched = false; // until all are lifted: the one that is left draws nothing
+  const focused = () => (canvas.getRootNode() as Document | ShadowRoot).activeElement === canvas;
   const cancel = () => {
     if (!drag) return false;
     drag = null;
@@ -57,39 +66,71 @@ export function listen(canvas: HTMLElement, on: Gestures, tool: () => Tool, sign
   };
 
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0 || drag) return;
+    const touch = event.pointerType === "touch";
+    if (touch) fingers.set(event.pointerId, at(event));
+    if (fingers.size > 1) {
+      cancel();
+      pinched = true;
+    }
+    if (event.button !== 0 || drag || pinched) return;
     const mode = modeOf(event);
-    const how = tool() === "move" && mode !== "replace" ? "lasso" : tool();
+    const waits = touch && !focused(); // the browser may be about to scroll the page with this finger
+    const how = waits ? "tap" : tool() === "move" && mode !== "replace" ? "lasso" : tool();
     const place = at(event);
     drag = { id: event.pointerId, how, mode, start: place, last: place, moved: false, outline: [...place] };
     canvas.setPointerCapture?.(event.pointerId);
-    canvas.focus({ preventScroll: true });
+    if (!waits) canvas.focus({ preventScroll: true });
     event.preventDefault(); // no text is selected
   }, { signal }); // prettier-ignore
   canvas.addEventListener("pointermove", (event) => {
     const place = at(event);
+    if (pinched) return pinch(event.pointerId, place);
     if (!drag || drag.id !== event.pointerId) return on.hover(place);
     const [x, y] = place;
     drag.moved ||= Math.hypot(x - drag.start[0], y - drag.start[1]) > STILL;
-    if (!drag.moved) return;
+    if (!drag.moved || drag.how === "tap") return;
     if (drag.how === "move") on.pan(x - drag.last[0], y - drag.last[1]);
     else if (drag.how === "lasso") drag.outline.push(x, y);
     else drag.outline = [drag.start[0], drag.start[1], x, drag.start[1], x, y, drag.start[0], y];
     drag.last = place;
     if (drag.how !== "move") on.draw(drag.outline);
   }, { signal }); // prettier-ignore
+  const pinch = (id: number, place: [number, number]) => {
+    if (!fingers.has(id)) return;
+    const [first, second] = fingers.values();
+    fingers.set(id, place);
+    const [one, other] = fingers.values();
+    if (!first || !second || !one || !other) return; // one is lifted
+    const [x, y] = [(one[0] + other[0]) / 2, (one[1] + other[1]) / 2];
+    on.pan(x - (first[0] + second[0]) / 2, y - (first[1] + second[1]) / 2);
+    on.zoom(apart(one, other) / apart(first, second), x, y);
+  };
+  const lift = (event: PointerEvent) => {
+    fingers.delete(event.pointerId);
+    if (!fingers.size) pinched = false;
+  };
   canvas.addEventListener("pointerup", (event) => {
+    lift(event);
     if (!drag || drag.id !== event.pointerId) return;
     const { how, mode, moved, outline, start } = drag;
     cancel();
-    if (!moved) on.pick(start, mode);
-    else if (how !== "move") on.enclose(outline, mode);
+    if (!moved) {
+      canvas.focus({ preventScroll: true });
+      on.pick(start, mode);
+    } else if (how === "lasso" || how === "rectangle") on.enclose(outline, mode);
   }, { signal }); // prettier-ignore
-  canvas.addEventListener("pointercancel", cancel, { signal });
-  canvas.addEventListener("pointerleave", () => on.hover(null), { signal });
+  canvas.addEventListener("pointercancel", (event) => {
+    lift(event);
+    if (drag?.id === event.pointerId) cancel();
+  }, { signal }); // prettier-ignore
+  canvas.addEventListener("pointerleave", ({ pointerType }) => {
+    if (pointerType !== "touch") on.hover(null); // a finger that is lifted leaves, too
+  }, { signal }); // prettier-ignore
+  canvas.addEventListener("touchstart", (event) => {
+    if (event.touches.length > 1 && event.cancelable) event.preventDefault(); // two fingers never scroll the page
+  }, { signal, passive: false }); // prettier-ignore
   canvas.addEventListener("wheel", (event) => {
-    const own = event.ctrlKey || event.metaKey || (canvas.getRootNode() as Document | ShadowRoot).activeElement === canvas;
-    if (!own) return; // the page scrolls over a map that was not clicked
+    if (!event.ctrlKey && !event.metaKey && !focused()) return; // the page scrolls over a map that was not clicked
     event.preventDefault();
     const pixels = event.deltaMode === 1 ? 30 * event.deltaY : event.deltaY;
     on.zoom(Math.exp(-pixels * WHEEL), ...at(event));
@@ -138,6 +179,7 @@ export const HELP: [string, string][] = [
   ["Escape", "give up the shape; clear the selection"],
   ["← → ↑ ↓", "look further to that side; with Shift, five times as far"],
   ["+ −, wheel", "zoom; the wheel zooms once the map was clicked, or with Ctrl"],
+  ["two fingers", "move and zoom; once the map was tapped, one finger does what a drag does, and before it scrolls the page"],
   ["0, Home", "the whole map"],
   ["m, l, r", "move, lasso, rectangle"],
   ["?", "this list"],

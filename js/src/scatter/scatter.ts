@@ -16,7 +16,8 @@ import { TopBar } from "./top-bar";
 import { fromBits, positions, spread, toBits } from "./unpack";
 import { type Model, Wire } from "./wire";
 
-const HEIGHT = 540; // CSS pixels
+const [LOWEST, HIGHEST] = [320, 540]; // CSS pixels: a map is as high as it is wide, between these
+const STEADY = 24; // a smaller change of height is none: a scroll bar that comes and goes would change it for ever
 
 export function showScatter(model: Model, parent: HTMLElement, signal: AbortSignal): void {
   const root = h("div.ldam.ldam-sc", { role: "region", "aria-label": "map" });
@@ -36,6 +37,7 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
       thumbnails.forget();
       board.pictures = message.has_pictures;
       body.hidden = false;
+      bar.title = message.title === "map" ? "" : message.title;
       bar.state({ ...message, kind: "state" }, message.count);
       fill();
     },
@@ -285,10 +287,15 @@ export function showScatter(model: Model, parent: HTMLElement, signal: AbortSign
     requestAnimationFrame(() => (board.dark = dark)); // the style sheet has to follow first
   });
   let resizing = 0;
-  const sizes = new ResizeObserver(() => {
+  let high = HIGHEST;
+  const sizes = new ResizeObserver((entries) => {
+    const wide = Math.round(entries.at(-1)!.contentRect.width); // not as it is in the next frame, when it may be hidden
+    if (!wide) return; // hidden
     cancelAnimationFrame(resizing);
     resizing = requestAnimationFrame(() => {
-      board.resize(Math.max(stage.clientWidth, 100), HEIGHT);
+      const wished = Math.min(Math.max(wide, LOWEST), HIGHEST);
+      if (Math.abs(wished - high) >= STEADY) stage.style.height = `${(high = wished)}px`;
+      board.resize(Math.max(wide, 100), high);
       gallery.draw();
     });
   });

@@ -31,6 +31,8 @@ export class TopBar {
   #said = h("span.ldam-speed");
   #running = false;
   #shown = "";
+  /** Tells one map from another beside it. */
+  title = "";
 
   constructor(on: TopBarEvents) {
     const make = (name: string, text: string, title: string, act: () => void) => {
@@ -73,6 +75,6 @@ export class TopBar {
     setText(this.#run, running ? "stop" : "run");
     this.#run.setAttribute("aria-label", running ? "stop" : "run");
     const moving = steps === 0 ? "" : `step ${formatCount(done)}${steps === null ? "" : ` of ${formatCount(steps)}`}`;
-    setText(this.#said, [busy, moving, `${formatCount(count)} points`].filter(Boolean).join(" · "));
+    setText(this.#said, [this.title, busy, moving, `${formatCount(count)} points`].filter(Boolean).join(" · "));
   }
 }
