@@ -17,6 +17,7 @@ import ldam_widget as ldam
 
 from ..atlas.synthetic import synthetic_atlas
 from ..conftest import with_fixed_weights
+from .bare import BarePanel
 from .bridge import Bridge
 
 pytestmark = pytest.mark.browser
@@ -105,3 +106,15 @@ def test_a_narrow_toolbox_has_its_pictures_side_by_side(browser: Browser, width:
         assert len({round(box["x"]) for box in boxes}) == 2  # columns
         assert max(box["y"] + box["height"] for box in boxes) - min(box["y"] for box in boxes) < 560
         assert bridge.page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_names_keep_the_colours_of_their_lines_where_colours_are_forced(browser: Browser) -> None:
+    context = browser.new_context(forced_colors="active")
+    try:
+        panel = BarePanel(context.new_page())
+        panel.setup(4)
+        panel.frame()
+        bars = panel.root.locator(".ldam-bar").evaluate_all("all => all.map(e => getComputedStyle(e).borderTopColor)")
+        assert len(set(bars)) == 4
+    finally:
+        context.close()
