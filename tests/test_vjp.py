@@ -33,6 +33,13 @@ def test_as_autograd_bit_for_bit(dtype: torch.dtype, count: int) -> None:
         assert torch.equal(vjp(outputs, x, seeds), expected)
 
 
+def test_seeds_of_another_shape_are_refused() -> None:
+    """They would be broadcast."""
+    x = torch.ones(1, 5, requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"shape \(1, 5\).*\(5, 5\)"):
+        vjp([x * 2], x, [torch.ones(5, 5)])
+
+
 @pytest.mark.slow
 def test_the_first_step_does_not_load_sympy() -> None:
     """It would take longer than the step."""

@@ -9,6 +9,8 @@ from playwright.sync_api import Locator, expect
 AXE = Path(__file__).parents[2] / "js" / "node_modules" / "axe-core" / "axe.min.js"
 # One line for each element at fault: the rule, what to do, and the element.
 VIOLATIONS = """async (root) => {
+  const fading = root.getAnimations({ subtree: true }).filter((each) => each instanceof CSSTransition);
+  await Promise.allSettled(fading.map((each) => each.finished)); // colours are those of the theme by then
   const { violations } = await axe.run(root, { resultTypes: ["violations"] });
   return violations.flatMap(({ id, nodes }) => nodes.map((n) => `${id}: ${n.failureSummary}\\n  ${n.html}`));
 }"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
+from torch import Tensor
 
 import ldam_widget as ldam
 
@@ -327,9 +329,18 @@ def test_chains_are_drawn_named_and_picked(make: Make) -> None:
     expect(canvas(bridge)).to_have_attribute("aria-label", re.compile("2 chains"))
 
 
+class Slow(ldam.TSNE):
+    """Takes a minute, and moves for the first third of it, on any machine."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for positions in super().__iter__():
+            time.sleep(0.01)
+            yield positions
+
+
 def test_t_sne_moves_and_is_stopped(make: Make) -> None:
     features = np.random.default_rng(0).normal(size=(COUNT, 6))
-    bridge = make(ldam.TSNE(features, perplexity=10, steps=5000, device="cpu"))
+    bridge = make(Slow(features, perplexity=10, steps=6000, device="cpu"))
     moved = len([frame for frame in bridge.frames() if frame["map"]])
     bridge.until(lambda: len([frame for frame in bridge.frames() if frame["map"]]) > moved + 2)
     before = canvas(bridge).evaluate("c => c.toDataURL()")
