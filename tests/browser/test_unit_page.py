@@ -109,7 +109,7 @@ def test_a_tile_leads_to_its_page_and_an_image_to_the_chain(make: Make) -> None:
     first.press("Enter")
     expect(first).to_have_attribute("aria-pressed", "true")
     bridge.root.get_by_role("button", name="start a chain from this image").click()
-    picture = w._unit._seen.pictures[0]
+    picture = w._unit._teller.seen.pictures[0]
     bridge.until(lambda: torch.allclose(w.sampler.images[1, 0], picture, atol=1e-6))
     bridge.root.get_by_role("button", name="0", exact=True).click()  # the chip
     bridge.until(lambda: bridge.root.get_by_role("region", name="unit 0 of 2").is_visible())
