@@ -100,10 +100,12 @@ class Asked:
     Attributes:
         arguments: for `Sampler`, without layer, neurons, kernel, prior and dataset: input_shape, preprocess, ….
         law: the same for samples of another checkpoint, of which none are made if it is None.
+        without_images: what is said where neither images nor a survey are given.
     """
 
     arguments: dict[str, Any]
     law: dict[str, Any] | None = None
+    without_images: str = "there are no real images: give dataset= or survey="
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -223,7 +225,7 @@ class UnitFinder:
             return f"layer {layer} is not in the survey; give dataset= as well, or survey this layer"
         if self._given is not None:
             return "the survey is of other weights than these; survey the network again"
-        return "there are no real images: give dataset= or survey="
+        return self._asked.without_images
 
     def _seen(self, survey: Survey, layer: str, unit: int, of: int, *, final: bool) -> Seen:
         top, source, measure = survey.top(layer, unit), survey.source, self._measure(layer, unit)

@@ -73,6 +73,7 @@ class Teller:
         pictured: the images of the networks.
         display: which bands and which slice are shown.
         cards: the widget's network, and perhaps another one.
+        noticed: called, on any thread, when `seen` has changed.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Teller:
         pictured: Pictured,
         display: Callable[[], Display],
         cards: list[Card],
+        noticed: Callable[[], object] = lambda: None,
     ) -> None:
         self._desk, self._pictured, self._display, self._cards = desk, pictured, display, cards
+        self._noticed = noticed
         self.subject: Subject | None = None
         self.seen: Seen | None = None  # of the widget's network
         self._number = 0
@@ -144,9 +147,12 @@ class Teller:
 
     def _telling_of(self, subject: Subject, card: int, news: News, content: Message) -> Callable[[], None]:
         def tell() -> None:
-            if card == 0 and isinstance(news, Seen) and subject is self.subject:
-                self.seen = news
+            seen = news if card == 0 and isinstance(news, Seen) and subject is self.subject else None
+            if seen is not None:
+                self.seen = seen
             self._say(subject, card, content)
+            if seen is not None:
+                self._noticed()
 
         return tell
 
