@@ -264,7 +264,10 @@ class UnitFinder:
             self._traced = Traced.of(self._view, self._asked.shape, self._asked.preprocess, None, QuietNotes())
         yield None
         if top is not None:
-            yield connections(self._traced, layer, unit, top.to(device_of(self._view)))
+            names = self._asked.arguments.get("class_names") or ()
+            yield connections(
+                self._traced, layer, unit, top.to(device_of(self._view)), class_names=tuple(map(str, names))
+            )
 
     def _climb(self, layer: str, key: str, strongest: float) -> Finding[None]:
         if self._asked.arguments.get("pixel_range") is None:

@@ -169,6 +169,6 @@ def about_unit(
     if explorer.other is not None:
         cards[0].name = "this network"
         cards.append(card("other", explorer.other.view, None))
-    pictured = Pictured(shape, explorer.pixel_range, tuple(class_names))
+    pictured = Pictured(shape, explorer.pixel_range)
     teller = Teller(bench, lambda: sources.source == CAMERA, pictured, Display, cards, noticed=bench.look)
     return AboutUnit(bench, teller, class_names)

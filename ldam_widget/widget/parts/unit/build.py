@@ -105,7 +105,7 @@ def unit_view(
         law = {name: settings[name] for name in _LAW if name in settings} | {"prior": sampler.prior}
         cards[0].name = "this network"
         cards.append(Card("other", partial(UnitFinder, view, images, theirs, Asked(arguments, law)), view))
-    pictured = Pictured(sampler.input_shape, sampler.pixel_range, tuple(sampler.class_names or ()))
+    pictured = Pictured(sampler.input_shape, sampler.pixel_range)
     teller = Teller(host, lambda: host.loop.playing, pictured, lambda: display.now, cards)
     return UnitView(host, picker.select, teller, always=always)
 

@@ -34,7 +34,6 @@ class Pictured(NamedTuple):
 
     shape: tuple[int, ...]
     range: Any  # of their pixels
-    class_names: tuple[str, ...]  # of the units of layers that have as many
 
 
 class Subject(NamedTuple):
@@ -107,7 +106,7 @@ class Teller:
         self.subject = subject
         head = {"key": key, "layer": layer, "unit": unit, "networks": [card.name for card in self._cards], **about}
         self._say(subject, 0, ({"subject": head}, []))
-        shape, pixels, classes = self._pictured
+        shape, pixels = self._pictured
 
         def work() -> Work:
             for number, card in enumerate(self._cards):
@@ -117,7 +116,7 @@ class Teller:
                     if news is None:
                         yield None
                         continue
-                    content = message(news, (layer, unit), shape, pixels, subject.display, classes)
+                    content = message(news, (layer, unit), shape, pixels, subject.display)
                     yield self._telling_of(subject, number, news, content)
             yield lambda: self._say(subject, 0, ({"complete": True}, []))
 
