@@ -57,7 +57,7 @@ def test_the_page_of_the_chosen_channel() -> None:
         view.tell({"kind": "do", "what": "unit_back"})
         view.until(lambda wanted=wanted: (toolbox.layer, toolbox.unit) == wanted)
     another = View(toolbox)
-    another.until(lambda: another.of("unit"))
+    another.until(lambda: another.of("setup") and [each for each in another.of("unit") if "subject" in each])
     assert another.of("setup")[0]["unit_shown"] == another.of("unit")[0]["id"]
     another.tell({"kind": "do", "what": "close_unit"})
     another.until(lambda: another.of("state") and another.of("state")[-1]["unit_shown"] is None)

@@ -311,3 +311,59 @@ def test_a_data_set_that_fails_is_told_while_paused() -> None:
     SettlingPage(w).receive(kind="hello", view="a")
     assert "the file has vanished" in (w.error or "")
     w.close()
+
+
+def grey(image: Tensor) -> Any:
+    return (image * 255).numpy()[..., None]
+
+
+@pytest.mark.parametrize("playing", [False, True])
+def test_other_bands_are_shown_on_an_open_page(playing: bool) -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)), 1).eval()
+    images = torch.rand(60, 5, 12, 12, generator=torch.Generator().manual_seed(3))
+    r = survey(model, images, progress=False, pixel_range=(0, 1))
+    w = UnitPage(model, "0", 2, survey=r, prior=None, warm_up=4, play=playing)
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    about(page)
+    top = images[[each.image for each in r.top("0", 2)]]
+    if playing:
+        w.play()
+    for band in (1, 4):
+        before = len(page.of("unit"))
+        page.receive(kind="display", bands=[band])
+        page.settle()
+        assert np.abs(pixels(page, "whole") - grey(top[:, band])).max() <= 0.51
+        assert np.abs(pixels(page, "crops") - grey(r.crops("0", 2).images[:, band])).max() <= 0.51
+        again = page.of("unit")[before:]
+        assert not any("seen" in message or "subject" in message for message in again)  # what is chosen stays
+        names = {pane["name"] for message in again for pane in message.get("panes", [])}
+        assert names == {"whole", "crops", "deconvolution", "optimised"}
+    before = len(page.of("unit"))
+    w.contrast = "stretched"
+    page.settle()
+    assert len(page.of("unit")) == before  # it does not concern these pictures
+    page.receive(kind="hello", view="b")  # a view that comes later
+    later = page.of("unit")[before:]
+    assert any("seen" in message for message in later)
+    assert np.abs(pixels(page, "whole") - grey(top[:, 4])).max() <= 0.51
+    w.close()
+
+
+def test_another_slice_is_shown_on_an_open_page() -> None:
+    model = with_fixed_weights(lambda: nn.Conv3d(1, 3, 3), 1).eval()
+    volumes = torch.rand(30, 1, 4, 12, 12, generator=torch.Generator().manual_seed(3))
+    r = survey(model, volumes, progress=False, pixel_range=(0, 1))
+    w = UnitPage(model, None, 2, survey=r, prior=None, warm_up=4, play=False)
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    about(page)
+    top = volumes[[each.image for each in r.top(w.layer, 2)], 0]
+    assert np.abs(pixels(page, "whole") - grey(top[:, 2])).max() <= 0.51
+    w.slice = 3
+    page.settle()
+    assert np.abs(pixels(page, "whole") - grey(top[:, 3])).max() <= 0.51
+    page.receive(kind="set", view="a", rev=1, params={"slice": 0})
+    page.settle()
+    assert np.abs(pixels(page, "whole") - grey(top[:, 0])).max() <= 0.51
+    w.close()

@@ -43,7 +43,24 @@ class Subject(NamedTuple):
     layer: str
     unit: int
     key: str  # of the neuron that is sampled for it
-    display: Display
+
+
+@dataclass
+class Said:
+    """A message to the page, kept for views that are opened later.
+
+    Attributes:
+        card: which network it is about.
+        fields, buffers: of the message.
+        news: what its pictures are of; None: it has none.
+        display: what is shown of them.
+    """
+
+    card: int
+    fields: dict[str, Any]
+    buffers: list[bytes]
+    news: News | None = None
+    display: Display | None = None
 
 
 @dataclass
@@ -89,7 +106,8 @@ class Teller:
         self.subject: Subject | None = None
         self.seen: Seen | None = None  # of the widget's network
         self._number = 0
-        self._sent: list[Message] = []  # about this subject, for views that are opened later
+        self._shown = Display()  # what of pictures is shown
+        self._said: list[Said] = []  # about this subject
         self._telling = threading.Lock()
         self._background = Background(busy, desk.report)
 
@@ -102,11 +120,10 @@ class Teller:
             about: more for the head of the page.
         """
         self.forget()
-        subject = Subject(self._number, layer, unit, key, self._display())
-        self.subject = subject
+        subject = Subject(self._number, layer, unit, key)
+        self.subject, self._shown = subject, self._display()
         head = {"key": key, "layer": layer, "unit": unit, "networks": [card.name for card in self._cards], **about}
-        self._say(subject, 0, ({"subject": head}, []))
-        shape, pixels = self._pictured
+        self._say(subject, Said(0, {"subject": head}, []))
 
         def work() -> Work:
             for number, card in enumerate(self._cards):
@@ -116,25 +133,40 @@ class Teller:
                     if news is None:
                         yield None
                         continue
-                    content = message(news, (layer, unit), shape, pixels, subject.display)
-                    yield self._telling_of(subject, number, news, content)
-            yield lambda: self._say(subject, 0, ({"complete": True}, []))
+                    yield self._telling_of(subject, number, news)
+            yield lambda: self._say(subject, Said(0, {"complete": True}, []))
 
         self._background.begin(work)
 
     def forget(self) -> None:
         """No page is open any more."""
         with self._telling:
-            self.subject, self.seen, self._sent = None, None, []
+            self.subject, self.seen, self._said = None, None, []
             self._number += 1
         self._background.begin(None)
 
     def retell(self) -> None:
         """Tell a new view all that has been said."""
         with self._telling:
-            sent = list(self._sent)
-        for content, buffers in sent:
-            self._desk.post(content, buffers)
+            subject, said = self.subject, list(self._said)
+        for each in said if subject is not None else ():
+            self._post(subject, each.card, each.fields, each.buffers)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether other bands or another slice are shown by now than on the page."""
+        now = self._display()
+        return self.subject is not None and (now.bands, now.slice) != (self._shown.bands, self._shown.slice)
+
+    def redraw(self) -> None:
+        """Send the pictures again, if other bands or another slice are shown by now."""
+        if not self.outdated:
+            return
+        with self._telling:
+            self._shown = self._display()
+            subject, said = self.subject, list(self._said)
+        for each in said:
+            self._redraw(subject, each)
 
     def close(self) -> None:
         """The widget is closed."""
@@ -144,25 +176,47 @@ class Teller:
 
     # ---- in the background -----------------------------------------------------------------------------------------
 
-    def _telling_of(self, subject: Subject, card: int, news: News, content: Message) -> Callable[[], None]:
+    def _telling_of(self, subject: Subject, card: int, news: News) -> Callable[[], None]:
+        display = self._shown
+        said = Said(card, *self._message(subject, news, display), news, display)
+
         def tell() -> None:
             seen = news if card == 0 and isinstance(news, Seen) and subject is self.subject else None
             if seen is not None:
                 self.seen = seen
-            self._say(subject, card, content)
+            self._say(subject, said)
+            self._redraw(subject, said)  # what is shown may have been changed meanwhile
             if seen is not None:
                 self._noticed()
 
         return tell
 
-    def _say(self, subject: Subject, card: int, message: Message) -> None:
+    def _message(self, subject: Subject, news: News, display: Display) -> Message:
+        return message(news, (subject.layer, subject.unit), self._pictured.shape, self._pictured.range, display)
+
+    def _say(self, subject: Subject, said: Said) -> None:
         """Tell the views, unless the page is about another unit by now."""
-        fields, buffers = message
-        content = {"kind": "unit", "id": subject.number, "card": card} | fields
         with self._telling:
             if subject is not self.subject:
                 return
-            if "progress" in fields:  # only the newest is of interest
-                self._sent = [sent for sent in self._sent if "progress" not in sent[0] or sent[0]["card"] != card]
-            self._sent.append((content, buffers))
-        self._desk.post(content, buffers)
+            if "progress" in said.fields:  # only the newest is of interest
+                self._said = [each for each in self._said if "progress" not in each.fields or each.card != said.card]
+            self._said.append(said)
+        self._post(subject, said.card, said.fields, said.buffers)
+
+    def _redraw(self, subject: Subject | None, said: Said) -> None:
+        """Send the pictures of a message again, unless they are as they should be."""
+        display = self._shown
+        if subject is None or said.news is None or not said.buffers or said.display is display:
+            return
+        fields, buffers = self._message(subject, said.news, display)
+        with self._telling:
+            if subject is not self.subject or display is not self._shown:
+                return
+            said.fields, said.buffers, said.display = fields, buffers, display
+        # what images say of the unit is as before: the page keeps what is chosen there
+        self._post(subject, said.card, {name: value for name, value in fields.items() if name != "seen"}, buffers)
+
+    def _post(self, subject: Subject | None, card: int, fields: dict[str, Any], buffers: list[bytes]) -> None:
+        if subject is not None:
+            self._desk.post({"kind": "unit", "id": subject.number, "card": card} | fields, buffers)

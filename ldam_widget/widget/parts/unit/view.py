@@ -163,6 +163,8 @@ class UnitView(Part):
         return {"unit_page": "always" if self._always else "on demand"}
 
     def state(self) -> dict[str, Any]:
+        if self._teller.outdated:  # states are sent when what is shown has changed, by any thread
+            self.host.loop.submit(self._teller.redraw)
         return {"unit_shown": None if self._subject is None else self._subject.number}
 
     def gauges(self) -> dict[str, Any]:
