@@ -149,7 +149,7 @@ test("the page of the chosen channel opens by its button and its key, and closes
   page.animate();
   talk.frame(3, { reading: { id: 3, values: [9], ranks: [99] } }); // of an earlier page
   page.animate();
-  assert.equal(talk.root.querySelector(".ldam-page-standing")!.textContent, "picture 2.5: stronger than 40.0 % of 50 real images");
+  assert.equal(talk.root.querySelector(".ldam-page-standing")!.textContent, "picture 2.50: stronger than 40.0 % of 50 real images");
   talk.press("p");
   assert.equal(talk.of("do").at(-1)!.what, "close_unit");
   talk.press("]");

@@ -101,3 +101,26 @@ def test_a_survey_of_another_network_is_refused() -> None:
     ):
         with pytest.raises(error, match=message):
             ldam.Toolbox(network(), input_shape=SHAPE, survey=wrong)
+
+
+def test_a_page_says_that_the_network_has_been_trained_further() -> None:
+    model = network()
+    toolbox = ldam.Toolbox(model, input_shape=SHAPE, images=photographs())
+    view = View(toolbox)
+    toolbox.unit_page()
+    said_of_unit(view)
+    toolbox.next()
+    view.until(lambda: view.of("frame") and view.newest()[0]["name"] == "1")
+    assert not any("stale" in each for each in view.of("unit"))
+    with torch.no_grad():
+        model[0].weight.mul_(1.5)
+    toolbox.next()
+    view.until(lambda: any("stale" in each for each in view.of("unit")))
+    before = view.of("unit")[-1]["id"]
+    view.tell({"kind": "do", "what": "look_again"})
+    view.until(lambda: view.of("unit")[-1]["id"] > before)
+    expected = ldam.survey(model, photographs(), layers="0", progress=False).top("0", 0)[0].value
+    seen = [each["seen"] for each in said_of_unit(view) if "seen" in each]
+    assert seen[-1]["top"][0]["value"] == pytest.approx(expected, rel=1e-5)
+    view.settle()
+    toolbox.close()

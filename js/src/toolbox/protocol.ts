@@ -132,7 +132,7 @@ export interface Do {
   what: Action;
 }
 
-export type Action = "next" | "previous" | "dismiss_error" | "close_unit" | "unit_back" | "previous_unit" | "next_unit";
+export type Action = "next" | "previous" | "dismiss_error" | "close_unit" | "unit_back" | "previous_unit" | "next_unit" | "look_again";
 
 export interface Layer {
   name: string; // dotted

@@ -13,6 +13,8 @@ export class Card {
   readonly element: HTMLElement;
   readonly histogram: Histogram;
   #name = h("div.ldam-page-network", { hidden: true });
+  #stale = h("div.ldam-page-stale", { hidden: true, role: "status" });
+  #why = h("span");
   #standing = h("div.ldam-page-standing");
   #figures = h("div.ldam-note");
   #progress = h("div.ldam-note", { hidden: true });
@@ -29,15 +31,18 @@ export class Card {
   #turn = 0; // pictures of an earlier unit may be ready later
 
   /** `of`: what is ranked among real images. */
-  constructor(of: Measured, on: { start: ((images: number, rank: number) => void) | null; go(layer: string, unit: number): void }) {
+  constructor(of: Measured, on: { start: ((images: number, rank: number) => void) | null; go(layer: string, unit: number): void; again(): void }) {
     this.#of = of;
     this.histogram = new Histogram(of === "sample" ? "samples" : "picture");
     this.#top = new TopImages(on.start);
     this.#inputs = new Connections("driven by", on.go);
     this.#outputs = new Connections("drives", on.go);
+    const again = h("button.ldam-button", { type: "button", title: "what the network with its present weights makes of real images" }, "look again");
+    again.addEventListener("click", () => on.again());
+    this.#stale.append(this.#why, " ", again);
     this.#progress.append(this.#bar, " ", this.#count);
     const wiring = h("div.ldam-page-wiring", {}, this.#inputs.element, this.#outputs.element);
-    this.element = h("div.ldam-page-card", {}, this.#name, this.#standing, this.histogram.element, this.#figures, this.#progress, this.#top.element, this.#stills, wiring, this.#more, this.#remarks);
+    this.element = h("div.ldam-page-card", {}, this.#name, this.#stale, this.#standing, this.histogram.element, this.#figures, this.#progress, this.#top.element, this.#stills, wiring, this.#more, this.#remarks);
     this.clear("");
   }
 
@@ -52,13 +57,17 @@ export class Card {
     this.#top.clear();
     this.#inputs.show([]);
     this.#outputs.show([]);
-    this.#progress.hidden = true;
+    this.#progress.hidden = this.#stale.hidden = true;
     this.#more.hidden = false;
     for (const element of [this.#standing, this.#figures, this.#remarks]) setText(element, "");
     replace(this.#stills);
   }
 
-  receive({ progress, seen, connections, remark, panes = [], optimised, sampled }: FilledUnit): void {
+  receive({ progress, seen, connections, remark, panes = [], optimised, sampled, stale }: FilledUnit): void {
+    if (stale !== undefined) {
+      this.#stale.hidden = !stale;
+      setText(this.#why, stale);
+    }
     if (progress) this.#tell(progress.done, progress.total);
     if (seen) this.#see(seen);
     if (connections) {

@@ -13,7 +13,7 @@ const NEXT = "]";
 type Target = { column: number } | { layer: string; unit: number };
 
 export interface UnitActions {
-  act(what: "close_unit" | "unit_back" | "previous_unit" | "next_unit"): void;
+  act(what: "close_unit" | "unit_back" | "previous_unit" | "next_unit" | "look_again"): void;
   /** Opens the page of a column's neuron, or of any unit. */
   show(what: Target): void;
   /** Restarts the unit's chains in one of its top images; null where there are no chains. */
@@ -47,8 +47,9 @@ export class UnitView implements Part {
     this.#what = of;
     this.opener.setAttribute("aria-keyshortcuts", key);
     const go = (layer: string, unit: number) => on.show({ layer, unit });
+    const again = () => on.act("look_again");
     const start = on.start && ((images: number, rank: number) => on.start!({ id: this.#id!, images, rank }));
-    this.#cards = [new Card(of, { start, go }), new Card(of, { start: null, go })];
+    this.#cards = [new Card(of, { start, go, again }), new Card(of, { start: null, go, again })];
     this.#row.append(...this.#cards.map((card) => card.element));
     const previous = button("‹", "previous unit", `the unit before this one (${PREVIOUS})`, () => on.act("previous_unit"));
     const next = button("›", "next unit", `the unit after this one (${NEXT})`, () => on.act("next_unit"));

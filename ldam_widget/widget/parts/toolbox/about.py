@@ -65,6 +65,10 @@ class AboutUnit(Feature):
             self.bench.look()
         self.open()
 
+    def _look_again(self) -> None:
+        if self._teller.subject is not None:
+            self.open()
+
     def step(self, by: int) -> None:
         """Show the channel that comes so many after this one, cyclically."""
         subject = self._teller.subject
@@ -97,6 +101,7 @@ class AboutUnit(Feature):
 
     def reading(self, shown: Shown) -> dict[str, Any] | None:
         """How the picture ranks among real images; None if they do not say."""
+        self._teller.check()
         subject, seen, choice = self._teller.subject, self._teller.seen, shown.choice
         if subject is None or seen is None or (subject.layer, subject.unit) != (choice.layer, choice.unit[0]):
             return None
@@ -110,6 +115,7 @@ class AboutUnit(Feature):
     def actions(self) -> Mapping[str, Action]:
         return {
             "close_unit": self.shut,
+            "look_again": self._look_again,
             "unit_back": self.back,
             "previous_unit": lambda: self.step(-1),
             "next_unit": lambda: self.step(1),

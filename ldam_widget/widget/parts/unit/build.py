@@ -16,6 +16,7 @@ from ....data.real_images import RealImages
 from ....network.inputs import call_with
 from ....network.trace import Preprocess
 from ....network.view import hash_of, private_view
+from ....sampling.follower import Follower
 from ....sampling.sampler import Sampler
 from ....surveys import Survey
 from ....surveys.settings import answers
@@ -106,8 +107,13 @@ def unit_view(
         cards[0].name = "this network"
         cards.append(Card("other", partial(UnitFinder, view, images, theirs, Asked(arguments, law)), view))
     pictured = Pictured(sampler.input_shape, sampler.pixel_range)
-    teller = Teller(host, lambda: host.loop.playing, pictured, lambda: display.now, cards)
+    named = {"weights": partial(_weights_of, sampler)} if isinstance(sampler, Follower) else {}
+    teller = Teller(host, lambda: host.loop.playing, pictured, lambda: display.now, cards, **named)
     return UnitView(host, picker.select, teller, always=always)
+
+
+def _weights_of(follower: Follower) -> str:
+    return f"its weights at iteration {follower.iteration:,}"
 
 
 def _images(dataset: Any, sampler: Sampler) -> Images | RealImages | None:

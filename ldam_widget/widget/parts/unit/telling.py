@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -10,11 +11,18 @@ from typing import Any, NamedTuple, Protocol
 from torch import nn
 
 from ....analysis.unit import News, Seen, UnitFinder
-from ....network.view import hash_of
+from ....execution import bits
+from ....network.view import hash_of, weights_of
 from ....pictures.display import Display
 from ...protocol import Message
 from .background import Background, Work
 from .messages import message
+
+_SHARE = 0.01  # largest fraction of time spent on looking for changes of weights
+_STALE = (
+    "The network has other weights by now: ranks, images and all else here are of {}. Look again, or survey the "
+    "network again."
+)
 
 
 class Desk(Protocol):
@@ -63,6 +71,31 @@ class Said:
     display: Display | None = None
 
 
+class MadeOf:
+    """Notices when a network has other weights than at first.
+
+    Args:
+        view: the network.
+        name: of the weights at first, in words.
+    """
+
+    def __init__(self, view: nn.Module, name: str) -> None:
+        self.name = name
+        self._view = view
+        self._first = bits(weights_of(view))
+        self._due = 0.0
+
+    def differs(self, *, at_once: bool) -> bool | None:
+        """Whether they are others now; None: not looked at, since that takes time and has just been done."""
+        began = time.monotonic()
+        if not at_once and began < self._due:
+            return None
+        differs = bits(weights_of(self._view)) != self._first
+        now = time.monotonic()
+        self._due = now + (now - began) / _SHARE
+        return differs
+
+
 @dataclass
 class Card:
     """One network's side of the page.
@@ -72,12 +105,16 @@ class Card:
         finder: made when it is first needed, and again when the weights have changed.
         make: makes it.
         view: the network; it is read, and not run.
+        made_of: the weights that the finder was made of; None: it was not needed yet for the unit shown.
+        stale: whether the page says that the network has other weights by now.
     """
 
     name: str
     make: Callable[[], UnitFinder]
     view: nn.Module
     finder: UnitFinder | None = None
+    made_of: MadeOf | None = None
+    stale: bool = False
 
 
 class Teller:
@@ -90,6 +127,7 @@ class Teller:
         display: which bands and which slice are shown.
         cards: the widget's network, and perhaps another one.
         noticed: called, on any thread, when `seen` has changed.
+        weights: what the present weights are called.
     """
 
     def __init__(
@@ -100,9 +138,10 @@ class Teller:
         display: Callable[[], Display],
         cards: list[Card],
         noticed: Callable[[], object] = lambda: None,
+        weights: Callable[[], str] = lambda: "the weights that it had when this page was opened",
     ) -> None:
         self._desk, self._pictured, self._display, self._cards = desk, pictured, display, cards
-        self._noticed = noticed
+        self._busy, self._noticed, self._weights = busy, noticed, weights
         self.subject: Subject | None = None
         self.seen: Seen | None = None  # of the widget's network
         self._number = 0
@@ -127,8 +166,10 @@ class Teller:
 
         def work() -> Work:
             for number, card in enumerate(self._cards):
+                present = MadeOf(card.view, self._weights())
                 if card.finder is None or card.finder.weights != hash_of(card.view):
                     card.finder = card.make()
+                card.made_of = present
                 for news in card.finder.about(layer, unit, key):
                     if news is None:
                         yield None
@@ -143,6 +184,8 @@ class Teller:
         with self._telling:
             self.subject, self.seen, self._said = None, None, []
             self._number += 1
+            for card in self._cards:
+                card.made_of, card.stale = None, False
         self._background.begin(None)
 
     def retell(self) -> None:
@@ -151,6 +194,18 @@ class Teller:
             subject, said = self.subject, list(self._said)
         for each in said if subject is not None else ():
             self._post(subject, each.card, each.fields, each.buffers)
+
+    def check(self) -> None:
+        """On the loop: say so if a network has other weights by now than those that the page is about."""
+        subject = self.subject
+        if subject is None:
+            return
+        for number, card in enumerate(self._cards):
+            made_of = card.made_of
+            stale = None if made_of is None else made_of.differs(at_once=not self._busy())
+            if made_of is not None and stale is not None and stale != card.stale:
+                card.stale = stale
+                self._say(subject, Said(number, {"stale": _STALE.format(made_of.name) if stale else ""}, []))
 
     @property
     def outdated(self) -> bool:
@@ -199,8 +254,8 @@ class Teller:
         with self._telling:
             if subject is not self.subject:
                 return
-            if "progress" in said.fields:  # only the newest is of interest
-                self._said = [each for each in self._said if "progress" not in each.fields or each.card != said.card]
+            for name in {"progress", "stale"} & said.fields.keys():  # only the newest is of interest
+                self._said = [each for each in self._said if name not in each.fields or each.card != said.card]
             self._said.append(said)
         self._post(subject, said.card, said.fields, said.buffers)
 

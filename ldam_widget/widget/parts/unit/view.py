@@ -108,6 +108,12 @@ class UnitView(Part):
             if neuron.key == before.key and neuron.unit is not None:
                 self._show(neuron)
 
+    def look_again(self) -> None:
+        """Show the same page anew, of the present weights."""
+        column = self.column
+        if column is not None:
+            self.open(column)
+
     def close_page(self) -> None:
         """Show the picture alone."""
         if self._always:
@@ -169,6 +175,7 @@ class UnitView(Part):
 
     def gauges(self) -> dict[str, Any]:
         """How the samples rank on the scale of the survey."""
+        self._teller.check()
         subject, seen, column = self._subject, self._teller.seen, self.column
         if subject is None or column is None:
             return {}
@@ -183,6 +190,7 @@ class UnitView(Part):
     def actions(self) -> Mapping[str, Action]:
         return {
             "close_unit": self.close_page,
+            "look_again": self.look_again,
             "unit_back": self.back,
             "previous_unit": lambda: self.step(-1),
             "next_unit": lambda: self.step(1),
