@@ -48,6 +48,26 @@ def test_of_a_linear_layer_they_are_weight_times_activation() -> None:
     assert found.outputs == ()  # nothing comes after it
 
 
+def test_only_the_output_has_names_of_classes() -> None:
+    """The hidden layer has as many units as there are classes."""
+    model = with_fixed_weights(
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+            nn.Linear(4, 4), nn.Softmax(1),
+        ),
+        3,
+    ).eval()  # fmt: skip
+    names = ("cat", "dog", "eel", "fox")
+    of_first, of_output = (connections(traced(model), layer, 0, images(), class_names=names) for layer in ("0", "6"))
+    hidden = connections(traced(model), "2", 0, images(), class_names=names)
+    for unnamed in (of_first.outputs, of_output.inputs):
+        assert {each.layer for each in unnamed} == {"2"}
+        assert {each.name for each in unnamed} == {""}
+    assert {each.layer for each in hidden.outputs} == {"6"}
+    assert all(each.name == names[each.unit] for each in hidden.outputs)
+    assert not any(each.name for each in connections(traced(model), "2", 0, images(), class_names=names[:3]).outputs)
+
+
 def test_what_a_channel_drives() -> None:
     """Both are linear beyond the rectifier, and all that is on its way is averaged."""
     model, x = network(), images()

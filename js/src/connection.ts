@@ -429,7 +429,7 @@ export class Connection {
 }
 
 /** Panes with their bytes, one buffer each. */
-const filled = (panes: Pane[], buffers: Buffers): FilledPane[] =>
+export const filled = (panes: Pane[], buffers: (Buffers[number] | Uint8Array | undefined)[]): FilledPane[] =>
   panes.flatMap((pane, i) => (buffers[i] ? [{ ...pane, range: ends(pane.range), bytes: toBytes(buffers[i]) }] : []));
 
 /** JSON sends non-finite values as null. */

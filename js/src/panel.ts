@@ -21,6 +21,7 @@ import type { Action, Setup, State } from "./protocol";
 import { h, offer, setText, throttle } from "./ui/dom";
 import { formatCount } from "./ui/format";
 import { keepKeys } from "./ui/keys";
+import { watchSize } from "./ui/size";
 import { watchTheme } from "./ui/theme";
 
 const REDUCED_MOTION =
@@ -122,7 +123,7 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
     { announce, open: (unit) => connection.openUnit(unit), export: (request) => connection.exportUnits(request) },
     (closed) => root.classList.toggle("ldam-unopened", closed),
   );
-  const unit = new UnitView(root, signal, {
+  const unit = new UnitView(root, signal, "u", "sample", {
     act,
     announce,
     show: (what) => connection.showUnit(what),
@@ -181,21 +182,6 @@ export function showPanel(model: Model, parent: HTMLElement, signal: AbortSignal
   parent.classList.add("ldam-view");
   parent.append(root);
   connection.start();
-}
-
-/** Reports in the next animation frame, since a response to one size may change another watched size. */
-function watchSize(element: HTMLElement, signal: AbortSignal, changed: (width: number, height: number) => void): void {
-  let scheduled = 0;
-  const observer = new ResizeObserver((entries) => {
-    const { width, height } = entries.at(-1)!.contentRect; // from the entry: reading it from the element would force a layout
-    cancelAnimationFrame(scheduled);
-    scheduled = requestAnimationFrame(() => changed(width, height));
-  });
-  observer.observe(element);
-  signal.addEventListener("abort", () => {
-    observer.disconnect();
-    cancelAnimationFrame(scheduled);
-  });
 }
 
 /** Visible: on screen, in a page that is not in the background. */

@@ -184,6 +184,7 @@ export interface UnitNews {
   sampled?: number | null; // activation of the pane "sample"
   remark?: UnitRemark; // something could not be had
   complete?: boolean; // true: nothing more will come
+  stale?: string; // the network has other weights by now than the page is about, in words; "": it has those
 }
 
 /** A view has appeared. */

@@ -26,7 +26,7 @@ export interface Bars {
 export type Action =
   | "play" | "pause" | "step" | "restart" | "reset_average" | "snapshot" | "record" | "stop_record" | "dismiss_error"
   | "measure_scales" | "heat" | "train" | "stop_train" | "discriminator_only" | "with_neurons" | "scan" | "stop_scan"
-  | "belief" | "stop_belief" | "follow" | "close_unit" | "unit_back" | "previous_unit" | "next_unit";
+  | "belief" | "stop_belief" | "follow" | "close_unit" | "unit_back" | "previous_unit" | "next_unit" | "look_again";
 
 /** The name a view has given itself. */
 export type View = string;

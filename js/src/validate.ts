@@ -117,6 +117,7 @@ const ofUnit: Record<string, Check> = {
   sampled: isMeasured,
   remark: shape({ about: isText, text: isText }),
   complete: isFlag,
+  stale: isText,
 };
 const SETTINGS: Record<string, Check> = { kernel_note: isText, calibrated: isFlag, scales: isScales, warming: isFlag, goal: orNull(isText), display: isDisplay };
 const COMPARED: Record<string, Check> = { locks: recordOf(isFlag), show: oneOf("samples", "averages", "both"), scanning: isFlag };

@@ -7,13 +7,14 @@ import { page } from "./page";
 import { after } from "../src/toolbox/controls";
 import { packed } from "../src/toolbox/files";
 import { deedOf, KEYS } from "../src/toolbox/keys";
-import type { Frame, Setup, State, ToKernel } from "../src/toolbox/protocol";
+import type { Frame, FromKernel, Setup, State, ToKernel } from "../src/toolbox/protocol";
 import { gridOf } from "../src/toolbox/tiles";
 import { showToolbox } from "../src/toolbox/toolbox";
 import { typescript } from "../protocol.mjs";
 
 const schema = JSON.parse(readFileSync("src/toolbox/protocol.schema.json", "utf8"));
-const ajv = new Ajv2020({ allowUnionTypes: true, strictTuples: false, strictTypes: false });
+const ajv = new Ajv2020({ allowUnionTypes: true, strictTuples: false, strictTypes: false, keywords: ["addedLater"] });
+ajv.addSchema(JSON.parse(readFileSync("src/protocol.schema.json", "utf8")), "../protocol.schema.json");
 const conforms = (name: string) => ajv.compile({ $defs: schema.$defs, $ref: `#/$defs/${name}` });
 const [toKernel, fromKernel] = [conforms("ToKernel"), conforms("FromKernel")];
 
@@ -22,7 +23,7 @@ const PICTURE = { source: "images", sources: ["images"], index: 0, count: 3, nam
 const SETUP: Setup = {
   kind: "setup", title: "net", device: "cpu", notes: [], error: null, view: "", rev: 0, takes_files: true, input_shape: [3, 8, 8],
   layers: [{ name: "conv1", type: "Conv2d", units: 6 }, { name: "fc", type: "Linear", units: 3 }],
-  rules: ["off", "gradient", "guided", "deconv"], views: ["raw", "norm"], shown: ["activations", "backward"], classifies: true, picture: PICTURE, choice: CHOICE,
+  rules: ["off", "gradient", "guided", "deconv"], views: ["raw", "norm"], shown: ["activations", "backward"], classifies: true, picture: PICTURE, choice: CHOICE, unit_shown: null,
 }; // prettier-ignore
 
 /** A view and the kernel's side of its conversation. */
@@ -41,7 +42,7 @@ class Talk {
     this.tell({ ...SETUP, ...setup });
   }
 
-  tell(message: Setup | State | Frame | { kind: "error"; error: unknown }, buffers: ArrayBuffer[] = []): void {
+  tell(message: FromKernel | { kind: "error"; error: unknown }, buffers: ArrayBuffer[] = []): void {
     assert(fromKernel(message), JSON.stringify(fromKernel.errors));
     for (const handle of this.#handlers) handle(message, buffers);
   }
@@ -51,7 +52,7 @@ class Talk {
     const panes = [pane("picture", [1, 8, 8, 3]), pane("tiles", [6, 4, 4, 1]), pane("unit", [1, 4, 4, 1])];
     const frame: Frame = {
       kind: "frame", seq, answers: null, name: "a.png", panes, layer: "conv1", unit: [2], show: "activations", value: 1.5, scale: 3, ms: 9,
-      classes: [{ number: 1, name: "<b>cat</b>", probability: 0.75 }], other_classes: [], remark: "", stats: { frames_per_second: 10, round_trip_ms: 4 }, ...changes,
+      classes: [{ number: 1, name: "<b>cat</b>", probability: 0.75 }], other_classes: [], remark: "", reading: null, stats: { frames_per_second: 10, round_trip_ms: 4 }, ...changes,
     }; // prettier-ignore
     this.tell(frame, panes.map(({ shape }) => new ArrayBuffer(shape.reduce((a, b) => a * b))));
   }
@@ -128,6 +129,39 @@ test("the newest frame is painted and acknowledged; hidden ones are acknowledged
   assert.equal(document.querySelector(".ldam-tb"), null);
 });
 
+test("the page of the chosen channel opens by its button and its key, and closes by the key", () => {
+  const talk = new Talk();
+  talk.frame(1);
+  page.animate();
+  const opener = [...talk.root.querySelectorAll("button")].find((each) => each.textContent === "about unit 2 of conv1")!;
+  opener.click();
+  talk.press("p");
+  assert.deepEqual(talk.of("unit"), [{ kind: "unit", layer: "conv1", unit: 2 }, { kind: "unit", layer: "conv1", unit: 2 }]);
+  const subject = { key: "2", layer: "conv1", unit: 2, units: 6, name: "<b>cat</b>", back: false, networks: [""] };
+  talk.tell({ kind: "unit", id: 4, card: 0, subject });
+  const histogram = { low: 0, high: 5, counts: [1, 2], below: 0, above: 0 };
+  const top = [{ value: 5, name: "<i>a</i>", place: [] }];
+  talk.tell({ kind: "unit", id: 4, card: 0, seen: { images: 50, of: 50, final: true, map: [], dead: false, silent: 0, mean: 1, histogram, top, boxes: [] } });
+  const shown = talk.root.querySelector<HTMLElement>(".ldam-page")!;
+  assert(!shown.hidden && opener.hidden);
+  assert.equal(shown.getAttribute("aria-label"), "unit 2 of conv1 · <b>cat</b>");
+  talk.frame(2, { reading: { id: 4, values: [2.5], ranks: [40] } });
+  page.animate();
+  talk.frame(3, { reading: { id: 3, values: [9], ranks: [99] } }); // of an earlier page
+  page.animate();
+  assert.equal(talk.root.querySelector(".ldam-page-standing")!.textContent, "picture 2.50: stronger than 40.0 % of 50 real images");
+  talk.press("p");
+  assert.equal(talk.of("do").at(-1)!.what, "close_unit");
+  talk.press("]");
+  assert.equal(talk.of("do").at(-1)!.what, "next_unit");
+  const before = talk.of("do").length;
+  talk.tell({ kind: "state", view: "", rev: 0, picture: PICTURE, choice: CHOICE, unit_shown: null });
+  talk.press("]"); // nothing to step through
+  assert.equal(talk.of("do").length, before);
+  assert(shown.hidden && !opener.hidden);
+  talk.close();
+});
+
 test("names are text", () => {
   const talk = new Talk({ notes: ["<i>note</i>"], picture: { ...PICTURE, name: "<u>x</u>" } });
   talk.frame(1);
@@ -146,7 +180,7 @@ test("own changes show at once, and an older answer does not undo them", () => {
   talk.press("b");
   assert.equal(rule.value, "guided");
   assert.deepEqual(talk.of("change").map(({ rev, choice }) => [rev, choice.rule]), [[1, "gradient"], [2, "guided"]]);
-  const state = (rule: string, rev: number, from = view): State => ({ kind: "state", view: from, rev, picture: PICTURE, choice: { ...CHOICE, rule } });
+  const state = (rule: string, rev: number, from = view): State => ({ kind: "state", view: from, rev, picture: PICTURE, choice: { ...CHOICE, rule }, unit_shown: null });
   talk.tell(state("gradient", 1));
   assert.equal(rule.value, "guided");
   talk.tell(state("guided", 2));

@@ -48,3 +48,21 @@ test("a chain starts in the image that was clicked, of the list that was shown",
   assert.equal(el.querySelector(".ldam-page b b"), null);
   close();
 });
+
+test("a page of other weights than the present ones says so, and can be made anew", () => {
+  const { model, el, close, tell } = opened();
+  tell(1, subject(3));
+  const line = el.querySelector<HTMLElement>(".ldam-page-stale")!;
+  assert(line.hidden);
+  tell(1, { stale: "other weights <b>by now</b>" });
+  assert(!line.hidden);
+  assert(line.textContent!.startsWith("other weights <b>by now</b>"));
+  line.querySelector("button")!.click();
+  assert.deepEqual(model.take("do").map(({ what }) => what), ["look_again"]);
+  tell(1, { stale: "" });
+  assert(line.hidden);
+  tell(1, { stale: "other weights" });
+  tell(2, subject(3));
+  assert(line.hidden);
+  close();
+});

@@ -100,10 +100,12 @@ class Asked:
     Attributes:
         arguments: for `Sampler`, without layer, neurons, kernel, prior and dataset: input_shape, preprocess, ….
         law: the same for samples of another checkpoint, of which none are made if it is None.
+        without_images: what is said where neither images nor a survey are given.
     """
 
     arguments: dict[str, Any]
     law: dict[str, Any] | None = None
+    without_images: str = "there are no real images: give dataset= or survey="
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -223,7 +225,7 @@ class UnitFinder:
             return f"layer {layer} is not in the survey; give dataset= as well, or survey this layer"
         if self._given is not None:
             return "the survey is of other weights than these; survey the network again"
-        return "there are no real images: give dataset= or survey="
+        return self._asked.without_images
 
     def _seen(self, survey: Survey, layer: str, unit: int, of: int, *, final: bool) -> Seen:
         top, source, measure = survey.top(layer, unit), survey.source, self._measure(layer, unit)
@@ -262,7 +264,10 @@ class UnitFinder:
             self._traced = Traced.of(self._view, self._asked.shape, self._asked.preprocess, None, QuietNotes())
         yield None
         if top is not None:
-            yield connections(self._traced, layer, unit, top.to(device_of(self._view)))
+            names = self._asked.arguments.get("class_names") or ()
+            yield connections(
+                self._traced, layer, unit, top.to(device_of(self._view)), class_names=tuple(map(str, names))
+            )
 
     def _climb(self, layer: str, key: str, strongest: float) -> Finding[None]:
         if self._asked.arguments.get("pixel_range") is None:

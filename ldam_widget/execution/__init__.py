@@ -10,8 +10,9 @@ changed, nor anything of the user's.
 from __future__ import annotations
 
 from ..network.memory import give_back
+from .freshness import bits
 from .plans import PLANS, Plan
 from .runner import Execution, check_execution
 from .threads import cpu_threads
 
-__all__ = ["PLANS", "Execution", "Plan", "check_execution", "cpu_threads", "give_back"]
+__all__ = ["PLANS", "Execution", "Plan", "bits", "check_execution", "cpu_threads", "give_back"]

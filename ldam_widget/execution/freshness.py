@@ -67,6 +67,12 @@ def counted(originals: Iterable[weakref.ref[Tensor]]) -> list[int]:
     return [tensor._version for tensor in tensors if tensor is not None and not tensor.is_inference()]
 
 
+def bits(tensors: Iterable[Tensor]) -> list[int]:
+    """The sum of the bits of each tensor, as integers: exact, whatever the number of threads; another one after any
+    training step."""
+    return [_bits(tensor.detach().contiguous().flatten()) if tensor.numel() else 0 for tensor in tensors]
+
+
 def _bits(flat: Tensor) -> int:
     integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
     kind = integers.get(flat.element_size())

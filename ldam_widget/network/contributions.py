@@ -7,6 +7,7 @@ and branches, and are those of given images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ class Contribution(NamedTuple):
     unit: int
     value: float
     units: int  # of its layer
+    name: str = ""  # of its class; "" if it is none of the model's output
 
 
 class Connections(NamedTuple):
@@ -39,7 +41,9 @@ class Connections(NamedTuple):
 
 
 @torch.inference_mode(False)
-def connections(traced: Traced, layer: str, unit: int, images: Tensor, k: int = 6) -> Connections:
+def connections(
+    traced: Traced, layer: str, unit: int, images: Tensor, k: int = 6, class_names: Sequence[str] = ()
+) -> Connections:
     """What a unit is driven by and what it drives, in the nearest layers with weights where these are several units.
 
     Separate normalisations, activations and poolings, in which a unit depends on one unit alone, are passed over.
@@ -49,6 +53,7 @@ def connections(traced: Traced, layer: str, unit: int, images: Tensor, k: int = 
         layer, unit: a name as in `ldam.layers`, and a number.
         images: (n, *image) in pixel range, such as the unit's top images. Of a map, the unit's value is the largest.
         k: of each, at most.
+        class_names: of the units of the model's output; other layers have none, however many units they have.
 
     Raises:
         ValueError: no such layer.
@@ -59,9 +64,18 @@ def connections(traced: Traced, layer: str, unit: int, images: Tensor, k: int = 
         raise ValueError(f"layer {layer!r} is not run by the model's forward pass; choose one of layers(model)")
     below = [each for each in reversed(outputs[max(0, own - _FAR) : own]) if _has_weights(each)]
     above = [each for each in outputs[own + 1 : own + 1 + _FAR] if _has_weights(each)]
-    return Connections(
-        _inputs(traced, outputs[own], unit, images, below, k), _outputs(traced, outputs[own], unit, images, above, k)
-    )
+    inputs = _inputs(traced, outputs[own], unit, images, below)
+    driven = _outputs(traced, outputs[own], unit, images, above)
+    answer = traced.trace.own.address
+
+    def strongest(found: tuple[LayerOutput, Tensor] | None) -> tuple[Contribution, ...]:
+        if found is None:
+            return ()
+        output, values = found
+        named = output.address == answer and len(class_names) == len(values)
+        return _strongest(output, values, k, class_names if named else ())
+
+    return Connections(strongest(inputs), strongest(driven))
 
 
 def _has_weights(output: LayerOutput) -> bool:
@@ -70,8 +84,8 @@ def _has_weights(output: LayerOutput) -> bool:
 
 
 def _inputs(
-    traced: Traced, own: LayerOutput, unit: int, images: Tensor, below: list[LayerOutput], k: int
-) -> tuple[Contribution, ...]:
+    traced: Traced, own: LayerOutput, unit: int, images: Tensor, below: list[LayerOutput]
+) -> tuple[LayerOutput, Tensor] | None:
     kept: dict[Address, Tensor] = {}
     made: list[Any] = []
     wanted = {each.address for each in below}
@@ -91,11 +105,11 @@ def _inputs(
         x = images.detach().clone().requires_grad_(True)
         listen(_modules(traced, [own, *below]), hear, lambda: traced.run(x))
         if not made or not made[0].requires_grad:
-            return ()
+            return None
         value = _units(made[0], own.axis)[unit].reshape(len(images), -1).amax(1).sum()
         usable = [each for each in below if each.address in kept and kept[each.address].requires_grad]
         if not usable:
-            return ()
+            return None
         sources = [kept[each.address] for each in usable]
         grads: list[Tensor | None] = [*torch.autograd.grad(value, sources, allow_unused=True)]
     for each, grad in zip(usable, grads, strict=True):
@@ -103,15 +117,15 @@ def _inputs(
             continue
         total = _units(kept[each.address].detach().double() * grad, each.axis).flatten(1).sum(1) / len(images)
         if int((_units(grad, each.axis).flatten(1).abs().sum(1) > 0).sum()) > 1:
-            return _strongest(each, total, k)
-    return ()
+            return each, total
+    return None
 
 
 def _outputs(
-    traced: Traced, own: LayerOutput, unit: int, images: Tensor, above: list[LayerOutput], k: int
-) -> tuple[Contribution, ...]:
+    traced: Traced, own: LayerOutput, unit: int, images: Tensor, above: list[LayerOutput]
+) -> tuple[LayerOutput, Tensor] | None:
     if not above:
-        return ()
+        return None
     with torch.no_grad():
         before, after = (_means(traced, own, unit, images, above, factor) for factor in (1.0, 1 - _SCALED))
     for each in above:
@@ -119,8 +133,8 @@ def _outputs(
             continue
         change = (before[each.address] - after[each.address]) / _SCALED
         if int((change.abs() > _NOTHING * max(1e-12, float(before[each.address].abs().max()))).sum()) > 1:
-            return _strongest(each, change, k)
-    return ()
+            return each, change
+    return None
 
 
 def _means(
@@ -149,9 +163,12 @@ def _units(output: Tensor, axis: int) -> Tensor:
     return output.movedim(axis, 0)
 
 
-def _strongest(output: LayerOutput, values: Tensor, k: int) -> tuple[Contribution, ...]:
+def _strongest(output: LayerOutput, values: Tensor, k: int, names: Sequence[str]) -> tuple[Contribution, ...]:
     chosen = values.abs().nan_to_num(0.0).topk(min(k, len(values))).indices.tolist()
-    return tuple(Contribution(output.layer.name, unit, float(values[unit]), len(values)) for unit in chosen)
+    return tuple(
+        Contribution(output.layer.name, unit, float(values[unit]), len(values), names[unit] if names else "")
+        for unit in chosen
+    )
 
 
 def _modules(traced: Traced, outputs: list[LayerOutput]) -> dict[str, torch.nn.Module]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from ..core.bars import Bars, bars
@@ -275,6 +276,13 @@ class Survey:
         Raises:
             ValueError: no units, or as `crops`.
         """
+        sheets.whole(self.sheet_in_pieces(layer, units, side=side)).save(Path(path))
+
+    def sheet_in_pieces(
+        self, layer: str, units: Iterable[int] | None = None, *, side: int = 48
+    ) -> Generator[None, None, Image.Image]:
+        """Draws the picture of `sheet` unit by unit, yielding between them, and returns it; arguments and errors as
+        there."""
         images = self._sourced("a sheet").images
         chosen = range(self.units(layer)) if units is None else [self.unit(layer, unit) for unit in units]
         table, across = self.table(layer), self.card["k"]
@@ -285,7 +293,7 @@ class Survey:
             for unit in chosen
         ]
         title = f"{layer}: the parts of {self.images:,} images that its units see and like most"
-        sheets.draw(title, lines, across, _side(side), shown_range(images)).save(Path(path))
+        return sheets.drawing(title, lines, across, _side(side), partial(shown_range, images))
 
     def _cut(self, layer: str, unit: int) -> Tensor | None:
         return self.crops(layer, unit).images if self.top(layer, unit) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,17 +23,21 @@ class SheetLine(NamedTuple):
     crops: Callable[[], Tensor | None]  # (n, channels, height, width) in the pixel range; None: there are none
 
 
-def draw(
-    title: str, lines: Sequence[SheetLine], across: int, side: int, pixel_range: tuple[float, float]
-) -> Image.Image:
-    """The sheet: lines below each other, in as many columns as make it about as wide as high.
+Drawing = Generator[None, None, Image.Image]
+
+
+def drawing(
+    title: str, lines: Sequence[SheetLine], across: int, side: int, pixel_range: Callable[[], tuple[float, float]]
+) -> Drawing:
+    """Draws the sheet, yields after each line, and returns it: lines below each other, in as many columns as make it
+    about as wide as high.
 
     Args:
         title: above everything.
         lines: at least one.
         across: crops of a line, at most.
         side: of a crop in pixels; crops are scaled to it; very small ones by an integer factor.
-        pixel_range: of black and white.
+        pixel_range: gives that of black and white; it may look at images.
 
     Raises:
         ValueError: no lines, or more than fit into one picture.
@@ -47,9 +51,27 @@ def draw(
     if size[0] * size[1] > _LARGEST:
         fit = int(_LARGEST / (wide * high))
         raise ValueError(f"{len(lines):,} units make a picture of {size[0]}×{size[1]} pixels; up to {fit:,} units fit")
+
+    def draw() -> Drawing:
+        yield from _lines(page, lines, rows, (wide, high), across, side, pixel_range())
+        return page
+
     page = Image.new("RGB", size, "white")
+    ImageDraw.Draw(page).text((_GAP, _GAP), _plain(title), "black", ImageFont.load_default())
+    return draw()
+
+
+def _lines(
+    page: Image.Image,
+    lines: Sequence[SheetLine],
+    rows: int,
+    size: tuple[int, int],
+    across: int,
+    side: int,
+    pixel_range: tuple[float, float],
+) -> Iterator[None]:
+    wide, high = size
     pen, font = ImageDraw.Draw(page), ImageFont.load_default()
-    pen.text((_GAP, _GAP), _plain(title), "black", font)
     for i, line in enumerate(lines):
         x, y = i // rows * wide, _HEAD + i % rows * high
         pen.text((x + _GAP, y + side // 2 - 12), _plain(line.name)[:9], "black", font)
@@ -57,7 +79,17 @@ def draw(
         crops = line.crops()
         for j, crop in enumerate([] if crops is None else crops[:across]):
             page.paste(_tile(crop, side, pixel_range), (x + _LABEL + j * (side + _GAP), y))
-    return page
+        yield
+
+
+def whole(drawing: Drawing) -> Image.Image:
+    """The finished sheet."""
+    while True:
+        try:
+            next(drawing)
+        except StopIteration as end:
+            page: Image.Image = end.value
+            return page
 
 
 def _tile(crop: Tensor, side: int, pixel_range: tuple[float, float]) -> Image.Image:

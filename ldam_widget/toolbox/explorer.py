@@ -27,6 +27,7 @@ class Shown(NamedTuple):
     tiles: ChannelTiles
     enlarged: ChannelTiles  # the chosen channel, at full resolution
     value: float  # activation of the chosen unit: of a whole channel, the largest
+    largest: float  # of the whole channel
     classes: list[Class]
     other_classes: list[Class]  # of the other model
     backward: Tensor | None  # a view, (1 or channels, height, width), from 0 to 1
@@ -120,6 +121,7 @@ class Explorer:
             tiles(flat, choice.boost, choice.gamma, signed=signed),
             tiles(flat[choice.unit[0]][None], choice.boost, choice.gamma, signed=signed, limit=None),
             float(unit.max()),
+            float(read.maps[choice.unit[0]].max()),
             read.classes,
             [] if other is None else other.classes,
             None if choice.rule == OFF else VIEWS[choice.view](self.gradient(x)).cpu(),

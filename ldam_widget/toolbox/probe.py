@@ -80,6 +80,11 @@ class Probe:
         """Whether the network has classes."""
         return self._output is not None
 
+    @property
+    def output_layer(self) -> str | None:
+        """The layer whose units are the classes; None: there are no classes."""
+        return None if self._output is None else str(self._output)
+
     def default_layer(self) -> str:
         """The first layer with a map, else the last layer."""
         maps = [layer.name for layer in self.layers if len(layer.shape) > 2]

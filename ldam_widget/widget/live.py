@@ -97,7 +97,7 @@ class LDAM(Player):
         built = self._sampler_class(
             model, input_shape=input_shape, regularizers=regularizers, dataset=dataset, **settings
         )
-        survey = checked_survey(survey, built.view, built)
+        survey = checked_survey(survey, built.view, built.input_shape, built.preprocess)
         super().__init__(built, type(model).__name__ if title is None else str(title))
         self._display = DisplayChoice(self)
         self._picture, self._law = Picture(self, self._display), Law(self)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..network.trace import Preprocess
+from ..surveys import Survey
 from ..toolbox.choice import OFF
 from ..toolbox.probe import Class
 from .workbench import Workbench
@@ -31,6 +32,8 @@ class Toolbox(Workbench):
         device: None: CUDA if there is one, else where the weights are.
         layer: the first one shown; None: the first with a map.
         title: heading; the model's class name by default.
+        survey: of this network, see `ldam.survey`: what it says of a channel is shown on the channel's page. Without
+            one, some of `images` are looked at: a few thousand, in the background.
 
     All choices can be read and set: ``t.layer, t.unit, t.rule = "layer3", 17, "guided"``.
 
@@ -51,10 +54,11 @@ class Toolbox(Workbench):
         device: torch.device | str | None = None,
         layer: str | None = None,
         title: str | None = None,
+        survey: Survey | None = None,
     ) -> None:
         super().__init__(
             model, input_shape=input_shape, images=images, labels=labels, compare=compare, preprocess=preprocess,
-            pixel_range=pixel_range, device=device, title=title,
+            pixel_range=pixel_range, device=device, title=title, survey=survey,
         )  # fmt: skip
         if layer is not None:
             self.explorer.choose(layer=layer)
@@ -158,6 +162,16 @@ class Toolbox(Workbench):
     def pin(self, on: bool = True) -> None:
         """Keep the chosen unit as the start of backward views while other layers are looked at."""
         self._change(lambda: self.explorer.pin(on))
+
+    def unit_page(self, open: bool = True) -> None:
+        """Open the page of the chosen channel, as the button "about unit" and the key p do, or close it.
+
+        It shows the strongest real images (of `survey`, or of some of `images`), what of them the channel reacts to,
+        how the present picture ranks among them, what drives it and what it drives, and the picture that an optimiser
+        finds. While it is open, it follows the choice.
+        """
+        _ = self.explorer
+        self._call(self._about.open if open else self._about.shut)
 
     # ---- pictures --------------------------------------------------------------------------------------------------
 

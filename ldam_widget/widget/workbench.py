@@ -20,12 +20,15 @@ from ..core.notes import Notes
 from ..data import PictureError, images_of
 from ..network.trace import Preprocess, check_shape
 from ..sampling.checks import pixel_range as checked_range
+from ..surveys import Survey
 from ..toolbox.explorer import Explorer, Shown
 from .base import joined
 from .parts.toolbox import screens
+from .parts.toolbox.about import about_unit
 from .parts.toolbox.choices import Choices
 from .parts.toolbox.sources import CAMERA, Sources
 from .parts.toolbox.still import still
+from .parts.unit.build import checked_survey
 from .protocol import Message, Other, plains
 from .tool import Tool
 
@@ -49,26 +52,30 @@ class Workbench(Tool):
         pixel_range: tuple[float, float],
         device: torch.device | str | None,
         title: str | None,
+        survey: Survey | None,
     ) -> None:
         shape, (low, high) = check_shape(input_shape), checked_range(pixel_range) or (0.0, 1.0)
         if len(shape) != 3:
             raise ValueError(f"input_shape must be (channels, height, width); got {shape}")
-        notes = Notes()
+        notes, names = Notes(), () if labels is None else labels
         found = None if images is None else images_of(images, shape, (low, high), notes=notes)
         self._explorer: Explorer | None = Explorer(
-            model, shape, preprocess=preprocess, device=device, labels=() if labels is None else labels, other=compare,
+            model, shape, preprocess=preprocess, device=device, labels=names, other=compare,
             pixel_range=(low, high), notes=notes,
         )  # fmt: skip
+        checked = checked_survey(survey, self._explorer.probe.view, shape, preprocess)
         name = type(model).__name__ if title is None else str(title)
         super().__init__(name, notes, self._explorer.probe.device)
         self._put_off = False  # a look: the window is full, or nobody sees it
         self._ready: Message | None = None
         self._newest: tuple[Shown, str] | None = None  # what is shown, and the picture's name; None: of a camera
         self._sources = Sources(self, found, shape, (low, high))
-        self._parts = (self._sources, Choices(self, self._set_echo))
+        self._about = about_unit(self, self._sources, found, checked, preprocess, self._explorer.probe.labels)
+        self._parts = (self._sources, Choices(self, self._set_echo), self._about)
         self._open()
 
     def _forget(self) -> None:
+        self._about.close()
         self._sources.close()
         self._explorer, self._ready, self._newest = None, None, None
 
@@ -85,8 +92,13 @@ class Workbench(Tool):
         """Show the present picture soon; from any thread. Several requests are one."""
         self._request_turn()
 
+    def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        """Send a message, from any thread."""
+        self._connection.post(content, buffers)
+
     def post_state(self) -> None:
         """Send everything that may have changed."""
+        self._about.follow()
         self._connection.post({"kind": "state", **self._connection.echo} | joined(part.state() for part in self._parts))
 
     def _hear(self, message: Other, buffers: Sequence[Any]) -> None:
@@ -113,6 +125,7 @@ class Workbench(Tool):
             "error": self._error,
         }
         self._connection.post(head | self._connection.echo | joined(more))
+        self._about.greet()
         self.look()
 
     @property
@@ -136,6 +149,7 @@ class Workbench(Tool):
             shown = self.explorer.look(picture)
             content, buffers = screens.message(shown)
             content |= {
+                "reading": self._about.reading(shown),
                 "name": name,
                 "answers": self._sources.answers,
                 "ms": 1e3 * (time.perf_counter() - began),

@@ -109,7 +109,34 @@ def test_a_tile_leads_to_its_page_and_an_image_to_the_chain(make: Make) -> None:
     first.press("Enter")
     expect(first).to_have_attribute("aria-pressed", "true")
     bridge.root.get_by_role("button", name="start a chain from this image").click()
-    picture = w._unit._seen.pictures[0]
+    picture = w._unit._teller.seen.pictures[0]
     bridge.until(lambda: torch.allclose(w.sampler.images[1, 0], picture, atol=1e-6))
     bridge.root.get_by_role("button", name="0", exact=True).click()  # the chip
     bridge.until(lambda: bridge.root.get_by_role("region", name="unit 0 of 2").is_visible())
+
+
+def test_an_image_that_was_clicked_stays_while_other_bands_are_shown(page: Page) -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)), 1).eval()
+    images = torch.rand(60, 5, 12, 12, generator=torch.Generator().manual_seed(3))
+    r = ldam.survey(model, images, progress=False, pixel_range=(0, 1))
+    w = ldam.UnitPage(model, "0", 2, survey=r, prior=None, warm_up=4, play=False)
+    bridge = Bridge(page, w, width="900px")
+    bridge.until(lambda: complete(bridge))
+    bridge.settle()
+    third = bridge.root.get_by_role("group", name="strongest real images").get_by_role("button").nth(2)
+    third.click()
+    whole = bridge.root.get_by_role("img", name="whole")
+    expect(whole).to_be_visible()
+    for band in (1, 4):
+        w.bands = [band]
+        expected = (images[r.top("0", 2)[2].image, band] * 255).flatten()
+
+        def right(expected: torch.Tensor = expected) -> bool:
+            red = whole.evaluate(
+                "c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 === 0)"
+            )
+            return float((torch.tensor(red) - expected).abs().max()) <= 1
+
+        bridge.until(right)
+        expect(third).to_have_attribute("aria-pressed", "true")
+    w.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 import ldam_widget as ldam
 
 from ..conftest import with_fixed_weights
+from .conftest import wait_until
 from .page import SettlingPage
 
 SHAPE = (3, 12, 12)
@@ -121,6 +123,7 @@ def test_files_hold_the_rows_shown_in_their_order(page: SettlingPage, widget: ld
     assert [int(row["unit"]) for row in rows] == [row.unit for row in wanted]
     assert [float(row["max"]) for row in rows] == [row.max for row in wanted]
     page.receive(kind="export_units", what="sheet", column="unit", ascending=True, query="")
+    wait_until(lambda: len(page.of("download")) == 2)
     content, (data,) = [each for each in page.sent if each[0]["kind"] == "download"][-1]
     assert content["filename"] == "net-0.png"
     picture = Image.open(io.BytesIO(data))
@@ -128,6 +131,62 @@ def test_files_hold_the_rows_shown_in_their_order(page: SettlingPage, widget: ld
     assert picture.tobytes() == Image.open(tmp_path / "sheet.png").tobytes()
     widget.to_csv(tmp_path / "units.csv")
     assert len((tmp_path / "units.csv").read_text().splitlines()) == 7
+
+
+class Held:
+    """Photographs of which those for a sheet are given only while `go_on` is set."""
+
+    def __init__(self) -> None:
+        self.go_on, self.asked = threading.Event(), 0
+        self.go_on.set()
+
+    def __len__(self) -> int:
+        return 60
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.asked += 1
+        assert self.go_on.wait(60)
+        return photographs()[index]
+
+
+def test_pictures_go_on_while_a_sheet_is_made() -> None:
+    held = Held()
+    found = ldam.survey(network(), held, "0", input_shape=SHAPE, progress=False)
+    widget = ldam.LayerPage(network(), "0", survey=found, unit=4, title="net")
+    page = SettlingPage(widget)
+    page.receive(kind="hello", view="a")
+    wait_until(lambda: any("complete" in message for message in page.of("unit")))
+    held.go_on.clear()
+    before = held.asked
+    page.receive(kind="export_units", what="sheet", column="unit", ascending=True, query="")
+    wait_until(lambda: held.asked > before)  # it is being made
+    for _ in range(3):
+        frame, steps = len(page.of("frame")), widget.sampler.steps
+        page.receive(kind="ack", view="a", seq=page.last("frame")["seq"], visible=True)
+        wait_until(lambda frame=frame, steps=steps: len(page.of("frame")) > frame and widget.sampler.steps > steps)
+    assert not page.of("download")
+    held.go_on.set()
+    wait_until(lambda: page.of("download"))
+    data = next(buffers[0] for content, buffers in page.sent if content["kind"] == "download")
+    assert Image.open(io.BytesIO(data)).size[0] > 100
+    assert widget.error is None
+    widget.close()
+
+
+def test_a_sheet_is_given_up_when_the_widget_is_closed() -> None:
+    held = Held()
+    found = ldam.survey(network(), held, "0", input_shape=SHAPE, progress=False)
+    widget = ldam.LayerPage(network(), "0", survey=found)
+    page = SettlingPage(widget)
+    page.receive(kind="hello", view="a")
+    held.go_on.clear()
+    before = held.asked
+    page.receive(kind="export_units", what="sheet", column="unit", ascending=True, query="")
+    wait_until(lambda: held.asked > before)
+    threading.Timer(0.2, held.go_on.set).start()
+    widget.close()
+    wait_until(lambda: not [thread for thread in threading.enumerate() if thread.name == "ldam-unit"])
+    assert not page.of("download")
 
 
 def test_an_empty_sheet_is_refused_in_the_banner(page: SettlingPage, widget: ldam.LayerPage) -> None:

@@ -22,7 +22,7 @@ from ldam_widget.kernels import BAOAB
 from ldam_widget.widget.parts import verdicts
 
 from ..conftest import with_fixed_weights
-from .conftest import loop_threads
+from .conftest import loop_threads, wait_until
 from .page import FakePage, Message
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "js/src/protocol.schema.json").read_text(encoding="utf-8"))
@@ -197,6 +197,15 @@ def in_training() -> Page:
     page.tell(lambda: w.shown, "scrub", index=0)
     page.press(lambda: w.following, "follow")
     page.tell(lambda: w.source, "show", what="average")
+    page.tell(lambda: page.shown, "unit", column=0)
+    wait_until(lambda: page.completed())
+    with torch.no_grad():
+        model[1].weight.add_(0.01)
+    w.update(), w.update()
+    w.follow()
+    wait_until(lambda: any("stale" in message for message in page.of("unit")))
+    page.press(lambda: page.shown, "look_again")
+    page.press(lambda: page.shown, "close_unit")
     w.play()
     page.tell(lambda: bool(loop_threads()), "bye", view="a")  # no view is left: it rests
     return page

@@ -18,6 +18,8 @@ import pytest
 import torch
 from jsonschema import Draft202012Validator
 from PIL import Image
+from referencing import Registry, Resource
+from referencing.jsonschema import DRAFT202012
 from torch import Tensor, nn
 
 import ldam_widget as ldam
@@ -25,7 +27,10 @@ import ldam_widget as ldam
 from ..conftest import with_fixed_weights
 from .conftest import loop_threads, wait_until
 
-DEFS = json.loads((Path(__file__).parents[2] / "js/src/toolbox/protocol.schema.json").read_text("utf-8"))["$defs"]
+SOURCES = Path(__file__).parents[2] / "js/src"
+DEFS = json.loads((SOURCES / "toolbox/protocol.schema.json").read_text("utf-8"))["$defs"]
+OF_PANELS = Resource(json.loads((SOURCES / "protocol.schema.json").read_text("utf-8")), DRAFT202012)
+REGISTRY: Registry[Any] = Registry().with_resource("../protocol.schema.json", OF_PANELS)
 SHAPE = (3, 12, 12)
 
 
@@ -56,7 +61,7 @@ class View:
         self.tell({"kind": "hello", "view": "a"})
 
     def _hear(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
-        direction = Draft202012Validator({"$ref": "#/$defs/FromKernel", "$defs": DEFS})
+        direction = Draft202012Validator({"$ref": "#/$defs/FromKernel", "$defs": DEFS}, registry=REGISTRY)
         plain = json.loads(json.dumps(content, allow_nan=False))
         faults = [error.message for error in direction.iter_errors(plain)]
         self.said.append((plain if not faults else {"kind": f"invalid: {faults}"}, list(buffers or [])))

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from ldam_widget import LDAM, Survey, UnitPage, survey
+from ldam_widget import LDAM, Survey, UnitPage, Watch, survey
 
 from ..conftest import with_fixed_weights
+from .conftest import wait_until
 from .page import Message, SettlingPage
 
 SHAPE = (3, 12, 12)
@@ -310,4 +311,139 @@ def test_a_data_set_that_fails_is_told_while_paused() -> None:
     data.gone = True
     SettlingPage(w).receive(kind="hello", view="a")
     assert "the file has vanished" in (w.error or "")
+    w.close()
+
+
+def grey(image: Tensor) -> Any:
+    return (image * 255).numpy()[..., None]
+
+
+@pytest.mark.parametrize("playing", [False, True])
+def test_other_bands_are_shown_on_an_open_page(playing: bool) -> None:
+    model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)), 1).eval()
+    images = torch.rand(60, 5, 12, 12, generator=torch.Generator().manual_seed(3))
+    r = survey(model, images, progress=False, pixel_range=(0, 1))
+    w = UnitPage(model, "0", 2, survey=r, prior=None, warm_up=4, play=playing)
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    about(page)
+    top = images[[each.image for each in r.top("0", 2)]]
+    if playing:
+        w.play()
+    for band in (1, 4):
+        before = len(page.of("unit"))
+        page.receive(kind="display", bands=[band])
+        page.settle()
+        assert np.abs(pixels(page, "whole") - grey(top[:, band])).max() <= 0.51
+        assert np.abs(pixels(page, "crops") - grey(r.crops("0", 2).images[:, band])).max() <= 0.51
+        again = page.of("unit")[before:]
+        assert not any("seen" in message or "subject" in message for message in again)  # what is chosen stays
+        names = {pane["name"] for message in again for pane in message.get("panes", [])}
+        assert names == {"whole", "crops", "deconvolution", "optimised"}
+    before = len(page.of("unit"))
+    w.contrast = "stretched"
+    page.settle()
+    assert len(page.of("unit")) == before  # it does not concern these pictures
+    page.receive(kind="hello", view="b")  # a view that comes later
+    later = page.of("unit")[before:]
+    assert any("seen" in message for message in later)
+    assert np.abs(pixels(page, "whole") - grey(top[:, 4])).max() <= 0.51
+    w.close()
+
+
+def test_another_slice_is_shown_on_an_open_page() -> None:
+    model = with_fixed_weights(lambda: nn.Conv3d(1, 3, 3), 1).eval()
+    volumes = torch.rand(30, 1, 4, 12, 12, generator=torch.Generator().manual_seed(3))
+    r = survey(model, volumes, progress=False, pixel_range=(0, 1))
+    w = UnitPage(model, None, 2, survey=r, prior=None, warm_up=4, play=False)
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    about(page)
+    top = volumes[[each.image for each in r.top(w.layer, 2)], 0]
+    assert np.abs(pixels(page, "whole") - grey(top[:, 2])).max() <= 0.51
+    w.slice = 3
+    page.settle()
+    assert np.abs(pixels(page, "whole") - grey(top[:, 3])).max() <= 0.51
+    page.receive(kind="set", view="a", rev=1, params={"slice": 0})
+    page.settle()
+    assert np.abs(pixels(page, "whole") - grey(top[:, 0])).max() <= 0.51
+    w.close()
+
+
+def stale(page: SettlingPage) -> str:
+    """What the page says of its weights."""
+    now = page.of("unit")[-1]["id"]
+    said = [message["stale"] for message in page.of("unit") if message["id"] == now and "stale" in message]
+    return str(said[-1]) if said else ""
+
+
+def train(model: nn.Module) -> None:
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.05 * weight.sign())
+
+
+@pytest.mark.parametrize("playing", [False, True])
+def test_a_page_says_that_the_network_has_other_weights_by_now(playing: bool) -> None:
+    model = network()
+    r = survey(model, photographs(), progress=False)
+    w = UnitPage(model, "2", 3, survey=r, pixel_range=(0, 1), prior=None, warm_up=4, play=False)
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    top = seen(page)["top"][0]["value"]
+    about(page)
+    w.step(2)
+    w._call(w.refresh)
+    assert not any("stale" in message for message in page.of("unit"))
+    before = [weight.detach().clone() for weight in model.parameters()]
+    train(model)
+    if playing:
+        w.play()
+        wait_until(lambda: stale(page))
+    w._call(w.refresh)
+    assert "of the weights that it had when this page was opened" in stale(page)
+    w.pause()
+    page.receive(kind="hello", view="b")  # a view that comes later is told, too
+    assert "survey the network again" in stale(page)
+    with torch.no_grad():
+        for weight, earlier in zip(model.parameters(), before, strict=True):
+            weight.copy_(earlier)
+    w._call(w.refresh)
+    assert stale(page) == ""
+    train(model)
+    w._call(w.refresh)
+    assert stale(page)
+    page.receive(kind="do", what="look_again")  # at the survey's images, as the survey no longer fits
+    expected = survey(model, photographs(), "2", progress=False).top("2", 3)[0].value
+    assert seen(page)["top"][0]["value"] == pytest.approx(expected, rel=1e-5)
+    assert expected != pytest.approx(top, rel=1e-3)
+    about(page)
+    w._call(w.refresh)
+    assert stale(page) == ""
+    w.close()
+
+
+def test_a_network_in_training_leaves_its_page_behind() -> None:
+    model = network()
+    r = survey(model, photographs(), progress=False)
+    w = Watch(
+        model, input_shape=SHAPE, pixel_range=(0, 1), prior=None, layer="2", neurons=[3], play=False, every=2, survey=r
+    )
+    page = SettlingPage(w)
+    page.receive(kind="hello", view="a")
+    w.unit_page(0)
+    about(page)
+    train(model)
+    w.update(), w.update()
+    w.scrub(2)
+    assert "of its weights at iteration 0." in stale(page)
+    w.scrub(0)  # these are the survey's
+    assert stale(page) == ""
+    w.scrub(2)
+    w.unit_page(0)  # opened anew
+    about(page)
+    w._call(w.refresh)
+    assert stale(page) == ""
+    w.scrub(0)
+    assert "of its weights at iteration 2." in stale(page)
     w.close()

@@ -4,7 +4,7 @@ import { h } from "../ui/dom";
 export type Deed =
   | "left" | "right" | "up" | "down" | "far-left" | "far-right" | "far-up" | "far-down"
   | "layer-before" | "layer-after" | "zoom" | "rule" | "pin" | "show" | "difference" | "view-after" | "view-before"
-  | "gamma" | "boost" | "freeze" | "camera" | "next" | "previous" | "fit" | "classes" | "help" | "escape"; // prettier-ignore
+  | "gamma" | "boost" | "freeze" | "camera" | "next" | "previous" | "fit" | "classes" | "page" | "help" | "escape"; // prettier-ignore
 
 /** One line of the help: keys as `KeyboardEvent.key` has them, and as they are written. */
 export const KEYS: { keys: string[]; written: string; deeds: Deed[]; text: string }[] = [
@@ -30,6 +30,8 @@ export const KEYS: { keys: string[]; written: string; deeds: Deed[]; text: strin
   { keys: ["w", "PageUp"], written: "w, Page Up", deeds: ["previous"], text: "picture before" },
   { keys: ["0"], written: "0", deeds: ["fit"], text: "crop or stretch pictures" },
   { keys: ["8"], written: "8", deeds: ["classes"], text: "class probabilities on or off" },
+  { keys: ["p"], written: "p", deeds: ["page"], text: "page of the unit: the real images that drive it; or close it" },
+  { keys: [], written: "[ ]", deeds: [], text: "on the page of a unit: that of the unit before, of the next" },
   { keys: ["?", "h"], written: "? h", deeds: ["help"], text: "these keys" },
   { keys: ["Escape"], written: "Escape", deeds: ["escape"], text: "close the help; leave the enlarged unit; unpin; choose the whole channel" },
 ];

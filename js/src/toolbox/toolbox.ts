@@ -2,8 +2,10 @@
 import { h, replace, setText, throttle } from "../ui/dom";
 import { formatCount } from "../ui/format";
 import { keepKeys } from "../ui/keys";
+import { watchSize } from "../ui/size";
 import { watchTheme } from "../ui/theme";
 import { SignedLegend } from "../parts/picture/difference-colors";
+import { UnitView } from "../parts/unit/unit-view";
 import { Camera } from "./camera";
 import { Classes } from "./classes";
 import { after, BOOSTS, Controls, GAMMAS } from "./controls";
@@ -40,6 +42,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
       notes.hidden = !message.notes.length;
       controls.setup(message);
       top.setup(message);
+      page.setup({ unit_page: "on demand", unit_shown: message.unit_shown, neurons: [] });
       body.hidden = false;
       showError(message.error?.message ?? "");
       told(message);
@@ -53,6 +56,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
       const tilesPane = pane("tiles");
       const loads = [input.load(pane("picture")), unit.load(pane("unit")), backward.load(pane("backward")), tilesPane && tiles.load(tilesPane)];
       newest = frame;
+      if (frame.reading) page.read(frame.reading);
       top.frame(frame);
       classes.frame(frame);
       if (loads.some((each) => each instanceof Promise)) return Promise.all(loads).then(draw);
@@ -62,6 +66,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
       showError(error?.message ?? "");
       if (error) show();
     },
+    unit: (message) => page.unit(message),
     silent: (silent) => {
       setText(silence, silent ? "no answer from the kernel: it is busy, or not running — then run the cell again" : "");
       root.toggleAttribute("data-silent", silent); // the saved picture appears
@@ -106,7 +111,14 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   const main = h("div.ldam-tb-main", {}, controls.element, legend, stage);
   const body = h("div.ldam-tb-body", { hidden: true }, side, h("div.ldam-tb-list", {}, h("b", { "aria-hidden": "true" }, "layers"), layers), main);
   const notices = h("div.ldam-notices", {}, errorBox, notes);
-  root.append(top.element, notices, silence, body, help.element, status);
+  const page = new UnitView(root, signal, "p", "picture", {
+    act: (what) => wire.do(what),
+    show: (what) => "layer" in what && wire.page(what.layer, what.unit),
+    start: null,
+    announce: (text) => announce(text),
+  });
+  unit.element.append(page.opener);
+  root.append(top.element, notices, silence, body, page.element, help.element, status);
 
   let say = "";
   const speak = throttle(800, () => setText(status, say));
@@ -120,6 +132,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   const told = (message: State | Setup) => {
     picture = message.picture;
     choice = wire.merged(message);
+    page.state(message);
     if (picture.source !== "camera" && camera.running) camera.stop(); // another view or Python has chosen a source
     show();
   };
@@ -143,6 +156,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
     hint.hidden = !none;
     setText(hint, setup.takes_files ? NOTHING_YET : NO_FILES);
     const [channel, ...place] = choice.unit;
+    page.choose(choice.layer, channel!);
     tiles.canvas.setAttribute("aria-label", `channels of ${choice.layer}: ${channel} of ${unitsOf(choice.layer)} chosen; arrow keys choose others`);
     if (newest?.layer === choice.layer) tiles.draw(choice);
     announce(`${choice.layer}, channel ${channel}${place.length ? ` at ${place.join(", ")}` : ""}, ${choice.show}${choice.rule === "off" ? "" : `, ${choice.rule}`}`);
@@ -257,6 +271,7 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
         classes.wanted = !classes.wanted;
         classes.show();
       },
+      page: () => (page.open ? wire.do("close_unit") : wire.page(choice!.layer, choice!.unit[0]!)),
       help: () => help.toggle(),
       escape: () => {
         if (help.open) return help.toggle(false);
@@ -313,8 +328,10 @@ export function showToolbox(model: Model, parent: HTMLElement, signal: AbortSign
   watchTheme(root, signal, (now) => {
     dark = now;
     for (const image of [tiles.image, unit.image, backward.image, input.image]) image.dark = now;
+    page.theme();
     draw();
   });
+  for (const plot of page.plots) watchSize(plot.place, signal, (width) => plot.resize(width));
   const sizes = new ResizeObserver(() => {
     cancelAnimationFrame(resizing);
     resizing = requestAnimationFrame(() => {

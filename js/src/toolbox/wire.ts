@@ -1,4 +1,5 @@
 // One view's conversation with the kernel about pictures in a network: own changes show at once.
+import { filled, type FilledUnit } from "../connection";
 import { type Bytes, type Model, ToolWire } from "../tool-wire";
 import type { Action, Changes, Choice, ErrorMessage, Frame, FromKernel, Pane, Setup, State, ToKernel } from "./protocol";
 
@@ -18,6 +19,8 @@ export interface Handlers {
   /** Returns a promise if pictures have to be decoded first. */
   paint(frame: FilledFrame): void | Promise<void>;
   error(message: ErrorMessage): void;
+  /** Something about the unit whose page is open. */
+  unit(message: FilledUnit): void;
   silent(silent: boolean): void;
 }
 
@@ -30,7 +33,7 @@ export class Wire extends ToolWire<FromKernel, ToKernel, FilledFrame> {
   #pictures = 0;
 
   constructor(model: Model, handlers: Handlers) {
-    super(model, ["setup", "state", "frame", "error"], (silent) => handlers.silent(silent));
+    super(model, ["setup", "state", "frame", "error", "unit"], (silent) => handlers.silent(silent));
     this.#handlers = handlers;
   }
 
@@ -40,6 +43,11 @@ export class Wire extends ToolWire<FromKernel, ToKernel, FilledFrame> {
 
   use(what: string): void {
     this.send({ kind: "source", what }, true);
+  }
+
+  /** Chooses a channel and opens its page. */
+  page(layer: string, unit: number): void {
+    this.send({ kind: "unit", layer, unit }, true);
   }
 
   change(choice: Changes): void {
@@ -81,6 +89,10 @@ export class Wire extends ToolWire<FromKernel, ToKernel, FilledFrame> {
       case "error":
         if (message.error) this.forget();
         return this.#handlers.error(message);
+      case "unit": {
+        const { panes = [], ...rest } = message;
+        return this.#handlers.unit({ ...rest, panes: filled(panes, bytes) });
+      }
       case "frame": {
         const panes = message.panes.flatMap((pane, i) => (bytes[i] ? [{ ...pane, bytes: bytes[i] }] : []));
         const frame = { ...message, panes };

@@ -13,8 +13,9 @@ from ...surveys.results import Survey
 from ...surveys.units import UnitRow, UnitTable
 from ..protocol import Content, flag, integer, plain, text
 from .part import Command, Host, Part
+from .unit.background import Background, Work
 
-MOST_ON_A_SHEET = 256  # units, of a sheet that the page asks for: the pictures wait for it
+MOST_ON_A_SHEET = 256  # units, of a sheet that the page asks for
 _COLUMNS = tuple(name for name in UnitRow._fields if name != "name")
 _TEXTS = ("dead", "best_class", "unit")
 
@@ -44,6 +45,7 @@ class UnitsOfLayer(Part):
         self._survey, self._layer, self.table, self._show, self._first = survey, layer, table, show, first
         self._initial = host.sampler.layer, host.sampler.neurons[0].key
         self._open = False
+        self._background = Background(lambda: host.loop.playing, host.report)  # makes sheets while the chains go on
 
     @property
     def opened(self) -> int | None:
@@ -120,7 +122,16 @@ class UnitsOfLayer(Part):
             rows.write(written)
             self._download(f"{name}.csv", "text/csv", written.getvalue().encode())
             return
-        self._download(f"{name}.png", "image/png", self.sheet([row.unit for row in rows[:MOST_ON_A_SHEET]]))
+        units = [row.unit for row in rows[:MOST_ON_A_SHEET]]
+        drawing = self._survey.sheet_in_pieces(self._layer, units)
+
+        def work() -> Work:
+            picture = yield from drawing
+            written = io.BytesIO()
+            picture.save(written, "png")
+            yield lambda: self._download(f"{name}.png", "image/png", written.getvalue())
+
+        self._background.begin(work)
 
     def sheet(self, units: list[int]) -> bytes:
         """A PNG with the top images of some units. Raises ValueError as `Survey.sheet`."""
@@ -128,6 +139,9 @@ class UnitsOfLayer(Part):
             path = Path(folder, "sheet.png")
             self._survey.sheet(self._layer, path, units)
             return path.read_bytes()
+
+    def close(self) -> None:
+        self._background.stop()
 
     def _download(self, filename: str, mime: str, data: bytes) -> None:
         self.host.post({"kind": "download", "filename": filename, "mime": mime}, [data])

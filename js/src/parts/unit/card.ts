@@ -11,8 +11,10 @@ const OPTIMISED = "by an optimiser (RegularisedAscent, preset C): no sample";
 
 export class Card {
   readonly element: HTMLElement;
-  readonly histogram = new Histogram();
+  readonly histogram: Histogram;
   #name = h("div.ldam-page-network", { hidden: true });
+  #stale = h("div.ldam-page-stale", { hidden: true, role: "status" });
+  #why = h("span");
   #standing = h("div.ldam-page-standing");
   #figures = h("div.ldam-note");
   #progress = h("div.ldam-note", { hidden: true });
@@ -24,16 +26,23 @@ export class Card {
   #outputs: Connections;
   #remarks = h("div.ldam-note");
   #more = h("div.ldam-note", {}, "finding out more …");
+  #of: Measured;
   #seen: UnitSeen | null = null;
   #turn = 0; // pictures of an earlier unit may be ready later
 
-  constructor(on: { start: ((images: number, rank: number) => void) | null; go(layer: string, unit: number): void }) {
+  /** `of`: what is ranked among real images. */
+  constructor(of: Measured, on: { start: ((images: number, rank: number) => void) | null; go(layer: string, unit: number): void; again(): void }) {
+    this.#of = of;
+    this.histogram = new Histogram(of === "sample" ? "samples" : "picture");
     this.#top = new TopImages(on.start);
     this.#inputs = new Connections("driven by", on.go);
     this.#outputs = new Connections("drives", on.go);
+    const again = h("button.ldam-button", { type: "button", title: "what the network with its present weights makes of real images" }, "look again");
+    again.addEventListener("click", () => on.again());
+    this.#stale.append(this.#why, " ", again);
     this.#progress.append(this.#bar, " ", this.#count);
     const wiring = h("div.ldam-page-wiring", {}, this.#inputs.element, this.#outputs.element);
-    this.element = h("div.ldam-page-card", {}, this.#name, this.#standing, this.histogram.element, this.#figures, this.#progress, this.#top.element, this.#stills, wiring, this.#more, this.#remarks);
+    this.element = h("div.ldam-page-card", {}, this.#name, this.#stale, this.#standing, this.histogram.element, this.#figures, this.#progress, this.#top.element, this.#stills, wiring, this.#more, this.#remarks);
     this.clear("");
   }
 
@@ -48,13 +57,17 @@ export class Card {
     this.#top.clear();
     this.#inputs.show([]);
     this.#outputs.show([]);
-    this.#progress.hidden = true;
+    this.#progress.hidden = this.#stale.hidden = true;
     this.#more.hidden = false;
     for (const element of [this.#standing, this.#figures, this.#remarks]) setText(element, "");
     replace(this.#stills);
   }
 
-  receive({ progress, seen, connections, remark, panes = [], optimised, sampled }: FilledUnit): void {
+  receive({ progress, seen, connections, remark, panes = [], optimised, sampled, stale }: FilledUnit): void {
+    if (stale !== undefined) {
+      this.#stale.hidden = !stale;
+      setText(this.#why, stale);
+    }
     if (progress) this.#tell(progress.done, progress.total);
     if (seen) this.#see(seen);
     if (connections) {
@@ -82,7 +95,7 @@ export class Card {
     this.histogram.values = numbers;
     const seen = this.#seen;
     if (!seen) return;
-    setText(this.#standing, numbers.map((value, i) => standing(value, ranks[i] ?? NaN, seen)).join("; "));
+    setText(this.#standing, numbers.map((value, i) => standing(value, ranks[i] ?? NaN, seen, this.#of)).join("; "));
   }
 
   #tell(done: number, total: number): void {
@@ -137,10 +150,13 @@ class Connections {
   }
 }
 
+/** What the panel of a unit measures: samples, or a picture that is looked at. */
+export type Measured = "sample" | "picture";
+
 /** "sample 12.3: stronger than 99.2 % of 2,730 real images". */
-export function standing(value: number, rank: number, { top, images }: Pick<UnitSeen, "top" | "images">): string {
-  if (!Number.isFinite(value)) return "sample: not finite";
-  const said = `sample ${formatShort(value)}: `;
+export function standing(value: number, rank: number, { top, images }: Pick<UnitSeen, "top" | "images">, of: Measured = "sample"): string {
+  if (!Number.isFinite(value)) return `${of}: not finite`;
+  const said = `${of} ${formatShort(value)}: `;
   const strongest = top[0]?.value ?? NaN;
   if (value > strongest) return said + (strongest > 0 ? `${(value / strongest).toFixed(1)} × the strongest of ${formatCount(images)} real images` : `stronger than all ${formatCount(images)} real images`);
   return Number.isFinite(rank) ? `${said}stronger than ${percent(rank)} % of ${formatCount(images)} real images` : said.slice(0, -2);

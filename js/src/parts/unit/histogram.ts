@@ -15,8 +15,9 @@ export class Histogram {
   #values: number[] = [];
   #width = 0;
 
-  constructor() {
-    this.element = h("div.ldam-page-histogram", { role: "img", title: "real images; the height of a bar is the square root of their number, so that few remain visible. Red: the samples" }, this.#canvas);
+  /** `of`: what is marked, besides real images. */
+  constructor(of: string) {
+    this.element = h("div.ldam-page-histogram", { role: "img", title: `real images; the height of a bar is the square root of their number, so that few remain visible. Red: the ${of}` }, this.#canvas);
   }
 
   set seen(seen: UnitSeen | null) {
@@ -24,7 +25,7 @@ export class Histogram {
     this.#draw();
   }
 
-  /** Of the samples. */
+  /** Those that are marked. */
   set values(values: number[]) {
     this.#values = values.filter(Number.isFinite);
     this.#draw();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from ....toolbox.explorer import Explorer
 
@@ -17,6 +17,10 @@ class Bench(Protocol):
 
     def look(self) -> None:
         """Show the present picture soon; from any thread."""
+        ...
+
+    def post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+        """Send a message, from any thread."""
         ...
 
     def post_state(self) -> None: ...

@@ -14,14 +14,17 @@ from ....core.notes import QuietNotes
 from ....data.images import Images, images_of
 from ....data.real_images import RealImages
 from ....network.inputs import call_with
+from ....network.trace import Preprocess
 from ....network.view import hash_of, private_view
+from ....sampling.follower import Follower
 from ....sampling.sampler import Sampler
 from ....surveys import Survey
 from ....surveys.settings import answers
 from ..display import DisplayChoice
 from ..part import Host
 from ..picker import Picker
-from .view import Card, UnitView
+from .telling import Card, Pictured, Teller
+from .view import UnitView
 
 _LAW = ("kernel", "temperature", "scale", "warm_up", "transforms", "seed", "leaky", "average", "chains")
 _CLOSE = 1e-2  # relative difference of answers on one machine and another
@@ -34,7 +37,9 @@ class Beside(NamedTuple):
     survey: Survey | None
 
 
-def checked_survey(survey: Any, view: nn.Module, sampler: Sampler, name: str = "survey") -> Survey | None:
+def checked_survey(
+    survey: Any, view: nn.Module, input_shape: tuple[int, ...], preprocess: Preprocess | None, name: str = "survey"
+) -> Survey | None:
     """A survey of this network, or None.
 
     Raises:
@@ -46,11 +51,11 @@ def checked_survey(survey: Any, view: nn.Module, sampler: Sampler, name: str = "
     if not isinstance(survey, Survey):
         raise TypeError(f"{name} must be what ldam.survey(…) or ldam.Survey.load(…) returns; got {survey!r:.80}")
     shape = tuple(survey.card["input_shape"])
-    if shape != sampler.input_shape:
-        raise ValueError(f"{name} is of images of shape {shape}, and input_shape is {sampler.input_shape}")
+    if shape != input_shape:
+        raise ValueError(f"{name} is of images of shape {shape}, and input_shape is {input_shape}")
     if survey.card["model"] != hash_of(view):
         raise ValueError(f"{name} is of another network or of other weights; make one of this network")
-    found = answers(view, shape, sampler.preprocess, survey.layers)
+    found = answers(view, shape, preprocess, survey.layers)
     pairs = zip(found, survey.card["answers"], strict=True)
     if not all(math.isclose(a, b, rel_tol=_CLOSE, abs_tol=1e-6) for a, b in pairs):
         raise ValueError(f"{name} was made with another preprocess=; give both the same")
@@ -97,11 +102,18 @@ def unit_view(
     if beside is not None:
         view = private_view(beside.model, sampler.device, QuietNotes(), shared=False)
         call_with(view, settings.get("inputs"))
-        theirs = checked_survey(beside.survey, view, sampler, "other_survey")
+        theirs = checked_survey(beside.survey, view, sampler.input_shape, sampler.preprocess, "other_survey")
         law = {name: settings[name] for name in _LAW if name in settings} | {"prior": sampler.prior}
         cards[0].name = "this network"
         cards.append(Card("other", partial(UnitFinder, view, images, theirs, Asked(arguments, law)), view))
-    return UnitView(host, picker.select, lambda: display.now, cards, always=always)
+    pictured = Pictured(sampler.input_shape, sampler.pixel_range)
+    named = {"weights": partial(_weights_of, sampler)} if isinstance(sampler, Follower) else {}
+    teller = Teller(host, lambda: host.loop.playing, pictured, lambda: display.now, cards, **named)
+    return UnitView(host, picker.select, teller, always=always)
+
+
+def _weights_of(follower: Follower) -> str:
+    return f"its weights at iteration {follower.iteration:,}"
 
 
 def _images(dataset: Any, sampler: Sampler) -> Images | RealImages | None:

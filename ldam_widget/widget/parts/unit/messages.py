@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -25,7 +24,6 @@ def message(
     shape: tuple[int, ...],
     range: Any,
     display: Display,
-    class_names: Sequence[str] = (),
 ) -> Message:
     """The fields that a piece of news adds, and the buffers of its panes.
 
@@ -34,7 +32,6 @@ def message(
         subject: layer and unit.
         shape, range: of an image, and its pixels.
         display: bands and slice shown of pictures.
-        class_names: of the units of layers that have as many.
     """
 
     def sheet(name: str, pictures: Tensor, shown: Any = range) -> tuple[dict[str, Any], bytes]:
@@ -57,8 +54,8 @@ def message(
             sheets.append(sheet("deconvolution", views.raw(news.deconvolution), _GREY))
         case Connections():
             fields["connections"] = {
-                "inputs": [_contribution(each, class_names) for each in news.inputs],
-                "outputs": [_contribution(each, class_names) for each in news.outputs],
+                "inputs": [_contribution(each) for each in news.inputs],
+                "outputs": [_contribution(each) for each in news.outputs],
             }
         case Optimised():
             sheets.append(sheet("optimised", news.picture[None]))
@@ -107,6 +104,5 @@ def _place(flat: int, places: tuple[int, ...]) -> list[int]:
     return found
 
 
-def _contribution(each: Contribution, class_names: Sequence[str]) -> dict[str, Any]:
-    name = class_names[each.unit] if len(class_names) == each.units else ""
-    return {"layer": each.layer, "unit": each.unit, "name": name, "value": plain(each.value)}
+def _contribution(each: Contribution) -> dict[str, Any]:
+    return {"layer": each.layer, "unit": each.unit, "name": each.name, "value": plain(each.value)}

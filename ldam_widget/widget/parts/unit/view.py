@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import nn
-
-from ....analysis.unit import News, Seen, UnitFinder
 from ....network.units import Neuron
-from ....network.view import hash_of
-from ....pictures.display import Display
-from ...protocol import Content, Message, integer, plain, text
+from ...protocol import Content, integer, plain, text
 from ..part import Action, Command, Host, Part
-from .background import Background, Work
-from .messages import message
+from .telling import Subject, Teller
 
 _MOST_BACK = 50  # choices that "back" leads to
-
-
-class Subject(NamedTuple):
-    """The unit that is shown."""
-
-    number: int  # of the choice; what is found out later about another one is dropped
-    layer: str
-    unit: int
-    key: str  # of the neuron that is sampled for it
-    display: Display
 
 
 class Before(NamedTuple):
@@ -39,54 +21,26 @@ class Before(NamedTuple):
     key: str | None  # of the neuron whose page was open
 
 
-@dataclass
-class Card:
-    """One network's side of the page.
-
-    Attributes:
-        name: of the network.
-        finder: made when it is first needed, and again when the weights have changed.
-        make: makes it.
-        view: the network; it is read, and not run.
-    """
-
-    name: str
-    make: Callable[[], UnitFinder]
-    view: nn.Module
-    finder: UnitFinder | None = None
-
-
 class UnitView(Part):
     """Shows the page of a unit on demand, or always.
 
     Args:
         host: the panel.
         select: chooses layer and neurons, as `Picker.select`.
-        display: which bands and which slice are shown.
-        cards: the panel's network, and perhaps another one.
+        teller: tells the page.
         always: a page is always open.
     """
 
-    def __init__(
-        self,
-        host: Host,
-        select: Callable[[Any, Any], None],
-        display: Callable[[], Display],
-        cards: list[Card],
-        *,
-        always: bool = False,
-    ) -> None:
+    def __init__(self, host: Host, select: Callable[[Any, Any], None], teller: Teller, *, always: bool = False) -> None:
         super().__init__(host)
-        self._select, self._display, self._cards, self._always = select, display, cards, always
-        self._subject: Subject | None = None
-        self._number = 0
+        self._select, self._teller, self._always = select, teller, always
         self._before: list[Before] = []
-        self._seen: Seen | None = None  # of the panel's network
-        self._sent: list[Message] = []  # about this subject, for pages that are opened later
-        self._telling = threading.Lock()
-        self._background = Background(lambda: host.loop.playing, host.report)
 
     # ---- on the loop -----------------------------------------------------------------------------------------------
+
+    @property
+    def _subject(self) -> Subject | None:
+        return self._teller.subject
 
     @property
     def column(self) -> int | None:
@@ -154,11 +108,17 @@ class UnitView(Part):
             if neuron.key == before.key and neuron.unit is not None:
                 self._show(neuron)
 
+    def look_again(self) -> None:
+        """Show the same page anew, of the present weights."""
+        column = self.column
+        if column is not None:
+            self.open(column)
+
     def close_page(self) -> None:
         """Show the picture alone."""
         if self._always:
             return
-        self._forget()
+        self._teller.forget()
         self.host.post_state()
 
     def start_from(self, number: int, images: int, rank: int) -> None:
@@ -172,7 +132,7 @@ class UnitView(Part):
         Raises:
             ValueError: there is no such image, or others are shown by now.
         """
-        column, seen = self.column, self._seen
+        column, seen = self.column, self._teller.seen
         if column is None or seen is None or seen.pictures is None or not 0 <= rank < len(seen.pictures):
             raise ValueError("there is no such image to start from")
         if self._subject is None or (number, images) != (self._subject.number, seen.survey.images):
@@ -183,65 +143,16 @@ class UnitView(Part):
     def on_new_chains(self) -> None:
         neurons = self.host.sampler.neurons
         if self._subject is not None and self.column is None:
-            self._forget()
+            self._teller.forget()
         if self._subject is None and self._always and neurons[-1].unit is not None:
             self._show(neurons[-1])
-
-    def _forget(self) -> None:
-        with self._telling:
-            self._subject, self._seen, self._sent = None, None, []
-            self._number += 1
-        self._background.begin(None)
 
     def _show(self, neuron: Neuron) -> None:
         sampler = self.host.sampler
         assert neuron.unit is not None
-        self._forget()
-        subject = Subject(self._number, sampler.layer, neuron.unit, neuron.key, self._display())
-        self._subject = subject
-        about = {
-            "key": neuron.key, "layer": subject.layer, "unit": subject.unit, "units": sampler.units,
-            "name": neuron.name, "back": bool(self._before), "networks": [card.name for card in self._cards],
-        }  # fmt: skip
-        self._say(subject, 0, ({"subject": about}, []))
-        shape, pixels, classes = sampler.input_shape, sampler.pixel_range, sampler.class_names or ()
-
-        def work() -> Work:
-            for number, card in enumerate(self._cards):
-                if card.finder is None or card.finder.weights != hash_of(card.view):
-                    card.finder = card.make()
-                for news in card.finder.about(subject.layer, subject.unit, subject.key):
-                    if news is None:
-                        yield None
-                        continue
-                    content = message(news, (subject.layer, subject.unit), shape, pixels, subject.display, classes)
-                    yield self._teller(subject, number, news, content)
-            yield lambda: self._say(subject, 0, ({"complete": True}, []))
-
-        self._background.begin(work)
+        about = {"units": sampler.units, "name": neuron.name, "back": bool(self._before)}
+        self._teller.show(sampler.layer, neuron.unit, neuron.key, about)
         self.host.post_state()
-
-    # ---- in the background -----------------------------------------------------------------------------------------
-
-    def _teller(self, subject: Subject, card: int, news: News, content: Message) -> Callable[[], None]:
-        def tell() -> None:
-            if card == 0 and isinstance(news, Seen) and subject is self._subject:
-                self._seen = news
-            self._say(subject, card, content)
-
-        return tell
-
-    def _say(self, subject: Subject, card: int, message: Message) -> None:
-        """Tell the page, unless it is about another unit by now."""
-        fields, buffers = message
-        content = {"kind": "unit", "id": subject.number, "card": card} | fields
-        with self._telling:
-            if subject is not self._subject:
-                return
-            if "progress" in fields:  # only the newest is of interest
-                self._sent = [sent for sent in self._sent if "progress" not in sent[0] or sent[0]["card"] != card]
-            self._sent.append((content, buffers))
-        self.host.post(content, buffers)
 
     # ---- the page --------------------------------------------------------------------------------------------------
 
@@ -249,25 +160,23 @@ class UnitView(Part):
         if self._subject is None and self._always:
             self.on_new_chains()
             return
-        with self._telling:
-            sent = list(self._sent)
-        for content, buffers in sent:
-            self.host.post(content, buffers)
+        self._teller.retell()
 
     def close(self) -> None:
-        self._forget()
-        self._background.stop()
-        self._cards.clear()
+        self._teller.close()
 
     def setup(self) -> dict[str, Any]:
         return {"unit_page": "always" if self._always else "on demand"}
 
     def state(self) -> dict[str, Any]:
+        if self._teller.outdated:  # states are sent when what is shown has changed, by any thread
+            self.host.loop.submit(self._teller.redraw)
         return {"unit_shown": None if self._subject is None else self._subject.number}
 
     def gauges(self) -> dict[str, Any]:
         """How the samples rank on the scale of the survey."""
-        subject, seen, column = self._subject, self._seen, self.column
+        self._teller.check()
+        subject, seen, column = self._subject, self._teller.seen, self.column
         if subject is None or column is None:
             return {}
         if seen is None:
@@ -281,6 +190,7 @@ class UnitView(Part):
     def actions(self) -> Mapping[str, Action]:
         return {
             "close_unit": self.close_page,
+            "look_again": self.look_again,
             "unit_back": self.back,
             "previous_unit": lambda: self.step(-1),
             "next_unit": lambda: self.step(1),
