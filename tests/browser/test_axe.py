@@ -130,3 +130,11 @@ def test_mistakes_are_found(page: Page) -> None:
     found = "\n".join(violations(page.locator("#root")))
     for rule in ("button-name", "label", "color-contrast", "image-alt"):
         assert f"{rule}:" in found
+
+
+def test_a_panel_whose_kernel_is_silent(shown: Callable[..., Bridge]) -> None:
+    """Its pictures fade, and its text stays readable."""
+    bridge = shown(live())
+    bridge.root.get_by_role("button", name="restart").click()
+    expect(bridge.root).to_have_attribute("data-silence", "stopped")  # nothing is pumped to it
+    assert violations_in_both_themes(bridge.root) == []

@@ -228,6 +228,7 @@ class Teller:
         self.forget()
         self._background.stop()
         self._cards.clear()
+        self._weights = str  # it holds the sampler
 
     # ---- in the background -----------------------------------------------------------------------------------------
 
