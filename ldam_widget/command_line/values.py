@@ -62,7 +62,7 @@ def display_of(contrast: str, bands: str | None, number: int | None, shape: tupl
 def prior_of(text: str, model: str, *, auto: str = "auto") -> Natural | str:
     """The `prior` argument of `Sampler`, a file, or the training images' prior for a network of the package.
 
-    `auto`: what "auto" means for a network of the package, for which "natural" is known.
+    `auto`: what "auto" stands for with a network of the package: "auto" or "natural".
     """
     shipped = model.partition(":")[0]
     if (auto if text == "auto" else text) == "natural" and shipped in ("mnist", "cifar"):

@@ -9,23 +9,25 @@ from torch import Tensor
 
 
 def vjp(outputs: Sequence[Tensor], x: Tensor, seeds: Sequence[Tensor]) -> Tensor:
-    """`torch.autograd.grad(outputs, x, seeds)[0]`, bit for bit, without loading sympy.
+    """`torch.autograd.grad(outputs, x, seeds)[0]`, without what surrounds it.
 
-    Seeds given to `torch.autograd.grad` make it import torch's symbolic shapes, and with them sympy: half a second at
-    the first gradient.
+    Given seeds, `torch.autograd.grad` imports torch's symbolic shapes, and with them sympy: half a second at the first
+    gradient. It is also a function that a `TorchFunctionMode` may override, and runs with the mode off, where
+    checkpointed parts that rerun forward need it on.
 
     Args:
-        outputs: at least one, which depends on `x`.
+        outputs: at least one, each dependent on `x`.
+        x: of any shape; so is the result.
         seeds: one for each output, of its shape.
 
     Raises:
-        RuntimeError: another shape.
+        RuntimeError: a seed of another shape, or an output that does not depend on `x`.
     """
-    with torch.enable_grad():
-        weights = [seed.clone() if seed.is_inference() else seed for seed in seeds]  # to be saved for backward
-        for output, seed in zip(outputs, seeds, strict=True):
-            if output.shape != seed.shape:  # it would be broadcast
-                raise RuntimeError(f"an output has shape {tuple(output.shape)}, and its seed {tuple(seed.shape)}")
-        first, *rest = [(output * weight).sum() for output, weight in zip(outputs, weights, strict=True)]
-        total = sum(rest, first)
-    return torch.autograd.grad(total, x)[0]
+    for output, seed in zip(outputs, seeds, strict=True):
+        if output.shape != seed.shape:  # autograd would sum it to the output's shape
+            raise RuntimeError(f"an output has shape {tuple(output.shape)}, and its seed {tuple(seed.shape)}")
+    engine = torch.autograd.Variable._execution_engine
+    grad: Tensor = engine.run_backward(tuple(outputs), tuple(seeds), False, False, (x,), False, accumulate_grad=False)[
+        0
+    ]
+    return grad

@@ -97,15 +97,6 @@ class Rectifiers(TorchFunctionMode):
         return _Rectify.apply(x, self.rule, bounds, lambda t: func(t, *args[1:], **others))  # type: ignore[no-untyped-call]
 
 
-def backward(outputs: tuple[Tensor, ...], x: Tensor, seeds: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """`torch.autograd.grad(outputs, x, seeds)` with a mode active, for checkpointed parts that rerun forward.
-
-    `torch.autograd.grad` itself is a function that a mode may override, and runs with the mode off.
-    """
-    engine = torch.autograd.Variable._execution_engine
-    return engine.run_backward(outputs, seeds, False, False, (x,), False, accumulate_grad=False)
-
-
 class _Rectify(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, rule: Rule, bounds: Bounds, plain: Callable[[Tensor], Tensor]) -> Tensor:

@@ -25,7 +25,6 @@ from ..network.capture import Capture
 from ..network.first_pass import findings
 from ..network.leaky import Leaky, check_leaky
 from ..network.readout import ALL
-from ..network.rectifiers import backward
 from ..network.surroundings import surroundings
 from ..network.traced import Place, Traced
 from ..network.view import dtype_of, weights_of
@@ -264,7 +263,7 @@ class Objective:
             outputs = self._forward(x)
             made = tuple(output.detach() for output in outputs)
             seeds = self._scalars.seeds(made, given)
-            grad = backward(outputs, x, seeds)[0] if self.leaky else vjp(outputs, x, seeds)
+            grad = vjp(outputs, x, seeds)
         return (*made, grad.contiguous())
 
     def _forward(self, x: Tensor) -> Tensors:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from ..core.notes import Notes
+from ..core.vjp import vjp
 from ..network.addresses import Address, replace, select
 from ..network.capture import STOP, Call, Capture, listen
 from ..network.rectifiers import Deconvolution, Guided, Rectifiers, Rule
-from ..network.rectifiers import backward as pulled_back
 from ..network.traced import Traced
 from ..network.units import LayerUnits
 from ..network.view import device_of, private_view
@@ -131,7 +131,7 @@ class BackwardPass:
             if not output.requires_grad:
                 raise ValueError(cut)
             try:
-                (grad,) = pulled_back((output,), source, (self._seeds(output.detach()),))
+                grad = vjp([output], source, [self._seeds(output.detach())])
             except RuntimeError as error:
                 if "appears to not have been used" not in str(error):
                     raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing_extensions import Unpack
 from ..sampling.sampler import Sampler
 from ..surveys.results import Survey
 from ..surveys.running import survey as surveyed
+from ..surveys.sheets import whole
 from ..surveys.units import UnitTable
 from .parts.unit.build import unit_view
 from .parts.unit.view import UnitView
@@ -78,7 +78,8 @@ class LayerPage(UnitPage):
         if self.opened:
             return super()._still()
         if self._survey.source is not None and self._sheet is None:
-            self._sheet = Image.open(io.BytesIO(self._units.sheet([row.unit for row in self.table[:_SAVED]])))
+            units = [row.unit for row in self.table[:_SAVED]]
+            self._sheet = whole(self._survey.sheet_in_pieces(self._surveyed_layer, units))
         return self._sheet
 
     @property

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from ...core.bars import Bars
@@ -132,13 +130,6 @@ class UnitsOfLayer(Part):
             yield lambda: self._download(f"{name}.png", "image/png", written.getvalue())
 
         self._background.begin(work)
-
-    def sheet(self, units: list[int]) -> bytes:
-        """A PNG with the top images of some units. Raises ValueError as `Survey.sheet`."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, "sheet.png")
-            self._survey.sheet(self._layer, path, units)
-            return path.read_bytes()
 
     def close(self) -> None:
         self._background.stop()
