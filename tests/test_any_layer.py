@@ -111,6 +111,7 @@ PACKS: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pack", "layer"), PACKS.values(), ids=PACKS.keys())
 def test_tensor_inside_an_output(pack: Callable[..., Any], layer: str) -> None:
     model = with_fixed_weights(lambda: Encoded(pack))
@@ -243,6 +244,7 @@ def names(table: ldam.neurons.LayerTable) -> list[str]:
     return [row.name for row in table]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS.keys())
 def test_wrapper_around_the_model(tiny_cnn: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> None:
     wrapped = wrap(tiny_cnn)
@@ -288,6 +290,7 @@ def strided(channels: int) -> nn.Module:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 299, 299), (3, 17, 40), (2, 11, 9)])
 def test_shape_of_the_input(shape: tuple[int, ...]) -> None:
     model = with_fixed_weights(lambda: strided(shape[0]))
@@ -399,6 +402,7 @@ VIT_LAYERS: dict[str, Callable[[Vit, Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dim", [10, 8])
 @pytest.mark.parametrize(("layer", "tokens"), VIT_LAYERS.items(), ids=VIT_LAYERS.keys())
 def test_units_of_tokens_are_their_features(layer: str, tokens: Callable[[Vit, Tensor], Tensor], dim: int) -> None:

@@ -96,6 +96,7 @@ ROWS: dict[str, tuple[type[nn.Module], tuple[int, ...], str, tuple[int, ...], An
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "shape", "layer", "listed", "neuron", "place"), ROWS.values(), ids=ROWS.keys())
 @pytest.mark.parametrize("chains", [1, 3])
 def test_layers_with_several_rows_per_image(

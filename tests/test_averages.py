@@ -82,6 +82,7 @@ def test_a_mean_once_read_does_not_change() -> None:
         assert accumulator.mean is not mean
 
 
+@pytest.mark.slow
 def test_a_window_does_not_drift() -> None:
     """Adding and taking away 20,000 times; in float32 the sum would be off by about 1e-3 of a large picture."""
     accumulator = ldam.Window(2).start()

@@ -130,6 +130,7 @@ SCALARS: dict[str, tuple[str, Any, str | None, Callable[[Tensor], Tensor]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("layer", "unit", "seed", "scalar"), SCALARS.values(), ids=SCALARS.keys())
 def test_as_hooks_on_modules_find_it(
@@ -150,6 +151,7 @@ def test_to_a_lower_layer(network: nn.Module, to: str, rule: str) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_functions_and_methods_as_modules(network: nn.Module, rule: str) -> None:
     """Hooks on modules see nothing of the twin, whose rectifiers are functions and work in place."""
@@ -161,6 +163,7 @@ def test_functions_and_methods_as_modules(network: nn.Module, rule: str) -> None
         assert torch.equal(ours, ldam.backward(network, images(), "layer3", 17, rule=rule, to=to))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning:captum")
 @pytest.mark.parametrize("rule", RULES)
 def test_as_captum_finds_it(rule: str) -> None:
@@ -210,6 +213,7 @@ def test_by_hand() -> None:
     assert ldam.backward(model, x, "second", 0, seed="activation").tolist() == [[32 * 24.0, 32 * -8.0]]
 
 
+@pytest.mark.slow
 def test_seeds_and_directions() -> None:
     model, x = resnet(width=4), images(side=32)
     ones = ldam.backward(model, x, "layer1", 2, seed="one")

@@ -182,6 +182,7 @@ WRAPS: dict[str, Callable[[nn.Module], nn.Module]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prefix", WRAPS)
 def test_real_wrappers(trained: Net, file: Writer, prefix: str) -> None:
     state = WRAPS[prefix](trained).state_dict()

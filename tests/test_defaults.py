@@ -90,6 +90,7 @@ def check_equal(one: ldam.Sampler, other: ldam.Sampler) -> None:
         assert torch.equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the goal")
 @pytest.mark.parametrize("name", CASES)
 def test_a_sampler_and_a_widget_have_the_same_law(name: str) -> None:
@@ -116,6 +117,7 @@ def test_a_sampler_and_a_widget_have_the_same_law(name: str) -> None:
         watching.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_models_compared_have_the_same_law_with_and_without_a_widget(name: str) -> None:
     given, (kernel, scale, temperature, natural, _) = CASES[name]

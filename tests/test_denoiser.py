@@ -88,6 +88,7 @@ def test_kernels_of_gradients_take_it(kernel: Any, more: dict[str, Any]) -> None
     assert bool(s.images.isfinite().all())
 
 
+@pytest.mark.slow
 def test_in_the_coordinates_of_a_natural_prior_and_in_a_widget() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2))
     w = ldam.LDAM(

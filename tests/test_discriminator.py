@@ -688,6 +688,7 @@ def test_frozen_scales_follow_a_discriminator_that_changes() -> None:
     assert s.scales["discriminator"] == pytest.approx([3 * length] * 2, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_change_of_the_discriminator_is_of_no_other_consequence() -> None:
     """Announcing a change where there is none leaves the run as it was, bit by bit."""
     for kernel in KERNELS:

@@ -73,6 +73,7 @@ def notes(model: nn.Module, dataset: Any, **options: Any) -> list[str]:
     return Trainer(model, dataset, recipe=TINY, device="cpu", **({"preprocess": normalised} | options)).notes
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_the_right_images_raise_no_doubt(with_norm: nn.Module, without_norm: nn.Module) -> None:
     x = images()[0]

@@ -173,6 +173,7 @@ def assert_close(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], 
         torch.testing.assert_close(mine, its, rtol=tolerance, atol=tolerance * float(its.abs().max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "form"), CASES)
 @pytest.mark.parametrize("t", [0.0, 0.3])
 def test_value_and_gradient(network: str, form: str, t: float) -> None:
@@ -232,6 +233,7 @@ def test_an_image_that_says_nothing_has_no_direction() -> None:
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_shipped_lenet() -> None:
     """Its logits beside a map of its first convolution, through `Sampler`."""
     shipped = ldam.demo.mnist("final")
@@ -257,6 +259,7 @@ def test_the_shipped_lenet() -> None:
         torch.testing.assert_close(grads[i], grad, rtol=1e-4, atol=1e-4 * float(grad.abs().max()))
 
 
+@pytest.mark.slow
 def test_minus_lowers_and_a_difference_separates() -> None:
     """Activation maximisation without noise, from the same start."""
     shipped = ldam.demo.mnist("final")

@@ -124,6 +124,7 @@ def _times(one: Written, factor: float, form: str) -> Written:
     return form.format(a=f"({a})", c=factor), {unit: by * weight for unit, weight in mine.items()}
 
 
+@pytest.mark.slow
 @given(st.recursive(
     LEAVES, lambda inner: st.builds(_plus, inner, inner, st.sampled_from("+-"))
     | st.builds(_times, inner, FACTORS, st.sampled_from(["{c}*{a}", "{a} * {c}", "{a}/{c}"])), max_leaves=8,

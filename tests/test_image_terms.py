@@ -184,6 +184,7 @@ def test_it_is_the_sampler_s_model_in_its_pixels_and_follows_its_weights() -> No
     s.step(3)
 
 
+@pytest.mark.slow
 def test_pictures_come_to_match() -> None:
     """At T = 0 the distance falls, and then the edges; both terms have a slider and an attribute."""
     net: Any = with_fixed_weights(Normed)

@@ -47,6 +47,7 @@ def alone(model: nn.Module, s: ldam.Sampler) -> Tensor:
         return torch.stack([torch.stack([model(x[None])[0, n] for x in own]) for n, own in enumerate(s.images)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", MIXED.values(), ids=MIXED.keys())
 def test_images_that_influence_each_other_are_computed_one_at_a_time(mix: Callable[[Tensor], Tensor]) -> None:
     model = with_fixed_weights(lambda: Net(mix)).eval()

@@ -125,6 +125,7 @@ def neuron(model: nn.Module, **options: Any) -> Neurons:
     return Neurons(private_view(model, None, Notes()), "second", [0], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the backward pass is leaky")
 @pytest.mark.parametrize(("in_place", "again"), [(False, False), (True, False), (False, True)])
 def test_gradient_of_a_network_by_hand(in_place: bool, again: bool) -> None:

@@ -212,6 +212,7 @@ def test_kind_of_module(build: Callable[[], nn.Module], layer: str, read: Read) 
     require_equal(with_fixed_weights(build), layer, 1, read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
 def test_wrapper_is_taken_off(tiny_cnn: nn.Module, wrap: Callable[[nn.Module], nn.Module]) -> None:
     """The layers keep the names that the user knows, without "module." or "_orig_mod."."""
@@ -523,6 +524,7 @@ def held() -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neurons", [range(8), [f"{i}@mean" for i in range(8)]], ids=["units", "means"])
 def test_reading_a_few_numbers_of_a_large_layer_takes_little_memory(neurons: Any) -> None:
     """32 chains, whose outputs have 65,536 numbers each: 8 MB, of which nothing is kept; noise that waits takes 2."""

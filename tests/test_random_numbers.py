@@ -224,6 +224,7 @@ WORK: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]]] =
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", WORK.values(), ids=WORK.keys())
 def test_what_the_user_draws_meanwhile_is_what_a_seed_gives(case: Any) -> None:
     middle, work = case

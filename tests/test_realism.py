@@ -90,6 +90,7 @@ def test_sets_larger_than_the_rows_in_memory() -> None:
     assert kernel_distance(a, b, subsets=2).value == pytest.approx(np.mean(values), rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 0.7])
 def test_unbiased_and_the_error_is_one(shift: float) -> None:
     """1000 pairs of sets, 24 images each, against the closed form.

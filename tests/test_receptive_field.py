@@ -60,6 +60,7 @@ def one(size: int | tuple[int, ...]) -> int:
     return size[0] if isinstance(size, tuple) else size
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(
     some.lists(
@@ -96,6 +97,7 @@ def test_closed_rectifiers_and_zero_weights_hide_nothing() -> None:
     assert ldam.receptive_field(network, "2", (1, 20, 20)) == (7, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_resnet_18() -> None:
     """As arithmetic says: 7; 11 after the pooling and 8 more for each of 4 convolutions; and so on."""

@@ -110,6 +110,7 @@ def require_toolbox(term: Activation, neurons: list[int], shape: tuple[int, ...]
         assert float(np.abs(expected - start[chain].numpy()).max()) > 0.05, "the control: it goes somewhere"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", TABLE)
 def test_a_preset_is_the_toolbox_on_the_shipped_lenet(preset: str) -> None:
     """200 steps, every pixel of every step to 1e-5."""
@@ -128,6 +129,7 @@ def test_a_preset_is_the_toolbox_on_a_resnet(preset: str, data_folder: Any) -> N
     require_toolbox(term, [1, 8], (3, 32, 32), preset, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", TABLE)
 def test_a_sampler_takes_the_toolbox_s_steps(preset: str) -> None:
     """200 steps in single precision, each from where the last one ended: rounding, which rectifiers and percentiles

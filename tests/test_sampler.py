@@ -150,6 +150,7 @@ def after_40_steps(how: str, steps_per_frame: int) -> Tensor:
     return s.images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["one by one", "at once", "unevenly", "framed", "streamed"])
 @pytest.mark.parametrize("steps_per_frame", [1, 3, 101])
 def test_same_seed_same_chains_however_they_are_stepped(how: str, steps_per_frame: int) -> None:
@@ -164,6 +165,7 @@ def test_another_seed_gives_other_chains() -> None:
     assert float((one.images - other.images).abs().min()) > 0
 
 
+@pytest.mark.slow
 def test_chain_0_does_not_depend_on_how_many_chains_there_are() -> None:
     """The noise is the same bit by bit. The gradients are those of another batch size, for which the libraries below
     may choose another order of summation: rounding, which the few steps here do not amplify."""
@@ -544,6 +546,7 @@ def test_diagnostics_of_a_short_run_say_that_they_do_not_know() -> None:
     assert d["verdict"] == {"level": "wait", "text": "burning in"}
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("steps_per_frame", [1, 2])
 def test_autocorrelation_time_is_in_steps(steps_per_frame: int) -> None:

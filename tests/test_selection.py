@@ -42,6 +42,7 @@ def of(s: ldam.Sampler, unit: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return s.images[at], s.average_images[at], s.activation[at], s.burned_in[at]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_what_stays_goes_on_as_if_nothing_had_happened(name: str) -> None:
     """To rounding: other chains in the batch change no chain's law, noise, average or burn-in."""
@@ -63,6 +64,7 @@ def test_what_stays_goes_on_as_if_nothing_had_happened(name: str) -> None:
         assert scales["neuron"][row(s, 1)] == pytest.approx(before["neuron"][0], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_new_neuron_begins(name: str) -> None:
     s = made([1, 2], **KERNELS[name])
@@ -119,6 +121,7 @@ def mean_in_a_box(weights: Tensor, temperature: float) -> float:
     return float((w * (1 / (1 - (-w / temperature).exp()) - temperature / w)).sum())
 
 
+@pytest.mark.slow
 def test_new_neurons_find_the_temperature_of_a_goal_and_others_keep_theirs() -> None:
     torch.manual_seed(1)
     model = nn.Sequential(nn.Flatten(), nn.Linear(25, 8, bias=False)).eval()

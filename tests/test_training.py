@@ -169,6 +169,7 @@ def test_the_model_may_change_meanwhile() -> None:
     assert torch.equal(s.step(15).images, plain)
 
 
+@pytest.mark.slow
 def test_every_picture_is_of_one_set_of_weights() -> None:
     """`follow` from another thread while it steps; the last one stays."""
     model = two_models()[0]
@@ -244,6 +245,7 @@ def wrapped_inside(model: nn.Module) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [wrapped_in_data_parallel, wrapped_by_compile, wrapped_inside])
 def test_wrapped_models(wrap: Any) -> None:
     first, second = two_models()

@@ -171,6 +171,7 @@ def trained(clock: Clock, **options: Any) -> nn.Module:
     return train_discriminator(classifier(), SlowImages(clock), **settings)
 
 
+@pytest.mark.slow
 def test_a_training_ends_in_its_minutes_and_says_how_many_rounds_it_ran(clock: Clock, tmp_path: Path) -> None:
     """A round loads 5 images. Before the first, 1 + 64 are checked, 64 give mean and deviation, 64 are looked at."""
     with pytest.warns(LDAMWarning, match="only about 21 rounds fit into 5 minutes"):
@@ -181,11 +182,13 @@ def test_a_training_ends_in_its_minutes_and_says_how_many_rounds_it_ran(clock: C
     assert again.card == net.card
 
 
+@pytest.mark.slow
 def test_the_forecast_is_printed(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     trained(clock, rounds=20, progress=True)
     assert "about 5 minutes for 20 rounds on cpu" in capsys.readouterr().err  # 193 + 20 · 5 seconds
 
 
+@pytest.mark.slow
 def test_minutes_are_those_of_this_call_and_rounds_those_of_all(clock: Clock, tmp_path: Path) -> None:
     out = tmp_path / "d.safetensors"
     trained(clock, rounds=8, out=out)

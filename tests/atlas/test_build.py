@@ -39,6 +39,7 @@ def recipe(**changed: Any) -> Any:
     return checked(**defaults | given)
 
 
+@pytest.mark.slow
 def test_every_unit_of_every_layer_is_there(whole: ldam.Atlas) -> None:
     assert {name: layer.units for name, layer in whole.layers.items()} == {"conv1": 6, "conv2": 70, "fc": 5}
     status = whole.status(verify=True)
@@ -83,6 +84,7 @@ def test_the_callers_random_numbers_and_model_stay_as_they_are(tmp_path: Path) -
     assert not any(module._forward_hooks for module in network.modules())
 
 
+@pytest.mark.slow
 def test_modes_of_the_caller_do_not_matter(whole: ldam.Atlas, tmp_path: Path) -> None:
     """Processes would not see them, so bytes would depend on the engine."""
     network = small()
@@ -120,6 +122,7 @@ def test_seeds_differ_between_units_layers_and_seeds() -> None:
     assert not any(torch.equal(images[0], other) for other in images[1:-1])
 
 
+@pytest.mark.slow
 def test_a_build_that_is_stopped_goes_on_to_the_same_bytes(whole: ldam.Atlas, tmp_path: Path) -> None:
     renderer, calls = rendering.Renderer.render, []
 
@@ -139,12 +142,14 @@ def test_a_build_that_is_stopped_goes_on_to_the_same_bytes(whole: ldam.Atlas, tm
     assert bytes_of(tmp_path) == bytes_of(whole.path)
 
 
+@pytest.mark.slow
 def test_parts_give_the_same_bytes(whole: ldam.Atlas, tmp_path: Path) -> None:
     for number in (1, 0):
         ldam.atlas(small(), out=tmp_path, engine="serial", part=(number, 2), **QUICK)
     assert bytes_of(tmp_path) == bytes_of(whole.path)
 
 
+@pytest.mark.slow
 def test_damaged_blocks_are_told_and_rendered_again(whole: ldam.Atlas, tmp_path: Path) -> None:
     ldam.atlas(small(), out=tmp_path, engine="serial", **QUICK)
     (tmp_path / "conv1/00000/samples.webp").write_bytes(b"RIFF")
@@ -154,6 +159,7 @@ def test_damaged_blocks_are_told_and_rendered_again(whole: ldam.Atlas, tmp_path:
     assert bytes_of(tmp_path) == bytes_of(whole.path)
 
 
+@pytest.mark.slow
 def test_another_recipe_is_refused_unless_told(tmp_path: Path) -> None:
     ldam.atlas(small(), "fc", out=tmp_path, engine="serial", **QUICK)
     before = bytes_of(tmp_path)
@@ -188,6 +194,7 @@ def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
         ldam.atlas(small(), out=tmp_path / "notes.txt", engine="serial", **QUICK)
 
 
+@pytest.mark.slow
 def test_a_unit_with_nan_is_told_and_the_others_are_as_ever(tmp_path: Path) -> None:
     network = small()
     network.conv1.register_forward_hook(spoil)
@@ -215,6 +222,7 @@ def spoil(module: Any, inputs: Any, output: Tensor) -> Tensor:
     return output.masked_fill(torch.arange(6).view(-1, 1, 1) == 4, torch.nan)
 
 
+@pytest.mark.slow
 def test_a_dead_unit_has_the_verdict_dead(tmp_path: Path) -> None:
     network = small(kind=ReLUs)
     with torch.no_grad():
@@ -229,6 +237,7 @@ def test_a_dead_unit_has_the_verdict_dead(tmp_path: Path) -> None:
     assert (verdict != 3).sum() > 35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "words"),
     [
@@ -258,6 +267,7 @@ def test_a_block_that_fails_is_told_and_the_rest_goes_on(
     assert bytes_of(tmp_path) == bytes_of(whole.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_a_full_or_read_only_disk_stops_the_build_and_leaves_it_valid(
     whole: ldam.Atlas, tmp_path: Path, number: int
@@ -315,6 +325,7 @@ def test_judge_prior_goal_and_class_names(tmp_path: Path) -> None:
     assert "judge" in made.recipe["judge"]
 
 
+@pytest.mark.slow
 def test_pictures_of_plain_pixels_are_told_of_unless_asked_for(tmp_path: Path) -> None:
     network = with_fixed_weights(lambda: nn.Sequential(nn.Flatten(), nn.Linear(256, 2)), 1)
     given = {**QUICK, "input_shape": (1, 16, 16), "engine": "serial"}
@@ -325,6 +336,7 @@ def test_pictures_of_plain_pixels_are_told_of_unless_asked_for(tmp_path: Path) -
         ldam.atlas(network, out=tmp_path / "b", prior=None, **given)
 
 
+@pytest.mark.slow
 def test_a_survey_adds_percentiles_top_images_and_crops(tmp_path: Path) -> None:
     own = torch.Generator().manual_seed(0)
     images = torch.rand(40, *SHAPE, generator=own)

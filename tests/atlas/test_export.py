@@ -92,6 +92,7 @@ def test_a_damaged_sheet_takes_its_block_out(atlas: Atlas, tmp_path: Path) -> No
     assert all(unit < 64 for others in table["similar"] for unit in others)
 
 
+@pytest.mark.slow
 def test_from_the_command_line(atlas: Atlas, tmp_path: Path) -> None:
     synthetic_atlas(tmp_path / "two", LAYERS, seed=1)
     asked = [

@@ -190,6 +190,7 @@ def damage(atlas: Atlas, how: str) -> None:
         (atlas.path / "block.conv1" / "00000").rename(home)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "words"),
     [

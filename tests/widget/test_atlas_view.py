@@ -67,6 +67,7 @@ def test_a_page_is_told_what_there_is_and_asks_for_the_rest(view: ldam.AtlasView
     assert sheet == (tmp_path / "atlas/conv/00001/top-2.webp").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [

@@ -146,6 +146,7 @@ def test_small_receptive_fields_are_cropped_to(open_page: Callable[..., Page]) -
     assert shown(page)[0].shape[2:4] == (16, 16)
 
 
+@pytest.mark.slow
 def test_snapshots_and_figures_show_the_same(open_page: Callable[..., Page]) -> None:
     page = open_page(BANDS, layer="0")
     w = page.widget

@@ -84,6 +84,7 @@ def test_a_chain_has_the_colour_of_its_class(real: Images, made: list[Any], name
     assert seen_colours(page) == [2, 0, 5]
 
 
+@pytest.mark.slow
 def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Images, made: list[Any]) -> None:
     w = LDAM(net(), neurons=[3, 1], chains=2, class_names=["a", "b", "c", "d"], **PIXELS)
     s = Scatter(real.map, images=real.images, labels=real.labels, class_names=["x", "y", "z"], follow=w)
@@ -119,6 +120,7 @@ def test_chains_are_placed_after_each_picture_and_a_click_enlarges_one(real: Ima
     until(lambda: page.of("coverage"))  # a new page has the table, too
 
 
+@pytest.mark.slow
 def test_trails_begin_anew_with_other_neurons(real: Images, made: list[Any]) -> None:
     w = Compare({"one": net(), "other": net(2)}, neurons=[0, 1], **PIXELS)
     s = Scatter(real.map, follow=w)
@@ -208,6 +210,7 @@ def test_the_walk_goes_on_after_a_fault_of_the_sampler(real: Images, made: list[
     assert s.error is None
 
 
+@pytest.mark.slow
 def test_the_walk_goes_on_after_a_fault_of_the_placing(made: list[Any], real: Images) -> None:
     faults: list[str] = []
     e = ldam.embed(real.images, model=net(), layer="1", perplexity=8, steps=20, progress=False)
@@ -253,6 +256,7 @@ def test_the_walk_goes_on_after_a_fault_of_the_placing(made: list[Any], real: Im
     until(lambda: s.error is None)
 
 
+@pytest.mark.slow
 def test_neither_keeps_the_other_alive_and_either_may_be_closed_first(real: Images) -> None:
     w = LDAM(net(), neurons=[0], **PIXELS)
 

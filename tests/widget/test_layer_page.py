@@ -149,6 +149,7 @@ class Held:
         return photographs()[index]
 
 
+@pytest.mark.slow
 def test_pictures_go_on_while_a_sheet_is_made() -> None:
     held = Held()
     found = ldam.survey(network(), held, "0", input_shape=SHAPE, progress=False)
@@ -173,6 +174,7 @@ def test_pictures_go_on_while_a_sheet_is_made() -> None:
     widget.close()
 
 
+@pytest.mark.slow
 def test_a_sheet_is_given_up_when_the_widget_is_closed() -> None:
     held = Held()
     found = ldam.survey(network(), held, "0", input_shape=SHAPE, progress=False)
@@ -195,6 +197,7 @@ def test_an_empty_sheet_is_refused_in_the_banner(page: SettlingPage, widget: lda
     assert not page.of("download")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "message",
     [

@@ -114,6 +114,7 @@ EVENTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(st.lists(EVENTS, max_size=60), st.booleans())
 def test_any_course_of_events(events: list[tuple[str, Any]], cell_running: bool) -> None:

@@ -57,6 +57,7 @@ def pictures(draw: st.DrawFn) -> tuple[Frame, Bounds, int]:
     return frame, bounds, draw(st.integers(1, chains))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(pictures(), st.booleans(), st.booleans())
 def test_frames(picture: tuple[Frame, Bounds, int], with_average: bool, lossless: bool) -> None:

@@ -22,6 +22,7 @@ KINDS = st.sampled_from(["hello", "bye", "ack", "set", "do", "select", "units"])
 NEARLY = st.fixed_dictionaries({"kind": KINDS}, optional=dict.fromkeys(FIELDS, NUMBERS | JSON))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(JSON | NEARLY)
 def test_parse_survives_anything(content: Any) -> None:

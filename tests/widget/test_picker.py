@@ -48,6 +48,7 @@ def test_units(page: Page) -> None:
     assert units(page, offset=3, limit=1)["total"] == 5
 
 
+@pytest.mark.slow
 def test_a_page_that_comes_late(page: Page) -> None:
     def setup() -> Any:
         page.receive(kind="hello", view="a")

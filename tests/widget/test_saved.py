@@ -95,6 +95,7 @@ def test_a_map_of_numbers_and_one_of_a_single_point(kept: Kept) -> None:
         kept.bundles.clear()
 
 
+@pytest.mark.slow
 def test_the_toolbox_with_its_picture_and_channels(kept: Kept) -> None:
     images = torch.stack([torch.full(SHAPE, 0.25), torch.full(SHAPE, 0.75)])
     toolbox = ldam.Toolbox(network(), input_shape=SHAPE, images=images, title="net")
@@ -137,6 +138,7 @@ def test_no_picture_of_the_camera_is_kept(kept: Kept) -> None:
         toolbox.close()
 
 
+@pytest.mark.slow
 def test_an_atlas_with_the_layer_or_unit_that_is_shown(kept: Kept, tmp_path: Path) -> None:
     view = ldam.AtlasView(synthetic_atlas(tmp_path / "atlas", {"conv": 70, "fc": 10}), title="net")
     try:
@@ -157,6 +159,7 @@ def test_an_atlas_with_the_layer_or_unit_that_is_shown(kept: Kept, tmp_path: Pat
         view.close()
 
 
+@pytest.mark.slow
 def test_a_layer_page_with_top_images_before_a_unit_is_open_then_its_samples(kept: Kept) -> None:
     survey = ldam.survey(network(), photographs(), ["0", "3"], progress=False)
     page = ldam.LayerPage(network(), "0", survey=survey, title="net")

@@ -218,6 +218,7 @@ def test_many_kinds(make: Any) -> None:
     view.settle()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "classes", "levels"),
     [

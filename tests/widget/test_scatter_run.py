@@ -18,6 +18,7 @@ from .map_page import POINTS, RNG, View, make
 __all__ = ["make"]
 
 
+@pytest.mark.slow
 def test_t_sne_runs_stops_and_goes_on(make: Any) -> None:
     features = RNG.normal(size=(60, 8))
     run = ldam.TSNE(features, perplexity=8, steps=400, device="cpu")
@@ -52,6 +53,7 @@ def test_t_sne_runs_stops_and_goes_on(make: Any) -> None:
     view.settle()
 
 
+@pytest.mark.slow
 def test_positions_are_sent_ten_times_a_second_at_most(make: Any) -> None:
     def walk() -> Iterator[np.ndarray]:
         for step in range(100_000):

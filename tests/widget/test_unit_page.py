@@ -156,6 +156,7 @@ def test_chains_start_from_an_image(make: Make, surveyed: Survey) -> None:
     assert "no such image" in (w.error or "")
 
 
+@pytest.mark.slow
 def test_the_ways_to_another_unit(make: Make) -> None:
     w, page = make(UnitPage, "2", 3)
     assert (w.layer, w.unit, w.neurons) == ("2", 3, [3])
@@ -220,6 +221,7 @@ def test_bad_input_is_named(make: Make, surveyed: Survey) -> None:
         make(UnitPage, "2", 0, survey=surveyed, input_shape=(3, 14, 14))
 
 
+@pytest.mark.slow
 def test_the_same_number_in_another_layer_is_another_unit(make: Make, surveyed: Survey) -> None:
     """Keys of neurons do not name their layer."""
     w, page = make(UnitPage, "2", 1, survey=surveyed)
@@ -242,6 +244,7 @@ def test_the_same_number_in_another_layer_is_another_unit(make: Make, surveyed: 
     assert page.last("setup")["unit_shown"] is None
 
 
+@pytest.mark.slow
 def test_another_place_of_the_same_unit_is_optimised_anew(make: Make, surveyed: Survey) -> None:
     w, page = make(UnitPage, "2", 1, survey=surveyed)
     about(page)
@@ -257,6 +260,7 @@ def test_images_of_the_survey_are_looked_at_for_layers_that_it_lacks(make: Make,
     assert seen(page)["top"][0]["value"] == pytest.approx(surveyed.top("2", 3)[0].value, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_told_and_the_rest_is_shown(make: Make, tmp_path: Any) -> None:
     class Interrupted(Dataset[Tensor]):
         read = 0
@@ -318,6 +322,7 @@ def grey(image: Tensor) -> Any:
     return (image * 255).numpy()[..., None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("playing", [False, True])
 def test_other_bands_are_shown_on_an_open_page(playing: bool) -> None:
     model = with_fixed_weights(lambda: nn.Sequential(nn.Conv2d(5, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3)), 1).eval()
@@ -383,6 +388,7 @@ def train(model: nn.Module) -> None:
             weight.add_(0.05 * weight.sign())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("playing", [False, True])
 def test_a_page_says_that_the_network_has_other_weights_by_now(playing: bool) -> None:
     model = network()
@@ -423,6 +429,7 @@ def test_a_page_says_that_the_network_has_other_weights_by_now(playing: bool) ->
     w.close()
 
 
+@pytest.mark.slow
 def test_a_network_in_training_leaves_its_page_behind() -> None:
     model = network()
     r = survey(model, photographs(), progress=False)
