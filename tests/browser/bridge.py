@@ -29,8 +29,10 @@ SHELL = """<!doctype html><meta charset="utf-8"><title>test</title>
     return btoa(letters);
   };
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
-  window.post = (messages) => {
-    for (const [content, buffers] of messages) handlers.forEach((handle) => handle(content, buffers.map(bytes)));
+  const listen = async () => {
+    for (const [content, buffers] of await window.fromKernel())
+      handlers.forEach((handle) => handle(content, buffers.map(bytes)));
+    setTimeout(listen, 10);
   };
   const kind = %s;
   const model = {
@@ -41,16 +43,21 @@ SHELL = """<!doctype html><meta charset="utf-8"><title>test</title>
   };
   window.end = widget.render({ model, el: document.getElementById("place") });
   window.ready = true;
+  listen();
 </script>"""
 
 
 class Bridge:
-    """Messages go to the widget at once; what it says waits for `pump`, as Playwright serves one thread."""
+    """Messages go to the widget at once. The page fetches what the widget says, whenever Playwright waits for the page,
+    as Playwright serves one thread.
+    """
 
     def __init__(self, page: Page, widget: Any, *, dark: bool = False, width: str = "auto") -> None:
         self.page, self.widget = page, widget
         self.heard: list[dict[str, Any]] = []  # from the page
         self.said: list[dict[str, Any]] = []
+        self.silent = False  # as a kernel that hangs
+        self.faults: list[Exception] = []
         self._waiting: queue.SimpleQueue[tuple[dict[str, Any], list[str]]] = queue.SimpleQueue()
         widget.send = self._send
         html = SHELL % (
@@ -68,7 +75,9 @@ class Bridge:
                 route.fulfill(body=html, content_type="text/html")
 
         page.route(ADDRESS + "**", serve)
+        page.on("pageerror", lambda error: self.faults.append(error))  # Playwright refuses built-in methods
         page.expose_function("toKernel", self._receive)
+        page.expose_function("fromKernel", self._waiting_messages)
         page.goto(ADDRESS)
         page.wait_for_function("window.ready")
         self.root: Locator = page.locator(".ldam")
@@ -82,15 +91,17 @@ class Bridge:
         message = {"content": {"data": {"method": "custom", "content": content}}, "buffers": decoded}
         self.widget._handle_msg(message)
 
-    def pump(self) -> None:
-        """Hand what the widget has said to the page, and let the page work."""
+    def _waiting_messages(self) -> list[tuple[dict[str, Any], list[str]]]:
         messages = []
-        while not self._waiting.empty():
+        while not (self.silent or self._waiting.empty()):
             messages.append(self._waiting.get())
         self.said += [content for content, _ in messages]
-        if messages:
-            self.page.evaluate("(messages) => window.post(messages)", messages)
+        return messages
+
+    def pump(self) -> None:
+        """Let the page work, and fetch what the widget has said."""
         self.page.wait_for_timeout(15)
+        assert not self.faults, self.faults
 
     def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
         """Until it comes true."""
@@ -101,10 +112,10 @@ class Bridge:
 
     def settle(self, seconds: float = 0.4) -> None:
         """Until nothing more is said for a while."""
-        quiet = time.monotonic() + seconds
-        while time.monotonic() < quiet:
-            if not self._waiting.empty():
-                quiet = time.monotonic() + seconds
+        said, quiet = -1, 0.0
+        while len(self.said) > said or time.monotonic() < quiet:
+            if len(self.said) > said:
+                said, quiet = len(self.said), time.monotonic() + seconds
             self.pump()
 
     def frames(self) -> list[dict[str, Any]]:
