@@ -1,9 +1,12 @@
-"""Pictures per second through a live toolbox: `python benchmarks/toolbox.py [--seconds 6]`.
+"""Pictures per second through a live toolbox: `python benchmarks/toolbox.py [--seconds 6] [--browser]`.
 
 ResNet-18 at 224 × 224, fed with JPEG pictures as the page's camera sends them, and acknowledged as soon as a frame is
 sent: what the kernel's side can do, without browser and network. The page keeps two pictures unanswered, as in a
 notebook. A plain forward pass of the same network in the same process is measured before and after. The machine's load
 is printed, since other work on it counts.
+
+`--browser`: instead, the same network in JupyterLab, fed by the made-up camera of a headless Chromium, which draws in
+software on the same processors; pictures painted per second with one thread of the widget's loop and with two.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import os
 import resource
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +45,19 @@ def camera(count: int = 8) -> list[bytes]:
         Image.fromarray(levels.clip(0, 255).astype(np.uint8)).save(buffer, "jpeg", quality=92)
         pictures.append(buffer.getvalue())
     return pictures
+
+
+CELL = """
+import sys, torch, ldam_widget as ldam
+sys.path.insert(0, {folder!r})
+from networks import resnet18
+network = resnet18()
+torch.set_num_threads(2 * {threads})  # the loop takes half of them
+t = ldam.Toolbox(
+    network.model, input_shape=(3, 224, 224), preprocess=network.preprocess(torch.device("cpu")), layer="layer1"
+)
+t
+"""
 
 
 class Page:
@@ -94,6 +111,29 @@ def forward_rate(model: torch.nn.Module, threads: int, seconds: float) -> tuple[
     return passes / (time.perf_counter() - began), passes / (time.process_time() - busy)
 
 
+def in_a_browser(seconds: float, rounds: int = 3) -> None:
+    from browser import jupyterlab
+    from stream import COUNT_PAINTS, Notebook
+
+    with jupyterlab() as (server, browser):
+        for i in range(2 * rounds):
+            threads = 1 + i % 2
+            page = browser.new_page(viewport={"width": 1400, "height": 1400})
+            page.add_init_script(COUNT_PAINTS.replace('matches(".ldam-canvas")', 'closest(".ldam")'))
+            cell = CELL.format(folder=str(Path(__file__).parent), threads=threads)
+            Notebook(page, server, server.write([cell], f"{i}.ipynb")).run_all()
+            page.get_by_role("button", name="camera", exact=True).click(timeout=60_000)
+            page.wait_for_timeout(3000)
+            first = page.evaluate("[painted, performance.now()]")
+            page.wait_for_timeout(seconds * 1000)
+            last = page.evaluate("[painted, performance.now()]")
+            print(
+                f"{threads} thread(s): {(last[0] - first[0]) / (last[1] - first[1]) * 1e3:.1f}/s  ({load()})",
+                flush=True,
+            )
+            page.close()
+
+
 def load() -> str:
     return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
@@ -101,7 +141,15 @@ def load() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=6)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--browser", action="store_true")
+    options = parser.parse_args()
+    if options.browser:
+        in_a_browser(options.seconds)
+    else:
+        alone(options.seconds)
+
+
+def alone(seconds: float) -> None:
     network = resnet18()
     threads = max(1, torch.get_num_threads() // 2)  # what the widget's loop takes
     print(f"{network.title}; {network.weights}; torch {torch.__version__}; {threads} thread(s); {load()}")
