@@ -6,7 +6,7 @@ import statistics
 from collections import deque
 
 _FRAMES = 6  # number of round trips compared
-_GAIN = 0.8  # the alternative must take less than this fraction of the usual round trip
+_GAIN = 0.8  # compressed pictures must take less than this fraction of the round trip of raw ones, which are exact
 _HOPELESS = 3.0  # times the usual round trip: one such frame ends the trial
 _PATIENCE = 5.0, 300.0  # seconds between two trials, at least and at most: doubled whenever the alternative loses
 
@@ -42,7 +42,7 @@ class Link:
             self._trips.append(trip)
         enough = len(self._trips) == _FRAMES
         if self._trying and (enough or (self._trips and self._trips[-1] > _HOPELESS * self._usual)):
-            won = enough and statistics.median(self._trips) < _GAIN * self._usual
+            won = enough and statistics.median(self._trips) < (1 if self.raw else _GAIN) * self._usual
             self._patience = _PATIENCE[0] if won else min(2 * self._patience, self._most)
             self._try_at = now + self._patience
             self._trying = False
