@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from comm import get_comm_manager
 
 RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for what cells returned
+
+
+class Listener(Protocol):
+    def cell_ended(self) -> None: ...
 
 
 class _Watch:
@@ -18,29 +23,44 @@ class _Watch:
     def __init__(self, events: object) -> None:
         self.running = True  # it is created within a cell
         self.events = events
+        self.listeners: weakref.WeakSet[Listener] = weakref.WeakSet()
 
     def before(self, *_: object) -> None:
         self.running = True
 
     def after(self, *_: object) -> None:
         self.running = False
+        for listener in list(self.listeners):
+            listener.cell_ended()
 
 
 _watch: _Watch | None = None
 
 
-def cell_running() -> Callable[[], bool]:
-    """A function that returns whether a cell is running (silence then proves nothing); always False outside IPython."""
+def _cells() -> _Watch | None:
+    """None outside IPython."""
     global _watch
     shell = _shell()
     if shell is None:
-        return lambda: False
+        return None
     if _watch is None or _watch.events is not shell.events:
         _watch = _Watch(shell.events)
         shell.events.register("pre_run_cell", _watch.before)
         shell.events.register("post_run_cell", _watch.after)
-    watch = _watch
-    return lambda: watch.running
+    return _watch
+
+
+def cell_running() -> Callable[[], bool]:
+    """A function that returns whether a cell is running (silence then proves nothing); always False outside IPython."""
+    watch = _cells()
+    return (lambda: False) if watch is None else lambda: watch.running
+
+
+def tell_of_cells(listener: Listener) -> None:
+    """Call `listener.cell_ended()` at the end of every cell, as long as the listener lives."""
+    watch = _cells()
+    if watch is not None:
+        watch.listeners.add(listener)
 
 
 def current_cell() -> tuple[str, int] | None:

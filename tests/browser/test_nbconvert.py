@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,18 @@ def test_a_notebook_saved_beside_a_working_panel(browser: Browser, server: Serve
     assert width == wanted.shape[1]
     assert np.array_equal(pixels(source), wanted)
     assert offline.locator("button:visible").count() == 0
+
+
+def test_steps_in_later_cells_reach_the_picture(tmp_path: Path) -> None:
+    show = "print(json.dumps(np.asarray(w._still()).tolist()))"
+    codes = [MAKE, "import json, numpy as np; w.pause()", "w.step(20)\n" + show]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in codes])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    wanted = np.array(json.loads(notebook.cells[2].outputs[0]["text"]), np.uint8)
+    (shown,) = [
+        o["data"]["text/html"] for o in notebook.cells[0].outputs if "ldam-saved" in o["data"].get("text/html", "")
+    ]
+    assert np.array_equal(pixels(re.search('src="([^"]+)"', shown)[1]), wanted)
 
 
 @pytest.mark.parametrize("code", [MAKE.replace("\nw\n", "\nw.step(20)\nw"), MAP], ids=["panel", "map"])

@@ -1,13 +1,15 @@
 """What a notebook keeps of a widget when it is saved: its newest picture.
 
 The widget itself is not saved. Beside it, the cell's output has a picture, replaced now and then, that the style sheet
-hides while there is a widget (`base.css`). Before a page has shown the widget, there is a line of text, too: it remains
-where the page cannot show widgets, and says what to do.
+hides while there is a widget (`base.css`). While no page shows the widget, as in `nbconvert --execute`, it is replaced
+at the end of each cell: later, such programs take no outputs. Before a page has shown the widget, there is a line of
+text, too: it remains where the page cannot show widgets, and says what to do.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import io
 import time
@@ -17,9 +19,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...live.loop import Loop
-from ..kernel import publish
+from ..kernel import publish, tell_of_cells
 
 TILE = 56  # pixels of a panel's pictures
+PATIENCE = 2.0  # seconds for which the end of a cell waits for its picture
 PERIOD = 30.0  # seconds while playing: every new picture marks the notebook as changed
 HELP = (
     "The live view of {0} belongs here. If it does not appear: install anywidget where Jupyter itself runs "
@@ -52,6 +55,7 @@ class Saved:
         self._hidden = True  # whether the page hides it beside the widget
         self._due = 0.0
         self._last: dict[str, str] | None = None
+        tell_of_cells(self)
 
     def begin(self, *, pictured: bool) -> None:
         """A cell is about to show the widget; `pictured`: with the picture, before a page has shown it."""
@@ -73,6 +77,12 @@ class Saved:
         if bundle != self._last:
             self._last = bundle
             publish(bundle, self._id, update=True)
+
+    def cell_ended(self) -> None:
+        """From the cell's thread: `refresh` unless a page shows the widget."""
+        if self._shown and not self._seen():
+            with contextlib.suppress(Exception):  # closed, or busy for too long: the picture before stays
+                self._loop.submit(self.refresh).result(PATIENCE)
 
     def when_due(self) -> None:
         """On the loop: `refresh` if that was long ago."""
