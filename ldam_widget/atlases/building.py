@@ -96,7 +96,7 @@ def atlas(
         overwrite: replace an atlas of another recipe, block by block.
         kernel, prior, transforms, temperature, goal, warm_up, preprocess, pixel_range, at, device: as for `Sampler`. A
             goal is a number, the same for all units.
-        class_names: of the model's classes.
+        class_names: of the model's classes; those of an atlas that is there are replaced.
         batch: images in a forward pass; None: by their size. Part of the recipe, as rounding depends on it.
         execution: how the network is run, as for `Sampler`; not "auto".
         tile: longest side of a picture in the atlas, in pixels; larger ones are made smaller.
@@ -130,6 +130,7 @@ def atlas(
     measured = Measured(network, recipe, chosen, judge, device, notes)
     try_settings(network, next(iter(measured.layers)), recipe, device)
     names = checks.class_names(class_names) or ()
+    _tell_of_other_classes(names, measured, notes)
     card = settled(where, described(network, measured, recipe, found, names), overwrite)
     del measured
     tasks = tasks_of(where, card, overwrite, notes)[number::parts]
@@ -139,6 +140,13 @@ def atlas(
     )  # fmt: skip
     build(run, job, tasks, card["layers"], notes, progress=progress)
     return Atlas(where)
+
+
+def _tell_of_other_classes(names: Sequence[str], measured: Measured, notes: Notes) -> None:
+    counts = measured.classes() if names else set()
+    if counts and len(names) not in counts:
+        found = " and ".join(str(count) for count in sorted(counts))
+        notes.tell(f"class_names has {len(names)} names for {found} scores: names may be those of other classes")
 
 
 def _counted(count: int, what: str) -> str:

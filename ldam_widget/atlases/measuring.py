@@ -105,6 +105,15 @@ class Measured:
 
     @torch.inference_mode(False)
     @torch.no_grad()
+    def classes(self) -> set[int]:
+        """How many scores the model and the judge return; empty if neither returns any."""
+        x = torch.full((1, *self._recipe.input_shape), 0.5, device=device_of(self.view))
+        found = [] if self._own is None else [self._own(lambda: self._network.forward(x))[0]]
+        found += [] if self._judge is None else [self._judge(x)]
+        return {scores.shape[1] for scores in found if isinstance(scores, Tensor) and scores.ndim == 2}
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
     def activations(self, layer: str, units: list[int], x: Tensor) -> Activations:
         """Of pictures (n, *input_shape): (n, units) each."""
         of = self.layers[layer]

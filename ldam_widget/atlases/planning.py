@@ -16,6 +16,8 @@ from .working import Task
 def settled(atlas: Path, card: dict[str, Any], overwrite: bool) -> dict[str, Any]:
     """Begin an atlas in a folder, or go on with the one that is there; the card that holds.
 
+    Class names are no part of the recipe: names that are given replace those of the atlas.
+
     Args:
         atlas: the folder.
         card: of `describing.described`.
@@ -30,6 +32,10 @@ def settled(atlas: Path, card: dict[str, Any], overwrite: bool) -> dict[str, Any
         different = _difference(there, card)
         if different is None:
             folder.probe(atlas)
+            if card["class_names"] in ([], there["class_names"]):
+                return there
+            there["class_names"] = card["class_names"]
+            _write(atlas, there)
             return there
         if not overwrite:
             raise ValueError(
@@ -41,12 +47,16 @@ def settled(atlas: Path, card: dict[str, Any], overwrite: bool) -> dict[str, Any
         raise ValueError(f"out={str(atlas)!r} holds other files and no atlas; name an empty or a new folder")
     atlas.mkdir(parents=True, exist_ok=True)
     folder.clean(atlas)
-    plain = card | {"layers": [layer.card() for layer in card["layers"]]}
-    folder.write_file(atlas / CARD, folder.dump(plain))
+    _write(atlas, card)
     there = folder.load_card(atlas)
     if _difference(there, card) is not None:
         raise ValueError(f"out={str(atlas)!r}: another atlas has just been begun there; name another folder")
     return there
+
+
+def _write(atlas: Path, card: dict[str, Any]) -> None:
+    plain = card | {"layers": [layer.card() for layer in card["layers"]]}
+    folder.write_file(atlas / CARD, folder.dump(plain))
 
 
 def tasks_of(atlas: Path, card: dict[str, Any], overwrite: bool, notes: Notes) -> list[Task | None]:

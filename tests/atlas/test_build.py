@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,22 @@ def test_judge_prior_goal_and_class_names(tmp_path: Path) -> None:
     assert made.class_names == tuple("abcde")
     assert made.layer("fc").sheets["samples"].tile == (5, 5)
     assert "judge" in made.recipe["judge"]
+
+
+def test_class_names_that_are_given_later_replace_those_before(tmp_path: Path) -> None:
+    build = partial(ldam.atlas, small(), "fc", out=tmp_path, engine="serial", **QUICK)
+    build()
+    before = bytes_of(tmp_path)
+    assert build(class_names=list("abcde")).class_names == tuple("abcde")
+    assert build().class_names == tuple("abcde")  # none are given: they stay
+    assert build(class_names=list("vwxyz")).class_names == tuple("vwxyz")
+    after = bytes_of(tmp_path)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {"atlas.json"}
+
+
+def test_class_names_of_another_number_are_told_of(tmp_path: Path) -> None:
+    with pytest.warns(ldam.LDAMWarning, match="class_names has 3 names for 5 scores"):
+        ldam.atlas(small(), "fc", out=tmp_path, engine="serial", class_names=list("abc"), **QUICK)
 
 
 @pytest.mark.slow
