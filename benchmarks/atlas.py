@@ -202,7 +202,8 @@ def whole(name: str, few: int, every: int) -> None:
         blocks = max(block for block, _ in seen)
         for first, end in ((0.1, 0.3), (0.3, 0.5), (0.5, 0.7), (0.7, 0.9)):
             those = [size for block, size in seen if first * blocks <= block < end * blocks]
-            print(f"  from {first:.0%} to {end:.0%} of {blocks} blocks: largest process up to {max(those):.0f} MB")
+            if those:
+                print(f"  from {first:.0%} to {end:.0%} of {blocks} blocks: largest process up to {max(those):.0f} MB")
 
 
 if __name__ == "__main__":
