@@ -14,6 +14,8 @@ RESULT = re.compile(r"_{1,3}|_\d+")  # IPython's names for what cells returned
 
 
 class Listener(Protocol):
+    """What wants to know when a cell has ended."""
+
     def cell_ended(self) -> None: ...
 
 
@@ -38,7 +40,7 @@ _watch: _Watch | None = None
 
 
 def _cells() -> _Watch | None:
-    """None outside IPython."""
+    """The watch of this shell, made on the first call; None outside IPython."""
     global _watch
     shell = _shell()
     if shell is None:
@@ -56,7 +58,7 @@ def cell_running() -> Callable[[], bool]:
     return (lambda: False) if watch is None else lambda: watch.running
 
 
-def tell_of_cells(listener: Listener) -> None:
+def on_cell_end(listener: Listener) -> None:
     """Call `listener.cell_ended()` at the end of every cell, as long as the listener lives."""
     watch = _cells()
     if watch is not None:

@@ -27,9 +27,11 @@ def alike(raw: bool, chance: random.Random) -> float:
     return 0.1 * chance.uniform(0.7, 1.6)
 
 
-def run(trip: Trip, seconds: float, link: Link, start: float = 0.0, first: int = 1) -> tuple[list[bool], float, int]:
+def run(
+    trip: Trip, seconds: float, link: Link, start: float = 0.0, first: int = 1, chance: int = 0
+) -> tuple[list[bool], float, int]:
     """Two frames are in flight at any time; returns whether each was sent raw, the time, and the next frame number."""
-    chance, now = random.Random(0), start
+    draws, now = random.Random(chance), start
     ways: list[bool] = []
     out: list[tuple[int, float, float]] = []
     answered = 0, float("nan")
@@ -41,7 +43,7 @@ def run(trip: Trip, seconds: float, link: Link, start: float = 0.0, first: int =
             answered = sent, now - at
         raw = link.choose(seq, now, answered)
         ways.append(raw)
-        out.append((seq, now, max(now, out[-1][2] if out else now) + trip(raw, chance) / 2))
+        out.append((seq, now, max(now, out[-1][2] if out else now) + trip(raw, draws) / 2))
         seq += 1
     return ways, now, seq
 
@@ -49,6 +51,11 @@ def run(trip: Trip, seconds: float, link: Link, start: float = 0.0, first: int =
 def test_a_near_page_is_sent_pictures_as_they_are() -> None:
     ways, *_ = run(near, 60, Link())
     assert sum(ways) > 0.9 * len(ways)
+
+
+def test_exact_pictures_are_kept_where_both_ways_are_as_quick() -> None:
+    shares = [sum(ways) / len(ways) for ways, *_ in (run(alike, 600, Link(), chance=seed) for seed in range(10))]
+    assert sum(share > 0.5 for share in shares) > 5
 
 
 def test_a_far_page_is_spared_them() -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...live.loop import Loop
-from ..kernel import publish, tell_of_cells
+from ..kernel import on_cell_end, publish
 
 TILE = 56  # pixels of a panel's pictures
 PATIENCE = 2.0  # seconds for which the end of a cell waits for its picture
@@ -55,7 +55,7 @@ class Saved:
         self._hidden = True  # whether the page hides it beside the widget
         self._due = 0.0
         self._last: dict[str, str] | None = None
-        tell_of_cells(self)
+        on_cell_end(self)
 
     def begin(self, *, pictured: bool) -> None:
         """A cell is about to show the widget; `pictured`: with the picture, before a page has shown it."""
