@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -78,7 +79,13 @@ def opened(browser: Browser, server: Server) -> Iterator[Notebook]:
 def test_a_kernel_raises_doubts_by_itself(opened: Notebook) -> None:
     opened.run_cell(0)
     line = opened.widget().wait().root.locator(".ldam-belief")
-    expect(line.get_by_role("status")).to_contain_text("doubtful", timeout=120_000)
-    line.get_by_role("button", name="check belief").click()
-    expect(line.get_by_role("button", name="check belief")).to_be_visible(timeout=120_000)
+    status, check = line.get_by_role("status"), line.get_by_role("button", name="check belief")
+    expect(status).to_contain_text("doubtful", timeout=120_000)
+    expect(check).to_be_visible(timeout=120_000)
+    at_first = re.search(r"at step [\d,]+", status.inner_text())
+    assert at_first
+    check.click()
+    expect(status).not_to_contain_text(at_first[0] + ":", timeout=120_000)
+    expect(status).to_contain_text("doubtful", timeout=120_000)
+    expect(check).to_be_visible(timeout=120_000)
     assert opened.python("print(w.playing, w.belief(steps=2).images)") == "True 100"

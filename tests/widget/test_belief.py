@@ -138,6 +138,19 @@ def test_a_check_that_is_cut_short_ends_with_a_reason(made: Callable[..., Watche
     assert "stopped" in str(errors[0])
 
 
+def test_a_press_that_arrives_during_a_check_leaves_it_alone(made: Callable[..., Watched]) -> None:
+    one = made(dataset=IMAGES, prior=None)
+    found: list[int] = []
+    thread = threading.Thread(target=lambda: found.append(one.w.belief(steps=300).images))
+    thread.start()
+    one.until(lambda: one.line().get("running"))
+    began = one.line()["text"].partition(":")[0]
+    one.receive({"kind": "do", "what": "belief"})
+    thread.join(60)
+    assert found == [100]
+    assert one.line()["text"].partition(":")[0] == began, "no other check has begun"
+
+
 def test_arguments_are_checked_and_training_goes_first(made: Callable[..., Watched]) -> None:
     one = made(dataset=IMAGES, prior=None)
     with pytest.raises(ValueError, match="steps must be at least 2"):

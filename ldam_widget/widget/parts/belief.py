@@ -143,4 +143,9 @@ class BeliefLine(Part):
         return {"belief": line}
 
     def actions(self) -> Mapping[str, Action]:
-        return {"belief": lambda: self.start(**self._arguments), "stop_belief": self.stop}
+        return {"belief": self._on_button, "stop_belief": self.stop}
+
+    def _on_button(self) -> None:
+        """Begin, unless a check that somebody asked for is in progress: a press that arrives late must not end it."""
+        if self._checked is None or not (self.running and self._checked.asked):
+            self.start(**self._arguments)
