@@ -23,7 +23,7 @@ from ldam_widget.atlases.layout import LayerOfAtlas
 from ..atlas.synthetic import card_of, rendered, synthetic_atlas
 from .axe import violations
 from .bridge import Bridge
-from .lab import Notebook, Server
+from .lab import Notebook, Server, soon
 
 pytestmark = pytest.mark.browser
 
@@ -73,10 +73,18 @@ def tile(page: Page, unit: int) -> Locator:
     return page.locator(".ldam-at-unit").filter(has=page.locator(f"b:text-is('{unit}')"))
 
 
+DECODED = """async element => {
+  const image = new Image();
+  image.src = getComputedStyle(element).backgroundImage.slice(5, -2);
+  await image.decode();
+  await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+}"""
+
+
 def painted(picture: Locator) -> np.ndarray:
     """What is seen of a picture, (height, width, 3)."""
     expect(picture).to_have_attribute("style", re.compile("url"))
-    picture.page.wait_for_timeout(200)  # it is decoded
+    picture.evaluate(DECODED)
     return np.asarray(Image.open(io.BytesIO(picture.screenshot())).convert("RGB")).astype(float)
 
 
@@ -298,7 +306,7 @@ def test_in_jupyterlab(page: Page, server: Server) -> None:
     page.keyboard.press("n")
     page.keyboard.press("x")  # would cut the cell
     expect(page.get_by_role("region", name="unit 3 of block.conv1")).to_be_visible()
-    assert notebook.python("print(view.selection)") == "('block.conv1', 3)"
+    assert soon(lambda: notebook.python("print(view.selection)") == "('block.conv1', 3)")
     notebook.python("view.show('fc', 9)")
     expect(page.get_by_role("region", name="unit 9 of fc")).to_be_visible()
     notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})

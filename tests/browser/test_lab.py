@@ -48,7 +48,7 @@ def test_picture_moves_while_playing_and_stands_still_when_paused(notebook: Note
     assert widget.pixels_change()
     widget.button("pause").click()
     expect(widget.button("play")).to_be_visible()
-    time.sleep(1.0)  # the last frame, lossless, may still be on its way
+    assert soon(lambda: not widget.pixels_change(within=1.0))  # the last frame, lossless, may still be on its way
     still, steps = widget.pixels(), notebook.python("print(w.sampler.steps)")
     assert not widget.pixels_change(within=2.0), "a paused picture changed"
     assert notebook.python("print(w.sampler.steps)") == steps
@@ -272,7 +272,8 @@ def test_keys_stay_in_the_widget(notebook: Notebook) -> None:
 def test_zoom_of_a_tile_by_click_and_keyboard(notebook: Notebook) -> None:
     widget = notebook.widget()
     widget.button("pause").click()
-    time.sleep(1)
+    expect(widget.button("play")).to_be_visible()
+    assert soon(lambda: not widget.pixels_change(within=1.0))
     whole = widget.pixels()
     widget.canvas.focus()
     widget.canvas.press("ArrowRight")
@@ -294,7 +295,7 @@ def test_snapshot_and_record_give_files(notebook: Notebook) -> None:
     widget.button("record").click()
     stop = widget.root.get_by_role("button", name="stop recording", exact=True)
     expect(stop).to_be_visible()
-    time.sleep(1.5)
+    time.sleep(3)
     with notebook.page.expect_download() as download:
         stop.click()
     with Image.open(download.value.path()) as film:

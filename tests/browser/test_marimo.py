@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from .conftest import watched_page
-from .lab import Widget
+from .lab import Widget, soon
 
 pytestmark = pytest.mark.browser
 
@@ -105,7 +105,7 @@ def test_picture_moves_stops_and_follows_a_slider(browser: Browser, url: str) ->
         assert widget.pixels_change()
         widget.button("pause").click()
         widget.button("play").wait_for()
-        time.sleep(1.0)
+        assert soon(lambda: not widget.pixels_change(within=1.0))
         assert not widget.pixels_change(within=2.0)
 
 

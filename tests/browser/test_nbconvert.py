@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from nbclient import NotebookClient
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from .conftest import watched_page
 from .lab import Notebook, Server, soon
@@ -51,7 +51,9 @@ def test_a_notebook_saved_beside_a_working_panel(browser: Browser, server: Serve
     with watched_page(browser) as page:
         notebook = Notebook(page, server, server.write([MAKE], "page.ipynb"))
         notebook.run_cell(0)
-        notebook.widget().wait().button("pause").click()
+        widget = notebook.widget().wait()
+        widget.button("pause").click()
+        expect(widget.button("play")).to_be_visible()
         notebook.python("import json, numpy as np; w.step(300)")
         wanted = np.array(json.loads(notebook.python("print(json.dumps(np.asarray(w._still()).tolist()))")), np.uint8)
         assert soon(lambda: np.array_equal(picture(notebook), wanted))

@@ -11,6 +11,7 @@ from torch import nn
 import ldam_widget as ldam
 
 from ..conftest import with_fixed_weights
+from .lab import soon
 
 pytestmark = pytest.mark.browser
 EVIL = "<img src=x onerror=alert(1)></script>"
@@ -67,21 +68,19 @@ def test_it_plays_to_its_end_and_again(played: Page) -> None:
     play.click()
     expect(pause).to_be_visible()
     expect(play).to_be_visible()
-    played.wait_for_timeout(300)  # the last picture is painted
-    assert picture(played) == last
+    assert soon(lambda: picture(played) == last)
 
 
 def test_steps_and_a_new_beginning(played: Page) -> None:
     played.get_by_role("button", name="pause", exact=True).click()
     played.get_by_role("button", name="restart", exact=True).click()
     expect_step(played, 2)
-    played.wait_for_timeout(200)
+    played.wait_for_timeout(200)  # the picture is painted
     first = picture(played)
     for _ in range(3):
         played.get_by_role("button", name="step", exact=True).click()
     expect_step(played, 8)
-    played.wait_for_timeout(200)
-    assert picture(played) != first
+    assert soon(lambda: picture(played) != first)
 
 
 def test_it_shows_values_and_offers_nothing_that_needs_a_kernel(played: Page) -> None:

@@ -53,6 +53,7 @@ def test_the_newest_picture_is_saved_and_shown_where_there_is_no_panel(notebook:
     notebook.run_cell(0)
     widget = notebook.widget().wait()
     widget.button("pause").click()
+    expect(widget.button("play")).to_be_visible()
     notebook.python("import numpy as np; w.step(500)")
     notebook.python("snap = np.asarray(w._still()); print(snap.shape)")
     wanted = np.array(json.loads(notebook.python("import json; print(json.dumps(snap.tolist()))")), np.uint8)

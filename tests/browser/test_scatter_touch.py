@@ -162,7 +162,7 @@ def test_two_maps_side_by_side_in_jupyterlab(browser: Browser, server: Server) -
         maps.nth(0).focus()
         page.keyboard.press("a")
         expect(page.locator(".ldam-sc-side b").nth(1)).to_have_text("100 selected")
-        assert notebook.python("print(len(b.selection))") == "100"
+        assert soon(lambda: notebook.python("print(len(b.selection))") == "100")
         notebook.command("apputils:change-theme", {"theme": "JupyterLab Dark"})
         try:
             page.wait_for_timeout(1500)  # style sheets are taken away and come again

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,7 +76,7 @@ def test_picture_moves_stops_and_follows_a_slider(browser: Browser, url: str) ->
     assert widget.pixels_change()
     widget.button("pause").click()
     widget.button("play").wait_for()
-    time.sleep(1.0)
+    assert soon(lambda: not widget.pixels_change(within=1.0))
     assert not widget.pixels_change(within=2.0)
     context.close()
     assert not faults, faults
