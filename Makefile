@@ -87,7 +87,7 @@ release-check: $(READY) $(BUNDLE)
 	$(BIN)/python tests/wheel_check.py --dist dist $(if $(TAG),--tag "$$TAG")
 
 # the documentation site, in site/; warnings and broken links are errors
-docs: $(READY)
+docs: $(READY) $(BUNDLE)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/links.py site
 

@@ -2,7 +2,7 @@
 
 README.md, CHANGELOG.md and the pages in docs/ are also read on GitHub, so links in them are relative to the file. Here
 they become links to the page that a file has, or else to the file in the repository. A link to a file that does not
-exist ends a strict build.
+exist ends a strict build. The atlas in docs/atlases/ becomes a page to browse it with.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import logging
 import posixpath
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+import ldam_widget as ldam
 
 ROOT = Path(__file__).parents[2]
 LOG = logging.getLogger("mkdocs.hooks.pages")
@@ -44,7 +47,20 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         else:
             text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))
+    for name, content in atlas_pages(ROOT / "docs" / "atlases" / "cifar").items():
+        files.append(File.generated(config, f"cifar-atlas/{name}", content=content))
     return files
+
+
+def atlas_pages(folder: Path) -> dict[str, bytes]:
+    """The files of an exported atlas, by name; made anew, so that the page is that of this version."""
+    with tempfile.TemporaryDirectory() as made:
+        page = ldam.Atlas(folder).export(Path(made) / "page", title="The CIFAR-10 network of ldam-widget", top=False)
+        return {
+            str(file.relative_to(page.parent).as_posix()): file.read_bytes()
+            for file in sorted(page.parent.rglob("*"))
+            if file.is_file()
+        }
 
 
 @event_priority(100)

@@ -53,8 +53,9 @@ type Buffers = (DataView | ArrayBuffer)[];
 // carries the pictures before it. They are painted one after the other; the oldest are dropped.
 const MOST_WAITING = 8;
 const MOST_TO_DECODE = 2;
-// Every message to the kernel makes its status indicator flicker. Small pictures that cannot be sent at once travel with
-// the next frame, so with rare acknowledgements just as many of them are shown, in fewer messages.
+// Every message to the kernel makes its status indicator flicker, which costs as much drawing as a picture. Small
+// pictures that cannot be sent at once travel with the next frame, so with rare acknowledgements just as many of them
+// are shown, in fewer messages. Of large ones every second is acknowledged; the kernel has more of them on their way.
 const HALF_A_FRAME = 8; // ms, half a display frame
 const ACK_EVERY = 150; // ms, less than the kernel's timeout for silence
 const ROUND_TRIP = 200; // ms; with a longer one, responses are rare anyway, and pictures would be lost
@@ -388,8 +389,9 @@ export class Connection {
   #painted(seq: number): void {
     if (this.#waiting[0]?.seq === seq || this.#acknowledged === seq) return;
     const wait = this.#ackAt + ACK_EVERY - performance.now();
-    const seldom = this.#small && this.#playing && !this.#eager && this.#roundTrip < ROUND_TRIP;
-    if (wait <= 0 || !seldom) return this.#ack(seq);
+    const seldom = this.#playing && !this.#eager && this.#roundTrip < ROUND_TRIP;
+    const mayWait = this.#small || seq % 2 === 1;
+    if (wait <= 0 || !seldom || !mayWait) return this.#ack(seq);
     clearTimeout(this.#ackTimer);
     this.#ackDue = seq; // also covers those before it
     this.#ackTimer = setTimeout(() => this.#ack(seq), wait);

@@ -69,10 +69,10 @@ test("selected points are strong and on top, others pale", () => {
     const at = painted(scene([0.5, 0.5, 0.5, 0.5, 6.5, 0.5], [0, 1, 1], { selection }), style, 1.5);
     const [red, , blue] = at(10, 4);
     assert.ok(red > 190 && blue < 60, `${style}: the selected point is below: ${at(10, 4)}`);
-    close(at(16, 4), mixed(BACKGROUND, BLUE, style === "dots" ? 0.2 : 0.17), 2);
+    close(at(16, 4), mixed(BACKGROUND, BLUE, style === "dots" ? 0.3 : 0.255), 2);
   }
   const many = painted(scene([...Array(40).fill(0.5), 6.5, 0.5], [...Array(20).fill(1), 0], { selection: Uint8Array.from([...Array(20).fill(0), 1]) }), "density");
-  close(many(10, 4), mixed(BACKGROUND, BLUE, 0.25), 2); // however many there are
+  close(many(10, 4), mixed(BACKGROUND, BLUE, 0.35), 2); // however many there are
   close(many(16, 4), mixed(BACKGROUND, RED, 0.5), 2);
 });
 

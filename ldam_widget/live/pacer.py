@@ -6,14 +6,15 @@ from __future__ import annotations
 class Pacer:
     """Decides when to send frames and whether any view is visible. Pure bookkeeping, with the time passed in.
 
-    A frame is sent while fewer than `WINDOW` are unacknowledged; while the user changes things, one of these places
-    is reserved for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
+    A frame is sent while fewer than `window` are unacknowledged; while the user changes things, only one may be, which
+    leaves place for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
     anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If no view has
     been visible for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
     `KEEP_ALIVE`, which leaves the processor to the cell.
     """
 
     WINDOW = 2
+    DEEP = 4
     KEEP_ALIVE = 0.25
     SOON = 0.3
     OLD_NEWS = 0.1
@@ -22,6 +23,7 @@ class Pacer:
 
     def __init__(self, now: float) -> None:
         self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
+        self.large = False  # whether the newest picture is
         self.round_trip = float("nan")  # seconds, smoothed
         self.answered = 0, float("nan")  # the last acknowledged frame, and its round trip
         self._sent_at: dict[int, float] = {}
@@ -74,16 +76,21 @@ class Pacer:
             self.answered = seq, trip
             self.round_trip = trip if self.round_trip != self.round_trip else 0.9 * self.round_trip + 0.1 * trip
 
+    @property
+    def window(self) -> int:
+        """How many frames may be unacknowledged: more of large ones, of which a page nearby acknowledges every second."""
+        return self.DEEP if self.large and self.round_trip <= self.SOON else self.WINDOW
+
     def may_send(self, now: float) -> bool:
         """Whether to send a frame now."""
         if self._heard > self._seen + 1:
             return False  # front ends answer, but all of them are hidden
-        window = 1 if self.eager(now) and not self._answer_due else self.WINDOW
+        window = 1 if self.eager(now) and not self._answer_due else self.window
         return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
 
     def may_send_old(self, now: float) -> bool:
         """Whether a picture from before a change may be sent: a place is left for the answer, or any frame is due."""
-        place = self.sent - self.acknowledged < self.WINDOW - 1
+        place = self.sent - self.acknowledged < self.window - 1
         return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
 
     def long_silent(self, now: float) -> bool:
@@ -93,7 +100,7 @@ class Pacer:
     @property
     def full(self) -> bool:
         """Whether the window is full."""
-        return self.sent - self.acknowledged >= self.WINDOW
+        return self.sent - self.acknowledged >= self.window
 
     def has_room(self, now: float) -> bool:
         """Whether acknowledgements come quickly, from a visible page."""

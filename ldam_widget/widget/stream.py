@@ -39,7 +39,7 @@ class Stream:
         """Encode and send the present picture; returns its size in bytes."""
         host, now = self._host, time.monotonic()
         pacer = host.loop.pacer
-        if seq - pacer.acknowledged > pacer.WINDOW and now >= self._setup_due:
+        if seq - pacer.acknowledged > pacer.window and now >= self._setup_due:
             # A view may have appeared while a cell keeps the kernel from receiving; it needs this to draw.
             self._setup_due = now + _SETUP_PERIOD
             host.post_setup()
@@ -53,6 +53,7 @@ class Stream:
         quality = Quality(lossless=still, raw=self._raw_limit(seq, now))
         content, buffers = self._encode(seq, gen, with_average, with_gauges, quality)
         self._light = is_light(content)
+        pacer.large = not self._light
         content, buffers = with_earlier((content, buffers), host.loop.earlier)
         host.post(content, buffers)
         return sum(map(len, buffers))

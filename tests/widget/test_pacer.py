@@ -35,6 +35,24 @@ def test_a_window_of_two() -> None:
     assert sent(pacer, 0.21) == 2
 
 
+def test_more_large_ones_are_on_their_way_where_answers_come_fast() -> None:
+    pacer = Pacer(0.0)
+    pacer.large = True
+    assert sent(pacer, 0.0) == 2  # nothing is known yet of the connection
+    pacer.on_acknowledge(2, True, 0.1)
+    assert sent(pacer, 0.1) == 4
+    pacer.on_acknowledge(4, True, 0.2)  # of every second one
+    assert sent(pacer, 0.2) == 2
+    pacer.on_change(0.2)
+    pacer.on_acknowledge(8, True, 0.25)
+    assert sent(pacer, 0.25) == 1, "a change leaves place for the next answer"
+    slow = Pacer(0.0)
+    slow.large = True
+    assert sent(slow, 0.0) == 2
+    slow.on_acknowledge(2, True, 0.5)
+    assert sent(slow, 0.5) == 2
+
+
 def test_one_frame_each_quarter_of_a_second_without_answers() -> None:
     pacer = Pacer(0.0)
     pacer.wake(10.0)

@@ -14,8 +14,8 @@ export interface Scene {
 
 export type Style = "dots" | "density" | "discs";
 
-const PALE = 0.8; // share of the background in the colour of points that are not selected
-const FAINT = 0.25; // largest opacity of their densities
+const PALE = 0.7; // share of the background in the colour of points that are not selected
+const FAINT = 0.35; // largest opacity of their densities
 const LARGEST = 6; // CSS pixels: radius of discs
 const FILL = 0.3; // radius of discs, as a share of the distance between points
 const EFFORT = 3e7; // pixels of discs; for more, densities are faster and say more
