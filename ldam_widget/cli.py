@@ -127,7 +127,9 @@ def demo(
         *([] if browser else ["--no-browser"]),
     ]
     typer.echo(f"Notebooks are in {folder}/. Open the address below that ends in ?token=…, then run all cells.")
-    raise typer.Exit(subprocess.call(command))
+    quick = str(Path(__file__).parent / "command_line")  # its jupyter_server_config.py
+    settings = os.pathsep.join(filter(None, [quick, os.environ.get("JUPYTER_CONFIG_PATH")]))
+    raise typer.Exit(subprocess.call(command, env=os.environ | {"JUPYTER_CONFIG_PATH": settings}))
 
 
 @app.command()

@@ -366,6 +366,7 @@ def test_demo_serves_the_quick_start(tmp_path: Path) -> None:
             if address is not None:
                 with contextlib.suppress(urllib.error.URLError), urllib.request.urlopen(address[0]) as page:
                     status = page.status
+                    assert b"comm_msg" in page.read(), "the settings that make widgets faster are used"
         assert status == 200, (tmp_path / "log").read_text()
         assert (tmp_path / "ldam-demo" / "quickstart.ipynb").exists()
         assert (tmp_path / "ldam-demo" / "tweak_inline.ipynb").exists()

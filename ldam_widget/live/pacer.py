@@ -78,7 +78,7 @@ class Pacer:
 
     @property
     def window(self) -> int:
-        """How many frames may be unacknowledged: more of large ones, of which a page nearby acknowledges every second."""
+        """How many frames may be unacknowledged: more large ones, of which a page acknowledges every second."""
         return self.DEEP if self.large and self.round_trip <= self.SOON else self.WINDOW
 
     def may_send(self, now: float) -> bool:
