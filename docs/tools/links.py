@@ -73,6 +73,8 @@ def faults_of(site: Path, base: str = "/") -> Iterator[str]:
             parts = urlsplit(target)
             if parts.scheme in ("data", "mailto", "javascript"):
                 continue
+            if parts.hostname == "localhost" and not loaded:  # the reader's own server
+                continue
             if parts.scheme or parts.netloc:
                 if loaded:
                     yield f"{name} loads {target}, which is not part of the site"
@@ -89,7 +91,7 @@ def faults_of(site: Path, base: str = "/") -> Iterator[str]:
 def addresses_of(site: Path) -> list[str]:
     """Of all that lies elsewhere."""
     found = {target for page in site.rglob("*.html") for target, _ in read(page).references if "//" in target}
-    return sorted({target.partition("#")[0] for target in found})
+    return sorted({target.partition("#")[0] for target in found if urlsplit(target).hostname != "localhost"})
 
 
 def silent(addresses: list[str], own: str) -> Iterator[str]:

@@ -42,6 +42,7 @@ def test_it_builds_and_every_link_holds(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert list(links.faults_of(tmp_path, "/ldam-widget/")) == []
     assert len(list(tmp_path.rglob("*.html"))) > 30
+    assert len(list((tmp_path / "cifar-atlas").rglob("*.webp"))) == 2 * 16, "samples and averages of all blocks"
     assert all(address.startswith("https://") for address in links.addresses_of(tmp_path))
 
 
@@ -50,6 +51,8 @@ def test_it_builds_and_every_link_holds(tmp_path: Path) -> None:
     [
         ('<a href="other/">x</a> <a href="other/#there">x</a> <a href="#here" id="here">x</a> <img src="x.png">', ""),
         ('<a href="https://a.org/b">x</a> <a href="/base/other/">x</a> <a href="mailto:a@b.c">x</a>', ""),
+        ('<a href="http://localhost:8000/">x</a>', ""),
+        ('<img src="http://localhost:8000/x.png">', "not part of the site"),
         ('<a href="nowhere/">x</a>', "leads nowhere"),
         ('<img src="y.png">', "leads nowhere"),
         ('<a href="other/#missing">x</a>', "no such anchor"),
