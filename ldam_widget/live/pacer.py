@@ -14,7 +14,7 @@ class Pacer:
     """
 
     WINDOW = 2
-    DEEP = 4
+    WINDOW_LARGE = 4
     KEEP_ALIVE = 0.25
     SOON = 0.3
     OLD_NEWS = 0.1
@@ -79,7 +79,7 @@ class Pacer:
     @property
     def window(self) -> int:
         """How many frames may be unacknowledged: more large ones, of which a page acknowledges every second."""
-        return self.DEEP if self.large and self.round_trip <= self.SOON else self.WINDOW
+        return self.WINDOW_LARGE if self.large and self.round_trip <= self.SOON else self.WINDOW
 
     def may_send(self, now: float) -> bool:
         """Whether to send a frame now."""
