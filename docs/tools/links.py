@@ -62,14 +62,17 @@ def file_of(path: str, page: Path, site: Path, base: str) -> Path:
     return file / "index.html" if file.is_dir() or path.endswith("/") else file
 
 
-def faults_of(site: Path, base: str = "/") -> Iterator[str]:
-    """What is wrong with the links of a built site, one line each."""
+def faults_of(site: Path, address: str = "/") -> Iterator[str]:
+    """What is wrong with the links of a built site, one line each; `address`: at which it is served."""
+    base = urlsplit(address).path
     pages = {page.resolve(): read(page) for page in sorted(site.rglob("*.html"))}
     if not pages:
         yield f"{site} holds no pages"
     for page, content in pages.items():
         name = page.relative_to(site.resolve())
         for target, loaded in content.references:
+            if "//" in address and target.startswith(address):
+                target = base + target.removeprefix(address)
             parts = urlsplit(target)
             if parts.scheme in ("data", "mailto", "javascript"):
                 continue
@@ -115,7 +118,7 @@ def main() -> None:
     options.add_argument("--online", action="store_true")
     options.add_argument("--address", default="https://ldam-widget.github.io/ldam-widget/", help="of the site")
     given = options.parse_args()
-    faults = list(faults_of(given.site, urlsplit(given.address).path))
+    faults = list(faults_of(given.site, given.address))
     if given.online:
         faults += silent(addresses_of(given.site), given.address)
     for fault in faults:

@@ -55,7 +55,7 @@ const MOST_WAITING = 8;
 const MOST_TO_DECODE = 2;
 // Every message to the kernel makes its status indicator flicker, which costs as much drawing as a picture. Small
 // pictures that cannot be sent at once travel with the next frame, so with rare acknowledgements just as many of them
-// are shown, in fewer messages. Of large ones every second is acknowledged; the kernel has more of them on their way.
+// are shown, in fewer messages. Of large ones every second is acknowledged; the kernel keeps more of them in flight.
 const HALF_A_FRAME = 8; // ms, half a display frame
 const ACK_EVERY = 150; // ms, less than the kernel's timeout for silence
 const ROUND_TRIP = 200; // ms; with a longer one, responses are rare anyway, and pictures would be lost

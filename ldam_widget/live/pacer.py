@@ -6,16 +6,17 @@ from __future__ import annotations
 class Pacer:
     """Decides when to send frames and whether any view is visible. Pure bookkeeping, with the time passed in.
 
-    A frame is sent while fewer than `window` are unacknowledged; while the user changes things, only one may be, which
-    leaves place for the answer to the next change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent
-    anyway: the kernel may be too busy to receive acknowledgements although the page is fine. If no view has
-    been visible for `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every
-    `KEEP_ALIVE`, which leaves the processor to the cell.
+    A frame is sent while fewer than `window` are unacknowledged; while the user changes things, only one may be, and
+    one more if it is the answer to a change. If acknowledgements are missing for `KEEP_ALIVE`, one more is sent anyway:
+    the kernel may be too busy to receive acknowledgements although the page is fine. If no view has been visible for
+    `REST`, sampling rests; while a cell runs, silence proves nothing, and a frame is sent every `KEEP_ALIVE`, which
+    leaves the processor to the cell.
     """
 
     WINDOW = 2
     WINDOW_LARGE = 4
     KEEP_ALIVE = 0.25
+    FAST = 0.2
     SOON = 0.3
     OLD_NEWS = 0.1
     EAGER = 1.0
@@ -23,7 +24,7 @@ class Pacer:
 
     def __init__(self, now: float) -> None:
         self.sent = self.acknowledged = 0  # sequence numbers; frames count from 1
-        self.large = False  # whether the newest picture is
+        self.large = False  # whether the newest picture is large
         self.round_trip = float("nan")  # seconds, smoothed
         self.answered = 0, float("nan")  # the last acknowledged frame, and its round trip
         self._sent_at: dict[int, float] = {}
@@ -79,18 +80,20 @@ class Pacer:
     @property
     def window(self) -> int:
         """How many frames may be unacknowledged: more large ones, of which a page acknowledges every second."""
-        return self.WINDOW_LARGE if self.large and self.round_trip <= self.SOON else self.WINDOW
+        return self.WINDOW_LARGE if self.large and self.round_trip <= self.FAST else self.WINDOW
 
     def may_send(self, now: float) -> bool:
         """Whether to send a frame now."""
         if self._heard > self._seen + 1:
             return False  # front ends answer, but all of them are hidden
-        window = 1 if self.eager(now) and not self._answer_due else self.window
+        window = self.window
+        if self.eager(now):
+            window = self.WINDOW if self._answer_due else 1
         return self.sent - self.acknowledged < window or now - self._last_sent >= self.KEEP_ALIVE
 
     def may_send_old(self, now: float) -> bool:
         """Whether a picture from before a change may be sent: a place is left for the answer, or any frame is due."""
-        place = self.sent - self.acknowledged < self.window - 1
+        place = self.sent - self.acknowledged < self.WINDOW - 1
         return self.may_send(now) and (place or now - self._last_sent >= self.KEEP_ALIVE)
 
     def long_silent(self, now: float) -> bool:

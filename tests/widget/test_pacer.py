@@ -46,6 +46,10 @@ def test_more_large_ones_are_on_their_way_where_answers_come_fast() -> None:
     pacer.on_change(0.2)
     pacer.on_acknowledge(8, True, 0.25)
     assert sent(pacer, 0.25) == 1, "a change leaves place for the next answer"
+    for move in range(6):  # of a slider; nothing is acknowledged
+        pacer.on_change(0.26 + move / 100)
+        sent(pacer, 0.26 + move / 100)
+    assert pacer.sent - pacer.acknowledged == 2, "a queue would delay the answer"
     slow = Pacer(0.0)
     slow.large = True
     assert sent(slow, 0.0) == 2

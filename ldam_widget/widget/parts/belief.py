@@ -147,5 +147,5 @@ class BeliefLine(Part):
 
     def _on_button(self) -> None:
         """Begin, unless a check that somebody asked for is in progress: a press that arrives late must not end it."""
-        if self._checked is None or not (self.running and self._checked.asked):
+        if self._checked is None or not (self.running and self._checked.asked and self.host.loop.chore == self._work):
             self.start(**self._arguments)
