@@ -664,6 +664,19 @@ def test_a_ranking_is_left_alone_by_what_the_user_does(open_page: Callable[..., 
     assert page.widget.ranking == quiet.widget.ranking
 
 
+def test_a_second_press_leaves_a_ranking_alone(open_page: Callable[..., Page]) -> None:
+    page = open_page(*planted(5, units=200))
+    c = page.widget
+    page.receive(kind="do", what="scan")
+    wait_until(lambda: c.ranking, 60)
+    first = {row.key for row in c.ranking}
+    page.receive(kind="do", what="scan")
+    page.settle()
+    assert c.is_ranking
+    assert first <= {row.key for row in c.ranking}
+    c.stop_ranking()
+
+
 def test_a_ranking_is_stopped(open_page: Callable[..., Page], monkeypatch: pytest.MonkeyPatch) -> None:
     page = open_page(*planted(5, units=200))
     c = page.widget

@@ -94,7 +94,12 @@ class Changes(Part):
         return {"scanning": self.running}
 
     def actions(self) -> Mapping[str, Action]:
-        return {"scan": self.start, "stop_scan": self.stop}
+        return {"scan": self._on_button, "stop_scan": self.stop}
+
+    def _on_button(self) -> None:
+        """Start, unless the layer is being ranked: a press that arrives late must not throw its results away."""
+        if not self.running:
+            self.start()
 
     def on_greeting(self) -> None:
         self._send()
